@@ -437,3 +437,12 @@ def test_the_page_on_architecture_names_modules_that_exist() -> None:
     ]
     assert [name for name in sorted(named) if not any(module.endswith(f"/{name}") for module in modules)] == []
     assert len(named) > 40
+
+
+def test_the_page_on_architecture_has_the_floors_of_the_contract() -> None:
+    """Whoever looks where a package may be imported finds the floors that import-linter checks, in their order."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = [[name.strip() for name in floor.replace("mirrord.", "").split("|")] for floor in contracts[0]["layers"]]
+    shown = section("docs/explanation/architecture.md", "## Floors").split("```")[1]
+    lines = [line.split("  ")[0] for line in shown.splitlines()[1:] if not line.startswith(" ")]
+    assert [re.findall(r"[a-z]+", floor) for line in lines for floor in line.split(">")] == floors

@@ -10,7 +10,8 @@ import pytest
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
-from mirrord.testing import Registry
+from mirrord.testing import Registry, build_image
+from mirrord.testing import push as push_image
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from tests.support.chartprograms import helm, helms
@@ -141,6 +142,17 @@ async def test_one_chart_of_several(status: int, registry: Registry, runs: Chart
     registry.faults.clear()
     registry.faults.on("GET", "/tags/", times=None).status(502)
     assert (await runs.run(mirror)).code == "server"
+
+
+async def test_tags_that_are_no_charts(registry: Registry, runs: ChartRuns) -> None:
+    """A repository of images has no charts: each tag is a problem, a remark says the rest, and the run succeeds."""
+    await push_image(build_image(), registry, "team/charts/app", ["1.0.0"])
+    run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts/app", local=LOCAL))
+    assert (run.result, run.remarks) == (
+        Result.SUCCESS,
+        ("upstream's index lists no charts yet: there is nothing to mirror",),
+    )
+    assert run.problems == ("app-1.0.0: is no chart: no config or no archive of one; left out",)
 
 
 async def test_a_folder_of_charts_needs_their_names(runs: ChartRuns, registry: Registry) -> None:
