@@ -11,12 +11,14 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mirrord.errors import DeniedError, MissingError, RefusedError, TooLargeError, UnreachableError
+from mirrord.keyedlock import KeyedLock
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.catalog import list_repositories
 from mirrord.wire.oci.paging import MOST
 from mirrord.wire.oci.reference import Reference, valid_repository
 from mirrord.wire.origin import check_url
+from mirrord.wire.secret import Credential
 from mirrord.wire.trust import belongs
 from mirrord.wire.vendors.gitlab import GitLabRegistry
 from mirrord.wire.vendors.harbor import Harbor
@@ -33,6 +35,11 @@ _TRIES: Final = 2  # of a request for dates: images have them too
 _RESTS: Final = 600.0  # seconds for which an API that cannot be reached is not asked for dates
 _gone: Final[WeakKeyDictionary[Http, dict[str, float]]] = WeakKeyDictionary()
 """Until when (monotonic time) the API of a registry is not asked: each of many images would wait for it anew."""
+_LOGIN: Final = 300.0  # seconds for which repositories share a login
+_Key = tuple[str, Credential | None]
+_logins: Final[WeakKeyDictionary[Http, dict[_Key, tuple[float, str | None]]]] = WeakKeyDictionary()
+"""By registry and credential, until when a login is shared, and its header: Docker Hub limits the rate of logins."""
+_signing: Final = KeyedLock()
 _OTHER: Final = "name the repositories instead of globs, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
 
 
@@ -127,10 +134,22 @@ class TagTimes:
             try:
                 return await self._vendor.times(self._api, path, cursor)
             except (DeniedError, MissingError):
-                self._api = await self._open(login=True)
+                self._api = await self._login()
                 if self._api.authorization is None:
                     raise
         return await self._vendor.times(self._api, path, cursor)
+
+    async def _login(self) -> VendorApi:
+        """Return the API with the credential of the repository; others that have the same one share the login."""
+        domain, kept = self._reference.domain, _logins.setdefault(self._http, {})
+        key = domain, await self._http.book.credential(domain, self._reference.path)
+        async with _signing.hold((id(self._http), key)):
+            until, authorization = kept.get(key, (0.0, None))
+            if monotonic() < until:
+                return replace(await self._open(login=False), authorization=authorization)
+            api = await self._open(login=True)
+            kept[key] = monotonic() + _LOGIN, api.authorization
+            return api
 
     async def _open(self, *, login: bool) -> VendorApi:
         domain, path = self._reference.domain, self._reference.path

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import re
 from typing import Any
 
 import pytest
 
 from mirrord.errors import ContentError, DeniedError, MissingError, UnreachableError, UsageError
-from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.host import HostBook, HostPolicy, Login, Logins
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import WireRequest
 from mirrord.wire.oci.reference import Reference
@@ -31,6 +33,14 @@ harbor = pytest.mark.parametrize("api", ["harbor"], indirect=True)
 
 def unreachable(_: WireRequest) -> Said:
     raise UnreachableError("no route")
+
+
+class Namespaces:
+    """A keyring with a credential for each of two namespaces."""
+
+    async def find(self, _: str) -> Logins:
+        names = ("one", "two")
+        return Logins(tuple(Login(name, Credential(f"robot-{name}", Secret(TOKEN)), "a file") for name in names))
 
 
 def hub_page(*names: str, following: str | None = None, **more: Any) -> dict[str, Any]:
@@ -119,6 +129,26 @@ async def test_hub_dates_private_tags_after_a_login(api: Api) -> None:
     api.answers(path, hub_page("v1", last_updated="2024-05-02T10:00:00Z"), query)
     assert await api.dates("team/web", "v1") == {"v1": "2024-05-02T10:00:00+00:00"}
     assert api.authorized == [None, None, f"Bearer {JWT}"]
+
+
+async def test_private_repositories_share_a_login() -> None:
+    """Docker Hub limits the rate of logins: repositories with one credential log in once, those of another one anew."""
+
+    def play(request: WireRequest) -> Said:
+        if request.url.endswith("/v2/auth/token"):
+            return Said(body=b'{"access_token": "%s"}' % JWT.encode())
+        shown = request.headers.get("Authorization") == f"Bearer {JWT}"
+        return (
+            Said(body=json.dumps(hub_page("v1", last_updated="2024-05-02T10:00:00Z")).encode()) if shown else Said(404)
+        )
+
+    played, keyring = Played(play), Namespaces()
+    async with Http(HostBook(keyring=keyring), connect=lambda *_: played, jitter=lambda: 0.0) as http:
+        times = [times_of(http, Reference.parse(f"docker.io/{path}")) for path in ("one/a", "one/b", "one/c", "two/a")]
+        found = await asyncio.gather(*(one.find(["v1"]) for one in times if one))
+    assert [[*tags] for tags in found] == [["v1"]] * 4
+    logins = [json.loads(one.body)["identifier"] for one in played.asked if isinstance(one.body, bytes)]
+    assert sorted(logins) == ["robot-one", "robot-two"]
 
 
 async def test_hub_is_asked_at_its_own_host() -> None:
