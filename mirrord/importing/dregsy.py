@@ -117,6 +117,8 @@ def _many(mapping: Section, hosts: tuple[str, str], rule: TagFilter, own: Keys, 
         mapping.lose("from", str(error))
         return
     place = f"{target}/{to.strip('/')}".rstrip("/")
+    if draft.reference(f"{place}/repository", mapping.origin("to"), mapping.path("to")) is None:
+        return
     draft.repositories(mapping.origin(), f"{source}-{mapping.key}", rule.of_registry(source, repositories), place, own)
 
 

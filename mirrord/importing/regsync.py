@@ -156,10 +156,12 @@ def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, dr
 
 
 def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:
-    source, target = places
     repos = step.section("repos")
     allow, deny = repos.texts("allow"), repos.texts("deny")
     repos.end()
+    source, target = host_name(places[0], step, "source"), places[1]
+    if not source or draft.reference(f"{target}/repository", step.origin("target"), step.path("target")) is None:
+        return
     if deny:
         repos.lose(
             "deny", "mirrord cannot leave repositories out, so this part was left out; list those that are wanted"

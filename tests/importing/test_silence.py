@@ -103,11 +103,20 @@ def test_no_key_is_lost_in_silence(form: str, name: str, trail: tuple[Any, ...])
     assert bool(named) != bool(WHOLE & set(trail)), found.lost
 
 
-LACKING = (
+UNUSED = (
     ("sync: [{source: a/b, type: repository}]", "sync[0].target: is missing"),
     ("sync: [{source: a/b, type: , target: r.example/x}]", "sync[0].type: is none of registry, repository, image"),
     ("{creds: [{user: a, pass: b}], sync: []}", "creds[0].registry: is missing"),
     ("tasks: [{source: {registry: q.example}, mappings: [{from: a}]}]", "tasks[0].target.registry: is not a host"),
+    ("sync: [{source: q.example/a, type: registry, target: r.example}]", "sync[0].source: has a path"),
+    (
+        "sync: [{source: q.example, type: registry, target: r.example/A}]",
+        "sync[0].target: 'A/repository': a repository",
+    ),
+    (
+        "tasks: [{source: {registry: q.io}, target: {registry: r.io}, mappings: [{from: 'regex:a', to: B}]}]",
+        "tasks[0].mappings[0].to: 'B/repository': a repository is lower case",
+    ),
     ("{q.example/a: , q.example/b: r.example/b}", "q.example/a: has no destination; write one"),
     ("apiVersion: content.hauler.cattle.io/v1", "kind: mirrord mirrors images, charts and Git repositories"),
     (
@@ -130,9 +139,9 @@ LACKING = (
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), LACKING, ids=[expected for _, expected in LACKING])
-def test_what_lacks_a_key_is_not_lost_in_silence(text: str, expected: str) -> None:
-    """A part of a file that lacks the key that it needs is reported once, at that key."""
+@pytest.mark.parametrize(("text", "expected"), UNUSED, ids=[expected for _, expected in UNUSED])
+def test_what_cannot_be_used_is_not_lost_in_silence(text: str, expected: str) -> None:
+    """A part of a file that lacks a key that it needs, or that `check` would refuse, is reported once, at its key."""
     found = import_files([("x", text.encode())], None, OPTIONS)
     assert len(found.lost) == 1, found.lost
     assert found.lost[0].startswith(f"x:1: {expected}")
