@@ -21,8 +21,8 @@ class Choice:
         by: what is newest: the highest `version`, or the last `date`.
         prereleases: whether pre-releases and commits are wanted that neither `match` nor `versions` names.
         exclude: like `match`, but none may match.
-        min_age: seconds since the image was made, at least.
-        max_age: seconds since the image was made, at most, or None.
+        min_age: seconds since its date, that of its push or of its image, at least.
+        max_age: seconds since its date, at most, or None.
         settled: seconds after its push when a tag is final: what all targets had then is not asked for; for list files.
     """
 

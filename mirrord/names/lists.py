@@ -201,4 +201,6 @@ def _with_pattern(line: ListLine) -> ListEntry:
     if not pattern:
         raise UsageError(f"nothing follows the colon; write {reference.name}, or a regular expression behind it")
     compiled(pattern)  # by itself: inside of the rule a stray parenthesis would change what it means
-    return ListEntry(line.number, reference, pattern, Choice(match=(f"/.*(?:{pattern}).*/",), prereleases=True))
+    whole = f".*(?:{pattern}).*"
+    compiled(whole)  # bigger
+    return ListEntry(line.number, reference, pattern, Choice(match=(f"/{whole}/",), prereleases=True))

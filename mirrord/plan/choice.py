@@ -22,7 +22,7 @@ from mirrord.plan.semver import Constraint
 from mirrord.plan.tags import COMMIT, TagVersion, read_tag
 
 Dates = Mapping[str, datetime | None]
-"""Tag → when its image was made; None if that is unknown. Of absent tags it was not asked for yet."""
+"""Tag → when it was pushed, or its image made; None if that is unknown. Of absent tags it was not asked for yet."""
 
 _DEPTHS: Final = {"": 0, "major": 1, "minor": 2}
 _GLUED: Final = re.compile(r"(-[A-Za-z]+)(?=[0-9])")

@@ -141,6 +141,7 @@ def test_a_line_of_form_patterns(line: str, name: str, pattern: str | None) -> N
         ("quay.io/a/b:v1)|(v2", "not a regular expression: 'v1)|(v2'"),
         ("quay.io/a/b:(?=x)", "RE2 has no look-around and no backreferences"),
         (f"quay.io/a/b:{'(a{1000}){1000}'}", "not a regular expression"),
+        (f"q.io/a:{'a' * 4089}", "has more than 4096 characters"),  # in its rule, which has eight more
     ],
 )
 def test_a_bad_line_of_form_patterns(line: str, what: str) -> None:

@@ -9,8 +9,6 @@ from mirrord.errors import UsageError
 from mirrord.model.choice import Choice
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import ListEntry
-from mirrord.patterns import compiled
-from mirrord.plan.choice import as_expression
 from mirrord.syncers.image.names import Source
 from mirrord.wire.oci.reference import Reference
 
@@ -78,16 +76,16 @@ def listed_in(
 
 
 def _add(lines: _Lines, entry: ListEntry, own: Source) -> None:
-    """Add what one line means.
+    """Add what one line means: its own tag or pattern, else the tags or rules of the mirror, else those of the form.
 
     Raises:
-        UsageError: its pattern is invalid, or its rules differ from those of an earlier line.
+        UsageError: its rules differ from those of an earlier line.
     """
     if entry.reference.tag:
         lines.tags[entry.reference.tag] = None
     elif entry.pattern is None and own.tags:
         lines.tags |= dict.fromkeys(own.tags)
-    elif choice := _choice(entry, own):
+    elif choice := own.choice if entry.pattern is None and own.choice else entry.rule:
         before = lines.choice or choice
         if replace(before, match=()) != replace(choice, match=()):
             raise UsageError(f"{entry.reference.name} has other rules at line {lines.origin.line}; join the two lines")
@@ -95,13 +93,3 @@ def _add(lines: _Lines, entry: ListEntry, own: Source) -> None:
         lines.choice = replace(choice, match=tuple(both) if before.match and choice.match else ())
     else:
         lines.tags["latest"] = None
-
-
-def _choice(entry: ListEntry, own: Source) -> Choice | None:
-    """Return the rules for one line: its own pattern, else those of the mirror, else those of the list's form."""
-    if entry.pattern is None and own.choice:
-        return own.choice
-    for pattern in entry.rule.match if entry.rule else ():
-        if expression := as_expression(pattern):
-            compiled(expression)
-    return entry.rule

@@ -93,7 +93,7 @@ class TagChoice(BaseModel):
     )
     by: Literal["version", "date"] = Field(
         default="version",
-        description="With `newest`: the highest `version` is the newest, or the image that was made last (`date`).",
+        description="With `newest`: the highest `version` is the newest, or the last `date` (see `min_age`).",
     )
     prereleases: bool = Field(
         default=False,
@@ -106,10 +106,15 @@ class TagChoice(BaseModel):
         default=(), description="Like `match`, for tags that are left out.", examples=['["*-windows*"]']
     )
     min_age: Age = Field(
-        default=0.0, description="Choose a tag only this long after its image was made, as far as that is known."
+        default=0.0,
+        description=(
+            "Choose a tag only this long after its date, as far as that is known: that of its push where the registry's"
+            " API has it, else when its image was made."
+        ),
     )
     max_age: Age | None = Field(
-        default=None, description="Leave out tags whose image was made longer ago than this. Default: no limit."
+        default=None,
+        description="Leave out tags whose date (see `min_age`) is longer ago than this. Default: no limit.",
     )
 
     @model_validator(mode="after")
