@@ -138,19 +138,19 @@ def _ignored_keys(
 
     Where mirrors and `hosts:` do not fit together, that is noted.
     """
-    told: list[str] = []
+    ignored: list[str] = []
     wrong: dict[str, tuple[Mirror, str]] = {}  # by its key: mirrors that share a target have one problem there
     trails = {name: trail for trail, name in reversed(problems.names.items())}
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
-            told += syncer.ignored_keys(mirror, book) if syncer.ignored_keys else ()
+            ignored += syncer.ignored_keys(mirror, book) if syncer.ignored_keys else ()
         except ConfigError as error:
             for what in error.problems:
                 wrong.setdefault(": ".join(what.split(": ")[:2]), (mirror, what))
     for mirror, what in wrong.values():
         add_place(trails[mirror.name], mirror, what, problems)
-    return tuple(dict.fromkeys(told))
+    return tuple(dict.fromkeys(ignored))
 
 
 def _read(file: Path, problems: Problems) -> ConfigDocument:

@@ -114,14 +114,14 @@ class Assignments:
             return Assignment(offer.names, named=tuple(followed))
         mine = {name: decisions[name] for name in offer.moves}
         won = {name for name, decision in mine.items() if decision.winner is offer}
-        told = {name for name, decision in mine.items() if decision.left[0] == offer.item.name}
-        known = won | {name for name in told if mine[name].winner is None}
+        lost = {name for name, decision in mine.items() if decision.left[0] == offer.item.name}
+        known = won | {name for name in lost if mine[name].winner is None}
         stays = [name for name in offer.names if name in offer.stays]
         kept = NamedBuild("", offer.item.digest, self._evidence.now, stays=True, beside=", ".join(offer.moves))
         kept = replace(kept, created=offer.build.created)
         return Assignment(
             tuple(name for name in offer.names if name in offer.stays or name in won),
-            tuple(f"{name} left alone: {mine[name].left[1]}" for name in offer.moves if name in told),
+            tuple(f"{name} left alone: {mine[name].left[1]}" for name in offer.moves if name in lost),
             (
                 *(replace(kept, name=name) for name in stays),
                 *(named for name in offer.moves if name in known and (named := mine[name].named)),

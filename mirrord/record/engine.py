@@ -52,8 +52,8 @@ def bring_up(link: Connection, path: Path) -> None:
             environment.configure(connection=link, transactional_ddl=True)
             environment.run_migrations()
     except Exception as error:
-        told = f"migrating its tables from {version or 'an older version'} to {REVISION} failed"
-        raise StorageError(f"{path}: {told}, nothing was changed: {str(error)[:300]}") from error
+        what = f"migrating its tables from {version or 'an older version'} to {REVISION} failed"
+        raise StorageError(f"{path}: {what}, nothing was changed: {str(error)[:300]}") from error
 
 
 class DamagedError(StorageError):

@@ -16,7 +16,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
-_SENTENCE, _TOLD = 600, 20  # the longest have a digest to paste, and names of 100 characters
+_SENTENCE, _LISTED = 600, 20  # the longest have a digest to paste, and names of 100 characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
 
 
 def _noted(texts: Sequence[str]) -> Noted:
-    return Noted(len(texts), tuple(_sentence(text) for text in texts[:_TOLD]))
+    return Noted(len(texts), tuple(_sentence(text) for text in texts[:_LISTED]))
 
 
 def _sentence(text: str) -> str:
@@ -72,10 +72,10 @@ def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
     for receipt in filter(lambda receipt: receipt.good or receipt.bad, receipts):
         deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
         counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
-    told = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
+    troubles = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
     for one, *more in causes(receipt for receipt in receipts if receipt.bad):
-        told.append(_about(one.step, one.detail or one.outcome.value, len(more)))
-    return LastRun(troubles=tuple(_sentence(text) for text in told[:_TOLD]), **counts)
+        troubles.append(_about(one.step, one.detail or one.outcome.value, len(more)))
+    return LastRun(troubles=tuple(_sentence(text) for text in troubles[:_LISTED]), **counts)
 
 
 def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:

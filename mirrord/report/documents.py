@@ -147,9 +147,9 @@ class Gathering:
 
 def event_document(event: Event) -> Document:
     """Write an event; of a plan without its lists, which come with the run at its end."""
-    told = event._replace(plan=_bare(event.plan)) if isinstance(event, Planned) else event
+    bare = event._replace(plan=_bare(event.plan)) if isinstance(event, Planned) else event
     kind: Any = type(event)
-    return {"event": kind.__name__, "fields": adapter(kind).dump_python(told, mode="json")}
+    return {"event": kind.__name__, "fields": adapter(kind).dump_python(bare, mode="json")}
 
 
 def event_from(document: Mapping[str, Any]) -> Event:

@@ -50,8 +50,8 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
         task.add_done_callback(progress.close)
         try:
             await response.prepare(request)
-            async for told in progress.batches():
-                await response.write(await asyncio.to_thread(_lines, told))
+            async for batch in progress.batches():
+                await response.write(await asyncio.to_thread(_lines, batch))
             lines = _answer(task)
             while line := await asyncio.to_thread(next, lines, b""):
                 await response.write(line)
@@ -89,8 +89,8 @@ def _line(document: Document) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def _lines(told: Sequence[Event]) -> bytes:
-    return b"".join(_line(event_document(event)) for event in told)
+def _lines(batch: Sequence[Event]) -> bytes:
+    return b"".join(_line(event_document(event)) for event in batch)
 
 
 def _answer(task: asyncio.Future[Any]) -> Iterator[bytes]:

@@ -131,24 +131,24 @@ class Front:
             vary |= {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
             return web.Response(status=416, headers=vary)
         part = asked or Span(0, size)
-        told = {**headers, "Content-Length": str(part.count)}
+        fields = {**headers, "Content-Length": str(part.count)}
         if "Content-Encoding" not in headers:
-            told["Accept-Ranges"] = "bytes"
+            fields["Accept-Ranges"] = "bytes"
         if asked:
-            status, told["Content-Range"] = 206, part.content_range(size)
+            status, fields["Content-Range"] = 206, part.content_range(size)
         if request.method == "HEAD" or not part.count:
-            return web.StreamResponse(status=status, headers=told)
+            return web.StreamResponse(status=status, headers=fields)
         if isinstance(body, LocalFile) and part.count > SMALL:
-            answer = web.StreamResponse(status=status, headers=told)
+            answer = web.StreamResponse(status=status, headers=fields)
             return await self._file(request, answer, _within(body, part))
         if isinstance(body, Remote):
-            answer = web.StreamResponse(status=status, headers=told)
+            answer = web.StreamResponse(status=status, headers=fields)
             return await attended(request, self._streamed(request, answer, _exactly(body, part)))
         if isinstance(body, LocalFile):
             data = await self._small.read(_within(body, part), etag_of(headers))
         else:
             data = body[part.offset :][: part.count]
-        return None if data is None else web.Response(status=status, headers=told, body=data)
+        return None if data is None else web.Response(status=status, headers=fields, body=data)
 
     async def _file(
         self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile

@@ -45,9 +45,9 @@ def packed(headers: Mapping[str, str]) -> dict[str, str]:
 
 def with_vary(headers: Mapping[str, str], field: str) -> dict[str, str]:
     """Return headers that declare that the answer depends on a request field (§12.5.5)."""
-    told = next((value for key, value in headers.items() if key.lower() == "vary"), "")
+    varies = next((value for key, value in headers.items() if key.lower() == "vary"), "")
     rest = {key: value for key, value in headers.items() if key.lower() != "vary"}
-    return {**rest, "Vary": f"{told}, {field}" if told else field}
+    return {**rest, "Vary": f"{varies}, {field}" if varies else field}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,14 +56,14 @@ async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt)
     # A batch may have thousands of steps, so each must be found by key.
     left = dict.fromkeys(batch) if len(batch) < _MANY else await asyncio.to_thread(dict.fromkeys, batch)
 
-    def told(receipt: Receipt) -> None:
+    def received(receipt: Receipt) -> None:
         del left[receipt.step]
         on_receipt(receipt)
 
     try:
-        await session.execute(batch, told)
+        await session.execute(batch, received)
     except MirrordError as error:
-        await tell((failed(step, error) for step in tuple(left)), told)
+        await tell((failed(step, error) for step in tuple(left)), received)
 
 
 async def tell(receipts: Iterable[Receipt], on_receipt: OnReceipt) -> None:

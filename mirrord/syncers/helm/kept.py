@@ -145,8 +145,8 @@ class RunNotes:
             notes[".items"] = {entry.item: "" for entry in survey.entries}
         if refused - current.keys() or survey.missing or not whole or is_blind(survey, spec):
             return {**notes, "": {}}
-        told = {"problems": plan.decisions.problems, "remarks": plan.remarks}
-        notes[".told"] = {what: json.dumps(sentences[:MOST]) for what, sentences in told.items()}
+        found = {"problems": plan.decisions.problems, "remarks": plan.remarks}
+        notes[".told"] = {what: json.dumps(sentences[:MOST]) for what, sentences in found.items()}
         versions = str(len({step.item for step in plan.steps} - {INDEX_ITEM}))
         undecided = "\n".join(_undecided(spec, survey, current))
         ripe = _ripe(spec, survey, plan.at)

@@ -37,9 +37,9 @@ def _decoded(content: str, found: Document, what: str, cap: int) -> bytes:
         raise ContentError(f"{what}: what the API sends is not base64") from error
     if len(data) > cap:
         raise TooLargeError(f"{what}: has more than {cap} bytes, which is the most")
-    told = {text(found, "ContentSha256"), text(found, "Sha")} - {None}
+    digests = {text(found, "ContentSha256"), text(found, "Sha")} - {None}
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
-    if told and told.isdisjoint({hashlib.sha256(data).hexdigest(), blob.hexdigest()}):
+    if digests and digests.isdisjoint({hashlib.sha256(data).hexdigest(), blob.hexdigest()}):
         raise DigestError(f"{what}: the API sends other bytes than it has the digests of")
     return data
 
@@ -146,8 +146,8 @@ class Coding(port.Forge):
                     return number(one, port.web_host(address), "Id")
             if len(listed) < _PAGE:
                 break
-        told = f"{port.web_host(address)}: the token sees no project {project!r}"
-        raise MissingError(f"{told}; make it at Coding, or give the token access to it")
+        what = f"{port.web_host(address)}: the token sees no project {project!r}"
+        raise MissingError(f"{what}; make it at Coding, or give the token access to it")
 
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by team, project and name."""
@@ -190,10 +190,10 @@ class Coding(port.Forge):
         answer = mapping(said.get("Response"))
         if "Error" in answer:
             code, words = text(answer, "Error", "Code") or "", text(answer, "Error", "Message") or ""
-            told, hint = f"{host}: {action}: {code}: {words}"[:900], self.explain(f"{code} {words}")
+            what, hint = f"{host}: {action}: {code}: {words}"[:900], self.explain(f"{code} {words}")
             kinds = ((_GONE, MissingError), (_DENIED, DeniedError))
             kind = next((kind for pattern, kind in kinds if pattern.search(f"{code} {words}")), RefusedError)
-            raise kind(redact(f"{told}; {hint}" if hint else told))
+            raise kind(redact(f"{what}; {hint}" if hint else what))
         if not answer:
             raise ContentError(f"{host}: {action}: the answer has no Response; has the API changed?")
         return answer

@@ -43,8 +43,8 @@ def parse_page(url: str) -> Page | None:
         if page is None:
             continue
         if not forge.fits(page.address):
-            told = f"{page.address.host}: the URL names no repository {forge.form}"
-            raise UsageError(f"{told}; open a file there, and take its address")
+            what = f"{page.address.host}: the URL names no repository {forge.form}"
+            raise UsageError(f"{what}; open a file there, and take its address")
         return page
     return None
 

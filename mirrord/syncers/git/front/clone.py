@@ -46,8 +46,8 @@ async def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Re
         return refusal(403, "this mirror is read-only; push to its upstream")
     if (rest == UPLOAD) != (request.method == "POST"):
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
-    told = _VERSION.finditer(request.headers.get("git-protocol", "")[:256])
-    version = max((int(found[1]) for found in told if found[1] in "12"), default=0)  # the highest (gitprotocol-v2)
+    asked = _VERSION.finditer(request.headers.get("git-protocol", "")[:256])
+    version = max((int(found[1]) for found in asked if found[1] in "12"), default=0)  # the highest (gitprotocol-v2)
     if rest == UPLOAD:
         return Response(200, {}, posted=partial(_answer, front, cache, version), longest=LONGEST)
     if rest == "info/refs":
