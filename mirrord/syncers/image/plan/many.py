@@ -16,7 +16,7 @@ from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.names.naming import BUILT_IN
-from mirrord.plan.select import is_glob
+from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import Images, Source, places, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
@@ -92,11 +92,12 @@ def derived(mirror: Mirror, source: Source, origin: ConfigOrigin | None = None) 
     return part
 
 
-def chosen(mirror: Mirror, matched: Iterable[str]) -> Iterator[tuple[Source, ConfigOrigin]]:
-    """Yield the repositories of a registry that a mirror names, and those that its globs matched."""
+def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, ConfigOrigin]]:
+    """Yield the repositories of a registry that a mirror names, and those of `listed` that its globs match."""
     source = spec_of(mirror).source
+    globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
     paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
-    for path in dict.fromkeys((*paths, *matched)):
+    for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
         yield Source(repository=f"{source.registry}/{path}", tags=source.tags, choice=source.choice), mirror.origin
 
 
