@@ -57,14 +57,13 @@ class ForeignText:
     repeated: tuple[tuple[int, str], ...] = ()
 
 
-def parse_foreign(data: bytes, file: str) -> ForeignText:
-    """Read a file of another program.
+def parse_foreign(text: str, file: str) -> ForeignText:
+    """Read the text of a file of another program, as `decode` returns it.
 
     Raises:
-        ConfigError: it is not UTF-8, not YAML, contains itself, or is too large or too deep; `file:line: what`, without
+        ConfigError: it is not YAML, contains itself, or is too large or too deep; `file:line: what`, without
             any text of the file, which may be a password.
     """
-    text = decode(data, file)
     reader = _Reader(text)
     try:
         documents = tuple(reader.documents())

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from mirrord.config.files import UnreadableError, text_of
-from mirrord.config.foreign import Node, parse_foreign
+from mirrord.config.foreign import Node, decode, parse_foreign
 from mirrord.errors import ConfigError
 from mirrord.names.workloads import gather, images_of
 
@@ -86,7 +86,7 @@ def _yaml(data: bytes, file: str) -> Iterator[WorkloadDocument]:
 
 def _document(part: bytes, file: str, first: int) -> WorkloadDocument:
     try:
-        documents = parse_foreign(part, "").documents
+        documents = parse_foreign(decode(part, ""), "").documents
     except ConfigError as error:
         _, line, what = str(error).split(":", 2)
         template = part.find(b"{{")

@@ -95,7 +95,7 @@ def _read(file: str, data: bytes, form: str | None, draft: Draft) -> str:
     if names and names[0] in LINES:
         LINES[names[0]].read(text, file, draft)
         return names[0]
-    whole = _parsed(data, file, form)
+    whole = _parsed(text, file, form)
     documents = [node for node in whole.documents if node.value is not None]
     for line, key in whole.repeated:
         draft.report.tell(ConfigOrigin(file, line), key, "is written more than once; the last one is used")
@@ -112,9 +112,9 @@ def _read(file: str, data: bytes, form: str | None, draft: Draft) -> str:
     return name
 
 
-def _parsed(data: bytes, file: str, form: str | None) -> ForeignText:
+def _parsed(text: str, file: str, form: str | None) -> ForeignText:
     try:
-        return parse_foreign(data, file)
+        return parse_foreign(text, file)
     except ConfigError as error:
         if form is None:
             known = f"; known formats are {', '.join(FORMATS)}"

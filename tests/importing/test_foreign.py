@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.config.foreign import MAX_FOREIGN_BYTES, Node, parse_foreign
+from mirrord.config.foreign import MAX_FOREIGN_BYTES, Node, decode, parse_foreign
 from mirrord.errors import ConfigError
 
 
@@ -20,13 +20,13 @@ def plain(node: Node) -> Any:
 
 
 def read(text: str) -> Any:
-    (document,) = parse_foreign(text.encode(), "a.yaml").documents
+    (document,) = parse_foreign(text, "a.yaml").documents
     return plain(document)
 
 
 def refused(data: bytes) -> str:
     with pytest.raises(ConfigError) as error:
-        parse_foreign(data, "a.yaml")
+        parse_foreign(decode(data, "a.yaml"), "a.yaml")
     return str(error.value)
 
 
@@ -50,7 +50,7 @@ def test_values_stay_what_is_written() -> None:
 def test_each_value_knows_its_line() -> None:
     """A value has the line of its key or its dash, also of an alias, and with line ends of Windows."""
     data = "\ufeffa: &x\r\n  b: 1\r\nc:\r\n- *x\r\n- d\r\n".encode()
-    (document,) = parse_foreign(data, "a.yaml").documents
+    (document,) = parse_foreign(decode(data, "a.yaml"), "a.yaml").documents
     assert isinstance(document.value, dict)
     items = document.value["c"].value
     assert isinstance(items, tuple)
@@ -59,14 +59,14 @@ def test_each_value_knows_its_line() -> None:
 
 def test_a_repeated_key_is_named_and_its_last_value_counts() -> None:
     """A key that is written twice is read like other programs read it, and can be reported."""
-    found = parse_foreign(b"a: 1\nb: 2\na: 3\n", "a.yaml")
+    found = parse_foreign("a: 1\nb: 2\na: 3\n", "a.yaml")
     assert plain(found.documents[0]) == {"a": "3", "b": "2"}
     assert found.repeated == ((3, "a"),)
 
 
 def test_several_documents_are_read() -> None:
     """Anchors of one document are unknown in the next."""
-    assert [plain(one) for one in parse_foreign(b"a: 1\n---\nb: 2\n", "f").documents] == [{"a": "1"}, {"b": "2"}]
+    assert [plain(one) for one in parse_foreign("a: 1\n---\nb: 2\n", "f").documents] == [{"a": "1"}, {"b": "2"}]
     assert refused(b"a: &x 1\n---\nb: *x\n").startswith("a.yaml:3: has an alias of an anchor")
 
 
