@@ -22,7 +22,7 @@ SHORT: Final = 3  # characters of a name that may be part of other words
 
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
 _HEX = re.compile(r"\b[0-9a-f]{7,128}\b")
-_GROUP = re.compile(r"(?<=[0-9]) of [^,]*?(?= by date|,|$)")  # of which tags are the newest
+_GROUP = re.compile(r"(?<=newest)( [0-9]+)? of [^,]*?(?= by date|,|$)")  # of which tags are the newest
 _Thing = TypeVar("_Thing")
 
 
@@ -95,9 +95,9 @@ def say_verdicts(verdicts: Sequence[TagVerdict], show: Show) -> None:
     ordered = sorted(verdicts, key=lambda one: not one.chosen)
     most = len(verdicts) if show is Show.ALL else ALIKE
     rows = []
-    for same in _folded(ordered, lambda one: _GROUP.sub(" of …", one.why), lambda _: most):
+    for same in _folded(ordered, lambda one: _GROUP.sub(r"\1 of …", one.why), lambda _: most):
         whys = {one.why for one in same}
-        why = whys.pop() if len(whys) == 1 else _GROUP.sub(" of …", same[0].why)
+        why = whys.pop() if len(whys) == 1 else _GROUP.sub(r"\1 of …", same[0].why)
         rows.append((_listed([one.tag for one in same]), why))
     _say_table(("TAG", "WHY"), rows, show)
     if verdicts:

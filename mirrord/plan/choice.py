@@ -119,9 +119,11 @@ class Choosing:
         if choice.newest is not None:
             for key, group in _grouped(left).items():
                 ranked = _by_date(group, dates, now) if choice.by == "date" else sorted(group, key=_BY_VERSION)
-                label = f"the newest {choice.newest}{_named(key)}{' by date' if choice.by == 'date' else ''}"
+                count = f" {choice.newest}" if choice.newest > 1 else ""
+                label = f"the newest{count}{_named(key)}{' by date' if choice.by == 'date' else ''}"
                 out |= dict.fromkeys((one.tag.text for one in ranked[: -choice.newest]), f"older than {label}")
-                of |= dict.fromkeys((one.tag.text for one in ranked[-choice.newest :]), f"one of {label}")
+                chosen = f"one of {label}" if count else label
+                of |= dict.fromkeys((one.tag.text for one in ranked[-choice.newest :]), chosen)
         dated = choice.min_age or choice.max_age is not None or choice.by == "date"
 
         def verdict(tag: str) -> TagVerdict:

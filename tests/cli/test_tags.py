@@ -52,7 +52,7 @@ async def test_a_choice_is_tried(desk: Desk, full: DockerRegistry) -> None:
     ]
     assert lines[-1] == "4 of 2000 tags chosen"
     minors = await desk.run("tags", where, "--choose", "{newest: 1, of: minor}")
-    assert "chosen: one of the newest 1 of …" in minors.out
+    assert "chosen: the newest of …" in minors.out
     whole = await desk.run("tags", where, "--choose", '{newest: 2, versions: ">=1.45"}', "--json")
     verdicts = {one["tag"]: one["why"] for one in whole.document["tags"]}
     assert len(verdicts) == 2000
@@ -106,15 +106,15 @@ mirrors:
 """)
         said = await desk.run("plan", "--explain")
         assert [line.split(None, 1) for line in said.out.splitlines() if ": " in line and line[0] in "vw"] == [
-            ["v2", "chosen: one of the newest 1"],
-            ["w1", "chosen: one of the newest 1 of (w)"],
-            ["v1", "left out: older than the newest 1"],
+            ["v2", "chosen: the newest"],
+            ["w1", "chosen: the newest of (w)"],
+            ["v1", "left out: older than the newest"],
             ["v1", "chosen: named in tags"],
             ["w1", "chosen: matches w*"],
             ["v2", "left out: no pattern of tags matches it"],
         ]
         plans = (await desk.run("plan", "rules", "--explain", "--json")).document["plans"]
-        assert {"tag": "v1", "chosen": False, "why": "left out: older than the newest 1"} in plans[0]["verdicts"]
+        assert {"tag": "v1", "chosen": False, "why": "left out: older than the newest"} in plans[0]["verdicts"]
         assert "chosen" not in (await desk.run("plan")).out
 
 

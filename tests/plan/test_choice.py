@@ -79,8 +79,8 @@ def test_choice(choice: Choice, found: str) -> None:
     ("tag", "choice", "why"),
     [
         ("1.25.1", Choice(newest=2, of="minor"), "left out: older than the newest 2 of 1.25"),
-        ("1.25.2-alpine", Choice(newest=1), "left out: older than the newest 1 of (alpine)"),
-        ("1.25.3-alpine", Choice(newest=1, of="minor"), "chosen: one of the newest 1 of 1.25 (alpine)"),
+        ("1.25.2-alpine", Choice(newest=1), "left out: older than the newest of (alpine)"),
+        ("1.25.3-alpine", Choice(newest=1, of="minor"), "chosen: the newest of 1.25 (alpine)"),
         ("1.26.0-rc1", Choice(newest=1), "left out: a pre-release (rc); `prereleases: true` takes it"),
         ("main-abc1234", Choice(), "left out: the hash of a commit is in it; `prereleases: true` takes it"),
         ("main-abc1234", Choice(newest=1), "left out: it is a commit and has no version"),
@@ -131,7 +131,7 @@ def test_reasons_of_dates() -> None:
 def test_a_date_that_was_not_needed_is_not_called_unknown() -> None:
     """The only tag of its group is the newest whatever its date, which nobody asked for."""
     (verdict,) = Choosing(("v1",), Choice(newest=1, by="date")).verdicts({}, NOW)
-    assert verdict.why == "chosen: one of the newest 1 by date"
+    assert verdict.why == "chosen: the newest by date"
 
 
 @pytest.mark.parametrize(
