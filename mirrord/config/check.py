@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import wraps
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from mirrord.config.lines import Problems, Trail, Value, nearest
+from mirrord.errors import MirrordError
 
 M = TypeVar("M", bound=BaseModel)
+P = ParamSpec("P")
+R = TypeVar("R")
 _QUOTED = re.compile(r"'([^']*)'")
 _SECRET = re.compile("auth|secret|token|password|credential|key", re.IGNORECASE)
 _NAMES = {"model_attributes_type": "model", "int_from_float": "int"}
@@ -75,6 +79,19 @@ def _forms(shape: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mappin
     for union in ("anyOf", "oneOf", "allOf"):
         for form in node.get(union, ()):
             yield from _forms(shape, form)
+
+
+def validator(read: Callable[P, R]) -> Callable[P, R]:
+    """Return `read` for pydantic, which reports ValueErrors: a MirrordError is raised as one with the same message."""
+
+    @wraps(read)
+    def validate(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except MirrordError as error:
+            raise ValueError(str(error)) from error
+
+    return validate
 
 
 class Strict(BaseModel):

@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from mirrord.config.check import Strict, check
+from mirrord.config.check import Strict, check, validator
 from mirrord.config.lines import Problems, Value
 from mirrord.errors import UsageError
 from mirrord.names.book import ANY, NameBook, our_host
 from mirrord.names.naming import BUILT_IN, Naming, parse_naming, registry_prefix
 
 
-def _spelled(read: Callable[[str], str]) -> AfterValidator:
-    def check_name(text: str) -> str:
-        try:
-            return read(text)
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-
-    return AfterValidator(check_name)
-
-
+@validator
 def _naming(value: object) -> Naming:
     if isinstance(value, Naming):
         return value
     if isinstance(value, dict):
         wrong = next((key for key, to in value.items() if not isinstance(to, str)), None)
         if wrong is not None:
-            raise ValueError(f'{wrong[:80]!r} has no text; write what replaces it, or "" to leave it out')
+            raise UsageError(f'{wrong[:80]!r} has no text; write what replaces it, or "" to leave it out')
     elif not isinstance(value, str):
         known = ", ".join(BUILT_IN)
-        raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
-            f"is neither a text nor a mapping; write {known}, a template, or a table of prefixes"
-        )
-    try:
-        return parse_naming(value)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
+        raise UsageError(f"is neither a text nor a mapping; write {known}, a template, or a table of prefixes")
+    return parse_naming(value)
 
 
-Registry = Annotated[str, _spelled(registry_prefix)]
-OurHost = Annotated[str, _spelled(our_host)]
-AnyRegistry = Annotated[str, _spelled(lambda text: text if text == ANY else registry_prefix(text))]
+_registry = validator(registry_prefix)
+Registry = Annotated[str, AfterValidator(_registry)]
+OurHost = Annotated[str, AfterValidator(validator(our_host))]
+AnyRegistry = Annotated[str, AfterValidator(lambda text: text if text == ANY else _registry(text))]
 NamingKey = Annotated[
     Naming,
     PlainValidator(_naming),

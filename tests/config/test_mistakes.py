@@ -53,7 +53,7 @@ MISTAKES = [
     ),
     (
         IMAGE.format("{registry: index.docker.io, repositories: ['ngin*']}"),
-        "from: repositories: ngin*: Docker Hub lists one namespace at a time; write it in front of the glob",
+        "from.repositories: ngin*: Docker Hub lists one namespace at a time; write it in front of the glob",
     ),
     (
         IMAGE.format("{registry: 'https://quay.io', repositories: [a/b]}"),

@@ -88,7 +88,7 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
     ("source", "said"),
     [
         ({"registry": "quay.io"}, "registry and repositories go together"),
-        ({"repositories": ["a/b"]}, "repositories needs registry; write {registry: quay.io, repositories: [team/*]}"),
+        ({"repositories": ["a/b"]}, "needs registry; write {registry: quay.io, repositories: [team/*]}"),
         ({"registry": "quay.io", "repositories": []}, "at least 1 item"),
         ({"registry": "quay.io/team", "repositories": ["a"]}, "has a path; write the host alone: quay.io"),
         ({"registry": "team", "repositories": ["a"]}, "does not begin with a registry"),

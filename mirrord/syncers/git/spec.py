@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from mirrord.config.check import validator
 from mirrord.config.units import Duration, between
-from mirrord.errors import MirrordError
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 
@@ -18,13 +18,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PATTERN = re.compile(r"\^?refs/(?:heads|tags)/[^\x00-\x20\x7f~^:\\]+")
 
 
+@validator
 def _address(text: str) -> str:
-    try:
-        address = Address.parse(text)
-        forge = forge_of(address)
-        page = None if forge.fits(address) else forge.parse_page(text)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
+    address = Address.parse(text)
+    forge = forge_of(address)
+    page = None if forge.fits(address) else forge.parse_page(text)
     if page and forge.fits(page.address):
         raise ValueError(f"{text[:200]} is a page of {forge.name}; write {page.address}")
     return text

@@ -7,17 +7,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
+from mirrord.config.check import validator
 from mirrord.config.units import Duration, between
-from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
 from mirrord.plan.semver import Constraint
 
 
+@validator
 def _range(text: str) -> str:
-    try:
-        Constraint.parse(text)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
+    Constraint.parse(text)
     return text
 
 
@@ -27,11 +25,9 @@ _SKIP = WithJsonSchema({"type": "object", "additionalProperties": {"type": "arra
 Range = Annotated[str, AfterValidator(_range)]
 
 
+@validator
 def _sha256(text: str) -> Digest:
-    try:
-        digest = Digest.parse(text)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
+    digest = Digest.parse(text)
     if digest.algorithm != "sha256":
         raise ValueError("charts have digests of kind sha256; write sha256: and 64 hex digits")
     return digest

@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic import Tag as Form
 
+from mirrord.config.check import validator
 from mirrord.config.names import NamingKey, OurHost
 from mirrord.config.units import Duration, between
-from mirrord.errors import UsageError
 from mirrord.model.choice import Choice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
@@ -151,15 +161,15 @@ class SourceKeys(BaseModel):
             raise ValueError(f"is a mapping for images; write {_as_mapping(value)}")
         return value
 
-    @model_validator(mode="after")
-    def _listable(self) -> Self:
-        if self.repositories and not self.registry:
-            raise ValueError("repositories needs registry; write {registry: quay.io, repositories: [team/*]}")
-        try:
-            check_listable(vendor_of(self.registry or ""), [one for one in self.repositories or () if is_glob(one)])
-        except UsageError as error:
-            raise ValueError(f"repositories: {error}") from error
-        return self
+    @field_validator("repositories")
+    @classmethod
+    @validator
+    def _listable(cls, value: Repositories, info: ValidationInfo) -> Repositories:
+        registry = info.data.get("registry", "")  # not there when it is wrong
+        if registry is None:
+            raise ValueError("needs registry; write {registry: quay.io, repositories: [team/*]}")
+        check_listable(vendor_of(registry), [one for one in value if is_glob(one)])
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

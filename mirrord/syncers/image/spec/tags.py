@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from mirrord.config.check import validator
 from mirrord.config.units import Duration, between
-from mirrord.errors import MirrordError
 from mirrord.model.choice import Choice
 from mirrord.patterns import compiled
 from mirrord.plan.choice import as_expression, parse_range
@@ -41,24 +41,20 @@ Tags = Annotated[tuple[TagPattern, ...], _VERSIONS]
 Names = Annotated[tuple[Tag, ...], _VERSIONS]
 
 
+@validator
 def _pattern(text: str) -> str:
     expression = as_expression(text)
     if expression is None:
         if not _PATTERN.fullmatch(text):
             raise ValueError(f"{text[:80]!r} {_MATCH}")
         return text
-    try:
-        compiled(expression)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
+    compiled(expression)
     return text
 
 
+@validator
 def _range(text: str) -> str:
-    try:
-        parse_range(text)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
+    parse_range(text)
     return text
 
 
