@@ -43,7 +43,7 @@ async def test_nothing_to_mirror_is_said(desk: Desk) -> None:
             ("", '    versions: ">=2"\n', "lists 1 versions, and this mirror's selection takes none"),
         ):
             configured(desk, source.url + path, more)
-            remark = f"upstream's index {none}: there is nothing to mirror"
+            remark = f"upstream {none}: there is nothing to mirror"
             for _ in range(2):
                 said = await desk.run("sync")
                 assert (said.status, f"remark: {remark}" in said.out) == (0, True), said

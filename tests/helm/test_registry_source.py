@@ -150,7 +150,7 @@ async def test_tags_that_are_no_charts(registry: Registry, runs: ChartRuns) -> N
     run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts/app", local=LOCAL))
     assert (run.result, run.remarks) == (
         Result.SUCCESS,
-        ("upstream's index lists no charts yet: there is nothing to mirror",),
+        ("upstream lists no charts yet: there is nothing to mirror",),
     )
     assert run.problems == ("app-1.0.0: is no chart: no config or no archive of one; left out",)
 

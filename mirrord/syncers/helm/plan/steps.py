@@ -59,7 +59,7 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     if not survey.choices:
         count = len(survey.entries)
         none = f"lists {count} versions, and this mirror's selection takes none" if count else "lists no charts yet"
-        yield f"upstream's index {none}: there is nothing to mirror"
+        yield f"upstream {none}: there is nothing to mirror"
     listed, spec = {(entry.name, entry.version) for entry in survey.entries}, spec_of(mirror)
     skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
     accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
@@ -115,7 +115,7 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
         before = frozenset(item for found in survey.targets.values() for item in found.own or ())
     lost = {item for item in before - {entry.item for entry in survey.entries} if not survey.hides(item)}
     why = too_much(len(lost), len(before), spec.max_loss, spared=len(before) > 1)
-    return f"upstream's index lost {len(lost)} of {len(before)} versions ({some(lost)}), {why}" if why else ""
+    return f"upstream lost {len(lost)} of {len(before)} versions ({some(lost)}), {why}" if why else ""
 
 
 def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
