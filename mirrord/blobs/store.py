@@ -21,11 +21,14 @@ class Remote:
         open: yields `count` bytes from `offset` on; raises `MirrordError` if they cannot be read.
         size: its bytes.
         url: a temporary URL that clients can be redirected to; or None.
+        prompt: whether its headers are sent before its first piece is there. An error is then no answer of its own:
+            it aborts the connection.
     """
 
     open: Callable[[int, int], AsyncIterator[bytes]]
     size: int
     url: str | None = None
+    prompt: bool = False
 
 
 Stored = LocalFile | Remote

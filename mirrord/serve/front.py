@@ -143,7 +143,7 @@ class Front:
             return await self._file(request, answer, _within(body, part))
         if isinstance(body, Remote):
             answer = web.StreamResponse(status=status, headers=fields)
-            return await attended(request, self._streamed(request, answer, _exactly(body, part)))
+            return await attended(request, self._streamed(request, answer, _exactly(body, part), prompt=body.prompt))
         if isinstance(body, LocalFile):
             data = await self._small.read(_within(body, part), etag_of(headers))
         else:
@@ -170,11 +170,18 @@ class Front:
         return answer
 
     async def _streamed(
-        self, request: web.Request, answer: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+        self,
+        request: web.Request,
+        answer: web.StreamResponse,
+        pieces: AsyncGenerator[bytes, None],
+        *,
+        prompt: bool = False,
     ) -> web.StreamResponse:
-        """Stream; an error before the first byte gets its own status."""
+        """Stream; an error before the first byte gets its own status, except after prompt headers."""
         try:
-            return await send_stream(request, answer, pieces, partial(self._broken, request), self._stall)
+            return await send_stream(
+                request, answer, pieces, partial(self._broken, request), self._stall, prompt=prompt
+            )
         except MissingError:
             return _gone()
         except MirrordError:
@@ -201,6 +208,7 @@ def _request(request: web.Request, prefix: str, path: str) -> Request:
         host if known else "",
         scheme if known else request.scheme,
         request.remote or "",
+        tuple(request.headers.getall("Accept", ())),
     )
 
 

@@ -21,13 +21,16 @@ async def send_stream(
     pieces: AsyncGenerator[bytes, None],
     broken: Callable[[Exception], None],
     stall: float = STALL,
+    *,
+    prompt: bool = False,
 ) -> web.StreamResponse:
     """Send each piece when the previous one was read, then close the source; an error before the first piece is raised.
 
-    After the first piece an error can only end the connection: `broken` is called with it.
+    After the first piece, or with `prompt` after the headers, which are then sent at once, an error can only end the
+    connection: `broken` is called with it.
     """
     async with aclosing(pieces):
-        first = await _next(pieces)
+        first = b"" if prompt else await _next(pieces)
         await answer.prepare(request)
         try:
             with _watched(request, stall) as progress:

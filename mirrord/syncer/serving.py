@@ -23,7 +23,9 @@ class Request:
     # `host[:port]` that the client used, also through a proxy that forwards it; "" if unknown
     host: str = ""
     scheme: str = "http"  # `http` or `https`, likewise
-    client: str = ""  # the peer address of the connection
+    client: str = ""  # the address of the client, also behind one of `settings.proxies`; without port and zone
+    accept: tuple[str, ...] = ()  # all fields `Accept`, in their order
+    token: str | None = None  # the name of the read token that the client sent; None without a valid one
 
     @property
     def origin(self) -> str:
@@ -43,6 +45,24 @@ class Process:
     stdin: bytes = b""  # its input
     begin: bytes = b""  # precedes its output
     quick: bool = False  # takes milliseconds, and must not wait for long ones
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """Counts what a client gets of the content of one answer, and sets its pace."""
+
+    @property
+    def paced(self) -> bool:
+        """Return whether `pace` may wait; if not, it is not called. Asked once for each answer."""
+
+    async def pace(self, count: int) -> None:
+        """Wait until a piece of `count` bytes may be sent; called before each piece. MUST NOT wait before the first."""
+
+    def sent(self, count: int) -> None:
+        """Note that `count` more bytes of the content were sent.
+
+        Called after each piece, or once at the end for a file that is sent without pace; also when the client has left.
+        """
 
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]
@@ -71,6 +91,7 @@ class Response:
     # gets the whole decoded body of a POST, and returns the answer instead of this one; or None
     posted: Callable[[bytes], Awaitable[Response]] | None = None
     longest: int = 0  # largest body for `posted` in bytes
+    meter: Meter | None = None  # counts and paces the bytes of `body`; or None
 
 
 def refusal(status: int, reason: str) -> Response:
