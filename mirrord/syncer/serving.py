@@ -64,6 +64,9 @@ class Meter(Protocol):
         Called after each piece, or once at the end for a file that is sent without pace; also when the client has left.
         """
 
+    def ended(self) -> None:
+        """Note that the answer has ended: whole, broken, or before its first byte. Called once, whatever happens."""
+
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]
 """Opens a body of unknown length for a client.
