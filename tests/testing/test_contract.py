@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.bounded import BoundedStore
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import BlobStore
@@ -16,7 +17,11 @@ from tests.support.scenarios import SCENARIOS
 from tests.support.store_contract import REPOSITORY_CHECKS, STORE_CHECKS, Open, check_complete
 
 INSTALLED = {entry.name: entry.module for entry in entry_points(group=GROUP)}
-STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore, "remote": lambda _: RemoteStore()}
+STORES: dict[str, Callable[[Path], BlobStore]] = {
+    "disk": DiskStore,
+    "bounded": lambda folder: BoundedStore(folder, lambda: 1 << 40),
+    "remote": lambda _: RemoteStore(),
+}
 REPOSITORIES: dict[str, Callable[[Path], Open]] = {"disk": lambda folder: lambda: DiskRepositories(folder)}
 
 
