@@ -5,6 +5,8 @@ Importing google-re2 takes 2 ms and 2.6 MiB, so it is imported with the first pa
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +15,12 @@ from mirrord.errors import UsageError
 LONGEST: Final = 4096  # characters of a pattern
 _MEMORY: Final = 1 << 18  # bytes that one pattern may take, compiled and at work: the biggest needs 4 ms for a tag
 _MISSING: Final = frozenset({"(?=", "(?!", "(?<", *(f"\\{digit}" for digit in range(1, 10))})
+# What may hold a `|` that separates nothing: escapes, quoted text, classes. One without an end is all that is left.
+_TOKEN: Final = re.compile(
+    r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*+(?:\}|\Z)|\\."
+    r"|\[\^?\]?(?:\[:\^?\w++:\]|\\.|[^\]\\])*+(?:\]|\\?\Z)|.",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,24 @@ def compiled(text: str) -> Pattern:
         what = error.args[0]
         reason = what.decode("utf-8", "replace") if isinstance(what, bytes) else str(what)
         raise UsageError(f"not a regular expression: {text[:80]!r}; {_explained(text, reason)}") from error
+
+
+def as_expression(pattern: str) -> str | None:
+    """Return the regular expression in `/…/`, or None for a literal or a glob."""
+    return pattern[1:-1] if len(pattern) > 1 and pattern[0] == pattern[-1] == "/" else None
+
+
+def alternatives(text: str) -> Iterator[str]:
+    """Yield the parts of a regular expression between every `|` outside of groups and classes."""
+    depth, part = 0, ""
+    for sign in _TOKEN.findall(text):
+        if sign == "|" and not depth:
+            yield part
+            part = ""
+            continue
+        depth += (sign == "(") - (sign == ")")
+        part += sign
+    yield part
 
 
 def _bytes(text: str) -> bytes:

@@ -112,14 +112,14 @@ def _many(mapping: Section, hosts: tuple[str, str], rule: TagFilter, own: Keys, 
         mapping.lose("to", "mirrord replaces no patterns in names; each repository keeps its path: write a prefix")
         return
     try:
-        repositories = regexes.globs(mapping.text("from").removeprefix(_REGEX))
+        repository = regexes.framed(mapping.text("from").removeprefix(_REGEX).strip())
     except ValueError as error:
         mapping.lose("from", str(error))
         return
     place = f"{target}/{to.strip('/')}".rstrip("/")
     if draft.reference(f"{place}/repository", mapping.origin("to"), mapping.path("to")) is None:
         return
-    draft.repositories(mapping.origin(), f"{source}-{mapping.key}", rule.of_registry(source, repositories), place, own)
+    draft.repositories(mapping.origin(), f"{source}-{mapping.key}", rule.of_registry(source, [repository]), place, own)
 
 
 def _rule(mapping: Section) -> TagFilter | None:

@@ -1,30 +1,18 @@
-"""Regular expressions of other tools as `/re/`, which matches a whole tag. The syntax is RE2 on both sides."""
+"""Regular expressions of other tools as `/re/`, which matches a whole name. The syntax is RE2 on both sides."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from mirrord.errors import UsageError
-from mirrord.patterns import compiled
+from mirrord.patterns import alternatives, compiled
 
 LONGEST = 1000
 _END = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
-# What a glob can say: a name, an escaped character, any text, and a group of names.
-_GLOB = re.compile(
-    r"\.\*|\.\+|\.(?![*+?{])|(?:[a-z0-9_/-]|\\[./-])(?![*+?{])|\((?:\?:)?(?P<group>[a-z0-9_/|-]+)\)(?![*+?{])|\^|\$"
-)
-_GLOBS = {".*": "*", ".+": "?*", ".": "?"}
-# What may hold a `|` that separates nothing: escapes, quoted text, classes. One without an end is all that is left.
-_TOKEN = re.compile(
-    r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*+(?:\}|\Z)|\\."
-    r"|\[\^?\]?(?:\[:\^?\w++:\]|\\.|[^\]\\])*+(?:\]|\\?\Z)|.",
-    re.DOTALL,
-)
 
 
 def searched(text: str) -> str:
-    """Return the pattern for a regular expression that is searched anywhere in the tag.
+    """Return the pattern for a regular expression that is searched anywhere in the name.
 
     Raises:
         ValueError: mirrord cannot read it.
@@ -47,7 +35,7 @@ def framed(text: str) -> str:
         ValueError: mirrord cannot read it.
     """
     _check(text, f"^{text}$")
-    first, *others = _alternatives(text)
+    first, *others = alternatives(text)
     if not others:
         return _whole(first)
     *middle, last = others
@@ -70,51 +58,6 @@ def _whole(text: str) -> str:
     return f"/{text}/"
 
 
-def globs(text: str) -> tuple[str, ...]:
-    """Return globs of repositories that mean what `framed` means, where `*` also matches `/`.
-
-    Raises:
-        ValueError: there are none.
-    """
-    _check(text, f"^{text}$")
-    first, *others = _alternatives(text)
-    if not others:
-        return tuple(dict.fromkeys(_globs(first)))
-    *middle, last = others
-    found = [f"{glob}*" for glob in _globs(first)] + [f"*{glob}" for glob in _globs(last)]
-    return tuple(dict.fromkeys([*found, *(f"*{glob}*" for part in middle for glob in _globs(part))]))
-
-
-def _globs(text: str) -> list[str]:
-    """Return the globs for a part without alternatives outside of groups; at most 64."""
-    text = text.removeprefix("^").removesuffix("$")
-    begun = [""]
-    position = 0
-    while position < len(text):
-        found = _GLOB.match(text, position)
-        if not found:
-            raise ValueError(f"{text[:60]!r} has no equivalent among globs; list the repositories, with * for any text")
-        ends = found["group"].split("|") if found["group"] else [_GLOBS.get(found[0], found[0].lstrip("\\"))]
-        begun = [f"{begin}{end}" for begin in begun for end in ends]
-        if len(begun) > 64:
-            raise ValueError(f"{text[:60]!r} has too many alternatives; list the repositories, with * for any text")
-        position = found.end()
-    return begun
-
-
 def split(text: str) -> bool:
     """Whether a text has alternatives outside groups, which `framed` reads in a way that few expect."""
-    return len(list(_alternatives(text))) > 1
-
-
-def _alternatives(text: str) -> Iterator[str]:
-    """Yield the parts between every `|` outside of groups and classes."""
-    depth, part = 0, ""
-    for sign in _TOKEN.findall(text):
-        if sign == "|" and not depth:
-            yield part
-            part = ""
-            continue
-        depth += (sign == "(") - (sign == ")")
-        part += sign
-    yield part
+    return len(list(alternatives(text))) > 1

@@ -157,22 +157,13 @@ def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, dr
 
 def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:
     repos = step.section("repos")
-    allow, deny = repos.texts("allow"), repos.texts("deny")
+    patterns = _patterns(repos)
     repos.end()
     source, target = host_name(places[0], step, "source"), places[1]
     if not source or draft.reference(f"{target}/repository", step.origin("target"), step.path("target")) is None:
         return
-    if deny:
-        repos.lose(
-            "deny", "mirrord cannot leave repositories out, so this part was left out; list those that are wanted"
-        )
-        return
-    try:
-        repositories = [glob for text in allow for glob in regexes.globs(text)]
-    except ValueError as error:
-        repos.lose("allow", f"{error}; so this part was left out")
-        return
-    draft.repositories(step.origin(), source, rule.of_registry(source, repositories or ["*"]), target, own)
+    if patterns is not None:
+        draft.repositories(step.origin(), source, rule.of_registry(source, *patterns), target, own)
 
 
 def _rule(step: Section) -> TagFilter | None:
@@ -187,20 +178,28 @@ def _rule(step: Section) -> TagFilter | None:
     return whole
 
 
-def _tags(tags: Section) -> TagFilter | None:
+def _patterns(section: Section) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return what is allowed and what is denied, or None when one of the two has no equivalent."""
     found: dict[str, tuple[str, ...]] = {}
     for key in ("allow", "deny"):
-        patterns = tags.texts(key)
+        patterns = section.texts(key)
         for text in patterns:
             if regexes.split(text):
                 what = "means ^{0}$ without a group, so that ^ and $ belong to its first and last part; kept so"
-                tags.tell(key, f"{text[:60]!r} {what.format(text[:60])}")
+                section.tell(key, f"{text[:60]!r} {what.format(text[:60])}")
         try:
             found[key] = tuple(regexes.framed(text) for text in patterns)
         except ValueError as error:
-            tags.lose(key, str(error))
+            section.lose(key, str(error))
             return None
-    match, exclude = found["allow"], found["deny"]
+    return found["allow"], found["deny"]
+
+
+def _tags(tags: Section) -> TagFilter | None:
+    patterns = _patterns(tags)
+    if patterns is None:
+        return None
+    match, exclude = patterns
     if not (texts := tags.texts("semverRange")):
         tags.end()
         return TagFilter(match=match or ALL, exclude=exclude) if match or exclude else TagFilter(ALL)

@@ -68,9 +68,14 @@ class TagFilter:
             return False
         return ALL in (self.tags, self.match) or any(map(_takes, self.match))
 
-    def of_registry(self, registry: str, repositories: Sequence[str]) -> Keys:
-        """Return the value of `from:` for repositories of a registry, literals and globs."""
-        return {"registry": registry, "repositories": list(repositories), "tags": self.source("")["tags"]}
+    def of_registry(self, registry: str, match: Sequence[str], exclude: Sequence[str] = ()) -> Keys:
+        """Return the value of `from:` for repositories of a registry: globs and `/re/`, those that take some out."""
+        rules = {**({"match": list(match)} if match else {}), "exclude": list(exclude)}
+        return {
+            "registry": registry,
+            "repositories": rules if exclude else list(match or ALL),
+            "tags": self.source("")["tags"],
+        }
 
     def source(self, repository: str) -> Keys:
         """Return the value of `from:`."""

@@ -16,8 +16,8 @@ from typing import Final
 
 from mirrord.model.choice import Choice
 from mirrord.model.plan import TagVerdict
-from mirrord.patterns import compiled
-from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matches, unmatched
+from mirrord.patterns import as_expression
+from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matcher, unmatched
 from mirrord.plan.semver import Constraint
 from mirrord.plan.tags import COMMIT, TagVersion, read_tag
 
@@ -30,11 +30,6 @@ _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _WORDS: Final = re.compile("[A-Za-z]+")
 _BY_VERSION: Final = attrgetter("tag.order")  # of a candidate
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-
-
-def as_expression(pattern: str) -> str | None:
-    """Return the regular expression in `/…/`, or None for a literal or a glob."""
-    return pattern[1:-1] if len(pattern) > 1 and pattern[0] == pattern[-1] == "/" else None
 
 
 def parse_range(text: str) -> Constraint:
@@ -212,15 +207,7 @@ class Choosing:
 
 
 def _matchers(patterns: Iterable[str]) -> Sequence[tuple[str, Callable[[str], bool]]]:
-    return [(pattern, _matcher(pattern)) for pattern in patterns]
-
-
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    expression = as_expression(pattern)
-    if expression is not None:
-        return compiled(expression).fullmatch
-    alone = (pattern,)
-    return lambda tag: matches(tag, alone)
+    return [(pattern, matcher(pattern)) for pattern in patterns]
 
 
 def _names(patterns: Iterable[str], tag: TagVersion) -> bool:

@@ -1,14 +1,15 @@
-"""Which of the offered names are selected: literals and globs."""
+"""Which of the offered names are selected: literals, globs and regular expressions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Final
 
 from mirrord.model.plan import TagVerdict
+from mirrord.patterns import as_expression, compiled
 
 _GLOB = frozenset("*?[")
 REFERRER: Final = "sha256-"
@@ -26,6 +27,19 @@ def is_glob(pattern: str) -> bool:
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether `name` equals a literal or matches a glob (`*`, `?`, `[…]`; case counts) of `patterns`."""
     return any(name == pattern or _compiled(pattern).match(name) is not None for pattern in patterns)
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Return whether a name equals a literal, or matches a glob or all of a `/regular expression/`.
+
+    Raises:
+        UsageError: the regular expression is invalid.
+    """
+    expression = as_expression(pattern)
+    if expression is not None:
+        return compiled(expression).fullmatch
+    alone = (pattern,)
+    return lambda name: matches(name, alone)
 
 
 @lru_cache(1024)

@@ -72,6 +72,17 @@ async def imported(desk: Desk, file: Path, stage: Stage, *options: str) -> None:
     assert said.status == 0, said
 
 
+REPOSITORIES = (
+    *("team-a/x", "team-a/x/y", "team-a/scratch", "team-b/api", "team-b/web", "team-b/webs"),
+    *("other/x", "other/z", "other/scratch"),
+)
+REPOS = {
+    "groups": "{allow: ['team-a/.*', 'team-b/(api|web)']}",
+    "trap": "{allow: ['team-a|x']}",
+    "deny": "{deny: ['.*/scratch', 'absent']}",
+    "class": "{allow: ['(team-a|other)/[^/]+'], deny: ['.*/s\\w{6}']}",
+    "trap-deny": "{deny: ['team-b|/x']}",
+}
 REGSYNC = {
     "all": "",
     "trap": "tags: {allow: ['1|2']}",
@@ -130,22 +141,59 @@ async def test_regsync_copies_the_same_tags(desk: Desk, stage: Stage) -> None:
 async def test_regsync_copies_the_same_repositories(desk: Desk, stage: Stage) -> None:
     """A whole registry with patterns of repositories becomes the same repositories under the same paths."""
     require("regsync")
-    for number, repository in enumerate(
-        ("team-a/x", "team-a/x/y", "team-b/api", "team-b/web", "team-b/webs", "other/z")
-    ):
+    for number, repository in enumerate(REPOSITORIES):
         await push(images()[number % 2], stage.source.url, repository, ["1.0", "2.0", "dev"])
     creds = [f"  - {{registry: {host}, tls: disabled}}" for host in (stage.source.host, stage.theirs.host)]
-    repos = "repos: {allow: ['team-a/.*', 'team-b/(api|web)']}, tags: {allow: ['1|0']}"
-    step = f"  - {{source: {stage.source.host}, target: {stage.theirs.host}, type: registry, {repos}}}"
     file = desk.folder / "regsync.yaml"
-    file.write_text("\n".join(["version: 1", "creds:", *creds, "sync:", step]))
+    head, from_ = ["version: 1", "creds:", *creds, "sync:"], f"source: {stage.source.host}, type: registry"
+    steps = [
+        f"  - {{{from_}, target: {stage.theirs.host}/{name}, repos: {repos}, tags: {{allow: ['1|0']}}}}"
+        for name, repos in REPOS.items()
+    ]
+    file.write_text("\n".join([*head, *steps]))
     ran = await run("regsync", "once", "-c", file, env={"HOME": str(desk.folder / "home")})
     assert ran.status == 0, ran
     await imported(desk, file, stage)
     theirs = await content(stage.theirs)
-    assert {repository: {*tags} for repository, tags in theirs.items()} == {
-        repository: {"1.0", "2.0"} for repository in ("team-a/x", "team-a/x/y", "team-b/api", "team-b/web")
-    }
+    assert all({*tags} == {"1.0", "2.0"} for tags in theirs.values())
+    taken = {name: {path.removeprefix(f"{name}/") for path in theirs if path.startswith(f"{name}/")} for name in REPOS}
+    assert taken["groups"] == {"team-a/x", "team-a/x/y", "team-a/scratch", "team-b/api", "team-b/web"}
+    assert taken["trap"] == {"team-a/x", "team-a/x/y", "team-a/scratch", "other/x"}
+    assert {*REPOSITORIES} - taken["deny"] == {"team-a/scratch", "other/scratch"}
+    assert taken["class"] == {"team-a/x", "other/x", "other/z"}
+    assert {*REPOSITORIES} - taken["trap-deny"] == {"team-b/api", "team-b/web", "team-b/webs", "team-a/x", "other/x"}
+    assert await content(stage.ours) == theirs
+
+
+async def test_regsync_copies_the_same_for_its_sample_of_a_registry(desk: Desk, stage: Stage) -> None:
+    """The sample with `repos.deny` copies the same repositories, tags and digests; `x/scratch` is at neither target."""
+    require("regsync")
+    one, two = images()
+    for repository in (*REPOSITORIES, "team-a/x/scratch", "team-a/scratch/y"):
+        await push(one, stage.source.url, repository, TAGS[::2])
+        await push(two, stage.source.url, repository, TAGS[1::2])
+    text = (Path(__file__).parents[1] / "data" / "import" / "regsync-2.yaml").read_text()
+    creds = "".join(f"  - {{registry: {host}, tls: disabled}}\n" for host in (stage.source.host, stage.theirs.host))
+    for old, new in (
+        ("version: 1\n", f"version: 1\ncreds:\n{creds}"),
+        ("registry.old.example", stage.source.host),
+        ("registry.new.example", stage.theirs.host),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file = desk.folder / "regsync.yaml"
+    file.write_text(text)
+    ran = await run("regsync", "once", "-c", file, env={"HOME": str(desk.folder / "home")})
+    assert ran.status == 0, ran
+    said = await desk.run("import", file)
+    assert "not converted" not in said.err.lower(), said
+    await imported(desk, file, stage)
+    theirs = await content(stage.theirs)
+    assert {*theirs} == {"team-a/x", "team-a/x/y", "team-a/scratch/y", "team-b/api", "team-b/web"}
+    tags = {tag for tag in TAGS if tag.startswith("1") or tag.endswith("2")}  # ^1|2$
+    assert 1 < len(tags) < len(TAGS)
+    digests = {tag: (one, two)[TAGS.index(tag) % 2].digest for tag in tags}
+    assert theirs == dict.fromkeys(theirs, digests)
     assert await content(stage.ours) == theirs
 
 

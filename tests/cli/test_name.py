@@ -38,6 +38,10 @@ mirrors:
   - {{name: listed, kind: image, from: {{list: images.txt}}, to: [braces]}}
   - {{name: many, kind: image, from: {{registry: many.example, repositories: ["team/*"]}}, to: [braces]}}
   - {{name: old, kind: image, from: {{registry: old.example, repositories: ["*"]}}, to: [harbor]}}
+  - name: part
+    kind: image
+    from: {{registry: part.example, repositories: {{match: ["/[a-z]+/app/"], exclude: ["scratch/*"]}}}}
+    to: [harbor]
 """
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -100,6 +104,9 @@ def test_mirrors_of_many_repositories(typed: Typed) -> None:
     assert named(typed, "quay.io/calico/node")["braces"] == [(LISTED, "listed")]
     assert named(typed, "many.example/team/a")["braces"] == [("reg.example/many/x-many.example/team/a", "many")]
     assert "braces" not in named(typed, "many.example/other/a")
+    assert typed("part.example/team/app", "--at", "harbor")[1].split()[-1] == "part"
+    for left_out in ("part.example/scratch/app", "part.example/team/app/x"):
+        assert typed(left_out, "--at", "harbor")[1].split()[-1] == "-"
     assert named(typed, "old.example/a", "--at", "harbor") == {"harbor": [(f"{HARBOR}/new.example/a", "old")]}
 
 

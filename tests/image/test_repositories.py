@@ -61,6 +61,34 @@ async def test_globs_select_from_the_list_of_the_registry(world: World) -> None:
     assert {*target.tags} == {f"mirror/{called(source)}/{path}" for path in APPS[:3]}
 
 
+async def test_regular_expressions_select_and_exclusions_leave_out(world: World) -> None:
+    """A `/re/` matches the whole path; what `exclude` matches is left out, also where `match` names it."""
+    source, target = await filled(world, *APPS, "team/web2", "team/web2/x"), await world.registry("target")
+    rules = {"match": ["/team/(web[0-9]?|db)/", "other/app", "team/tools/*"], "exclude": ["*/lint", "/other.*/"]}
+    mirror = world.mirror({"registry": source.host, "repositories": rules, "tags": ["v1"]}, target)
+    run = await world.run(mirror)
+    assert (run.result, run.plan and run.plan.remarks) == (Result.SUCCESS, ())
+    assert {*target.tags} == {f"mirror/{called(source)}/team/{app}" for app in ("web", "web2", "db")}
+    assert source.count("HEAD", "(other|tools)/") == 0
+    listed = world.mirror({"registry": source.host, "repositories": ["/.+/x/"], "tags": ["v1"]}, target)
+    assert (await world.run(listed)).result is Result.SUCCESS
+    assert f"mirror/{called(source)}/team/web2/x" in target.tags
+
+
+async def test_an_exclusion_may_match_nothing_but_not_everything(world: World) -> None:
+    """An idle exclusion is no remark; one that leaves nothing fails the run, as a glob does that matches nothing."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    keys = {"registry": source.host, "tags": ["v1"]}
+    rules: dict[str, list[str]] = {"match": ["team/*"], "exclude": ["*/scratch", "/none-.*/"]}
+    plan = await world.plan(world.mirror({**keys, "repositories": rules}, target))
+    assert (len(plan.steps), plan.remarks, plan.problems) == (3, (), ())
+    nothing = f"{source.host}: exclude leaves out every repository that match has; correct from.repositories"
+    idle = f"{source.host}: no repository matches /x+/; 4 repositories seen; correct from.repositories"
+    for match, said in ((["team/*", "/x+/"], f"{idle}; {nothing}"), (["team/*", "team/new"], nothing)):
+        run = await world.run(world.mirror({**keys, "repositories": {"match": match, "exclude": ["team/*"]}}, target))
+        assert (run.result, run.error) == (Result.FAILED, said)
+
+
 async def test_globs_select_from_the_api_of_the_registry(world: World) -> None:
     """With `api: harbor` the project is listed by Harbor's API; images are read from the registry as always."""
     source, target = await filled(world, *APPS), await world.registry("target")
@@ -154,6 +182,24 @@ async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
             assert "mirrord sync app --allow" in problem
     await facts.close()
     assert len(target.tags) == 10
+
+
+async def test_what_is_excluded_later_is_not_lost(world: World) -> None:
+    """An exclusion that is added leaves out repositories without a report; the next real loss is reported."""
+    names = [f"team/app{number}" for number in range(10)]
+    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    world.services = replace(world.services, facts=facts)
+    source, target = await filled(world, *names, tags=("v1",)), await world.registry("target")
+    keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}
+    await world.run(world.mirror(keys, target))
+    fewer = world.mirror({**keys, "repositories": {"match": ["team/*"], "exclude": ["/team/app[5-9]/"]}}, target)
+    run = await world.run(fewer)
+    assert (run.result, run.problems) == (Result.NOOP, ())
+    for name in names[:4]:
+        del source.content.manifests[name], source.content.links[name]
+    (problem,) = (await world.run(fewer)).problems
+    assert "no longer lists 4 of 5 repositories" in problem
+    await facts.close()
 
 
 async def test_registries_take_turns_and_short_tags_come_first(world: World) -> None:

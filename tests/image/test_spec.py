@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from mirrord.errors import UsageError
+from mirrord.plan.repositories import RepositoryChoice
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import Images, Source
 from mirrord.syncers.image.names.typed import parse_source, publishing
@@ -77,8 +78,8 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
     """The models have the attributes of the values that a copy or a publish makes without a configuration."""
     spec = ImageSpec.model_validate({"from": {"repository": "r.example/a"}})
     for value, model in ((Images, spec), (Source, spec.source)):
-        read = {"tags", "choice"} if value is Source else set()  # both are properties of one key
-        assert {one.name for one in fields(value)} - read == set(type(model).model_fields) - {"selection"}
+        read = {"tags", "choice", "repositories"} if value is Source else set()  # properties of two keys
+        assert {one.name for one in fields(value)} - read == set(type(model).model_fields) - {"selection", "wanted"}
     made = Images(parse_source("r.example/a"))
     assert all(getattr(spec, one.name) == getattr(made, one.name) for one in fields(made) if one.name != "source")
     assert all(getattr(spec.source, one.name) == getattr(made.source, one.name) for one in fields(made.source))
@@ -94,6 +95,25 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
         ({"registry": "team", "repositories": ["a"]}, "does not begin with a registry"),
         ({"registry": "quay.io", "repositories": ["Team/*"]}, "matches no repository"),
         ({"registry": "quay.io", "repositories": ["a:v1"]}, "matches no repository"),
+        ({"registry": "quay.io", "repositories": {}}, "repositories is empty; write at least one key"),
+        ({"registry": "quay.io", "repositories": {"match": []}}, "at least 1 item"),
+        ({"registry": "quay.io", "repositories": {"exclude": []}}, "at least 1 item"),
+        ({"registry": "quay.io", "repositories": {"match": ["a/*"], "exclude": ["A"]}}, "'A' matches no repository"),
+        ({"registry": "quay.io", "repositories": {"match": ["a/*"], "exclude": ["/a(/"]}}, "missing )"),
+        ({"registry": "quay.io", "repositories": ["/a[/"]}, "not a regular expression: 'a['; missing ]"),
+        (
+            {"registry": "docker.io", "repositories": {"exclude": ["*/x"]}},
+            "*: Docker Hub lists one namespace at a time",
+        ),
+        (
+            {"registry": "docker.io", "repositories": ["/library/(nginx|redis)|team.*/"]},
+            "|team.*/: Docker Hub lists one namespace at a time; write it in front of each alternative, such as /team/",
+        ),
+        ({"repository": "nginx", "repositories": {"match": ["a/*"]}}, "needs registry; write"),
+        (
+            {"registry": "quay.io", "repositories": {"match": ["a/b", "a/c"], "exclude": ["a/*"]}},
+            "exclude leaves out every path that match names",
+        ),
         (
             {"registry": "docker.io", "repositories": ["a/b", "*"]},
             "*: Docker Hub lists one namespace at a time; write it",
@@ -120,7 +140,25 @@ def test_many_repositories_have_no_name_of_their_own() -> None:
         ImageSpec.model_validate({"from": {"list": "a.txt"}, "as": "team/app"})
     assert ImageSpec.model_validate({"from": {"list": "a.txt"}, "immutable": ["v*"]}).immutable == ("v*",)
     source = ImageSpec.model_validate({"from": {"registry": "Quay.IO", "repositories": ["a/*"]}}).source
-    assert (source.registry, source.repositories) == ("quay.io", ("a/*",))
+    assert (source.registry, source.repositories) == ("quay.io", RepositoryChoice(("a/*",)))
+
+
+@pytest.mark.parametrize(
+    ("written", "choice"),
+    [
+        (["a/*", "b"], RepositoryChoice(("a/*", "b"))),
+        (["/team/(api|web)/"], RepositoryChoice(("/team/(api|web)/",))),
+        (
+            {"match": ["a/*"], "exclude": ["*/scratch", "/a/[0-9]+/"]},
+            RepositoryChoice(("a/*",), ("*/scratch", "/a/[0-9]+/")),
+        ),
+        ({"exclude": ["*/scratch"]}, RepositoryChoice(("*",), ("*/scratch",))),
+    ],
+)
+def test_repositories_are_a_list_or_rules(written: object, choice: RepositoryChoice) -> None:
+    """Both forms take paths, globs and regular expressions; without `match` the rules are about all repositories."""
+    source = ImageSpec.model_validate({"from": {"registry": "r.example", "repositories": written}}).source
+    assert source.repositories == choice
 
 
 def test_a_build_goes_to_a_mirror_of_one_image() -> None:

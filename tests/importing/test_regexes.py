@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from mirrord.errors import UsageError
 from mirrord.importing.ranges import LOOSE_VERSION, NOT_LOOSE
-from mirrord.importing.regexes import framed, globs, searched, split
+from mirrord.importing.regexes import framed, searched, split
 from mirrord.patterns import compiled
-from mirrord.plan.select import matches
 
 TAGS = (
     "1.0",
@@ -157,45 +156,6 @@ def test_searched_means_what_go_reads(text: str, tags: list[str]) -> None:
         assume(r"\Q" in text)
         return
     assert [tag for tag in tags if takes(pattern, tag)] == [tag for tag in tags if meant.search(tag)]
-
-
-GLOBBED = {
-    "team-a/.*": ("team-a/*",),
-    "team-b/(api|web)": ("team-b/api", "team-b/web"),
-    "^a/.+$": ("a/?*",),
-    r"a\.b": ("a.b",),
-    "a|b/c": ("a*", "*b/c"),
-}
-REPOSITORIES = (
-    "a",
-    "team-a/x",
-    "team-a/x/y",
-    "team-a/",
-    "team-b/api",
-    "team-b/web",
-    "team-b/webs",
-    "a/b",
-    "a.b",
-    "b/c",
-    "axb",
-)
-
-
-@pytest.mark.parametrize(("text", "expected"), GLOBBED.items())
-def test_globs_of_repositories(text: str, expected: tuple[str, ...]) -> None:
-    """A pattern that globs can say becomes globs that take the same repositories."""
-    found = globs(text)
-    assert found == expected
-    meant = compiled(f"^{text}$")
-    for name in REPOSITORIES:
-        assert matches(name, found) == meant.search(name), name
-
-
-@pytest.mark.parametrize("text", ["team/[^/]+", "a{2}", "a*", "(a|b)+", r"\d", "x?"])
-def test_other_patterns_are_no_globs(text: str) -> None:
-    """What globs cannot say is refused, and never widened."""
-    with pytest.raises(ValueError, match="no equivalent among globs"):
-        globs(text)
 
 
 @given(st.text("v019.-_a", max_size=6))

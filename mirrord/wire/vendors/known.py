@@ -40,7 +40,7 @@ _Key = tuple[str, Credential | None]
 _logins: Final[WeakKeyDictionary[Http, dict[_Key, tuple[float, str | None]]]] = WeakKeyDictionary()
 """By registry and credential, until when a login is shared, and its header: Docker Hub limits the rate of logins."""
 _signing: Final = KeyedLock()
-_OTHER: Final = "name the repositories instead of globs, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
+_OTHER: Final = "name the repositories without patterns, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
 
 
 def vendor_of(domain: str, word: str | None = None) -> Vendor | None:
@@ -56,18 +56,18 @@ def api_host(book: HostBook, domain: str) -> str:
     return domain if origin is None or belongs(origin, policy) else origin.authority
 
 
-async def repositories_for(http: Http, domain: str, globs: Collection[str]) -> AsyncIterator[str]:
-    """Yield the path of each repository of a registry once, at least all of those that globs match.
+async def repositories_for(http: Http, domain: str, patterns: Collection[str]) -> AsyncIterator[str]:
+    """Yield the path of each repository of a registry once, at least all of those that patterns match.
 
     Raises:
-        UsageError: the registry lists one namespace at a time, and a glob begins in it.
+        UsageError: the registry lists one namespace at a time, and a pattern begins in it.
         RefusedError: the registry has no list, or does not show it with these credentials.
         ContentError: an answer is no such list, or its pages form a loop.
         TooLargeError: it is too long.
         TransportError: the registry cannot be reached, fails or limits the rate.
     """
     vendor = vendor_of(domain, http.book.policy(domain).api)
-    check_listable(vendor, globs)
+    check_listable(vendor, patterns)
     if vendor is None:
         try:
             async for path in list_repositories(http, domain):
@@ -77,7 +77,7 @@ async def repositories_for(http: Http, domain: str, globs: Collection[str]) -> A
         return
     api = await vendor.open(http, domain)
     seen: set[str] = set()
-    spaces = dict.fromkeys(map(vendor.space, folders(globs)))
+    spaces = dict.fromkeys(map(vendor.space, folders(patterns)))
     with vendor.advised():
         for space in [""] if "" in spaces else spaces:
             async for page in walk(partial(vendor.names, api, space), f"{domain}: repositories of {space or 'all'}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mirrord.errors import RefusedError, UnsupportedError, UsageError
+from mirrord.patterns import alternatives, as_expression
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.vendors.pages import ListPage
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from mirrord.wire.host import HostBook
     from mirrord.wire.secret import Credential
 
+# The folder that a regular expression begins with: plain text, and a `/` that is not optional.
+_FOLDER = re.compile(r"\^?((?:[a-z0-9_/-]|\\[.-])+)/(?![*+?{])")
 Dated = tuple[str, datetime | None]
 """A tag, and when it was pushed."""
 
@@ -117,22 +121,31 @@ class Vendor(ABC):
 
 
 def folders(patterns: Collection[str]) -> Collection[str]:
-    """Return the folders that patterns of repositories begin with, each once; "" for one that begins with a glob."""
-    return dict.fromkeys(_literal(pattern).rpartition("/")[0] for pattern in patterns)
+    """Return the folders that patterns of repositories begin with, each once; "" for what begins with a glob."""
+    return dict.fromkeys(folder for pattern in patterns for folder in _folders(pattern))
 
 
-def _literal(pattern: str) -> str:
-    return pattern[: min((pattern.find(mark) for mark in "*?[" if mark in pattern), default=len(pattern))]
+def _folders(pattern: str) -> Iterator[str]:
+    """Yield the folder of a glob, or that of each alternative of a `/regular expression/`."""
+    expression = as_expression(pattern)
+    if expression is None:
+        end = min((pattern.find(mark) for mark in "*?[" if mark in pattern), default=len(pattern))
+        yield pattern[:end].rpartition("/")[0]
+        return
+    for part in alternatives(expression):
+        found = _FOLDER.match(part)
+        yield found[1].replace("\\", "") if found else ""
 
 
 def check_listable(vendor: Vendor | None, patterns: Collection[str]) -> None:
-    """Check that a vendor can list what globs want.
+    """Check that a vendor can list what patterns want.
 
     Raises:
-        UsageError: a glob begins in the namespace, and the vendor lists one namespace at a time.
+        UsageError: a pattern begins in the namespace, and the vendor lists one namespace at a time.
     """
     for pattern in patterns:
-        if vendor and vendor.scoped and not _literal(pattern).rpartition("/")[0]:
-            example = f"team/{pattern.rpartition('/')[2] or '*'}"
-            what = f"{vendor.title} lists one namespace at a time; write it in front of the glob, such as {example}"
-            raise UsageError(f"{pattern}: {what}")
+        if vendor and vendor.scoped and "" in folders((pattern,)):
+            where = f"in front of the glob, such as team/{pattern.rpartition('/')[2] or '*'}"
+            if as_expression(pattern) is not None:
+                where = "in front of each alternative, such as /team/app-.*/"
+            raise UsageError(f"{pattern}: {vendor.title} lists one namespace at a time; write it {where}")

@@ -19,6 +19,7 @@ from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential, Secret, redact
 from mirrord.wire.trust import api_owner, belongs
 from mirrord.wire.vendors.known import repositories_for, times_of, vendor_of
+from mirrord.wire.vendors.port import folders
 from tests.support.played import Played, Said
 from tests.wire.vendors.conftest import TOKEN, Api
 
@@ -334,7 +335,24 @@ def test_whose_a_registry_is(host: str, word: str | None, name: str | None) -> N
     assert (vendor and vendor.name) == name
 
 
-@pytest.mark.parametrize("pattern", ["*", "*/web", "we*", "[ab]*/x"])
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["team/*", "team/lib-?", "a/b/c*"], ["team", "a/b"]),
+        (["*", "te*m/x"], [""]),
+        (["/team/(api|web)/", "/^team/.*/"], ["team"]),
+        (["/a/x|b/c/.*|team-1/[|]/"], ["a", "b/c", "team-1"]),
+        ([r"/my\.org/a\-b/x\d/"], ["my.org/a-b"]),
+        (["/team/?x/", "/a/team/*x/"], ["", "a"]),
+        (["/(?i)team/x/", "/te?am/x/", "/.*/", "/team.x/y/", r"/\Qteam/x\E/"], [""]),
+    ],
+)
+def test_folders_that_patterns_begin_with(patterns: list[str], expected: list[str]) -> None:
+    """Only plain text counts, up to the last `/` that is not optional; each alternative has a folder of its own."""
+    assert [*folders(patterns)] == expected
+
+
+@pytest.mark.parametrize("pattern", ["*", "*/web", "we*", "[ab]*/x", "/team/a|b/", "/.*/"])
 async def test_a_glob_needs_a_namespace(pattern: str) -> None:
     """Where lists are of one namespace, a glob that begins in it is an error before anything is asked."""
     async with Http(HostBook({"q.example": HostPolicy("q.example", api="quay")})) as http:

@@ -18,6 +18,7 @@ from mirrord.wire.oci.reference import Reference, parse_repository
 if TYPE_CHECKING:
     from mirrord.model.choice import Choice
     from mirrord.names.lists import ListForm
+    from mirrord.plan.repositories import RepositoryChoice
 
 _HERE = Target(LOCAL, "image", LOCAL, None)
 _ANY = "any-0-name"
@@ -32,7 +33,8 @@ class Source:
         repository: a reference; its tag or digest is mirrored unless `tags` or `choice` is set.
         tags: literal tags and globs to mirror from `repository`, or from each repository of many.
         choice: rules for these tags instead of `tags`, or None.
-        registry: a registry of which `repositories`, literals and globs, are mirrored.
+        registry: a registry of which `repositories` are mirrored.
+        repositories: rules for these.
         listing: a file that names images; below the folder of the configuration unless it is absolute.
         form: what a line of `listing` looks like; None for what the file's name says.
         layout: an OCI image layout, a folder or a tar.
@@ -47,7 +49,7 @@ class Source:
     tags: tuple[str, ...] = ()
     choice: Choice | None = None
     registry: str | None = None
-    repositories: tuple[str, ...] | None = None
+    repositories: RepositoryChoice | None = None
     listing: Path | None = None
     form: ListForm | None = None
     layout: Path | None = None

@@ -16,14 +16,13 @@ from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.names.naming import BUILT_IN
-from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import Images, Source, places, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.wire.oci.reference import Reference
 
 LISTED = "repositories"
-"""Name of the facts: the repositories that a mirror's globs matched in the last accepted list of the registry."""
+"""Name of the facts: the repositories that a mirror wanted of the last accepted list of the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,9 @@ def derived(mirror: Mirror, source: Source, origin: ConfigOrigin | None = None) 
 
 
 def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, ConfigOrigin]]:
-    """Yield the repositories of a registry that a mirror names, and those of `listed` that its globs match."""
+    """Yield the repositories of a registry that a mirror names, and those of `listed` that it wants."""
     source = spec_of(mirror).source
-    globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
-    paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
-    for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
+    for path in source.repositories.select(listed) if source.repositories else ():
         yield Source(repository=f"{source.registry}/{path}", tags=source.tags, choice=source.choice), mirror.origin
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -24,7 +23,9 @@ from mirrord.config.check import validator
 from mirrord.config.names import NamingKey, OurHost
 from mirrord.config.units import Duration, between
 from mirrord.model.choice import Choice
+from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.select import is_glob
+from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 from mirrord.wire.vendors.known import vendor_of
@@ -41,15 +42,8 @@ def _file(value: object) -> object:
     return value
 
 
-_REPOSITORIES = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
-_NO_REPOSITORY = (
-    "matches no repository; write its path such as team/app, without host and tag, or a glob such as team/*, in lower"
-    " case"
-)
 _NAME = "is not an image name; write lower-case words separated by `/`, such as team/app, without a tag"
 _PLATFORMS = "all platforms of an image are copied, so remove the key"
-RepositoryPattern = Annotated[str, checked(_REPOSITORIES.fullmatch, _NO_REPOSITORY)]
-Repositories = Annotated[tuple[RepositoryPattern, ...], Field(min_length=1)]
 _TAGGED = ("repository", "registry", "list")
 _KEYS = ("repository", "registry", "list", "layout", "archive", "layouts")
 
@@ -83,12 +77,15 @@ class SourceKeys(BaseModel):
             " each under a name of its own."
         ),
     )
-    repositories: Repositories | None = Field(
+    wanted: RepositoriesKey | None = Field(
         default=None,
+        alias="repositories",
         description=(
-            "With `registry`: paths of repositories, and globs (`*` also matches `/`), such as `team/*`. For a glob the"
-            " registry must list its repositories, by `/v2/_catalog` or by an API of its own (`hosts.HOST.api`). Docker"
-            " Hub, Quay and GitLab list one namespace at a time, which is written in front: `team/*`, not `*`."
+            "With `registry`: a list of paths, globs (`*` also matches `/`), such as `team/*`, and regular expressions"
+            " of the whole path between two `/` (RE2), or a mapping of rules such as"
+            ' `{match: [team/*], exclude: ["*/scratch"]}`. For a glob or a regular expression the registry must list'
+            " its repositories, by `/v2/_catalog` or by an API of its own (`hosts.HOST.api`). Docker Hub, Quay and"
+            " GitLab list one namespace at a time, which is written in front: `team/*`, not `*`."
         ),
         examples=["[team/*, library/nginx]"],
     )
@@ -145,6 +142,11 @@ class SourceKeys(BaseModel):
     )
 
     @property
+    def repositories(self) -> RepositoryChoice | None:
+        """The rules for the repositories of `registry`."""
+        return None if self.wanted is None else choice_of(self.wanted)
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The tags and globs of a list."""
         return () if isinstance(self.selection, TagChoice) else self.selection
@@ -161,14 +163,16 @@ class SourceKeys(BaseModel):
             raise ValueError(f"is a mapping for images; write {_as_mapping(value)}")
         return value
 
-    @field_validator("repositories")
+    @field_validator("wanted")
     @classmethod
     @validator
-    def _listable(cls, value: Repositories, info: ValidationInfo) -> Repositories:
-        registry = info.data.get("registry", "")  # not there when it is wrong
+    def _listable(cls, value: tuple[str, ...] | RepositoryRules, info: ValidationInfo) -> object:
+        registry, rules = info.data.get("registry", ""), choice_of(value)  # not there when it is wrong
         if registry is None:
             raise ValueError("needs registry; write {registry: quay.io, repositories: [team/*]}")
-        check_listable(vendor_of(registry), [one for one in value if is_glob(one)])
+        check_listable(vendor_of(registry), rules.patterns)
+        if not rules.patterns and not rules.select(()):
+            raise ValueError("exclude leaves out every path that match names; correct one of them")
         return value
 
     @model_validator(mode="after")

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from mirrord.config.check import validator
 from mirrord.config.units import Duration, between
 from mirrord.model.choice import Choice
-from mirrord.patterns import compiled
-from mirrord.plan.choice import as_expression, parse_range
+from mirrord.patterns import as_expression, compiled
+from mirrord.plan.choice import parse_range
 from mirrord.wire.oci.reference import valid_tag
 
 
@@ -21,6 +21,21 @@ def checked(valid: Callable[[str], object], why: str) -> AfterValidator:
 
     def check(text: str) -> str:
         if not valid(text):
+            raise ValueError(f"{text[:80]!r} {why}")
+        return text
+
+    return AfterValidator(check)
+
+
+def patterned(globs: re.Pattern[str], why: str) -> AfterValidator:
+    """Return a check that refuses a text with this reason unless it is such a glob, or a `/regular expression/`."""
+
+    @validator
+    def check(text: str) -> str:
+        expression = as_expression(text)
+        if expression is not None:
+            compiled(expression)
+        elif not globs.fullmatch(text):
             raise ValueError(f"{text[:80]!r} {why}")
         return text
 
@@ -42,23 +57,12 @@ Names = Annotated[tuple[Tag, ...], _VERSIONS]
 
 
 @validator
-def _pattern(text: str) -> str:
-    expression = as_expression(text)
-    if expression is None:
-        if not _PATTERN.fullmatch(text):
-            raise ValueError(f"{text[:80]!r} {_MATCH}")
-        return text
-    compiled(expression)
-    return text
-
-
-@validator
 def _range(text: str) -> str:
     parse_range(text)
     return text
 
 
-Match = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], Field(min_length=1), _VERSIONS]
+Match = Annotated[tuple[Annotated[str, patterned(_PATTERN, _MATCH)], ...], Field(min_length=1), _VERSIONS]
 VersionRange = Annotated[str, AfterValidator(_range), WithJsonSchema({"type": ["string", "number"]})]
 Age = Annotated[Duration, AfterValidator(between("0s", "3660d"))]
 

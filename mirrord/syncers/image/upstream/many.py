@@ -22,7 +22,7 @@ from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_BYTES, form_of, parse_list
 from mirrord.plan.guards import some, too_much, unless_meant
-from mirrord.plan.select import is_glob, matches
+from mirrord.plan.repositories import RepositoryChoice
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
 from mirrord.syncers.image.plan.listed import listed_in
@@ -140,35 +140,33 @@ def _joined(
 
 
 async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
-    """Return the repositories of a registry: those that are named, and listed ones that match a glob.
+    """Return the repositories of a registry: those that are named, and listed ones that match a pattern.
 
     Raises:
-        MirrordError: the registry does not list its repositories, or lists none that match.
+        MirrordError: the registry does not list its repositories, or lists none that are wanted.
     """
     source = spec_of(mirror).source
-    globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
-    listed: list[str] = []
-    problems: list[str] = []
+    registry, rules = source.registry or "", source.repositories or RepositoryChoice()
+    whole: list[str] = []
+    listed: Sequence[str] = ()
+    problems: Sequence[str] = ()
     remarks: list[str] = []
-    accepted: Sequence[str] | None = None
-    if globs:
-        whole = [path async for path in repositories_for(services.http, source.registry or "", globs)]
-        remarks = await asyncio.to_thread(lambda: _unmatched(source, whole, globs))
-        if len(remarks) == len(source.repositories or ()):
+    if rules.patterns:
+        whole = [path async for path in repositories_for(services.http, registry, rules.patterns)]
+        seen = f"{len(whole)} repositories seen; correct from.repositories"
+        idle = await asyncio.to_thread(rules.idle, whole)
+        remarks = [f"{registry}: no repository matches {pattern}; {seen}" for pattern in idle]
+        if len(remarks) == len(rules.match):
             raise ContentError("; ".join(remarks))
-        listed = await asyncio.to_thread(lambda: [path for path in whole if matches(path, globs)])
-        lost = await _lost(mirror, services, listed)
-        problems += lost
-        accepted = None if lost else listed
-    parts, wrong = await asyncio.to_thread(_parts, mirror, chosen(mirror, listed))
+        listed = await asyncio.to_thread(rules.matching, whole)
+        problems = await _lost(mirror, services, listed)
+    sources = await asyncio.to_thread(lambda: [*chosen(mirror, listed)])
+    if not sources:
+        nothing = f"{registry}: exclude leaves out every repository that match has; correct from.repositories"
+        raise ContentError("; ".join((*remarks, nothing)))
+    parts, wrong = await asyncio.to_thread(_parts, mirror, sources)
+    accepted = None if problems or not rules.patterns else listed
     return Wanted(parts, (*problems, *wrong), listed=accepted, remarks=remarks)
-
-
-def _unmatched(source: Source, listed: Sequence[str], globs: Sequence[str]) -> list[str]:
-    """Return a sentence for each glob that matches no listed repository."""
-    seen = f"{len(listed)} repositories seen; correct from.repositories"
-    alone = (glob for glob in globs if not any(matches(path, (glob,)) for path in listed))
-    return [f"{source.registry}: no repository matches {glob}; {seen}" for glob in alone]
 
 
 def of_file(mirror: Mirror) -> Wanted:
@@ -225,16 +223,20 @@ def _parts(
 
 
 async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> Sequence[str]:
-    """Return a sentence if the registry lists far fewer repositories than before; `--allow` accepts that."""
-    before = (await services.facts.recall(mirror.name, LISTED)).keys() if services.facts else frozenset[str]()
-    gone = before - {*listed}
+    """Return a sentence if the registry lists far fewer repositories than before; `--allow` accepts that.
+
+    Repositories that the configuration no longer wants are not lost.
+    """
+    source = spec_of(mirror).source
+    known = [*(await services.facts.recall(mirror.name, LISTED))] if services.facts else []
+    before = await asyncio.to_thread(source.repositories.matching, known) if source.repositories else known
+    gone = {*before} - {*listed}
     if mirror.allow or not too_much(len(gone), len(before), MAX_LOSS):
         return ()
-    registry = spec_of(mirror).source.registry
-    share = f"{len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
-    return (
-        unless_meant(mirror.name, f"{registry}: no longer lists {share}; they stay at the targets, and are not read"),
+    share = (
+        f"no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
     )
+    return (unless_meant(mirror.name, f"{source.registry}: {share}; they stay at the targets, and are not read"),)
 
 
 async def names_of_many(
