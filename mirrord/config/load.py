@@ -17,6 +17,7 @@ import yaml  # noqa: TID251 - this is the door
 
 from mirrord.config.crossings import add_place
 from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
+from mirrord.config.front import read_fronts
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, how_to_mend, join
 from mirrord.config.mirrors import read_mirrors, read_targets
@@ -27,7 +28,7 @@ from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror, Target
+from mirrord.syncer.values import FrontRules, Mirror, Target
 from mirrord.wire.host import HostBook
 
 MAX_DEPTH = 64
@@ -49,6 +50,7 @@ class Configuration:
     targets: Mapping[str, Target] = field(default_factory=dict)  # by name, without the built-in `local`
     files: tuple[Path, ...] = ()  # what was read, in order
     notices: tuple[str, ...] = ()  # what was skipped or has no effect, one sentence each
+    fronts: Mapping[str, FrontRules] = field(default_factory=dict)  # what clients may pull through, by kind
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def require(self, mirrors: Collection[str], undone: str = "nothing was done") -> None:
@@ -116,6 +118,7 @@ def _validated(
     book = read_hosts(whole.get("hosts"), problems, environ)
     whole_book = problems.count() == before
     names = read_names(whole.get("names"), problems)
+    fronts = read_fronts(whole.get("front"), syncers, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
     # Without a host that is left out, its mirrors would seem to lack its keys.
@@ -124,11 +127,12 @@ def _validated(
         problems.add(*lacking)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    users = users_of_hosts(mirrors, syncers)
+    users = users_of_hosts(mirrors, syncers, fronts)
     unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
     notices = (*notices, *unread_proxies(users, book, environ))
-    return Configuration(settings, book, names, mirrors, found, files, notices, tuple(absences(users, problems)))
+    absent = tuple(absences(users, problems))
+    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, absent)
 
 
 def _ignored_keys(

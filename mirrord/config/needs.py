@@ -11,7 +11,7 @@ from mirrord.config.hosts import host_key
 from mirrord.config.lines import Problems
 from mirrord.config.mirrors import Targets
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror
+from mirrord.syncer.values import FrontRules, Mirror
 from mirrord.wire.host import HostBook
 from mirrord.wire.trust import reach_of
 from mirrord.wire.vendors.known import api_host
@@ -52,9 +52,11 @@ class Absence:
     mirrors: frozenset[str] | None
 
 
-def users_of_hosts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> HostUsers | None:
-    """Return which mirrors need which host; None when the kind of one of them cannot tell."""
-    found: dict[str, set[str]] = {}
+def users_of_hosts(
+    mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], fronts: Mapping[str, FrontRules]
+) -> HostUsers | None:
+    """Return which mirrors need which host, those of fronts included; None when the kind of a mirror cannot tell."""
+    found: dict[str, set[str]] = {host: set() for rules in fronts.values() for host in rules.upstreams}
     anywhere: set[str] = set()
     for mirror in mirrors:
         hosts = syncers[mirror.kind].hosts

@@ -43,6 +43,7 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
                 additionalProperties={"$ref": "#/$defs/host"},
             ),
             "names": _section("object", "What names mean, and what images are called.", **_tidy(NameKeys)),
+            "front": _section("object", "What clients may pull through, by kind.", **_fronts(syncers)),
             "targets": _section(
                 "object", "Where mirrors write, by name.", propertyNames=named, additionalProperties={"oneOf": targets}
             ),
@@ -50,6 +51,11 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
         },
         "$defs": defined,
     }
+
+
+def _fronts(syncers: Mapping[str, Syncer]) -> Schema:
+    models = {kind: _tidy(syncer.through.model()) for kind, syncer in syncers.items() if syncer.through}
+    return {"properties": models, "additionalProperties": False}
 
 
 class Key(NamedTuple):

@@ -29,7 +29,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
-from mirrord.syncer.serving import Serves
+from mirrord.syncer.serving import OpenedThrough, Serves
 from mirrord.syncer.values import Services
 
 _Answer = TypeVar("_Answer")
@@ -52,6 +52,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
         changed=tuple(name for name in new if name in old and old[name] != new[name]),
         taken=(
             *(["hosts"] if before.book != fresh.book else []),
+            *(["front"] if before.fronts != fresh.fronts else []),
             *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
         ),
         waiting=differ(begun, _AT_START),
@@ -89,6 +90,7 @@ class Daemon(Dispatcher):
         self._board = Board()
         self._addresses: Mapping[str, str] = {}
         self._reloading = asyncio.Lock()
+        self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
         runtime.events.listen(self._hear)
@@ -98,8 +100,8 @@ class Daemon(Dispatcher):
     @property
     def fronts(self) -> Mapping[str, Serves]:
         """See `View.fronts`."""
-        syncers = self.runtime.snapshot.syncers.values()
-        return {prefix: syncer.front for syncer in syncers if syncer.front for prefix in syncer.front.prefixes}
+        serving = {kind: syncer.front for kind, syncer in self.runtime.snapshot.syncers.items() if syncer.front}
+        return {prefix: front for front in {**serving, **self.opened}.values() for prefix in front.prefixes}
 
     def services(self) -> Services:
         """See `View.services`."""

@@ -88,6 +88,9 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
     await control.listen(bind_control(state))
+    for kind, syncer in daemon.runtime.snapshot.syncers.items():
+        if syncer.through:
+            daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.services))
     front = Listener(make_app(daemon, Programs(AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)

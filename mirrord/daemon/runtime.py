@@ -42,7 +42,7 @@ class Snapshot:
         by_kind: defaultdict[str, list[Mirror]] = defaultdict(list)
         for mirror in configuration.mirrors:
             by_kind[mirror.kind].append(mirror)
-        self.services = replace(services, mirrors=dict(by_kind))
+        self.services = replace(services, mirrors=dict(by_kind), fronts=configuration.fronts, names=configuration.names)
         self._mirrors = {mirror.name: mirror for mirror in configuration.mirrors}
         self._users = 0
         self._retired = False
@@ -91,6 +91,8 @@ class Snapshot:
     async def _release(self) -> None:
         if self._retired and not self._users:
             await self.services.http.aclose()
+            if self.services.upstreams:
+                await self.services.upstreams.aclose()
 
 
 async def take_over(state: Path, facts: Facts) -> Sequence[str]:
@@ -131,14 +133,21 @@ async def build_services(configuration: Configuration, state: Path, events: Even
         blobs, repositories = DiskStore(root / "blobs"), DiskRepositories(root / "repositories")
         await asyncio.to_thread(repositories.sweep)
         await asyncio.to_thread(blobs.sweep, await repositories.linked())
-        http = open_http(configuration.book, events)
+        http, upstreams = open_http(configuration.book, events), open_upstreams(configuration, events)
         stack.push_async_callback(http.aclose)
-        yield Services(http, spools, events, root / "scratch", blobs, repositories, root)
+        stack.push_async_callback(upstreams.aclose)
+        yield Services(http, spools, events, root / "scratch", blobs, repositories, root, upstreams=upstreams)
 
 
 def open_http(book: HostBook, events: Events) -> Http:
     """Make the way out, with docker's own configuration behind the operator's."""
     return Http(replace(book, keyring=DockerKeyring()), events)
+
+
+def open_upstreams(configuration: Configuration, events: Events) -> Http:
+    """Make the way of fronts to upstreams: our credentials are used only where `front:` opts in."""
+    opted_in = {host for rules in configuration.fronts.values() for host, ours in rules.upstreams.items() if ours}
+    return Http(replace(configuration.book, keyring=DockerKeyring()).for_strangers(opted_in), events)
 
 
 def _prepare(state: Path) -> Path:
@@ -178,7 +187,8 @@ class Runtime:
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""
         old = self.snapshot
-        services = replace(old.services, http=open_http(configuration.book, self.events))
+        http, upstreams = open_http(configuration.book, self.events), open_upstreams(configuration, self.events)
+        services = replace(old.services, http=http, upstreams=upstreams)
         self.snapshot = Snapshot(configuration, old.syncers, services)
         await old.retire()
 

@@ -18,7 +18,7 @@ from mirrord.errors import ConfigError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
-from mirrord.syncer.serving import Serves
+from mirrord.syncer.serving import OpenedThrough, Serves
 from mirrord.syncer.values import LOCAL, Backup, Mirror, MirrorParts, Publication, Services, Target
 
 if TYPE_CHECKING:
@@ -68,6 +68,24 @@ class Restores:
 
 
 @dataclass(frozen=True, slots=True)
+class PullThrough:
+    """How a kind serves what nobody mirrored: from its upstream, and from a cache.
+
+    Attributes:
+        model: returns the pydantic model of the kind's part of `front:`; frozen, `extra="forbid"`. Called where a
+            configuration is read.
+        upstreams: returns the hosts that such keys name, as `HostBook` spells them, and for each whether it is read
+            with the credentials of `hosts:`. Pure.
+        open: opens the front for the life of the process, given what returns the services in use, which a reload
+            replaces. It is open also while `front:` does not name the kind, and then serves `local` alone.
+    """
+
+    model: Callable[[], type[BaseModel]]
+    upstreams: Callable[[Any], Mapping[str, bool]]
+    open: Callable[[Callable[[], Services]], AbstractAsyncContextManager[OpenedThrough]]
+
+
+@dataclass(frozen=True, slots=True)
 class Syncer:
     """An artifact kind, as functions without state; those with a default are optional.
 
@@ -98,6 +116,7 @@ class Syncer:
         parts: returns, for a mirror of many sources, a function that lists its parts; it may read files on this
             machine, and blocks. Returns None for a mirror of one source.
         front: serves the content of `local` over HTTP.
+        through: serves in place of `front`, for a kind whose content clients may pull through; needs `front`.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
         called: returns, for a mirror, a function from an item to its name at the source and its name at each target; a
             target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
@@ -120,6 +139,7 @@ class Syncer:
     hosts: Callable[[Mirror], Collection[str] | None] | None = None
     parts: Callable[[Mirror], Callable[[], MirrorParts] | None] | None = None
     front: Serves | None = None
+    through: PullThrough | None = None
     address: Callable[[Mirror, str], str] | None = None
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None

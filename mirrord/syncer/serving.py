@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from datetime import datetime
+from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.store import Stored
 from mirrord.syncer.values import Services
@@ -112,3 +113,73 @@ class Serves(Protocol):
 
     async def respond(self, request: Request, services: Services) -> Response:
         """Map a path to `local` content; never raises for bad input."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLook:
+    """What a front would do with a reference: the answer of `mirrord front REF`.
+
+    Attributes:
+        reference: what the text means at its upstream, `docker.io/library/nginx:1.27`; a name in `local` for `local`.
+        comes_from: where its content would come from; `refused` with a `reason`.
+        line: which line allows or denies it, `FILE:LINE` or a key such as `front.image.allow[2]`; "" for none.
+        reason: why it is refused, one sentence; "" if it is not.
+        digest: the digest of what is here, in `local` or in the cache; "" if nothing is.
+        size: bytes of that manifest and of all that it names and that is here.
+        fresh_until: until when a tag is answered without asking upstream; None if it is asked at once, or never.
+    """
+
+    reference: str
+    comes_from: Literal["local", "cache", "upstream", "refused"]
+    line: str = ""
+    reason: str = ""
+    digest: str = ""
+    size: int = 0
+    fresh_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrontStanding:
+    """What a front did since the start, and what its cache holds.
+
+    Attributes:
+        hits: answers from the cache without a request upstream.
+        misses: answers whose content was read from upstream.
+        stale: answers from the cache because upstream did not answer.
+        revalidated: answers from the cache after upstream said that nothing had changed.
+        local: answers with what a mirror has in `local`.
+        refusals: refused requests by reason.
+        from_upstream: bytes of content read from upstream.
+        to_clients: bytes of content sent to clients.
+        cache_bytes: bytes of content in the cache.
+        cache_entries: blobs and manifests in the cache.
+        evictions: blobs and manifests that left the cache to make room, or unused.
+        list_errors: what is wrong with an allow list in use in an older form, by file.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    stale: int = 0
+    revalidated: int = 0
+    local: int = 0
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    from_upstream: int = 0
+    to_clients: int = 0
+    cache_bytes: int = 0
+    cache_entries: int = 0
+    evictions: int = 0
+    list_errors: Mapping[str, str] = field(default_factory=dict)
+
+
+class OpenedThrough(Serves, Protocol):
+    """An open front: serves `local`, and what the configuration lets clients pull through."""
+
+    async def look(self, text: str) -> FrontLook:
+        """Return what would be done with a reference as a person types it; no request upstream.
+
+        Raises:
+            UsageError: it is no reference.
+        """
+
+    def standing(self) -> FrontStanding:
+        """Return what it did since it was opened."""

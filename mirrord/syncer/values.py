@@ -89,6 +89,21 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontRules:
+    """One entry of `front:`, validated: what clients may pull through a kind's front.
+
+    Attributes:
+        keys: the kind's own part (as the model of its `PullThrough` reads it).
+        upstreams: the hosts that may be asked, and for each whether with the credentials of `hosts:`.
+        origin: where it was written; a relative path in it is below the folder of that file.
+    """
+
+    keys: Any
+    upstreams: Mapping[str, bool]
+    origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorParts:
     """What a mirror of many sources consists of, as far as the configuration and files on this machine say.
 
@@ -183,6 +198,11 @@ class Services:
     locations: BlobLocations = field(default_factory=BlobLocations)
     # the configured mirrors by kind, for fronts; replaced by a reload
     mirrors: Mapping[str, Sequence[Mirror]] = field(default_factory=dict)
+    # what clients may pull through, by kind, and what names mean; replaced by a reload
+    fronts: Mapping[str, FrontRules] = field(default_factory=dict)
+    names: NameBook = field(default_factory=NameBook)
+    # the way of fronts to upstreams, without our credentials but where `front:` opts in; None outside of the daemon
+    upstreams: Http | None = None
     facts: Facts | None = None  # facts stored between runs, or None without state
     ledger: Ledger = field(default_factory=NoLedger)  # where a run records its moves
     # what kinds share between runs (`once`), for the life of the process, across reloads

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from time import monotonic
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from mirrord.errors import MirrordError
 from mirrord.keyedlock import KeyedLock
@@ -65,6 +65,15 @@ class HostPolicy:
     source: str = field(default="`auth:` under hosts:", compare=False)
 
 
+_NOT_OURS: Final[Mapping[str, Any]] = {
+    "credential": None,
+    "certificate": None,
+    "key": None,
+    "token_realms": (),
+    "ssh_key": None,
+}  # fmt: skip - one line
+
+
 @lru_cache(1024)
 def _unwritten(host: str) -> HostPolicy:
     return HostPolicy(host)
@@ -107,6 +116,18 @@ class _Found:
     logins: Logins  # the answer
     until: float  # when it is asked again (monotonic time)
     refused: Logins  # the answer of which the host refused something last
+
+
+@dataclass(frozen=True, slots=True)
+class _Restricted:
+    """A keyring that answers for some hosts alone."""
+
+    keyring: Keyring
+    hosts: frozenset[str]
+
+    async def find(self, host: str) -> Logins:
+        """See `Keyring.find`."""
+        return await self.keyring.find(host) if host in self.hosts else Logins()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +178,17 @@ class HostBook:
                 self._found[host] = found
             login = found.logins.of(repository)
             return login.credential if login else None
+
+    def for_strangers(self, opted_in: Collection[str]) -> HostBook:
+        """Return the book for requests on behalf of clients whom we do not know: with what is ours at some hosts alone.
+
+        At all others no credential, client certificate or keyring is used; how they are reached stays.
+        """
+        policies = {
+            host: policy if host in opted_in else replace(policy, **_NOT_OURS) for host, policy in self.policies.items()
+        }
+        keyring = _Restricted(self.keyring, frozenset(opted_in)) if self.keyring and opted_in else None
+        return replace(self, policies=policies, keyring=keyring)
 
     def refused(self, host: str) -> None:
         """Note that a host refused our credential, so that the keyring is asked again: it may have a newer one."""

@@ -111,6 +111,27 @@ async def test_reload(place: Any) -> None:
         assert b"mirrord_config_last_reload_successful 1.0" in (await daemon.get("/metrics"))[1]
 
 
+async def test_a_front_is_open_from_start_to_end(place: Any) -> None:
+    """A front is open also without `front:`, answers by the new rules after a reload, and is closed at the end."""
+    place.configure("m")
+    rules = place.conf / "front.yaml"
+    closed = place.state / "through-closed"
+    async with place.daemon() as daemon:
+        assert await daemon.get("/fake/x") == (200, b"fake x")
+        rules.write_text("front: {fake: {greeting: hello}}\n")
+        changes = await ControlClient(place.state).carry_out(Reload())
+        assert changes.taken == ("front",)
+        assert await daemon.get("/fake/x") == (200, b"hello")
+        rules.write_text("front: {fake: {greting: hello}}\n")
+        with pytest.raises(ConfigError, match=r"front\.yaml:1: front\.fake\.greting: unknown key"):
+            await ControlClient(place.state).carry_out(Reload())
+        assert await daemon.get("/fake/x") == (200, b"hello")
+        assert not closed.exists()
+        daemon.kill(signal.SIGTERM)
+        assert await daemon.end() == 0
+    assert closed.exists()
+
+
 async def test_running_run_keeps_its_configuration(place: Any) -> None:
     """A run whose mirror is removed by a reload finishes with what it began with (bad input 74)."""
     source = place.source("m", "one", "hang")

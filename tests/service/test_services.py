@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.runtime import build_services, open_runtime
 from mirrord.events import Events
 from mirrord.syncer.port import load_syncers
+from mirrord.syncer.values import FrontRules
 
 
 async def test_a_state_named_from_here_is_found_from_everywhere(
@@ -24,6 +26,29 @@ async def test_a_state_named_from_here_is_found_from_everywhere(
     async with build_services(configuration, Path("state"), Events()) as services:
         assert services.keep == tmp_path / "state"
         assert services.scratch == tmp_path / "state" / "scratch"
+
+
+async def test_upstreams_are_read_without_what_is_ours(tmp_path: Path) -> None:
+    """The way of fronts has credentials only where `front:` opts in; a reload replaces it and closes the old one."""
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "state").mkdir()
+    auth = "auth: {username: robot, password: {env: SECRET}}"
+    (tmp_path / "conf.d" / "a.yaml").write_text(f"hosts:\n  quay.io: {{{auth}, requests: 3}}\n  ghcr.io: {{{auth}}}\n")
+    configuration = load_folder(tmp_path / "conf.d", load_syncers(), {"SECRET": "hunter2"})
+    rules = FrontRules(None, {"quay.io": False, "ghcr.io": True})
+    whole = replace(configuration, fronts={"image": rules})
+    async with open_runtime(whole, load_syncers(), tmp_path / "state", Events()) as runtime:
+        first = runtime.snapshot.services
+        await runtime.adopt(configuration)
+        second = runtime.snapshot.services
+        assert first.http.book.policy("quay.io").credential is not None
+        assert first.upstreams is not None
+        assert second.upstreams is not None
+        books = [first.upstreams.book, second.upstreams.book]
+        assert [await book.credential("quay.io") for book in books] == [None, None]
+        assert [await book.credential("ghcr.io") is None for book in books] == [False, True]
+        assert [book.policy("quay.io").requests for book in books] == [3, 3]
+        assert (dict(first.fronts), dict(second.fronts)) == ({"image": rules}, {})
 
 
 async def test_fronts_see_what_is_configured(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import OnReceipt, Syncer
-from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.port import OnReceipt, PullThrough, Syncer
+from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Mirror, Publication, Services
 
 STEERING = {"hang", "bug"}
@@ -97,4 +97,45 @@ class Front:
         return Response(200, {"Content-Type": "text/plain"}, body=f"fake {request.path}".encode())
 
 
-SYNCER = Syncer("fake", lambda: (Spec, TargetSpec), places, survey, plan, begin, publishing=publishing, front=Front())
+class FrontSection(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    greeting: str
+
+
+class Through(Front):
+    """Greets as the configuration in use says, and writes a file when it is closed."""
+
+    def __init__(self, services: Callable[[], Services]) -> None:
+        self._services = services
+
+    async def respond(self, request: Request, services: Services) -> Response:
+        rules = self._services().fronts.get("fake")
+        answer = await super().respond(request, services)
+        return replace(answer, body=rules.keys.greeting.encode()) if rules else answer
+
+    async def look(self, text: str) -> FrontLook:
+        return FrontLook(text, "refused", reason="nothing is pulled through")
+
+    def standing(self) -> FrontStanding:
+        return FrontStanding()
+
+
+@asynccontextmanager
+async def through(services: Callable[[], Services]) -> AsyncIterator[Through]:
+    yield Through(services)
+    keep = services().keep
+    assert keep is not None
+    (keep / "through-closed").touch()
+
+
+SYNCER = Syncer(
+    "fake",
+    lambda: (Spec, TargetSpec),
+    places,
+    survey,
+    plan,
+    begin,
+    publishing=publishing,
+    front=Front(),
+    through=PullThrough(lambda: FrontSection, lambda keys: {"fake.example": False}, through),
+)

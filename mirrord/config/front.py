@@ -1,0 +1,26 @@
+"""`front:`: what clients may pull through, by kind; the keys of a kind are validated by its own model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mirrord.config.check import check
+from mirrord.config.lines import Problems, Value, nearest
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import FrontRules
+
+
+def read_fronts(value: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Mapping[str, FrontRules]:
+    """Validate `front:`; each problem is noted, and its kind left out."""
+    found: dict[str, FrontRules] = {}
+    able = {kind: syncer.through for kind, syncer in syncers.items() if syncer.through}
+    for kind, entry in (value if isinstance(value, dict) else {}).items():
+        trail = ("front", kind)
+        through = able.get(kind)
+        if through is None:
+            what = "cannot be pulled through" if kind in syncers else "is not a kind"
+            known = nearest(kind, set(able)) if able else "remove it"
+            problems.add(trail, f"{kind[:60]!r} {what}; {known}")
+        elif (keys := check(through.model(), {} if entry is None else entry, trail, problems)) is not None:
+            found[kind] = FrontRules(keys, through.upstreams(keys), problems.origin(trail))
+    return found
