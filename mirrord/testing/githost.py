@@ -50,8 +50,9 @@ class GitHost(Server):
         user: tuple[str, str] | None = None,
         rate: float | None = None,
         wire: Wire | None = None,
+        socket_buffer: int | None = None,
     ) -> None:
-        super().__init__(wire=wire)
+        super().__init__(wire=wire, buffer=socket_buffer)
         self.folder, self.rate = folder, rate
         self._user = user
         self._busy: set[asyncio.Task[object]] = set()
