@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from mirrord.errors import ContentError, TooLargeError
@@ -25,6 +26,50 @@ _LINK = re.compile(rf"\s*+<(?P<target>[^<>]*+)>(?P<parameters>(?:\s*+{_PARAMETER
 _PARAMETERS = re.compile(_PARAMETER)
 _ELSEWHERE = frozenset({"prev", "previous", "first", "last", "self"})  # what no registry means the next page by
 
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[_T]):
+    """One page of a list.
+
+    Attributes:
+        found: what is wanted of its entries.
+        entries: all of them, as received.
+        following: cursor of the next page, "" on the last one.
+    """
+
+    found: Sequence[_T]
+    entries: Sequence[object]
+    following: str
+
+
+async def walk(read: Callable[[str], Awaitable[ListPage[_T]]], first: str, what: str) -> AsyncIterator[Sequence[_T]]:
+    """Yield what is found in each page of a list.
+
+    Args:
+        read: returns the page of a cursor.
+        first: cursor of the first page.
+        what: the list, for errors.
+
+    Raises:
+        ContentError: a page is no such list, or the pages form a loop.
+        TooLargeError: there are more than `PAGES`.
+        MirrordError: a page could not be read. A part is never taken for the whole.
+    """
+    cursor, visited = first, set[str]()
+    before: Sequence[object] = ()
+    while cursor:
+        if len(visited) >= PAGES:
+            raise TooLargeError(f"{what}: more than {PAGES} pages")
+        visited.add(cursor)
+        page = await read(cursor)
+        again = page.following and page.entries and page.entries == before
+        if again or page.following in visited:
+            raise ContentError(f"{what}: its pages form a loop")
+        yield page.found
+        cursor, before = page.following, page.entries
+
 
 async def in_pages(
     http: Http, first: HttpRequest, key: str, what: str, valid: Callable[[str], bool]
@@ -43,25 +88,21 @@ async def in_pages(
         ContentError: a page is not such a list, or the pages form a loop.
         TooLargeError: a page, their number or that of the names is above its limit.
     """
-    url: str | None = f"{first.url}?n={PAGE}"
-    visited: set[str] = set()
-    seen: set[str] = set()
-    while url is not None:
-        visited.add(url)
+
+    async def read(url: str) -> ListPage[str]:
         answer = await http.fetch(replace(first, url=url))
         found = await offload(len(answer.body), names_of, answer.body, key, what, valid)
+        target = next_link(answer.headers.get("link", ""), what)
+        return ListPage(found, found, "" if target is None else _page(first, answer, target))
+
+    seen: set[str] = set()
+    async for found in walk(read, f"{first.url}?n={PAGE}", what):
         fresh = [name for name in dict.fromkeys(found) if name not in seen]
         seen.update(fresh)
         if len(seen) > MOST:
             raise _too_many(key, what)
         for name in fresh:
             yield name
-        target = next_link(answer.headers.get("link", ""), what)
-        url = None if target is None else _page(first, answer, target)
-        if url in visited or (url is not None and found and not fresh):
-            raise ContentError(f"{what}: its pages form a loop")
-        if url is not None and len(visited) >= PAGES:
-            raise TooLargeError(f"{what}: more than {PAGES} pages")
 
 
 def names_of(body: bytes, key: str, what: str, valid: Callable[[str], bool]) -> list[str]:

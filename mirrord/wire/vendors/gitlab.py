@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 from mirrord.errors import MissingError
 from mirrord.wire.http.client import Http
+from mirrord.wire.oci.paging import ListPage
 from mirrord.wire.origin import check_url
 from mirrord.wire.trust import realms_of
 from mirrord.wire.vendors import port
-from mirrord.wire.vendors.pages import SIZE, ListPage, entries_of, linked, texts
+from mirrord.wire.vendors.pages import SIZE, entries_of, linked, texts
 
 if TYPE_CHECKING:
     from mirrord.wire.host import HostBook

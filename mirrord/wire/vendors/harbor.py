@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from mirrord.wire.oci.created import moment
+from mirrord.wire.oci.paging import ListPage
 from mirrord.wire.vendors import port
-from mirrord.wire.vendors.pages import SIZE, ListPage, entries_of, linked, texts
+from mirrord.wire.vendors.pages import SIZE, entries_of, linked, texts
 
 
 class Harbor(port.Vendor):

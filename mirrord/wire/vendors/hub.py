@@ -13,9 +13,10 @@ from mirrord.wire.answers import needed
 from mirrord.wire.host import HUB, HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.created import moment
+from mirrord.wire.oci.paging import ListPage
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.vendors import port
-from mirrord.wire.vendors.pages import SIZE, ListPage, counted, entries_of, texts
+from mirrord.wire.vendors.pages import SIZE, counted, entries_of, texts
 
 _LONGEST: Final = 16 * 1024  # characters of a token
 

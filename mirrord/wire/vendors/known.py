@@ -15,7 +15,7 @@ from mirrord.keyedlock import KeyedLock
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.catalog import list_repositories
-from mirrord.wire.oci.paging import MOST
+from mirrord.wire.oci.paging import MOST, ListPage, walk
 from mirrord.wire.oci.reference import Reference, valid_repository
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential
@@ -23,7 +23,7 @@ from mirrord.wire.trust import belongs
 from mirrord.wire.vendors.gitlab import GitLabRegistry
 from mirrord.wire.vendors.harbor import Harbor
 from mirrord.wire.vendors.hub import DockerHub
-from mirrord.wire.vendors.pages import ListPage, walk
+from mirrord.wire.vendors.pages import FIRST
 from mirrord.wire.vendors.port import Dated, Vendor, VendorApi, check_listable, folders
 from mirrord.wire.vendors.quay import Quay
 
@@ -80,7 +80,8 @@ async def repositories_for(http: Http, domain: str, patterns: Collection[str]) -
     spaces = dict.fromkeys(map(vendor.space, folders(patterns)))
     with vendor.advised():
         for space in [""] if "" in spaces else spaces:
-            async for page in walk(partial(vendor.names, api, space), f"{domain}: repositories of {space or 'all'}"):
+            what = f"{domain}: repositories of {space or 'all'}"
+            async for page in walk(partial(vendor.names, api, space), FIRST, what):
                 for path in page:
                     if path not in seen and valid_repository(path):
                         seen.add(path)
@@ -98,7 +99,7 @@ class TagTimes:
     def __init__(self, vendor: Vendor, http: Http, reference: Reference) -> None:
         self._vendor, self._http, self._reference = vendor, http, reference
         self._known: dict[str, datetime | None] = {}
-        self._pages = walk(self._read, f"{reference.name}: dates of tags")
+        self._pages = walk(self._read, FIRST, f"{reference.name}: dates of tags")
         self._api: VendorApi | None = None
 
     async def find(self, tags: Collection[str]) -> Mapping[str, datetime]:

@@ -1,13 +1,12 @@
-"""Lists that APIs send in pages, read with suspicion and to their end."""
+"""Pages of lists from APIs, read with suspicion."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import ContentError, TooLargeError
-from mirrord.wire.oci.paging import PAGES, next_link
+from mirrord.errors import ContentError
+from mirrord.wire.oci.paging import next_link
 
 if TYPE_CHECKING:
     from mirrord.wire.api import ApiAnswer
@@ -15,43 +14,6 @@ if TYPE_CHECKING:
 FIRST: Final = "1"  # cursor of the first page; the number of a page where an API counts them
 SIZE: Final = 100  # entries of a page; the most that Docker Hub, Quay, GitLab and Harbor give
 _LONGEST: Final = 4096  # characters of a cursor
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage(Generic[_T]):
-    """One page of a list.
-
-    Attributes:
-        found: what is wanted of its entries.
-        entries: all of them, as received.
-        following: cursor of the next page, "" on the last one.
-    """
-
-    found: Sequence[_T]
-    entries: Sequence[object]
-    following: str
-
-
-async def walk(read: Callable[[str], Awaitable[ListPage[_T]]], what: str) -> AsyncIterator[Sequence[_T]]:
-    """Yield what is found in each page of a list; `what` names the list in messages.
-
-    Raises:
-        ContentError: a page is no such list, or the pages form a loop.
-        TooLargeError: there are more than `PAGES`.
-        MirrordError: a page could not be read. A part is never taken for the whole.
-    """
-    cursor, before = FIRST, None
-    for _ in range(PAGES):
-        page = await read(cursor)
-        if page.following and (page.following == cursor or page.entries == before):
-            raise ContentError(f"{what}: its pages form a loop")
-        yield page.found
-        if not page.following:
-            return
-        cursor, before = page.following, page.entries
-    raise TooLargeError(f"{what}: more than {PAGES} pages")
 
 
 def entries_of(document: object, what: str, key: str = "") -> Sequence[object]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mirrord.errors import RefusedError, UnsupportedError, UsageError
 from mirrord.patterns import alternatives, as_expression
 from mirrord.wire.http.client import Http, base_url
-from mirrord.wire.vendors.pages import ListPage
+from mirrord.wire.oci.paging import ListPage
 
 if TYPE_CHECKING:
     from mirrord.wire.api import ApiAnswer

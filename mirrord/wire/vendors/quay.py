@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from mirrord.wire.oci.paging import ListPage
 from mirrord.wire.vendors import port
-from mirrord.wire.vendors.pages import FIRST, SIZE, ListPage, counted, entries_of, texts, token_of
+from mirrord.wire.vendors.pages import FIRST, SIZE, counted, entries_of, texts, token_of
 
 if TYPE_CHECKING:
     from mirrord.wire.secret import Credential

@@ -14,7 +14,8 @@ from werkzeug import Request, Response
 from mirrord.errors import ContentError, DeniedError, MissingError, ServerError, ThrottledError, TooLargeError
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
-from mirrord.wire.vendors import known, pages
+from mirrord.wire.oci import paging
+from mirrord.wire.vendors import known
 from mirrord.wire.vendors.known import repositories_for
 from tests.wire.vendors.conftest import Api
 
@@ -87,7 +88,7 @@ async def test_pages_that_form_a_loop(api: Api) -> None:
 @ALL
 async def test_pages_without_an_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ever new pages end at the limit, with an error and not with what came so far."""
-    monkeypatch.setattr(pages, "PAGES", 5)
+    monkeypatch.setattr(paging, "PAGES", 5)
     key = "path" if api.kind == "gitlab" else "name"
     numbers = count()
 
