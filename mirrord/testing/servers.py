@@ -70,7 +70,7 @@ class Hit:
 
 
 class DockerRegistry:
-    """Debian's `docker-registry` in a temporary folder; an async context manager.
+    """Debian's `docker-registry`, or another release of it, in a temporary folder; an async context manager.
 
     Attributes:
         host: `ADDRESS:PORT`, once started.
@@ -87,12 +87,16 @@ class DockerRegistry:
         foreign: bool = True,
         address: str = "127.0.0.1",
         tls: tuple[Path, Path] | None = None,
+        upstream: str = "",
+        program: str = "docker-registry",
     ) -> None:
         """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers.
 
         It listens on `address`, an address of this machine, and speaks TLS with `tls` (certificates and key, PEM).
+        With the URL of an `upstream` it is a cache of that registry. `program` is what is run.
         """
         self.host = ""
+        self._upstream, self._program = upstream, program
         self._address, self._tls = address, tls
         self._kept = folder
         self._user = user
@@ -130,7 +134,7 @@ class DockerRegistry:
         Raises:
             UnreachableError: it is not installed, or ended at once.
         """
-        missing = available("docker-registry")
+        missing = available(self._program)
         if missing:
             raise UnreachableError(f"{missing}; install the Debian package docker-registry")
         if not self.host:
@@ -182,7 +186,7 @@ class DockerRegistry:
         config.write_text(json.dumps(self._config()))  # JSON is YAML
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                "docker-registry",
+                self._program,
                 "serve",
                 str(config),
                 stdin=subprocess.DEVNULL,
@@ -207,6 +211,8 @@ class DockerRegistry:
             config["http"] = {"addr": self.host, "tls": {"certificate": certificates, "key": key}}
         if self._foreign:  # such layers are stored as they are
             config["validation"] = {"manifests": {"urls": {"allow": ["^https?://"]}}}
+        if self._upstream:
+            config["proxy"] = {"remoteurl": self._upstream}
         if self._user is not None:
             passwords = self.folder / "htpasswd"
             passwords.write_bytes(_htpasswd(*self._user))

@@ -71,6 +71,8 @@ async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen:
 def walk_layout(folder: Path) -> Mapping[str, str]:
     """Return the names of an OCI layout, all of whose content was read and checked; empty when there is none yet.
 
+    What has no name is called by its digest.
+
     Raises:
         AssertionError: as `walk`.
     """
@@ -89,7 +91,8 @@ def walk_layout(folder: Path) -> Mapping[str, str]:
     entries = json.loads((folder / "index.json").read_bytes())["manifests"]
     for entry in entries:
         check(entry["digest"], entry["mediaType"])
-    return {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in entries}
+    names = [entry.get("annotations", {}).get("org.opencontainers.image.ref.name") for entry in entries]
+    return {name or entry["digest"]: entry["digest"] for name, entry in zip(names, entries, strict=True)}
 
 
 def walk_local(state: Path, repository: str) -> Mapping[str, str]:
