@@ -1,0 +1,1 @@
+"""The registry front: any listed image, fetched when a client asks for it."""

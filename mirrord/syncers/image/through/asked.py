@@ -1,0 +1,113 @@
+"""Which image a request means: a repository of `local`, or one at a registry. Pure.
+
+Three forms name a registry: the host that the client used (`names.hosts`), containerd's `?ns=`, and the first segment
+of the name (`docker.io/library/nginx`). Several must agree, and decide nothing about what may be fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mirrord.errors import UsageError
+from mirrord.names.book import ANY, NameBook, our_host
+from mirrord.names.naming import below, named
+from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
+from mirrord.wire.host import HUB, HUB_ALIASES
+from mirrord.wire.oci.reference import NAME_LIMIT, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for.
+
+    Attributes:
+        path: its path.
+        reference: the repository that it means, in canonical form, or None where it can only be one of `local`.
+        local: its name in `local` if such a repository exists; "" where the request names a registry beside the path.
+        short: whether the path names no registry: then an existing repository of `local` is the only one it can mean.
+        namespace: the registry of `?ns=`, for the answer; "" without one.
+    """
+
+    path: RegistryPath
+    reference: Reference | None
+    local: str
+    short: bool = False
+    namespace: str = ""
+
+
+def asked_for(
+    path: RegistryPath, host: str, namespace: str | None, book: NameBook, upstreams: Collection[str]
+) -> Asked:
+    """Find out what a request means.
+
+    Args:
+        path: its path.
+        host: `host[:port]` that the client used, or "".
+        namespace: the value of `?ns=`, or None.
+        book: aliases of registries, and hosts of ours.
+        upstreams: the registries of the front: a short name is one at Docker Hub only if that is among them.
+
+    Raises:
+        BadRequestError: it means nothing, or two things at once.
+    """
+    ours = _registry_of(host, book)
+    spoken = None if namespace is None else _registry(namespace)
+    if ours and spoken and _canonical(f"{ours}/x/x", book).domain != _canonical(f"{spoken}/x/x", book).domain:
+        raise BadRequestError(
+            400, "NAME_INVALID", f"the host stands for {ours}, but ns is {spoken}; leave one of them out"
+        )
+    registry = ours or spoken
+    if registry:
+        reference = _canonical(_below(registry, path.name, book), book)
+        return Asked(path, reference, "", namespace=spoken or "")
+    first, slash, _ = path.name.partition("/")
+    if _is_registry(first):
+        if not slash:
+            raise BadRequestError(
+                404, "NAME_INVALID", f"{first} is a registry without a repository; write {first}/NAME"
+            )
+        return Asked(path, _canonical(path.name, book), path.name)
+    short = _canonical(f"{HUB}/{path.name}", book) if HUB in upstreams else None
+    return Asked(path, short, path.name, short=True)
+
+
+def _registry_of(host: str, book: NameBook) -> str | None:
+    """Return the registry that one of our hosts stands for, with its port or without; None if paths name it."""
+    name = host.lower()
+    bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdecimal() else name
+    meant = book.hosts.get(name) or book.hosts.get(bare)
+    return None if meant == ANY else meant
+
+
+def _registry(namespace: str) -> str:
+    if len(namespace) > NAME_LIMIT:
+        raise BadRequestError(400, "NAME_INVALID", "ns: is longer than a host")
+    try:
+        return our_host(namespace)
+    except UsageError as error:
+        raise BadRequestError(400, "NAME_INVALID", f"ns: {error}") from error
+
+
+def _is_registry(segment: str) -> bool:
+    return "." in segment or segment == "localhost"
+
+
+def _below(registry: str, name: str, book: NameBook) -> str:
+    """Return `host/path`; a name that begins with a registry itself has to name the same one."""
+    first, slash, _ = name.partition("/")
+    if not slash or not _is_registry(first):
+        return f"{registry}/{name}"
+    named_one = _canonical(name, book)
+    if below(named_one.name, _canonical(f"{registry}/x/x", book).name.removesuffix("/x/x")) is None:
+        raise BadRequestError(400, "NAME_INVALID", f"the request is for {registry}, but its name begins with {first}")
+    return named_one.name
+
+
+def _canonical(name: str, book: NameBook) -> Reference:
+    """Return the repository of a whole `host/path` in its one spelling, aliases applied."""
+    host, _, path = name.partition("/")
+    try:
+        return book.canonical(named(f"{HUB if host in HUB_ALIASES else host}/{path}"))
+    except UsageError as error:
+        raise BadRequestError(404, "NAME_INVALID", str(error)) from error
