@@ -112,7 +112,7 @@ def _many(mapping: Section, hosts: tuple[str, str], rule: TagFilter, own: Keys, 
         mapping.lose("to", "mirrord replaces no patterns in names; each repository keeps its path: write a prefix")
         return
     try:
-        repository = regexes.framed(mapping.text("from").removeprefix(_REGEX).strip())
+        repository = regexes.framed(mapping.text("from").removeprefix(_REGEX))
     except ValueError as error:
         mapping.lose("from", str(error))
         return

@@ -56,6 +56,14 @@ MISTAKES = [
         "from.repositories: ngin*: Docker Hub lists one namespace at a time; write it in front of the glob",
     ),
     (
+        IMAGE.format("{registry: quay.io, repositories: [a/b], exclude: ['*/c']}"),
+        "from.exclude: unknown key; it goes into `tags:` or `repositories:`, written as a mapping",
+    ),
+    (
+        IMAGE.format("{registry: quay.io, repositories: {matches: ['a/*']}}"),
+        "from.repositories.matches: unknown key; did you mean 'match'?",
+    ),
+    (
         IMAGE.format("{registry: 'https://quay.io', repositories: [a/b]}"),
         "from.registry: 'https://quay.io': an image reference has no https:// in front; leave it out",
     ),

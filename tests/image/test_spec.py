@@ -95,7 +95,7 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
         ({"registry": "team", "repositories": ["a"]}, "does not begin with a registry"),
         ({"registry": "quay.io", "repositories": ["Team/*"]}, "matches no repository"),
         ({"registry": "quay.io", "repositories": ["a:v1"]}, "matches no repository"),
-        ({"registry": "quay.io", "repositories": {}}, "repositories is empty; write at least one key"),
+        ({"registry": "quay.io", "repositories": {}}, "is empty; write at least one key, such as match"),
         ({"registry": "quay.io", "repositories": {"match": []}}, "at least 1 item"),
         ({"registry": "quay.io", "repositories": {"exclude": []}}, "at least 1 item"),
         ({"registry": "quay.io", "repositories": {"match": ["a/*"], "exclude": ["A"]}}, "'A' matches no repository"),

@@ -63,6 +63,27 @@ def test_no_plain_password_is_copied() -> None:
         assert found.secrets
 
 
+def test_regular_expressions_of_repositories_are_kept() -> None:
+    """The `regex:` of dregsy means the whole path, as `/re/` does, and regsync's pattern keeps its missing group."""
+    task = b"tasks: [{source: {registry: a.io}, target: {registry: b.io}, mappings: [{from: 'regex:t/[^/]+', to: m}]}]"
+    found = import_files([("dregsy.yaml", task)], None, Options())
+    assert "from: {registry: a.io, repositories: ['/t/[^/]+/'], tags: ['*']}" in found.text
+    repos = "repos: {allow: [a, 'x/\\d{2}'], deny: ['s|t']}"
+    step = f"sync: [{{source: a.io, target: b.io, type: registry, {repos}}}]".encode()
+    found = import_files([("regsync.yaml", step)], None, Options())
+    assert r"repositories: {match: [/a/, '/x/\d{2}/'], exclude: ['/s.*|.*t/']}" in found.text
+    assert any("repos.deny: 's|t' means ^s|t$" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize("key", ["allow", "deny"])
+def test_a_filter_that_cannot_be_read_leaves_the_registry_out(key: str) -> None:
+    """It would copy more than it should, or nothing; the line is reported."""
+    step = f"sync: [{{source: a.io, target: b.io, type: registry, repos: {{{key}: ['x(']}}}}]".encode()
+    found = import_files([("regsync.yaml", step)], None, Options())
+    assert found.text == ""
+    assert found.lost[0].startswith(f"regsync.yaml:1: sync[0].repos.{key}: not a regular expression: ")
+
+
 def test_a_mapping_with_a_wrong_line_is_a_mapping() -> None:
     """A line without a target is reported, and the others are converted; the file is no list of images."""
     line = b"docker://quay.io/a/b:v1=docker://registry.corp.example/a/b:v1\n"

@@ -221,6 +221,9 @@ class ImageSpec(BaseModel):
 
     hints: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("platforms", "platform", "from.platforms", "from.platform"), _PLATFORMS),
+        **dict.fromkeys(
+            ("from.match", "from.exclude"), "it goes into `tags:` or `repositories:`, written as a mapping"
+        ),
         **dict.fromkeys(("tags", "repository", "layout", "layouts", "archive"), "it goes below `from:`"),
     }
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,8 +12,8 @@ from mirrord.syncers.image.spec.tags import patterned
 
 _PATTERN = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
 _NONE = (
-    "matches no repository; write its path such as team/app, without host and tag, a glob such as team/*, in lower"
-    " case, or a regular expression between two `/`"
+    "matches no repository; write its path such as team/app, in lower case, without host and tag, or a glob such as"
+    " team/*, or a regular expression between two `/`"
 )
 Patterns = Annotated[tuple[Annotated[str, patterned(_PATTERN, _NONE)], ...], Field(min_length=1)]
 
@@ -39,7 +39,7 @@ class RepositoryRules(BaseModel):
     @model_validator(mode="after")
     def _no_empty_rules(self) -> RepositoryRules:
         if not self.model_fields_set:
-            raise ValueError('repositories is empty; write at least one key, such as match: ["team/*"]')
+            raise ValueError('is empty; write at least one key, such as match: ["team/*"]')
         return self
 
 
