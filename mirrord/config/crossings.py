@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -11,6 +12,7 @@ from mirrord.config.lines import Problems, Trail
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
+from mirrord.syncer.writers import Writers, clashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +45,28 @@ def check_parts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Seq
     """Check the parts of mirrors of many sources, beside all other mirrors; return notices, one sentence each.
 
     Two sources may not have one name at a target, and none may be copied to itself. One source may be a part of several
-    mirrors: then they write the same.
+    mirrors: then they write the same. They do not where one names a tag with a digest, and another without it.
 
     Raises:
         ConfigError: there are problems; holds a line for each.
     """
     problems, lines, notices = Problems(), list[str](), list[str]()
-    flows: list[tuple[_Flow, Mirror]] = []
+    flows: list[_Flow] = []
+    writers = defaultdict[str, Writers](dict)
     for number, mirror in enumerate(mirrors):
         trail, syncer = ("mirrors", number), syncers[mirror.kind]
         problems.origins[trail], problems.names[trail] = mirror.origin, mirror.name
         parts = [mirror]
         if read := syncer.parts_of(mirror):
-            found = read()
-            lines += found.problems
-            notices += found.notices
-            parts = [*found.mirrors]
-        flows += ((flow, part) for part in parts for flow in _flows_of(trail, part, syncer))
-    writers: dict[tuple[str, str], tuple[_Flow, Mirror]] = {}
-    for flow, part in flows:
-        first, other = writers.setdefault(flow.place, (flow, part))
-        if first.source != flow.source:
-            also = f"{first.source[1]} ({other.origin})"
-            what = f"{flow.source[1]} is called {flow.place[1]}, and so is {also}; remove one of them"
-            problems.add_at(part.origin, what)
-    _check_loops([flow for flow, _ in flows], problems)
+            those = read()
+            lines += those.problems
+            notices += those.notices
+            parts = [*those.mirrors]
+        for part in parts:
+            flows += _flows_of(trail, part, syncer)
+            if found := [*clashes(writers[mirror.kind], part.origin, syncer.written_by(part))]:
+                problems.add_at(part.origin, found[0])  # who mends that mends the others
+    _check_loops(flows, problems)
     try:
         problems.settle()
     except ConfigError as error:

@@ -115,6 +115,8 @@ class Syncer:
             MUST be pure.
         parts: returns, for a mirror of many sources, a function that lists its parts; it may read files on this
             machine, and blocks. Returns None for a mirror of one source.
+        written: returns what a mirror of one source writes: addresses of targets, and names there of which one mirror
+            alone may decide, each with what gets it. Without it these are the addresses, and the origin. Pure.
         front: serves the content of `local` over HTTP.
         through: serves in place of `front`, for a kind whose content clients may pull through; needs `front`.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
@@ -138,6 +140,7 @@ class Syncer:
     sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str] | None] | None = None
     parts: Callable[[Mirror], Callable[[], MirrorParts] | None] | None = None
+    written: Callable[[Mirror], Iterable[tuple[str, str]]] | None = None
     front: Serves | None = None
     through: PullThrough | None = None
     address: Callable[[Mirror, str], str] | None = None
@@ -152,6 +155,13 @@ class Syncer:
     def parts_of(self, mirror: Mirror) -> Callable[[], MirrorParts] | None:
         """Return a function that lists the parts of a mirror of many sources, or None for a mirror of one source."""
         return self.parts(mirror) if self.parts else None
+
+    def written_by(self, mirror: Mirror) -> Iterable[tuple[str, str]]:
+        """Return the places that a mirror of one source writes, each with what gets it."""
+        if self.written:
+            return self.written(mirror)
+        source, places = self.places(mirror)
+        return [(place, source) for place in places.values()]
 
     def served_at(self, mirror: Mirror, url: str) -> str:
         """Return the URL of a mirror's `local` content, or "" without `local` or `url`."""

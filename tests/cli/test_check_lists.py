@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.commands import Desk, Said
 
 Typed = Callable[..., Said]
@@ -77,6 +79,47 @@ def test_one_source_in_two_lists(desk: Desk, typed: Typed) -> None:
     desk.configure(LIST + "  - {name: more, kind: image, from: {list: more.txt}, to: [hub, local]}\n")
     listed(desk, "nginx:1.25")
     listed(desk, "nginx:1.26", "redis", name="more.txt")
+    assert typed("check").status == 0
+
+
+PINNED, OTHER = (f"docker.io/library/nginx:1.25@sha256:{digit * 64}" for digit in "ab")
+MORE = "  - {name: more, kind: image, from: {list: more.txt}, to: hub}\n"
+REGISTRY = "registry: docker.io, repositories: [library/nginx], tags: ['1.25']"
+SINGLE = "{repository: 'nginx:1.25'}, as: docker.io/library/nginx"
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "second"),
+    [
+        (PINNED, MORE, OTHER),
+        (PINNED, MORE, "nginx:1.25"),
+        ("nginx:1.25", MORE, PINNED),
+        (PINNED, MORE.replace("}, to", ", tags: ['1.25', '1.2*']}, to"), "nginx"),
+        (PINNED, MORE.replace("}, to", ", tags: {match: ['1.25', '/1.*/']}}, to"), "nginx"),
+        (PINNED, MORE.replace("list: more.txt", REGISTRY), ""),
+        (PINNED, MORE.replace("{list: more.txt}", SINGLE), ""),
+    ],
+)
+def test_one_tag_with_different_digests(desk: Desk, typed: Typed, first: str, more: str, second: str) -> None:
+    """A tag with a digest in one list, and with another one or none elsewhere, is an error with both lines."""
+    desk.configure(LIST.replace("[hub, local]", "hub") + more)
+    listed(desk, first)
+    listed(desk, second, name="more.txt")
+    said = typed("check")
+    assert said.status == 78
+    pinned, other = (text if "@" in text else "docker.io/library/nginx:1.25" for text in (first, second))
+    place = "more.txt:1" if second else "a.yaml:4"
+    whole = "ghcr.io/m/docker.io/library/nginx:1.25"
+    what = f"{other} is called {whole}, and so is {pinned} (conf.d/images.txt:1); remove one of them"
+    assert said.err == f"conf.d/{place}: {what}\n"
+
+
+@pytest.mark.parametrize("more", ["nginx:1.25-alpine", "nginx@sha256:" + "a" * 64, PINNED, "quay.io/team/nginx:1.25"])
+def test_tags_that_lists_may_share(desk: Desk, typed: Typed, more: str) -> None:
+    """Other tags, a digest alone, the same digest, and names of another registry are in nobody's way."""
+    desk.configure(LIST + MORE)
+    listed(desk, PINNED)
+    listed(desk, more, name="more.txt")
     assert typed("check").status == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -89,6 +89,13 @@ def _parts(mirror: Mirror) -> Callable[[], MirrorParts] | None:
     return partial(parts_of, mirror)
 
 
+def _written(mirror: Mirror) -> Iterable[tuple[str, str]]:
+    """Return what a mirror of one repository writes; see `Syncer.written`."""
+    from mirrord.syncers.image.plan.many import written  # noqa: PLC0415 - as above
+
+    return written(mirror)
+
+
 def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
     """Return what names the items of a mirror; see `Syncer.called`."""
     from mirrord.syncers.image.plan.called import called  # noqa: PLC0415 - a copy starts without it
@@ -114,6 +121,7 @@ SYNCER = Syncer(
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     parts=_parts,
+    written=_written,
     front=front,
     address=address,
     called=_called,

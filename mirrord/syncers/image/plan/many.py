@@ -17,9 +17,10 @@ from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.values import Mirror
+from mirrord.syncer.writers import Writers, clashes
 from mirrord.syncers.image.names import Images, Source, places, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, valid_tag
 
 LISTED = "repositories"
 """Name of the facts: the repositories that a mirror wanted of the last accepted list of the registry."""
@@ -105,24 +106,37 @@ def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Se
         parts: of one mirror; of two that write one place the first has it.
         others: mirrors of one source, which have their places first.
     """
-    writers: dict[str, tuple[str, ConfigOrigin]] = {}
+    writers: Writers = {}
     for mirror in others:
-        writers |= {place: (source, mirror.origin) for place, source in _written(mirror)}
+        writers |= {place: (source, mirror.origin) for place, source in _fixed(mirror)}
     kept: list[RepositoryPart] = []
     problems: list[str] = []
     for part in parts:
         origin = part.mirror.origin
-        both = ((place, own, *writers.setdefault(place, (own, origin))) for place, own in _written(part.mirror))
-        clash = next((one for one in both if one[1] != one[2]), None)
-        if clash:
-            place, own, source, there = clash
-            problems.append(f"{origin}: {own} is called {place}, and so is {source} ({there}); remove one of them")
+        if clash := next(clashes(writers, origin, _fixed(part.mirror)), ""):
+            problems.append(f"{origin}: {clash}")
         else:
             kept.append(part)
     return kept, problems
 
 
-def _written(mirror: Mirror) -> Iterator[tuple[str, str]]:
+def written(mirror: Mirror) -> Iterator[tuple[str, str]]:
+    """Yield what a mirror of one source writes; see `Syncer.written`. Globs and rules are left out: registries decide.
+
+    So is what gets `names` of its own.
+    """
+    yield from _fixed(mirror)
+    own = spec_of(mirror).source
+    if not own.repository or own.names or (own.choice and own.choice.exclude):
+        return
+    reference = source_reference(mirror)
+    named = own.choice.match if own.choice else own.tags or (reference.tag or "latest",)
+    literal = [tag for tag in named if valid_tag(tag)]
+    for place in places(mirror)[1].values() if reference.digest is None else ():
+        yield from ((f"{place}:{tag}", f"{reference.name}:{tag}") for tag in literal)
+
+
+def _fixed(mirror: Mirror) -> Iterator[tuple[str, str]]:
     """Yield each place that a mirror of one source writes, and each tag there that it names with a digest, with what.
 
     Several mirrors may write one place from one repository, but not one tag with two digests.
@@ -131,7 +145,7 @@ def _written(mirror: Mirror) -> Iterator[tuple[str, str]]:
     pin = source_reference(mirror) if spec_of(mirror).source.repository else None
     for place in found.values():
         yield place, source
-        if pin and pin.tag and pin.digest:
+        if pin and pin.tag and pin.digest and not spec_of(mirror).source.names:
             yield f"{place}:{pin.tag}", str(pin)
 
 
