@@ -1,5 +1,8 @@
 """Regular expressions that strangers write, in RE2's syntax (that of Go): matching takes time linear in the text.
 
+A thread that matches goes on when its run is cancelled: 4 ms at most for a tag and a pattern of the greatest size, so
+that the longest list of a registry (100 000 tags) ends after 7 minutes, and with usual patterns within a second.
+
 Importing google-re2 takes 2 ms and 2.6 MiB, so it is imported with the first pattern (ADR 25).
 """
 
