@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.idle import CacheEntry, IdleEntries
+from mirrord.blobs.reserve import OtherContent
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
 from mirrord.errors import ContentError, DigestError, StorageError
@@ -17,13 +18,6 @@ from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
 AT_ONCE: Final = 500  # blobs dropped in one turn, so that others can work in between
-
-
-def key_of(source: BlobSource) -> object:
-    """Return the key that readers share a read by: the digest, or the opener where no digest is known."""
-    if source.digest is None and source.file is None:
-        return source.open
-    return source.digest, source.size, source.file, source.start
 
 
 class SpoolCache:
@@ -35,12 +29,13 @@ class SpoolCache:
 
     def __init__(self, folder: Path, budget: int, room: Callable[[], int]) -> None:
         """Use at most `budget` bytes of `folder`, and no more than `room` returns as free."""
-        self._folder, self._budget, self._room = folder, budget, room
+        self._folder, self._budget, self.room = folder, budget, room
         self._entries: dict[object, CacheEntry] = {}
         self._idle = IdleEntries()
         self._busy: dict[CacheEntry, None] = {}  # with a reader or writer
         self._filling: dict[CacheEntry, None] = {}  # those of them that are incomplete
         self._named: dict[Digest, object] = {}  # entries whose file is named by the digest
+        self.others: list[OtherContent] = []
         self.used = 0  # bytes of the budget, used or reserved
         self.dropping = False  # whether more has to be dropped: call again
 
@@ -63,7 +58,7 @@ class SpoolCache:
                     file.unlink()
                     continue
                 source = BlobSource(digest, file.stat().st_size)
-                self._idle.add(entry := self._put(Spool(source, file, 0.0), key_of(source)))
+                self._idle.add(entry := self._put(Spool(source, file, 0.0), source.key))
                 self._named[digest] = entry.key
         self.trim()
 
@@ -73,7 +68,7 @@ class SpoolCache:
         Raises:
             DigestError: the blob is known with a different size.
         """
-        entry = self._entries.get(key_of(source))
+        entry = self._entries.get(source.key)
         named = self._entries.get(self._named.get(source.digest)) if source.digest and source.file is None else None
         if named and named.task:
             size = named.spool.size
@@ -89,7 +84,7 @@ class SpoolCache:
 
         A `streamed` one takes no space and is not shared.
         """
-        key, now = object() if streamed else key_of(source), asyncio.get_running_loop().time()
+        key, now = object() if streamed else source.key, asyncio.get_running_loop().time()
         before = self._entries.get(key)
         if before is not None:
             if before.task is None:
@@ -175,8 +170,21 @@ class SpoolCache:
         Raises:
             StorageError: the disk failed.
         """
-        left = self._room()
+        left = self.room()
         return max(0, left + self._idle.stored(lambda found: left + found >= need))
+
+    async def make_way(self, need: int) -> None:
+        """Let other content make way for `need` bytes where dropping idle blobs is not enough."""
+        for other in self.others if 0 < need <= self._budget else ():
+            with contextlib.suppress(StorageError):  # whoever uses the space reports it
+                if (lack := self._coming + need - self.spare(self._coming + need)) > 0:
+                    await other.evict(lack)
+
+    def give_up(self, digest: Digest) -> None:
+        """Drop a blob without readers, whose bytes would stay on the disk when others remove their file of it."""
+        entry = self._entries.get(self._named.get(digest))
+        if entry is not None and entry in self._idle:
+            self.drop(entry)
 
     def has_room(self, source: BlobSource) -> bool:
         """Drop idle blobs, least recently used first, until another one fits; return whether it does.
@@ -186,7 +194,7 @@ class SpoolCache:
         """
         if source.file is not None or not source.size:
             return True
-        before, there = self._entries.get(key_of(source)), 0
+        before, there = self._entries.get(source.key), 0
         with contextlib.suppress(OSError):
             there = self._part(source).stat().st_size
         charge = source.size - (before.charged if before else 0)
@@ -216,6 +224,7 @@ class SpoolCache:
         left, busy = self.spare(need), self.used - self._idle.charged - self._coming
         if keep is not None and keep not in self._idle:
             busy -= keep.stored
+        busy += sum(other.evictable for other in self.others)
         if need > left + busy:
             raise StorageError(
                 f"{what} has {size} bytes, and the disk of {self._folder} has {left} free; free some space"
@@ -235,7 +244,7 @@ class SpoolCache:
         for _ in range(AT_ONCE):
             if self.used + charge > self._budget:
                 entry = self._idle.oldest(keep)
-            elif coming + need > self._room():
+            elif coming + need > self.room():
                 entry = self._idle.removable(keep)
             else:
                 return True

@@ -3,105 +3,205 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from mirrord.blobs.bounded import BoundedStore
 from mirrord.blobs.disk_repositories import DiskRepositories
+from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reader import SpoolReader
-from mirrord.blobs.repositories import ManifestRef
+from mirrord.blobs.repositories import ManifestRef, RepositoryState
+from mirrord.errors import ConflictError, StorageError
 from mirrord.model.digest import Digest
 
 EVERY: Final = 60.0
-"""Seconds between two turns in which last uses are written and what is too old goes."""
+"""Seconds between two turns of `ContentCache.tend_on`."""
+TIDY: Final = 3600.0
+"""Seconds between the beginnings of two passes over all repositories."""
+AT_ONCE: Final = 200
+"""Repositories that are tidied in one turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStanding:
-    """What a cache holds: bytes, entries, and how many were evicted since the start with how many bytes."""
+    """The state of a cache.
+
+    Attributes:
+        size: bytes of its content.
+        entries: blobs and manifests.
+        evictions: of entries, since it was opened.
+        evicted: their bytes.
+        error: why content could not be kept or evicted the last time, "" if it could.
+    """
 
     size: int
     entries: int
     evictions: int
     evicted: int
+    error: str
 
 
 class ContentCache:
-    """Content by digest within a size, and repositories named by their references at the upstreams.
+    """Content by digest within a size, and repositories that are named by their references at the upstreams.
 
-    Content is served under a name only when that repository links it: ask `repositories`.
+    Content may be served under a name only if that repository links it: ask `repositories`.
 
     Attributes:
         store: the content.
-        repositories: manifests that were seen under a name; publish with `link`.
+        repositories: what was seen under each name; publish with `link`.
     """
 
-    def __init__(self, folder: Path, room: Callable[[], int], evicted: Callable[[int, int], None]) -> None:
+    def __init__(self, folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None]) -> None:
         """Keep everything below `folder`; see `open_cache`."""
-        self.store = BoundedStore(folder / "blobs", room, evicted=self._count)
+        self.store = BoundedStore(folder / "blobs", spools.cache.room, evicting=self._evicting)
+        self.store.pinned = lambda digest: digest in self._pinned
         self.repositories = DiskRepositories(folder / "repositories")
-        self._evicted, self._evictions, self._bytes = evicted, 0, 0
-        self._pinned: Callable[[str], bool] = lambda _name: False
+        self._spools, self._evicted, self._evictions, self._evicted_bytes = spools, evicted, 0, 0
+        self._pins: Callable[[str], bool] | None = None
+        self._pinned_by: dict[str, frozenset[Digest]] = {}
+        self._pinned: frozenset[Digest] = frozenset()
+        self._untidy: list[str] = []
+        self._tidied = -math.inf
+        self._changed = asyncio.Event()
 
     async def limits(
-        self, size: float = math.inf, unused: float = math.inf, pinned: Callable[[str], bool] = lambda _name: False
+        self, size: float = math.inf, unused: float = math.inf, pinned: Callable[[str], bool] | None = None
     ) -> None:
-        """Set what may be kept; it applies at once. Until the first call nothing is evicted.
+        """Set what may be kept, and begin to evict what is too much. Before the first call nothing is evicted.
 
         Args:
             size: bytes of all content.
             unused: seconds after which content that nobody asked for goes.
             pinned: says of which repositories (by name) nothing that a tag reaches is evicted.
+
+        Raises:
+            StorageError: the disk failed.
         """
-        self._pinned = pinned
-        await self.store.limits(size, unused)
+        self._pins = pinned
+        names = await self.repositories.names() if pinned else ()
+        self._pinned_by = {name: await self._tagged(name) for name in names if pinned and pinned(name)}
+        self._pinned = frozenset().union(*self._pinned_by.values())
+        self.store.limits(size, unused)
+        self._changed.set()
 
     async def link(self, name: str, manifests: Mapping[Digest, ManifestRef], tags: Mapping[str, Digest]) -> None:
-        """Note that manifests and tags were seen under a name, as `Repositories.publish` does."""
+        """Note that manifests, which are in the store, and tags were seen under a name. Raises as `publish`."""
         await self.repositories.publish(name, manifests, tags)
+        if self._pins is not None and self._pins(name):
+            await self._pin(name)
 
     async def keep(self, reader: SpoolReader) -> None:
-        """Store a blob when it is whole, unless there is no room for it: for `SpoolPool.reader(keep=…)`.
+        """Store a blob when it is whole, unless there is no room for it; for `SpoolPool.reader(keep=…)`.
 
         Raises:
             MirrordError: it could not be read or stored.
         """
         size = await reader.answered()
-        if size is not None and not await self.store.has_room(size):
-            return
-        await self.store.adopt(reader.digest, await reader.whole())
+        if size is None or await self.store.has_room(size, reader.spool.written):
+            file = await reader.verified()
+            await self.store.adopt(reader.digest, file)
 
     def standing(self) -> CacheStanding:
         """Return the totals."""
-        return CacheStanding(self.store.size, len(self.store), self._evictions, self._bytes)
+        return CacheStanding(self.store.size, len(self.store), self._evictions, self._evicted_bytes, self.store.error)
 
-    def _count(self, count: int, size: int) -> None:
-        self._evictions, self._bytes = self._evictions + count, self._bytes + size
-        self._evicted(count, size)
+    async def tend(self) -> None:
+        """Evict what is too much or too old, write last uses, and tidy some repositories."""
+        try:
+            await self.store.evict()
+            await self.store.write_uses()
+            await self._tidy_some()
+        except StorageError as error:  # the next turn tries again
+            self.store.error = str(error)
+
+    async def tend_on(self) -> None:
+        """Tend every `EVERY` seconds, and when the limits change; never returns."""
+        while True:
+            self._changed.clear()
+            await self.tend()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await self._changed.wait()
+
+    async def tidy(self, name: str) -> None:
+        """Remove the links of one repository to manifests that were evicted, and tags that name them.
+
+        Raises:
+            StorageError: the disk failed.
+        """
+        state = await self.repositories.state(name)
+        if state is None:
+            return
+        manifests = {digest: link for digest, link in state.manifests.items() if digest in self.store}
+        tags = {tag: digest for tag, digest in state.tags.items() if digest in manifests}
+        if len(manifests) == len(state.manifests) and len(tags) == len(state.tags):
+            return
+        with contextlib.suppress(ConflictError):  # somebody published meanwhile: the next pass tidies it
+            if manifests:
+                await self.repositories.publish(name, manifests, tags, exactly=True, expect=state.revision)
+            else:
+                await self.repositories.remove(name, expect=state.revision)
+            if name in self._pinned_by:
+                await self._pin(name)
+
+    async def _tidy_some(self) -> None:
+        if not self._untidy and monotonic() >= self._tidied + TIDY:
+            self._tidied, self._untidy = monotonic(), list(await self.repositories.names())
+        some, self._untidy = self._untidy[:AT_ONCE], self._untidy[AT_ONCE:]
+        for name in some:
+            await self.tidy(name)
+
+    async def _pin(self, name: str) -> None:
+        before, self._pinned_by[name] = self._pinned_by.get(name, frozenset()), await self._tagged(name)
+        self._pinned = frozenset().union(*self._pinned_by.values())
+        if before - self._pinned:
+            self.store.unpin()
+
+    async def _tagged(self, name: str) -> frozenset[Digest]:
+        """Return the digests of everything that the tags of a repository reach."""
+        state = await self.repositories.state(name) or RepositoryState()
+        reached, left = set[Digest](), list(state.tags.values())
+        while left:
+            if (digest := left.pop()) not in reached:
+                reached.add(digest)
+                left += state.manifests[digest].refs if digest in state.manifests else ()
+        return frozenset(reached)
+
+    def _evicting(self, digest: Digest, size: int) -> None:
+        self._spools.cache.give_up(digest)  # its name of the file would keep the bytes on the disk
+        self._evictions, self._evicted_bytes = self._evictions + 1, self._evicted_bytes + size
+        self._evicted(1, size)
 
 
 @asynccontextmanager
 async def open_cache(
-    folder: Path, room: Callable[[], int], evicted: Callable[[int, int], None] = lambda _count, _size: None
+    folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None] = lambda _count, _size: None
 ) -> AsyncIterator[ContentCache]:
     """Open the cache below `folder` (`<state>/cache/<kind>`), which the state's lock protects.
 
     Args:
         folder: created with the first content.
-        room: returns how many bytes content may still take on the disk.
-        evicted: is called with the number and the bytes of evicted entries.
+        spools: of the same disk; the cache makes way when they need space.
+        evicted: is called with the number and the bytes of entries that are evicted.
 
     Raises:
         StorageError: the folder cannot be read.
     """
-    cache = ContentCache(folder, room, evicted)
+    cache = ContentCache(folder, spools, evicted)
     await asyncio.to_thread(cache.repositories.sweep)
     await cache.store.open_()
+    spools.cache.others.append(cache.store)
+    tending = asyncio.create_task(cache.tend_on(), name=f"tend {folder}")
     try:
         yield cache
     finally:
+        spools.cache.others.remove(cache.store)
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
         await cache.store.aclose()

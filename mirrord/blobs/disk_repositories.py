@@ -95,6 +95,13 @@ class DiskRepositories:
         self._remember(repository, kept)
         return revision
 
+    async def remove(self, repository: str, *, expect: str) -> None:
+        """Remove a repository that nobody needs any more, if it is at the revision `expect`; raises as `publish`."""
+        kept = self._repository(repository)
+        async with kept.turn:
+            await asyncio.to_thread(kept.remove, expect)
+        self._recent.pop(repository, None)
+
     def sweep(self) -> None:
         """Remove leftovers of a crash; call it before the first use."""
         for file in (FILE, DOCUMENT):
@@ -218,6 +225,17 @@ class _Repository:
                 self.log = None  # its state must be read from the disk again
                 raise
             return self.log.revision
+
+    def remove(self, expect: str) -> None:
+        """Remove the files; a power cut may bring them back."""
+        with self._working:
+            log = self._read(whole=False)
+            if log is None or log.revision != expect:
+                raise ConflictError(f"{self._file.parent}: changed by another writer meanwhile")
+            self.log = None
+            with _damage(self._file):
+                for file in (self._document, self._file):
+                    file.unlink(missing_ok=True)
 
     def _read(self, *, whole: bool) -> _Log | None:
         for file, parse in ((self._file, _log), (self._document, _of_document)):

@@ -26,7 +26,7 @@ class CacheEntry:
         holders: readers that need it.
         task: fills it; None for a file of an earlier process.
         fastest: seconds that the fastest reader took.
-        kept: whether it goes to the store.
+        keeper: reader that stores it; also after that.
         rested: its sequence number when it became idle.
     """
 
@@ -36,7 +36,7 @@ class CacheEntry:
     holders: set[SpoolReader] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     fastest: float = math.inf
-    kept: bool = False
+    keeper: SpoolReader | None = None
     rested: int = 0
 
     @property

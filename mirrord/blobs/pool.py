@@ -115,7 +115,8 @@ class SpoolPool:
             client: whether it is a client, which cannot retry: it is never detached. Without space the blob is
                 streamed through memory at the client's pace, and not kept. After wrong bytes `SpoolReader.chunks`
                 raises RestartedError, and the client must be cut off.
-            keep: stores a blob that is not streamed, also when this reader has left; once for all readers.
+            keep: stores a blob that is not streamed, once for all readers. It may return early when it wants none.
+                When all readers have left, the blob is read on for it if more than half is there.
 
         Raises:
             StorageError: the blob is larger than the budget, or does not fit the disk, or the disk failed.
@@ -124,9 +125,9 @@ class SpoolPool:
         """
         entry = await self._entry(source, consumer, client=client)
         reader = self._join(entry, source, consumer, offset, client=client)
-        if keep is not None and not entry.kept and not entry.spool.streamed:
-            entry.kept = True
-            keeper = asyncio.create_task(self._keep(entry, source, self._join(entry, source, consumer), keep))
+        if keep is not None and entry.keeper is None and not entry.spool.streamed:
+            entry.keeper = self._join(entry, source, consumer)
+            keeper = asyncio.create_task(self._keep(entry, entry.keeper, keep))
             self._keepers.add(keeper)
             keeper.add_done_callback(self._keepers.discard)
         try:
@@ -137,15 +138,15 @@ class SpoolPool:
                 raise
             raise DetachedError("the spool is over its budget") from error
         finally:
-            self._leave(entry, source, reader)
+            reader.leave()
 
-    async def _keep(self, entry: CacheEntry, source: BlobSource, reader: SpoolReader, keep: Keep) -> None:
+    async def _keep(self, entry: CacheEntry, reader: SpoolReader, keep: Keep) -> None:
         try:
             await keep(reader)
         except MirrordError:  # its readers get the error, and the next request retries it
-            entry.kept = False
+            entry.keeper = None
         finally:
-            self._leave(entry, source, reader)
+            reader.leave()
 
     def _join(
         self, entry: CacheEntry, source: BlobSource, consumer: str, offset: int = 0, *, client: bool = False
@@ -158,6 +159,7 @@ class SpoolPool:
 
         reader = SpoolReader(spool, spool.queue.join(source), consumer, now, offset, client, on_bytes=on_bytes)
         reader.hold, reader.let_go = partial(self._hold, entry, reader), partial(self._let_go, entry, reader)
+        reader.leave = partial(self._leave, entry, source, reader)
         reader.hold()
         spool.readers.add(reader)
         self._announce()
@@ -165,6 +167,8 @@ class SpoolPool:
 
     def _leave(self, entry: CacheEntry, source: BlobSource, reader: SpoolReader) -> None:
         spool = entry.spool
+        if reader not in spool.readers:
+            return
         if reader.finished and not reader.client:
             entry.fastest = min(entry.fastest, asyncio.get_running_loop().time() - reader.began)
         spool.readers.discard(reader)
@@ -172,6 +176,8 @@ class SpoolPool:
         spool.queue.leave(reader.source, source)
         if not spool.readers:
             self._abandon(entry)
+        elif entry.keeper is not None and spool.readers == {entry.keeper} and not spool.mostly:
+            entry.keeper.leave()
         self._let_go(entry, reader)
 
     def _hold(self, entry: CacheEntry, reader: SpoolReader) -> bool:
@@ -207,12 +213,18 @@ class SpoolPool:
                     raise
             return self._begin(source, consumer, streamed=True) if client else None
 
-        return await self._roomed(begun, lambda: {consumer})
+        def need() -> int:
+            return 0 if self.cache.find(source) else source.size or 0
 
-    async def _roomed(self, get: Callable[[], _Got | None], consumers: Callable[[], set[str]]) -> _Got:
+        return await self._roomed(begun, lambda: {consumer}, need)
+
+    async def _roomed(
+        self, get: Callable[[], _Got | None], consumers: Callable[[], set[str]], need: Callable[[], int]
+    ) -> _Got:
         """Return what `get` returns once there is space; consumers that were not detached may detach others."""
         me = object()
         try:
+            await self.cache.make_way(need())
             while (got := get()) is None:
                 if self.cache.dropping:
                     await asyncio.sleep(0)
@@ -223,6 +235,7 @@ class SpoolPool:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
                         await self._news.wait()
+                await self.cache.make_way(need())
             return got
         finally:
             if me in self._short:
@@ -242,7 +255,9 @@ class SpoolPool:
         async def room(size: int) -> None:
             readers, size = entry.spool.readers, self.cache.release(entry, size)
             self._announce()
-            await self._roomed(lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers})
+            await self._roomed(
+                lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers}, lambda: size
+            )
 
         await fill(entry.spool, self._patience, partial(self._grow, entry), room)
         if entry.spool.verified:

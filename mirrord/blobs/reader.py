@@ -32,6 +32,7 @@ class SpoolReader:
         detached: whether it was detached.
         hold: keeps the blob for this reader; returns whether that succeeded.
         let_go: releases it.
+        leave: ends this reader.
     """
 
     spool: Spool
@@ -46,6 +47,7 @@ class SpoolReader:
     on_bytes: Callable[[int], None] = lambda _count: None
     hold: Callable[[], bool] = lambda: True
     let_go: Callable[[], None] = nothing
+    leave: Callable[[], None] = nothing
     watch: asyncio.Timeout | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mirrord.errors import StorageError
 from mirrord.files import storage_errors
@@ -21,6 +21,17 @@ HELD: Final = 48 << 20
 FILE: Final = "reserve"
 FEWEST: Final = 8  # free inodes of a usable disk
 _MIB: Final = 1 << 20
+
+
+class OtherContent(Protocol):
+    """Content elsewhere on the same disk that is removed when a spool needs its space."""
+
+    @property
+    def evictable(self) -> int:
+        """Return how many bytes it has that could be removed."""
+
+    async def evict(self, lack: int) -> None:
+        """Remove content until about `lack` more bytes of the disk are free, or nothing can be removed now."""
 
 
 def free(folder: Path) -> int:

@@ -55,6 +55,13 @@ class BlobSource:
     on_bytes: Callable[[int], None] = lambda _count: None
     name: str = ""
 
+    @property
+    def key(self) -> object:
+        """What readers share a read by: the digest, or the opener where no digest is known."""
+        if self.digest is None and self.file is None:
+            return self.open
+        return self.digest, self.size, self.file, self.start
+
     def __str__(self) -> str:
         """Return its name in messages."""
         return ": ".join(filter(None, (self.name, self.digest))) or "content of an unnamed source"

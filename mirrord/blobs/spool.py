@@ -83,6 +83,11 @@ class Spool:
             return max(0, self.written - WITHHELD)
         return max(0, min(self.written, self.size - min(WITHHELD, max(1, self.size // 2))))
 
+    @property
+    def mostly(self) -> bool:
+        """Whether more than half is there, so that finishing costs less than reading it again."""
+        return self.verified or (self.size is not None and 2 * self.written > self.size)
+
     async def changed(self) -> None:
         """Wait for the next change."""
         self._news = self._news or asyncio.Event()

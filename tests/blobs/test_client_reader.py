@@ -177,9 +177,9 @@ async def test_its_leaving_stops_no_other(pool: SpoolPool) -> None:
     assert host.asked == [0]
 
 
-async def test_who_keeps_it_goes_on_alone(pool: SpoolPool) -> None:
-    """What a client began is finished for whom it is kept, once, though all clients leave, and for one request."""
-    host, kept = Host(stops_at=MIB), list[bytes]()
+async def test_more_than_half_is_finished_for_who_keeps_it(pool: SpoolPool) -> None:
+    """What clients began is finished for whom it is kept, once, though all clients leave, and for one request."""
+    host, kept = Host(stops_at=5 * MIB), list[bytes]()
 
     async def keep(reader: SpoolReader) -> None:
         kept.append((await reader.whole()).read_bytes())
@@ -191,11 +191,54 @@ async def test_who_keeps_it_goes_on_alone(pool: SpoolPool) -> None:
         await anext(one.chunks())
         await anext(two.chunks())
         spool = one.spool
+        while spool.written < 5 * MIB:
+            await spool.changed()
     host.gate.set()
     while not kept:
         await spool.changed()
     assert kept == [DATA]
     assert (host.asked, host.given) == ([0], len(DATA))
+
+
+async def test_less_than_half_is_not_finished_for_who_keeps_it(pool: SpoolPool) -> None:
+    """A blob that nobody waits for is stopped at half or less; the next client gets the rest, and it is kept then."""
+    host, kept = Host(stops_at=4 * MIB), asyncio.Queue[bytes]()
+
+    async def keep(reader: SpoolReader) -> None:
+        kept.put_nowait((await reader.whole()).read_bytes())
+
+    async with pool.reader(host.source(), "client", client=True, keep=keep) as reader:
+        await anext(reader.chunks())
+        await host.stopped.wait()
+        while reader.spool.written < 4 * MIB:
+            await reader.spool.changed()
+    assert reader.spool.error is not None
+    host.gate.set()
+    async with pool.reader(host.source(), "client", client=True, keep=keep) as reader:
+        assert await taken(reader) == DATA
+        assert await kept.get() == DATA
+    assert kept.empty()
+    assert (host.asked, host.given) == ([0, 4 * MIB], len(DATA))
+
+
+async def test_who_wants_none_keeps_nothing_alive(pool: SpoolPool) -> None:
+    """Who would keep a blob may decline: then it ends with its clients, like one that nobody keeps."""
+    host, times = Host(stops_at=5 * MIB), 0
+
+    async def declines(_: SpoolReader) -> None:
+        nonlocal times
+        times += 1
+
+    async with (
+        pool.reader(host.source(), "client", client=True, keep=declines) as reader,
+        pool.reader(host.source(), "client", client=True, keep=declines) as other,
+    ):
+        await anext(other.chunks())
+        await host.stopped.wait()
+        while reader.spool.written < 5 * MIB:
+            await reader.spool.changed()
+    assert times == 1
+    assert reader.spool.error is not None
 
 
 async def test_without_one_it_ends(pool: SpoolPool) -> None:
