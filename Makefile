@@ -1,6 +1,6 @@
 # make demo [ARGS=--once]   see it work, on this machine alone: registries, an image, the daemon
 # make test [ARGS=...]      everything that is checked: style, types, walls, tests
-# make bench [ARGS=...]     measure copies to three registries beside crane, regsync and skopeo; ARGS="--runs 1" is quicker
+# make bench [ARGS=...]     measure copies beside crane, regsync and skopeo, and the front beside other caches; ARGS="--runs 1" is quicker
 #
 # Needs Python 3.11 or newer with venv; everything else goes into .venv. PYTHON=/path/to/python3 chooses another one.
 
@@ -27,7 +27,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	for one in fanout small slow; do $(BIN)/python -m bench.$$one $(ARGS) || exit; done
+	for one in fanout small slow front; do $(BIN)/python -m bench.$$one $(ARGS) || exit; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,8 @@
 """Find the programs that mirrord is measured beside, and build those that Go's module proxy has.
 
-Debian's are skopeo, docker-registry, nginx and fcgiwrap; what is missing is named with its package. crane, regsync and
-helm are built once by `go install` into `${XDG_CACHE_HOME:-~/.cache}/mirrord-bench`, where there is Go. A peer that is
-not there has no column, and the output says why.
+Debian's are skopeo, docker-registry, nginx and fcgiwrap; what is missing is named with its package. crane, regsync,
+helm and docker-registry 3 are built once by `go install` into `${XDG_CACHE_HOME:-~/.cache}/mirrord-bench`, where there
+is Go. A peer that is not there has no column, and the output says why.
 
     python -m bench.peers [--only NAME...]
 """
@@ -28,6 +28,7 @@ GO = {
     "regsync": "github.com/regclient/regclient/cmd/regsync@v0.11.7",
     "helm3": "helm.sh/helm/v3/cmd/helm@v3.22.0",
     "helm4": "helm.sh/helm/v4/cmd/helm@v4.3.1",
+    "registry3": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
 }
 ASK = {"crane": ["version"], "regsync": ["version"], "nginx": ["-v"], "fcgiwrap": ["-h"], "helm3": ["version"]}
 ASK["helm4"] = ASK["helm3"]

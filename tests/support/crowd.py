@@ -30,6 +30,7 @@ class Client:
         source: address of this machine that it comes from, "" for any.
         status: of the answer, or 0.
         size: bytes of the body that came.
+        first: when the first byte of the body came, on the clock of `time.monotonic`, which all processes share.
         seconds: from before it connected until its end.
         trouble: what befell it, or "": the name of an error, `short`, or `late` when the time was over.
     """
@@ -39,6 +40,7 @@ class Client:
     source: str = ""
     status: int = 0
     size: int = 0
+    first: float = 0.0
     seconds: float = 0.0
     trouble: str = ""
 
@@ -123,7 +125,8 @@ class _Connection:
     def _read(self, count: int) -> None:
         if count <= 0:
             return
-        taken = self._socket.recv_into(_bin, count)
+        taken = self._socket.recv_into(_bin, count, socket.MSG_TRUNC)
+        self._client.first = self._client.first or time.monotonic()
         self._client.size += taken
         if not taken or self._client.size == self._length:
             self.end("" if self._length in {-1, self._client.size} else "short")
@@ -139,6 +142,7 @@ class _Connection:
             told = dict(line.lower().split(b": ", 1) for line in lines)
             self._length = int(told.get(b"content-length", -1))
             self._client.status, self._client.size = int(first.split()[1]), len(body)
+            self._client.first = time.monotonic() if body else 0.0
             if self._client.size == self._length:
                 self.end("")
             elif self._client.pace is not None:
