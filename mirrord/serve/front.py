@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
+from typing import BinaryIO
 
 from aiohttp import web
 
@@ -18,14 +19,13 @@ from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.negotiation import Span, etag_of
 from mirrord.serve.programs import Programs
-from mirrord.serve.sending import STALL, FileSender
+from mirrord.serve.sending import PIECE, STALL, FileSender
 from mirrord.serve.small import SMALL, SmallFiles, open_stored
 from mirrord.serve.streaming import attended, send_stream
-from mirrord.syncer.serving import Body, Process, Request, Response, Serves
+from mirrord.syncer.serving import Body, Meter, Process, Request, Response, Serves
 from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
 class Front:
@@ -92,13 +92,16 @@ class Front:
             headers = negotiation.with_vary(headers, "Accept-Encoding")
             accepted = request.headers.get("Accept-Encoding")  # ranges are of the plain form
             if response.status == 200 and "Range" not in request.headers and negotiation.wants_gzip(accepted):
-                sent = await self._form(request, 200, negotiation.packed(headers), response.gzipped)
+                packed = negotiation.packed(headers)
+                sent = await self._form(request, 200, packed, response.gzipped, response.meter)
                 if sent is not None:
                     return sent
-        return await self._form(request, response.status, headers, response.body) or _gone()
+        elif etag_of(headers) is not None:  # these bytes and no others: no proxy may compress them
+            headers.setdefault("Cache-Control", "no-transform")
+        return await self._form(request, response.status, headers, response.body, response.meter) or _gone()
 
     async def _form(
-        self, request: web.Request, status: int, headers: Mapping[str, str], body: Body
+        self, request: web.Request, status: int, headers: Mapping[str, str], body: Body, meter: Meter | None
     ) -> web.StreamResponse | None:
         """Send one form of the content, or a part of it; None if it was removed since the lookup."""
         etag = etag_of(headers)
@@ -106,19 +109,20 @@ class Front:
             kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # no content
             return web.Response(status=304, headers=kept)
         if isinstance(body, bytes) and etag is None:  # its parts could not be matched
+            await _metered(request, meter, len(body))
             return web.Response(status=status, headers=headers, body=body)
         if isinstance(body, bytes | LocalFile | Remote):
-            return await self._part(request, status, headers, body)
+            return await self._part(request, status, headers, body, meter)
         answer = web.StreamResponse(status=status, headers=headers)
         if request.method == "HEAD":
             return answer
         if isinstance(body, Process):
             job = await self._programs.job(body)
             return await self._programs.answer(request, job, answer, partial(self._broken, request))
-        return await attended(request, self._streamed(request, answer, body()))
+        return await attended(request, self._streamed(request, answer, body(), meter))
 
     async def _part(
-        self, request: web.Request, status: int, headers: Mapping[str, str], body: bytes | Stored
+        self, request: web.Request, status: int, headers: Mapping[str, str], body: bytes | Stored, meter: Meter | None
     ) -> web.StreamResponse | None:
         """Send the requested part of content of a known size."""
         if isinstance(body, Remote) and body.url is not None:
@@ -140,33 +144,59 @@ class Front:
             return web.StreamResponse(status=status, headers=fields)
         if isinstance(body, LocalFile) and part.count > SMALL:
             answer = web.StreamResponse(status=status, headers=fields)
-            return await self._file(request, answer, _within(body, part))
+            return await self._file(request, answer, _within(body, part), meter)
         if isinstance(body, Remote):
             answer = web.StreamResponse(status=status, headers=fields)
-            return await attended(request, self._streamed(request, answer, _exactly(body, part), prompt=body.prompt))
+            pieces = _exactly(body, part)
+            return await attended(request, self._streamed(request, answer, pieces, meter, prompt=body.prompt))
+        return await self._small_part(request, web.Response(status=status, headers=fields), body, part, meter)
+
+    async def _small_part(
+        self, request: web.Request, answer: web.Response, body: bytes | LocalFile, part: Span, meter: Meter | None
+    ) -> web.StreamResponse | None:
+        """Send a part that fits into memory."""
         if isinstance(body, LocalFile):
-            data = await self._small.read(_within(body, part), etag_of(headers))
+            data = await self._small.read(_within(body, part), etag_of(answer.headers))
+            if data is None:
+                return None
         else:
             data = body[part.offset :][: part.count]
-        return None if data is None else web.Response(status=status, headers=fields, body=data)
+        await _metered(request, meter, len(data))
+        answer.body = data
+        return answer
 
     async def _file(
-        self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile
+        self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile, meter: Meter | None
     ) -> web.StreamResponse | None:
         file = await asyncio.to_thread(open_stored, wanted)
         if file is None:
             return None
         with file:
-            writer, transport = await answer.prepare(request), request.transport
-            if writer is None or transport is None:
-                raise ConnectionResetError("the client disconnected")
-            transport.set_write_buffer_limits(high=0)
-            await writer.drain()
-            transport.set_write_buffer_limits()
-            try:
-                await self._files.send(transport, file, wanted.offset, wanted.size)
-            except ConnectionError:
-                transport.abort()  # the client has left, or must not regard this as complete
+            if request.transport is not None and request.transport.get_extra_info("sslcontext") is not None:
+                return await attended(request, self._streamed(request, answer, _read(file, wanted), meter))
+            if meter is not None and meter.paced:
+                return await attended(request, self._sent(request, answer, file, wanted, meter))
+            return await self._sent(request, answer, file, wanted, meter)
+
+    async def _sent(
+        self, request: web.Request, answer: web.StreamResponse, file: BinaryIO, wanted: LocalFile, meter: Meter | None
+    ) -> web.StreamResponse:
+        """Send a file without reading it: all at once, or in pieces if it is paced."""
+        writer, transport = await answer.prepare(request), request.transport
+        if writer is None or transport is None:
+            raise ConnectionResetError("the client disconnected")
+        transport.set_write_buffer_limits(high=0)
+        await writer.drain()
+        transport.set_write_buffer_limits()
+        paced, end = meter is not None and meter.paced, wanted.offset + wanted.size
+        try:
+            for offset in range(wanted.offset, end, PIECE if paced else wanted.size):
+                count = min(PIECE, end - offset) if paced else wanted.size
+                if meter is not None and paced:
+                    await meter.pace(count)
+                await self._files.send(transport, file, offset, count, meter.sent if meter is not None else None)
+        except ConnectionError:
+            transport.abort()  # the client has left, or must not regard this as complete
         return answer
 
     async def _streamed(
@@ -174,13 +204,14 @@ class Front:
         request: web.Request,
         answer: web.StreamResponse,
         pieces: AsyncGenerator[bytes, None],
+        meter: Meter | None,
         *,
         prompt: bool = False,
     ) -> web.StreamResponse:
         """Stream; an error before the first byte gets its own status, except after prompt headers."""
         try:
             return await send_stream(
-                request, answer, pieces, partial(self._broken, request), self._stall, prompt=prompt
+                request, answer, pieces, partial(self._broken, request), self._stall, prompt=prompt, meter=meter
             )
         except MissingError:
             return _gone()
@@ -189,27 +220,6 @@ class Front:
 
     def _broken(self, request: web.Request, error: Exception) -> None:
         self._services().events.emit(AnswerBroken(request.raw_path, str(error) or type(error).__name__))
-
-
-def _request(request: web.Request, prefix: str, path: str) -> Request:
-    fields: dict[str, str] = {}
-    for name, value in request.headers.items():
-        fields.setdefault(name.lower(), value)
-    scheme = fields.get("x-forwarded-proto", request.scheme).partition(",")[0].strip().lower()
-    host = fields.get("x-forwarded-host", fields.get("host", "")).partition(",")[0].strip()
-    known = scheme in {"http", "https"} and _HOST.fullmatch(host)
-    asked = request.query if "?" in request.raw_path else {}
-    return Request(
-        request.method,
-        prefix,
-        path[len(prefix) :],
-        {key: asked[key] for key in asked},  # the first of several counts
-        fields,
-        host if known else "",
-        scheme if known else request.scheme,
-        request.remote or "",
-        tuple(request.headers.getall("Accept", ())),
-    )
 
 
 def unsupported(method: str) -> web.Response:
@@ -229,6 +239,25 @@ def _gone() -> web.Response:
 
 def _within(stored: LocalFile, part: Span) -> LocalFile:
     return LocalFile(stored.path, stored.offset + part.offset, part.count)
+
+
+async def _metered(request: web.Request, meter: Meter | None, count: int) -> None:
+    """Let a meter count a small body, which is sent in one piece."""
+    if meter is not None and request.method != "HEAD":
+        if meter.paced:
+            await meter.pace(count)
+        meter.sent(count)
+
+
+async def _read(file: BinaryIO, wanted: LocalFile) -> AsyncGenerator[bytes, None]:
+    """Yield a file in pieces; raises BrokenError if it is truncated."""
+    end = wanted.offset + wanted.size
+    for offset in range(wanted.offset, end, PIECE):
+        count = min(PIECE, end - offset)
+        piece = await asyncio.to_thread(os.pread, file.fileno(), count, offset)
+        if len(piece) != count:
+            raise BrokenError("the file was truncated")
+        yield piece
 
 
 async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:

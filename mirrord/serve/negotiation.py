@@ -70,7 +70,8 @@ def parse_range(header: str | None, size: int) -> Span | None:
     """Return the one requested part, or None for the whole file.
 
     An invalid header, or one for several parts, is ignored, as the RFC allows: thousands of overlapping
-    parts must cost nothing (CVE-2011-3192). UnsatisfiableError: it is outside the file.
+    parts must cost nothing (CVE-2011-3192). UnsatisfiableError: it is outside the file, or ends
+    before it begins, as the conformance program of the distribution specification has it.
     """
     unit, _, ranges = (header or "").partition("=")
     match = _ONE.fullmatch(ranges.strip()) if unit.strip().lower() == "bytes" else None
@@ -78,9 +79,7 @@ def parse_range(header: str | None, size: int) -> Span | None:
         return None
     first, last = match.groups()
     start = int(first) if first else size - min(int(last), size)
-    if first and last and int(last) < start:
-        return None  # invalid, hence ignored (§14.1.1)
-    if start >= size:
+    if start >= size or (first and last and int(last) < start):  # §14.1.1 leaves the latter to us
         raise UnsatisfiableError(header)
     end = min(int(last), size - 1) if first and last else size - 1
     return Span(start, end - start + 1)

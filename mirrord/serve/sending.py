@@ -26,6 +26,8 @@ STALL: Final = 120.0
 LOOKS: Final = 8
 """Checks of a client that reads nothing, before it is disconnected."""
 
+PIECE: Final = 256 << 10
+"""Largest piece in bytes of content that is paced, or read to be encrypted."""
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
 
@@ -37,8 +39,17 @@ class FileSender:
         """Start nothing yet; a client that reads nothing for `stall` seconds is disconnected."""
         self._threads = [_Thread(stall) for _ in range(threads)]
 
-    async def send(self, transport: asyncio.Transport, file: BinaryIO, offset: int, count: int) -> None:
+    async def send(
+        self,
+        transport: asyncio.Transport,
+        file: BinaryIO,
+        offset: int,
+        count: int,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
         """Send `count` bytes from `offset`. All earlier writes to `transport` MUST have been flushed.
+
+        `sent` is called at the end, also after an error, with the number of bytes that were sent.
 
         Raises:
             ConnectionError: the client disconnected or stopped reading, or the file is truncated.
@@ -56,11 +67,11 @@ class FileSender:
             os.close(descriptor)
             raise
         taking = ConnectionProgress(descriptor, monotonic())
-        part = _Part(descriptor, copy, offset, offset + count, loop, loop.create_future(), taking)
+        part = _Part(descriptor, copy, offset, offset, offset + count, loop, loop.create_future(), taking, sent)
         thread = min(self._threads, key=lambda one: one.busy)
         thread.add(part)
         try:
-            await asyncio.shield(part.sent)
+            await asyncio.shield(part.ended)
         except asyncio.CancelledError:
             thread.drop(part)
             raise
@@ -73,15 +84,17 @@ class FileSender:
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """A transfer to one client; it owns its descriptors. `sent` belongs to the event loop, the rest to the thread."""
+    """A transfer to one client; it owns its descriptors. `ended` belongs to the event loop, the rest to the thread."""
 
     descriptor: int
     file: int
+    begin: int
     offset: int
     end: int
     loop: asyncio.AbstractEventLoop
-    sent: asyncio.Future[None]
+    ended: asyncio.Future[None]
     taking: ConnectionProgress
+    counted: Callable[[int], None] | None
 
     def send(self) -> bool:
         """Send a piece; return whether that was the last."""
@@ -107,11 +120,13 @@ class _Part:
             self.loop.call_soon_threadsafe(self._tell, error)
 
     def _tell(self, error: OSError | None) -> None:
+        if self.counted is not None:
+            self.counted(self.offset - self.begin)
         if error is None:
-            self.sent.set_result(None)
+            self.ended.set_result(None)
         else:
-            self.sent.set_exception(error)
-            self.sent.exception()  # a cancelled waiter does not read it
+            self.ended.set_exception(error)
+            self.ended.exception()  # a cancelled waiter does not read it
 
 
 class _Thread:

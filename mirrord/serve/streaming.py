@@ -12,7 +12,8 @@ from aiohttp import web
 
 from mirrord.errors import BrokenError
 from mirrord.serve.door import departure
-from mirrord.serve.sending import LOOKS, STALL, ConnectionProgress
+from mirrord.serve.sending import LOOKS, PIECE, STALL, ConnectionProgress
+from mirrord.syncer.serving import Meter
 
 
 async def send_stream(
@@ -23,11 +24,12 @@ async def send_stream(
     stall: float = STALL,
     *,
     prompt: bool = False,
+    meter: Meter | None = None,
 ) -> web.StreamResponse:
     """Send each piece when the previous one was read, then close the source; an error before the first piece is raised.
 
     After the first piece, or with `prompt` after the headers, which are then sent at once, an error can only end the
-    connection: `broken` is called with it.
+    connection: `broken` is called with it. `meter` counts and paces the pieces.
     """
     async with aclosing(pieces):
         first = b"" if prompt else await _next(pieces)
@@ -36,10 +38,7 @@ async def send_stream(
             with _watched(request, stall) as progress:
                 while first is not None:
                     if first:  # an empty piece would end the answer
-                        progress.waits = True
-                        progress.sent(monotonic())
-                        await answer.write(first)
-                        progress.waits = False
+                        await _send(answer, first, progress, meter)
                     first = await _next(pieces)
         except ConnectionError:
             abort(request)
@@ -47,6 +46,21 @@ async def send_stream(
             abort(request)
             broken(error)
     return answer
+
+
+async def _send(answer: web.StreamResponse, piece: bytes, progress: ConnectionProgress, meter: Meter | None) -> None:
+    """Send a piece, in smaller ones if it is paced."""
+    paced = meter is not None and meter.paced
+    for start in range(0, len(piece), PIECE if paced else len(piece)):
+        part = piece[start : start + PIECE] if paced else piece
+        if meter is not None and paced:
+            await meter.pace(len(part))
+        progress.waits = True
+        progress.sent(monotonic())
+        await answer.write(part)
+        progress.waits = False
+        if meter is not None:
+            meter.sent(len(part))
 
 
 async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
