@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
-from mirrord.config.units import Deadline, Size, Trust, between, parse_size
+from mirrord.config.units import Deadline, Network, Size, Trust, between, parse_size
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.origin import check_url
@@ -94,6 +95,17 @@ class Settings(Strict):
         ]
         | None
     ) = None
+    proxies: Annotated[
+        tuple[Network, ...],
+        Field(
+            description=(
+                "Addresses and networks of the proxies in front of mirrord. Only from them are `X-Forwarded-For`,"
+                " `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` used: for the address of a client, and for"
+                " the addresses in answers. A proxy MUST set or remove these fields. `[]` trusts none."
+            ),
+            examples=[["10.1.2.3", "fd00::/8"]],
+        ),
+    ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     spool: SpoolSettings = Field(default=SpoolSettings(), description="Content in transit.")
     parallel: Annotated[
         int,

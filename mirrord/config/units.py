@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
@@ -53,6 +54,20 @@ def parse_rate(value: object) -> float:
     return float(parse_size(size))
 
 
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """Return the addresses that `10.0.0.0/8`, `fd00::/8` or a single address means."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = value if isinstance(value, str) and len(value) <= 64 and not value.isdecimal() else ""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{_quote(value)} is no address and no network; write one such as 10.0.0.0/8") from None
+    if "/" in text and network.network_address != ip_address(text.partition("/")[0]):
+        raise ValueError(f"{text!r} has digits beyond its prefix; write {network}")
+    return network
+
+
 def spell_duration(seconds: float) -> str:
     """Write seconds the way `parse_duration` reads them."""
     for unit, length in reversed(_SECONDS.items()):
@@ -100,6 +115,13 @@ Size = Annotated[int, BeforeValidator(parse_size), _schema("size", _SIZES, "20Gi
 
 Rate = Annotated[float, BeforeValidator(parse_rate), _schema("rate", f"{_SIZES}/s", "40MiB/s")]
 """Bytes per second, in a model."""
+
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    BeforeValidator(parse_network),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?$", "examples": ["10.0.0.0/8"]}),
+]
+"""Addresses of clients or proxies, in a model."""
 
 Deadline = Annotated[Duration, AfterValidator(between("10s", "30d"))]
 """Seconds after which a run is cancelled."""

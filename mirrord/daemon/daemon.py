@@ -29,6 +29,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
+from mirrord.serve.incoming import Proxies
 from mirrord.syncer.serving import OpenedThrough, Serves
 from mirrord.syncer.values import Services
 
@@ -106,6 +107,11 @@ class Daemon(Dispatcher):
     def services(self) -> Services:
         """See `View.services`."""
         return self.runtime.snapshot.services
+
+    def proxies(self) -> Proxies:
+        """See `View.proxies`."""
+        settings = self.runtime.snapshot.configuration.settings
+        return Proxies(settings.proxies, settings.url or "")
 
     def health(self) -> Health:
         """See `View.health`."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
+from mirrord.serve.incoming import seen_through
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import Handler, StatusPages, View
 
@@ -31,6 +32,7 @@ def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request = seen_through(request, view.proxies())
         path = raw_path(request)
         refused = refusal(path)
         if refused is not None:

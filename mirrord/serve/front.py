@@ -17,12 +17,13 @@ from mirrord.events import AnswerBroken
 from mirrord.files import LocalFile
 from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
+from mirrord.serve.incoming import incoming
 from mirrord.serve.negotiation import Span, etag_of
 from mirrord.serve.programs import Programs
 from mirrord.serve.sending import PIECE, STALL, FileSender
 from mirrord.serve.small import SMALL, SmallFiles, open_stored
 from mirrord.serve.streaming import attended, send_stream
-from mirrord.syncer.serving import Body, Meter, Process, Request, Response, Serves
+from mirrord.syncer.serving import Body, Meter, Process, Response, Serves
 from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
@@ -58,12 +59,16 @@ class Front:
             if path.startswith(prefix) or path == prefix[:-1]:
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                response = await syncer.respond(_request(request, prefix, path), self._services())
+                response = await syncer.respond(incoming(request, prefix, path), self._services())
                 if request.method not in _READING and response.status < 400:
                     if response.posted is None:
                         return unsupported(request.method)
                     return await self._posted(request, response.posted, response.longest)
-                return await self._respond(request, response)
+                try:
+                    return await self._respond(request, response)
+                finally:
+                    if response.meter is not None:
+                        response.meter.ended()
         return None
 
     async def _posted(

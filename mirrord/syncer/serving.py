@@ -50,7 +50,7 @@ class Process:
 
 @runtime_checkable
 class Meter(Protocol):
-    """Counts what a client gets of the content of one answer, and sets its pace."""
+    """Counts what a client gets of the content of one answer, and sets its pace; not of the output of a `Process`."""
 
     @property
     def paced(self) -> bool:
@@ -66,7 +66,10 @@ class Meter(Protocol):
         """
 
     def ended(self) -> None:
-        """Note that the answer has ended: whole, broken, or before its first byte. Called once, whatever happens."""
+        """Note that the answer has ended: whole, broken, or before its first byte. Called once, whatever happens.
+
+        When a client leaves in the middle of a file, the last call of `sent` comes a moment later.
+        """
 
 
 Stream = Callable[[], AsyncGenerator[bytes, None]]

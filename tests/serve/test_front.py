@@ -21,6 +21,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
+from mirrord.serve.incoming import Proxies
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import Services
 
@@ -84,6 +85,9 @@ class FakeView:
 
     def services(self) -> Any:
         return None
+
+    def proxies(self) -> Proxies:
+        return Proxies()
 
 
 class Served:

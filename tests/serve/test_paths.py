@@ -66,7 +66,6 @@ def test_ordinary_targets(path: str) -> None:
         pytest.param("bytes=" + ",".join(["0-"] * 1000), None, id="29-overlapping-x1000"),
         pytest.param("bytes=a-b", None, id="29-not-numeric"),
         pytest.param("bytes=-", None, id="29-empty"),
-        pytest.param("bytes=5-4", None, id="29-backwards"),
         pytest.param("lines=1-2", None, id="29-other-unit"),
         pytest.param("bytes=" + "9" * 5000 + "-", None, id="29-endless-number"),
         pytest.param("bytes=\u0661-", None, id="29-arabic-digit"),
@@ -77,9 +76,11 @@ def test_ranges(header: str | None, span: Span | None) -> None:
     assert parse_range(header, 100) == span
 
 
-@pytest.mark.parametrize(("header", "size"), [("bytes=100-", 100), ("bytes=-0", 100), ("bytes=0-", 0), ("bytes=-5", 0)])
+@pytest.mark.parametrize(
+    ("header", "size"), [("bytes=100-", 100), ("bytes=-0", 100), ("bytes=0-", 0), ("bytes=-5", 0), ("bytes=5-4", 100)]
+)
 def test_unsatisfiable_ranges(header: str, size: int) -> None:
-    """A range outside the file is an error of its own (416)."""
+    """A range outside the file, or one that ends before it begins (29), is an error of its own (416)."""
     with pytest.raises(UnsatisfiableError):
         parse_range(header, size)
 

@@ -11,17 +11,20 @@ from mirrord.report.health import Health
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serve.incoming import Proxies
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
+
+LOOPBACK = Proxies()
 
 
 class Shown:
     """A daemon in good health without mirrors; fulfils `serve.status.View`."""
 
-    def __init__(self, services: Services, *syncers: Syncer | Serves) -> None:
+    def __init__(self, services: Services, *syncers: Syncer | Serves, proxies: Proxies = LOOPBACK) -> None:
         """Show what `syncers` serve out of `services`."""
-        self._services = services
+        self._services, self._proxies = services, proxies
         self.fronts: Mapping[str, Serves] = {
             prefix: front
             for front in (one.front if isinstance(one, Syncer) else one for one in syncers)
@@ -53,12 +56,18 @@ class Shown:
         """Return what was given."""
         return self._services
 
+    def proxies(self) -> Proxies:
+        """Return those on this machine, unless others were given."""
+        return self._proxies
+
 
 @contextlib.asynccontextmanager
-async def listening(services: Services, *fronts: Syncer | Serves) -> AsyncIterator[tuple[str, int]]:
+async def listening(
+    services: Services, *fronts: Syncer | Serves, proxies: Proxies = LOOPBACK
+) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context ends; gives the address."""
     connection = bind("127.0.0.1:0")
-    listener = Listener(make_app(Shown(services, *fronts)), grace=0.05)
+    listener = Listener(make_app(Shown(services, *fronts, proxies=proxies)), grace=0.05)
     await listener.listen(connection)
     try:
         host, port = address_of(connection).rsplit(":", 1)
