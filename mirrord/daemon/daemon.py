@@ -29,7 +29,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
-from mirrord.serve.incoming import Proxies
+from mirrord.serve.incoming import TrustedProxies
 from mirrord.syncer.serving import OpenedThrough, Serves
 from mirrord.syncer.values import Services
 
@@ -108,10 +108,10 @@ class Daemon(Dispatcher):
         """See `View.services`."""
         return self.runtime.snapshot.services
 
-    def proxies(self) -> Proxies:
+    def proxies(self) -> TrustedProxies:
         """See `View.proxies`."""
         settings = self.runtime.snapshot.configuration.settings
-        return Proxies(settings.proxies, settings.url or "")
+        return TrustedProxies(settings.proxies, settings.url or "")
 
     def health(self) -> Health:
         """See `View.health`."""

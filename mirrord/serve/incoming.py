@@ -29,7 +29,7 @@ Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
-class Proxies:
+class TrustedProxies:
     """The proxies whose fields are used, and the configured public address, which counts without such a field."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
@@ -40,7 +40,7 @@ class Proxies:
         return address is not None and any(address in network for network in self.networks)
 
 
-def seen_through(request: web.Request, proxies: Proxies) -> web.Request:
+def seen_through(request: web.Request, proxies: TrustedProxies) -> web.Request:
     """Return the request as its client sent it to the first of the `proxies`: with its address, scheme and host."""
     peer = address_in(request.remote or "")
     seen: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def seen_through(request: web.Request, proxies: Proxies) -> web.Request:
     return request.clone(**seen) if seen else request
 
 
-def _forwarded(request: web.Request, proxies: Proxies, peer: Address | None) -> dict[str, Any]:
+def _forwarded(request: web.Request, proxies: TrustedProxies, peer: Address | None) -> dict[str, Any]:
     """Return what listed proxies say about a request: `remote`, `scheme` and `host`, as far as it is valid."""
     client, hop = peer, dict[str, str]()
     for hop in _hops(request):

@@ -24,7 +24,7 @@ from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
 from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, mirror_document, rfc3339, status_document
-from mirrord.serve.incoming import Proxies
+from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
@@ -146,7 +146,7 @@ class View(Protocol):
     def services(self) -> Services:
         """Return the current services."""
 
-    def proxies(self) -> Proxies:
+    def proxies(self) -> TrustedProxies:
         """Return the proxies whose fields about clients are used now."""
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mirrord.serve.incoming import Proxies, address_in
+from mirrord.serve.incoming import TrustedProxies, address_in
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from tests.support.frontserver import listening
@@ -27,7 +27,7 @@ class Front:
         return Response(200, {})
 
 
-async def seen(proxies: Proxies, *lines: str, host: str = "Host: here:1") -> Request:
+async def seen(proxies: TrustedProxies, *lines: str, host: str = "Host: here:1") -> Request:
     """Return a request from 127.0.0.1 with these lines as a syncer gets it."""
     front = Front()
     nobody: Any = None
@@ -41,8 +41,8 @@ async def seen(proxies: Proxies, *lines: str, host: str = "Host: here:1") -> Req
     return front.asked[0]
 
 
-def of(*networks: str, url: str = "") -> Proxies:
-    return Proxies(tuple(map(ip_network, networks)), url)
+def of(*networks: str, url: str = "") -> TrustedProxies:
+    return TrustedProxies(tuple(map(ip_network, networks)), url)
 
 
 NEAR = of("127.0.0.0/8", "10.0.0.0/8", "fd00::/8")
@@ -109,7 +109,7 @@ async def test_nobody_else_is_asked() -> None:
     for proxies in (of(), of("10.0.0.0/8", "::1/128")):
         found = await seen(proxies, *lines, "Forwarded: for=192.0.2.7;proto=https;host=evil.example")
         assert (found.client, found.origin) == ("127.0.0.1", "http://here:1")
-    assert (await seen(Proxies(), *lines)).client == "192.0.2.7"  # loopback is listed by default
+    assert (await seen(TrustedProxies(), *lines)).client == "192.0.2.7"  # loopback is listed by default
 
 
 @pytest.mark.parametrize(

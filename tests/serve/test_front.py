@@ -21,7 +21,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.serve.incoming import Proxies
+from mirrord.serve.incoming import TrustedProxies
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import Services
 
@@ -86,8 +86,8 @@ class FakeView:
     def services(self) -> Any:
         return None
 
-    def proxies(self) -> Proxies:
-        return Proxies()
+    def proxies(self) -> TrustedProxies:
+        return TrustedProxies()
 
 
 class Served:

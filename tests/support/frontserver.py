@@ -11,18 +11,18 @@ from mirrord.report.health import Health
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
-from mirrord.serve.incoming import Proxies
+from mirrord.serve.incoming import TrustedProxies
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
-LOOPBACK = Proxies()
+LOOPBACK = TrustedProxies()
 
 
 class Shown:
     """A daemon in good health without mirrors; fulfils `serve.status.View`."""
 
-    def __init__(self, services: Services, *syncers: Syncer | Serves, proxies: Proxies = LOOPBACK) -> None:
+    def __init__(self, services: Services, *syncers: Syncer | Serves, proxies: TrustedProxies = LOOPBACK) -> None:
         """Show what `syncers` serve out of `services`."""
         self._services, self._proxies = services, proxies
         self.fronts: Mapping[str, Serves] = {
@@ -56,14 +56,14 @@ class Shown:
         """Return what was given."""
         return self._services
 
-    def proxies(self) -> Proxies:
+    def proxies(self) -> TrustedProxies:
         """Return those on this machine, unless others were given."""
         return self._proxies
 
 
 @contextlib.asynccontextmanager
 async def listening(
-    services: Services, *fronts: Syncer | Serves, proxies: Proxies = LOOPBACK
+    services: Services, *fronts: Syncer | Serves, proxies: TrustedProxies = LOOPBACK
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context ends; gives the address."""
     connection = bind("127.0.0.1:0")
