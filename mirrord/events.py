@@ -118,8 +118,54 @@ class AnswerBroken(NamedTuple):
     error: str
 
 
+class FrontAnswered(NamedTuple):
+    """A front answered a client with content.
+
+    Attributes:
+        upstream: the host whose content it is, one of those in `front:`; "" for a name of `local`.
+        kind: `manifest` or `blob`.
+        outcome: `local`: a mirror has it; `hit`: from the cache without a request upstream; `revalidated`: from the
+            cache, and upstream said that it is the same; `stale`: from the cache, since upstream did not answer;
+            `miss`: read from upstream.
+    """
+
+    upstream: str
+    kind: str
+    outcome: str
+
+
+class FrontRefused(NamedTuple):
+    """A front refused a client; `reason` is a stable word, such as `not_allowed`, `denied` or `pulls`."""
+
+    reason: str
+
+
+class FrontBytes(NamedTuple):
+    """A front read `size` bytes of content `from_upstream`, or sent them `to_clients` (`direction`)."""
+
+    upstream: str
+    direction: str
+    size: int
+
+
+class Evicted(NamedTuple):
+    """So many blobs and manifests (`entries`), `size` bytes in all, left the cache of a front."""
+
+    entries: int
+    size: int
+
+
+class ListRead(NamedTuple):
+    """An allow list of `lines` lines is in use (`error` is ""), or was refused, and the one before it stays."""
+
+    file: str
+    lines: int
+    error: str = ""
+
+
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
-Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken
+FrontEvent = FrontAnswered | FrontRefused | FrontBytes | Evicted | ListRead
+Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken | FrontEvent
 Listener = Callable[[Event], None]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import config_folder, configuration
 from mirrord.config.crossings import check_parts
+from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL, Mirror
@@ -20,13 +21,14 @@ def check(*, config: Path | None, json: bool) -> int:
     try:
         read = configuration(folder, syncers)
         of_parts = check_parts(read.mirrors, syncers)
+        of_fronts = check_fronts(read.fronts, syncers, read.names)
     except ConfigError as error:
         if not json:
             raise
         say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
-    notices = [*(one.problem for one in read.absent), *read.notices, *of_parts]
-    if not read.mirrors:
+    notices = [*(one.problem for one in read.absent), *read.notices, *of_parts, *of_fronts]
+    if not read.mirrors and not read.fronts:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     for notice in notices:
         note(f"notice: {notice}")

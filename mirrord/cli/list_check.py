@@ -16,7 +16,7 @@ from mirrord.cli.list_fmt import decoded, read_list
 from mirrord.cli.revisions import check_revision, text_before
 from mirrord.daemon import loop
 from mirrord.errors import UsageError
-from mirrord.names.allows import Coverage, parse_allows
+from mirrord.names.allows import AllowList, parse_allows
 from mirrord.names.lists import MAX_BYTES, ListForm, ListProblem, form_of, list_lines, parse_list
 from mirrord.patterns import compiled
 from mirrord.printable import plain
@@ -104,7 +104,7 @@ def _checked(file: Path, form: ListForm) -> _Checked:
 
 def _allows(text: str, name: str) -> tuple[tuple[ListProblem, ...], tuple[Question, ...]]:
     entries, problems = parse_allows(text, name)
-    coverage = Coverage(entries)
+    coverage = AllowList(entries)
 
     def needless() -> Iterator[ListProblem]:
         for entry in entries:

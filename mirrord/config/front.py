@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mirrord.config.check import check
 from mirrord.config.lines import Problems, Value, nearest
+from mirrord.errors import ConfigError
+from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import FrontRules
 
@@ -24,3 +26,20 @@ def read_fronts(value: Value, syncers: Mapping[str, Syncer], problems: Problems)
         elif (keys := check(through.model(), {} if entry is None else entry, trail, problems)) is not None:
             found[kind] = FrontRules(keys, through.upstreams(keys), problems.origin(trail))
     return found
+
+
+def check_fronts(fronts: Mapping[str, FrontRules], syncers: Mapping[str, Syncer], names: NameBook) -> Sequence[str]:
+    """Read the files that `front:` names; return notices, one sentence each.
+
+    Raises:
+        ConfigError: there are problems; holds a line for each.
+    """
+    problems, notices = list[str](), list[str]()
+    for kind, rules in fronts.items():
+        if through := syncers[kind].through:
+            wrong, said = through.check(rules, names)
+            problems += wrong
+            notices += said
+    if problems:
+        raise ConfigError(*problems)
+    return notices

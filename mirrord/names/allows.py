@@ -6,7 +6,7 @@ official images, which people write without a namespace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from mirrord.wire.host import HUB
 from mirrord.wire.oci.reference import Reference
 
 _ONE, _ANY = "/*", "/**"
-_SAMPLE: Final = "any"
+_SAMPLE: Final = "/any/any"  # a depth at which no short name is meant
 _OFFICIAL: Final = f"{HUB}/library/"
 
 
@@ -55,24 +55,26 @@ def parse_allow(line: ListLine, canonical: Callable[[Reference], Reference] = un
         if reference.tag is not None or reference.digest is not None:
             raise UsageError(f"an allow list has names without tags; write {reference.name}")
         return AllowEntry(line.number, reference.name)
-    sample = Reference.parse(f"{prefix}/{_SAMPLE}")
-    if sample.domain == HUB and _is_host(prefix):
-        return AllowEntry(line.number, HUB, wildcard)
-    return AllowEntry(line.number, canonical(sample).name.removesuffix(f"/{_SAMPLE}"), wildcard)
+    sample = canonical(Reference.parse(f"{prefix}{_SAMPLE}"))
+    return AllowEntry(line.number, sample.name.removesuffix(_SAMPLE), wildcard)
 
 
-def _is_host(prefix: str) -> bool:
-    return "/" not in prefix and "." in prefix
+class AllowList:
+    """What entries allow, and which of them others make needless; a lookup takes one step a level of the name."""
 
-
-class Coverage:
-    """Which of a set of entries others make needless."""
-
-    def __init__(self, entries: Iterable[AllowEntry]) -> None:
+    def __init__(self, entries: Iterable[AllowEntry] = ()) -> None:
         """Take them in any order; of equal ones the first counts."""
         self._by_text: dict[str, AllowEntry] = {}
         for entry in entries:
             self._by_text.setdefault(entry.text, entry)
+
+    def entries(self) -> Collection[AllowEntry]:
+        """Return the entries in the order in which they were given, each once."""
+        return self._by_text.values()
+
+    def line(self, reference: Reference) -> AllowEntry | None:
+        """Return the entry that allows a reference in canonical form, whatever its tag or digest, or None."""
+        return self._by_text.get(reference.name) or self._of_name(reference.name)
 
     def needless(self, entry: AllowEntry) -> AllowEntry | None:
         """Return another entry that allows all that this one does, or None."""
@@ -100,7 +102,9 @@ def _short(name: str) -> bool:
     return name.count("/") == 2
 
 
-def parse_allows(text: str, file: str) -> tuple[tuple[AllowEntry, ...], tuple[ListProblem, ...]]:
+def parse_allows(
+    text: str, file: str, canonical: Callable[[Reference], Reference] = unchanged
+) -> tuple[tuple[AllowEntry, ...], tuple[ListProblem, ...]]:
     """Read an allow list: its entries, and the problems of lines that were left out.
 
     Raises:
@@ -110,7 +114,7 @@ def parse_allows(text: str, file: str) -> tuple[tuple[AllowEntry, ...], tuple[Li
     problems: list[ListProblem] = []
     for line in list_lines(text, file):
         try:
-            entries += [parse_allow(line)] if line.content else []
+            entries += [parse_allow(line, canonical)] if line.content else []
         except UsageError as error:
             problems.append(ListProblem(file, line.number, str(error)))
     return tuple(entries), tuple(problems)

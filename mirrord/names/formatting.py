@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mirrord.errors import UsageError
-from mirrord.names.allows import AllowEntry, Coverage, parse_allow
+from mirrord.names.allows import AllowEntry, AllowList, parse_allow
 from mirrord.names.lists import ListForm, ListLine, ListProblem, list_lines, parse_entry
 from mirrord.wire.oci.reference import Reference
 
@@ -113,7 +113,7 @@ def _once(read: Sequence[tuple[str, _Row]]) -> Mapping[str, _Row]:
 
 
 def _allowed(read: Sequence[tuple[AllowEntry, _Row]]) -> Mapping[str, _Row]:
-    coverage = Coverage(entry for entry, _ in read)
+    coverage = AllowList(entry for entry, _ in read)
     over = {id(row): coverage.needless(entry) for entry, row in read}
     rows = {entry.text: row for entry, row in read if over[id(row)] is None}
     for _, row in read:

@@ -18,8 +18,9 @@ from mirrord.errors import ConfigError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
+from mirrord.names.book import NameBook
 from mirrord.syncer.serving import OpenedThrough, Serves
-from mirrord.syncer.values import LOCAL, Backup, Mirror, MirrorParts, Publication, Services, Target
+from mirrord.syncer.values import LOCAL, Backup, FrontRules, Mirror, MirrorParts, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -76,12 +77,15 @@ class PullThrough:
             configuration is read.
         upstreams: returns the hosts that such keys name, as `HostBook` spells them, and for each whether it is read
             with the credentials of `hosts:`. Pure.
+        check: reads the files that such keys name, with the aliases of `names:`; returns what is wrong with them, and
+            notices, `file:line: what; what to write instead` each. Blocks; for `mirrord check`.
         open: opens the front for the life of the process, given what returns the services in use, which a reload
             replaces. It is open also while `front:` does not name the kind, and then serves `local` alone.
     """
 
     model: Callable[[], type[BaseModel]]
     upstreams: Callable[[Any], Mapping[str, bool]]
+    check: Callable[[FrontRules, NameBook], tuple[Sequence[str], Sequence[str]]]
     open: Callable[[Callable[[], Services]], AbstractAsyncContextManager[OpenedThrough]]
 
 

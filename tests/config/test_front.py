@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from mirrord.config.front import check_fronts
 from mirrord.config.load import load_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import PullThrough, Syncer, load_syncers
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys
+from mirrord.syncers.image.upstream.allow_file import check_lists
 
-THROUGH = PullThrough(lambda: FrontKeys, FrontKeys.hosts, nullcontext)  # type: ignore[arg-type]  # never opened
+THROUGH = PullThrough(lambda: FrontKeys, FrontKeys.hosts, check_lists, nullcontext)  # type: ignore[arg-type]  # never opened
 INSTALLED = load_syncers()
 SYNCERS: Mapping[str, Syncer] = {**INSTALLED, "image": replace(INSTALLED["image"], through=THROUGH)}
 
@@ -170,7 +172,7 @@ MISTAKES = {
     f'{FRONT}    message: "two\\nlines"': "5: front.image.message: has characters that cannot be displayed;"
     " write one line of text",
     "front: {image: {allow: ['ghcr.io/team/*'], upstreams: [{ghcr.io: {credentials: true}}]}}": "1: front.image:"
-    " allow: ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each repository, or remove"
+    " ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each repository, or remove"
     " `credentials: true`",
 }
 
@@ -186,3 +188,45 @@ def test_without_a_kind_that_can(tmp_path: Path) -> None:
     bare = {kind: replace(syncer, through=None) for kind, syncer in SYNCERS.items()}
     found = problems(tmp_path, "front: {image: {}}\n", syncers=bare)
     assert found == ["main.yaml:1: front.image: 'image' cannot be pulled through; remove it"]
+
+
+FILED = "names: {aliases: {k8s.gcr.io: registry.k8s.io}}\nfront: {image: {upstreams: UPSTREAMS, allow: allows.txt}}\n"
+
+
+def checked(folder: Path, text: str, *lines: str) -> list[str]:
+    """Return what `check` says about a list: notices, or problems behind a `!`; without the folder."""
+    (folder / "main.yaml").write_text(text)
+    (folder / "allows.txt").write_text("".join(f"{line}\n" for line in lines))
+    found = load_folder(folder, SYNCERS, {})
+    try:
+        said = check_fronts(found.fronts, SYNCERS, found.names)
+    except ConfigError as error:
+        said = [f"!{problem}" for problem in error.problems]
+    return [one.replace(f"{folder}/", "") for one in said]
+
+
+def test_check_reads_the_file(tmp_path: Path) -> None:
+    """`check` names each bad line, an empty list, and lines without effect; aliases apply to lines."""
+    text = FILED.replace("UPSTREAMS", "[registry.k8s.io, {ghcr.io: {credentials: true}}]")
+    assert checked(tmp_path, text, "k8s.gcr.io/**", "# comment", "ghcr.io/a/b") == []
+    bad = checked(tmp_path, text, "k8s.gcr.io/pause:3.9", "a b", "ghcr.io/team/*", "registry.k8s.io/**")
+    wild = "ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each repository, or remove"
+    assert bad == [
+        "!allows.txt:1: an allow list has names without tags; write registry.k8s.io/pause",
+        "!allows.txt:2: a blank stands between two words; write one image a line, and ` # ` before a comment",
+        f"!allows.txt:3: {wild} `credentials: true`",
+    ]
+    assert checked(tmp_path, text, "# nothing") == ["!allows.txt: allows nothing; write one repository a line"]
+    idle = "docker.io/* is of a registry that is not under upstreams:, so it has no effect"
+    assert checked(tmp_path, text, "ghcr.io/a/b", "docker.io/*") == [f"allows.txt:2: {idle}"]
+    more = f"allows.txt:1: {idle}; the same goes for 1 more lines"
+    assert checked(tmp_path, text, "docker.io/*", "quay.io/**") == [more]
+
+
+def test_check_where_the_file_is_not(tmp_path: Path) -> None:
+    """A list that is not on this machine is a notice, as it may be on the one that serves."""
+    (tmp_path / "main.yaml").write_text(FILED.replace("UPSTREAMS", "[docker.io]"))
+    found = load_folder(tmp_path, SYNCERS, {})
+    assert [one.replace(f"{tmp_path}/", "") for one in check_fronts(found.fronts, SYNCERS, found.names)] == [
+        "allows.txt: does not exist; make it, or correct the path; until then nothing may be pulled through"
+    ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.names.allows import Coverage, parse_allows, unchanged
+from mirrord.names.allows import AllowList, parse_allows, unchanged
 from mirrord.names.formatting import format_list
 from mirrord.names.lists import ListForm
 from mirrord.wire.oci.reference import Reference
@@ -51,7 +51,8 @@ def test_what_an_allow_list_allows(entries: list[str], image: str, allowed: bool
     """`/*` is one more segment, `/**` any depth, else the name (vectors 8.5); a line for what it allows is needless."""
     found, problems = parse_allows("\n".join([*entries, Reference.parse(image).name]), "allows.txt")
     assert problems == ()
-    assert (Coverage(found).needless(found[-1]) is not None) is allowed
+    assert (AllowList(found).needless(found[-1]) is not None) is allowed
+    assert (AllowList(found[:-1]).line(Reference.parse(image)) is not None) is allowed
 
 
 @pytest.mark.parametrize(

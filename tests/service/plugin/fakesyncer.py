@@ -137,5 +137,5 @@ SYNCER = Syncer(
     begin,
     publishing=publishing,
     front=Front(),
-    through=PullThrough(lambda: FrontSection, lambda keys: {"fake.example": False}, through),
+    through=PullThrough(lambda: FrontSection, lambda keys: {"fake.example": False}, lambda *_: ((), ()), through),
 )

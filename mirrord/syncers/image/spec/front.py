@@ -238,9 +238,8 @@ class FrontKeys(Strict):
     @model_validator(mode="after")
     def _literal(self) -> FrontKeys:
         """Refuse wildcards where our credentials are used: they would show all that these may read."""
-        ours = self.opted_in()
         for line in self.allow if isinstance(self.allow, tuple) else ():
-            check_literal(entry_of(line, 0), ours)
+            check_literal(entry_of(line, 0), self.opted_in())
         return self
 
     def hosts(self) -> Mapping[str, bool]:
@@ -261,6 +260,6 @@ def check_literal(entry: AllowEntry, opted_in: frozenset[str]) -> None:
     host = entry.name.partition("/")[0]
     if entry.wildcard and host in opted_in:
         raise ValueError(
-            f"allow: {entry.text} has a wildcard, and {host} is read with our credentials; name each repository, or"
+            f"{entry.text} has a wildcard, and {host} is read with our credentials; name each repository, or"
             " remove `credentials: true`"
         )

@@ -1,0 +1,186 @@
+"""The lists of `front.image` in use: what clients may pull, what they may not, and what is never evicted.
+
+The file of `allow:` is read again when it changes. A bad, empty or vanished one is refused: the list before it stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from mirrord.config.files import AbsentError, UnreadableError, read_file, text_of
+from mirrord.errors import UsageError
+from mirrord.events import Events, ListRead
+from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
+from mirrord.names.book import NameBook
+from mirrord.names.lists import MAX_BYTES, ListLine
+from mirrord.syncer.values import FrontRules
+from mirrord.syncers.image.spec.front import FrontKeys, check_literal
+from mirrord.wire.oci.reference import Reference
+
+LOOK_EVERY: Final = 1.0
+"""Least seconds between two looks at the file."""
+_SHOWN = 5  # bad lines in the error about a list
+_ALLOW = "front.image.allow"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLists:
+    """What may be pulled, in names to which aliases were applied.
+
+    Attributes:
+        allow: what may be pulled.
+        deny: what may not be pulled, whatever `allow` says.
+        pinned: what is never evicted.
+        file: where the lines of `allow` are; None for the configuration.
+    """
+
+    allow: AllowList = field(default_factory=AllowList)
+    deny: AllowList = field(default_factory=AllowList)
+    pinned: AllowList = field(default_factory=AllowList)
+    file: Path | None = None
+
+    def allowed_by(self, reference: Reference) -> str:
+        """Return which line allows a reference in canonical form, `FILE:LINE` or its key; "" if none does."""
+        entry = self.allow.line(reference)
+        return _place(entry, self.file) if entry else ""
+
+    def denied_by(self, reference: Reference) -> str:
+        """Return the key of the line that denies a reference in canonical form; "" if none does."""
+        entry = self.deny.line(reference)
+        return f"front.image.deny[{entry.line}]" if entry else ""
+
+
+class ListsInUse:
+    """Follows the configuration in use and its list file; a bad file never takes away what was allowed before."""
+
+    def __init__(self, events: Events, *, clock: Callable[[], float] = monotonic) -> None:
+        """Allow nothing yet."""
+        self.errors: Mapping[str, str] = {}  # why the list of the configuration in use is not in use, by file
+        self._events, self._clock = events, clock
+        self._lists = FrontLists()
+        self._read_for: tuple[FrontRules, NameBook] | None = None
+        self._stamp: tuple[int, ...] = ()
+        self._until = 0.0
+        self._reading = asyncio.Lock()
+
+    async def current(self, front: FrontRules, names: NameBook) -> FrontLists:
+        """Return the lists of a configuration. Looks at the file, in a thread, at most once a second for all callers.
+
+        While a changed file is read, callers get the list before it.
+        """
+        if self._knows(front, names) and (self._reading.locked() or self._clock() < self._until):
+            return self._lists
+        async with self._reading:
+            if not self._knows(front, names) or self._clock() >= self._until:
+                await self._look(front, names)
+                self._until = self._clock() + LOOK_EVERY
+        return self._lists
+
+    def _knows(self, front: FrontRules, names: NameBook) -> bool:
+        return self._read_for is not None and self._read_for[0] is front and self._read_for[1] is names
+
+    async def _look(self, front: FrontRules, names: NameBook) -> None:
+        file = list_file(front)
+        stamp = await asyncio.to_thread(_stamp, file) if file else ()
+        if self._knows(front, names) and stamp == self._stamp:
+            return
+        lists, count, problems = await asyncio.to_thread(read_lists, front, names)
+        if problems:  # a list that was read before, from whatever file, stays
+            lists = replace(lists, allow=self._lists.allow, file=self._lists.file)
+        self._lists, self._stamp, self._read_for = lists, stamp, (front, names)
+        place, error = str(file or _ALLOW), _in_one_line(problems)
+        if not error or error != self.errors.get(place):
+            self._events.emit(ListRead(place, count, error))
+        self.errors = {place: error} if error else {}
+
+
+def list_file(front: FrontRules) -> Path | None:
+    """Return the file of `allow:`, or None where its lines are in the configuration."""
+    keys: FrontKeys = front.keys
+    return Path(front.origin.file).parent / keys.allow if isinstance(keys.allow, str) else None
+
+
+def read_lists(front: FrontRules, names: NameBook) -> tuple[FrontLists, int, Sequence[str]]:
+    """Return the lists, the number of lines of `allow`, and what is wrong with those. Blocks."""
+    keys: FrontKeys = front.keys
+    deny, pinned = (AllowList(_entries(lines, names)) for lines in (keys.deny, keys.cache.pinned))
+    file = list_file(front)
+    problems: list[str] = []
+    entries: Sequence[AllowEntry] = ()
+    try:
+        entries, problems = _of_file(file, names) if file else (_entries(keys.allow, names), [])
+        if not entries and not problems:
+            problems = [f"{file or _ALLOW}: allows nothing; write one repository a line"]
+    except UnreadableError as error:
+        problems = [f"{file}:{error.line}: {error}"]
+    except ValueError as error:
+        problems = [f"{file}: {error}"]
+    except UsageError as error:
+        problems = [str(error)]
+    problems += _wild(entries, file, keys.opted_in())
+    return FrontLists(AllowList(entries), deny, pinned, file), len(entries), problems
+
+
+def check_lists(front: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequence[str]]:
+    """Return what is wrong with the lists, and notices about them; see `PullThrough.check`. Blocks."""
+    file = list_file(front)
+    if file and (absent := _absent(file)):
+        return (), (f"{file}: {absent}; until then nothing may be pulled through",)
+    lists, _, problems = read_lists(front, names)
+    others = [entry for entry in lists.allow.entries() if entry.name.partition("/")[0] not in front.upstreams]
+    if problems or not others:
+        return problems, ()
+    more = f"; the same goes for {len(others) - 1} more lines" if len(others) > 1 else ""
+    what = f"{others[0].text} is of a registry that is not under upstreams:, so it has no effect{more}"
+    return (), (f"{_place(others[0], file)}: {what}",)
+
+
+def _place(entry: AllowEntry, file: Path | None) -> str:
+    return f"{file}:{entry.line}" if file else f"{_ALLOW}[{entry.line}]"
+
+
+def _absent(file: Path) -> str:
+    """Return why a file is not on this machine, where it may be on the one that serves; else ""."""
+    try:
+        read_file(file, MAX_BYTES)
+    except AbsentError as error:
+        return str(error)
+    except ValueError:
+        return ""
+    return ""
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _of_file(file: Path, names: NameBook) -> tuple[Sequence[AllowEntry], list[str]]:
+    text = text_of(read_file(file, MAX_BYTES)[0])
+    entries, problems = parse_allows(text, str(file), names.canonical)
+    return entries, [str(problem) for problem in problems]
+
+
+def _entries(lines: Sequence[str], names: NameBook) -> Sequence[AllowEntry]:
+    return [parse_allow(ListLine(number, line.strip(), ""), names.canonical) for number, line in enumerate(lines)]
+
+
+def _wild(entries: Sequence[AllowEntry], file: Path | None, opted_in: frozenset[str]) -> Iterator[str]:
+    for entry in entries if opted_in else ():
+        try:
+            check_literal(entry, opted_in)
+        except ValueError as error:
+            yield f"{_place(entry, file)}: {error}"
+
+
+def _in_one_line(problems: Sequence[str]) -> str:
+    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return "; ".join([*problems[:_SHOWN], *more])
