@@ -144,14 +144,16 @@ class BoundedStore:
         """Remove an entry; `find` misses it from now on."""
         await self._finish(self._remove(digest))
 
-    async def has_room(self, size: int, there: int = 0) -> bool:
-        """Evict until another `size` bytes fit, of which `there` are on the disk already; return whether they do."""
-        if size > self._limit - self._stuck_size:
-            return False
+    def takes(self, size: int) -> bool:
+        """Whether an entry of `size` bytes is within the limit, once others are evicted."""
+        return size <= self._limit - self._stuck_size
+
+    async def has_room(self, size: int) -> bool:
+        """Evict until the disk has `size` bytes for an entry; return whether it has them and the limit allows it."""
         try:
-            if (lack := size - there - await asyncio.to_thread(self._room)) > 0:
+            if self.takes(size) and (lack := size - await asyncio.to_thread(self._room)) > 0:
                 await self.evict(lack)
-            return await asyncio.to_thread(self._room) >= size - there
+            return self.takes(size) and await asyncio.to_thread(self._room) >= size
         except StorageError as error:
             self.error = str(error)
             return False

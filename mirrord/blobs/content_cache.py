@@ -97,13 +97,15 @@ class ContentCache:
             await self._pin(name)
 
     async def keep(self, reader: SpoolReader) -> None:
-        """Store a blob when it is whole, unless there is no room for it; for `SpoolPool.reader(keep=…)`.
+        """Store a blob when it is whole, unless it is too large; for `SpoolPool.reader(keep=…)`.
+
+        It takes no more of the disk than the spool's file, of which it is a second name.
 
         Raises:
             MirrordError: it could not be read or stored.
         """
         size = await reader.answered()
-        if size is None or await self.store.has_room(size, reader.spool.written):
+        if size is None or self.store.takes(size):
             file = await reader.verified()
             await self.store.adopt(reader.digest, file)
 
