@@ -79,9 +79,7 @@ class BoundedStore:
         Raises:
             StorageError: the folder cannot be read.
         """
-        found = await asyncio.to_thread(lambda: sorted(self._scan(), key=lambda entry: entry[1].used))
-        self._index = OrderedDict(found)
-        self.size = sum(held.size for held in self._index.values())
+        self._index, self.size = await asyncio.to_thread(self._read)
 
     async def aclose(self) -> None:
         """Finish what is under way, and write the last uses."""
@@ -253,6 +251,10 @@ class BoundedStore:
             self._stuck_size -= held.size
         self.size -= held.size if held else 0
         return held
+
+    def _read(self) -> tuple[OrderedDict[Digest, _Held], int]:
+        index = OrderedDict(sorted(self._scan(), key=lambda entry: entry[1].used))
+        return index, sum(held.size for held in index.values())
 
     def _scan(self) -> Iterator[tuple[Digest, _Held]]:
         """Yield all files with their size and modification time; remove those that are no content."""

@@ -222,6 +222,28 @@ async def test_the_next_process_knows_sizes_and_uses(scene: Scene) -> None:
     assert scene.gone == [two, three, one]
 
 
+async def test_one_of_many(scene: Scene) -> None:
+    """Evicting one of ten thousand looks at that one only."""
+    for seed in range(10_000):
+        digest = digest_of(seed)
+        place = scene.folder / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data_of(seed))
+        os.utime(place, (seed, seed))
+    store, asked = scene.again(), list[Digest]()
+    await store.open_()
+
+    def pinned(digest: Digest) -> bool:
+        asked.append(digest)
+        return False
+
+    store.pinned = pinned
+    store.limits(store.size, 1e12)
+    await store.put(digest_of(10_000), data_of(10_000))
+    assert scene.gone == asked == [digest_of(0)]
+    assert len(store) == 10_000
+
+
 async def test_a_time_to_come_counts_as_now(scene: Scene) -> None:
     """A clock that was wrong when content was used makes nothing stay for ever."""
     (digest,) = await scene.put(1)
