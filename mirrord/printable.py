@@ -1,4 +1,4 @@
-"""Text from other machines as it may be printed."""
+"""Text from other machines as it may be printed, and numbers for people."""
 
 from __future__ import annotations
 
@@ -8,3 +8,14 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def size(count: float | None) -> str:
+    """Format a number of bytes: `248.0 MiB`."""
+    if count is None:
+        return "?"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -49,17 +49,6 @@ def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     say()
 
 
-def size(count: float | None) -> str:
-    """Format a number of bytes: `248.0 MiB`."""
-    if count is None:
-        return "?"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows in columns that are as wide as their content."""
     lines = [tuple(head), *(tuple(map(plain, row)) for row in rows)]

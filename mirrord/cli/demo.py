@@ -14,7 +14,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from mirrord.cli.console import say, short, size, table
+from mirrord.cli.console import say, short, table
 from mirrord.cli.exits import exit_code
 from mirrord.cli.progress import shown
 from mirrord.cli.results import say_run
@@ -23,6 +23,7 @@ from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
 from mirrord.plan.naming import build_tags
+from mirrord.printable import size
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer.values import Publication
 from mirrord.wire.host import HostBook

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from mirrord.cli.console import note, size
+from mirrord.cli.console import note
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, RunStarted, StepDone, StepSized
-from mirrord.printable import plain
+from mirrord.printable import plain, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from mirrord.cli.console import note, say, say_json, size
+from mirrord.cli.console import note, say, say_json
 from mirrord.cli.progress import shown
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import exists
@@ -21,6 +21,7 @@ from mirrord.daemon.runtime import open_http
 from mirrord.errors import MirrordError, MissingError, about
 from mirrord.events import Events
 from mirrord.files import beside, settle, storage_errors
+from mirrord.printable import size
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.front.raw import stored_file
 from mirrord.syncers.git.names import FOLDER, MARK, forge_at, source_address, target_address

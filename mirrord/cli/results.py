@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from mirrord.cli.console import around_verbatim, say, short, shortened, size, table
+from mirrord.cli.console import around_verbatim, say, short, shortened, table
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.printable import plain
+from mirrord.printable import plain, size
 
 ALIKE: Final = 10
 """Up to this many good steps with one result, or sentences of one kind, get a line each; more share one line."""

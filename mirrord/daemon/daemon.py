@@ -24,6 +24,7 @@ from mirrord.model.history import Standing
 from mirrord.model.run import Run
 from mirrord.record.summary import RunSummary, standings_after
 from mirrord.report import health
+from mirrord.report.front import FrontStatus, FrontTally
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
@@ -89,12 +90,14 @@ class Daemon(Dispatcher):
         self._edition = 0
         self._ran = False  # whether runs ended since we looked for cycles
         self._board = Board()
+        self._tally = FrontTally()
         self._addresses: Mapping[str, str] = {}
         self._reloading = asyncio.Lock()
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
         runtime.events.listen(self._hear)
+        runtime.events.listen(self._tally)
 
     # What may be looked at
 
@@ -136,7 +139,11 @@ class Daemon(Dispatcher):
             started=self._started,
             stopping=self.runtime.runner.stopping,
             configuration_error=self._configuration_error,
+            front=self._front(),
         )
+
+    def _front(self) -> FrontStatus | None:
+        return self._tally.status(front.standing() for front in self.opened.values()) if self.opened else None
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
         """See `Dispatcher.carry_out`; of a mirror that only the configuration on disk has, say what to do."""
@@ -162,6 +169,8 @@ class Daemon(Dispatcher):
     async def metrics(self) -> bytes:
         """See `View.metrics`."""
         self._metrics.lost.set(self._logs.lost)
+        if (front := self._front()) is not None:
+            self._metrics.cached(front)
         return await asyncio.to_thread(self._metrics.text, self.clock.next_runs())
 
     def edition(self) -> int:
@@ -198,7 +207,8 @@ class Daemon(Dispatcher):
         standing = await self._standing()
         self._board = Board(standing)  # without those that are gone
         self._addresses = self.runtime.snapshot.addresses(self._listen)
-        self._metrics.follow(self.runtime.snapshot.configuration.mirrors, standing, now())
+        upstreams = [host for rules in self.runtime.snapshot.configuration.fronts.values() for host in rules.upstreams]
+        self._metrics.follow(self.runtime.snapshot.configuration.mirrors, standing, now(), upstreams)
 
     async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """Ask the record; when that cannot be read the daemon goes on without, and says so."""

@@ -30,14 +30,19 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 NAMES = frozenset(
     {
         "answer.broken",  # an answer to a client ended early; `path`, `error`
+        "cache.evicted",  # content left the cache of the front; `entries`, `bytes`
         "daemon.notice",  # a notice for the operator in `message`
         "daemon.ready",  # listening; `address`
         "daemon.stopped",  # the last line
         "daemon.stopping",  # a signal came; `signal`
+        "front.answered",  # an answer of the front with content (debug)
+        "front.refused",  # a request that the front refused; `reason` (debug)
         "http.request",  # one exchange (debug)
         "http.retry",  # tried again after `delay`
         "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
         "library",  # a warning of a library we use, in `message`
+        "list.read",  # an allow list is in use; `file`, `lines`
+        "list.refused",  # the list before it stays in use; `file`, `error`
         "reload.done",  # a new configuration is in use
         "reload.refused",  # the old one stays in use; `error`
         "run.finished",  # the one summary line of a run
@@ -90,6 +95,21 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
             return Line("debug", "http.request", fields)
         case events.RateLimit(host, remaining):
             return Line("debug", "http.rate_limit", {"host": host, "remaining": remaining})
+        case _:
+            return _front(event)
+
+
+def _front(event: events.Event) -> Line | None:
+    match event:
+        case events.ListRead(file, lines, error):
+            read = Line("info", "list.read", {"file": file, "lines": lines})
+            return Line("error", "list.refused", {"file": file, "error": error}) if error else read
+        case events.Evicted(entries, size):
+            return Line("info", "cache.evicted", {"entries": entries, "bytes": size})
+        case events.FrontAnswered(upstream, kind, outcome):
+            return Line("debug", "front.answered", {"upstream": upstream, "kind": kind, "outcome": outcome})
+        case events.FrontRefused(reason):
+            return Line("debug", "front.refused", {"reason": reason})
         case _:
             return None  # transferred bytes: metrics count them
 

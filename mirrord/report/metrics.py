@@ -24,6 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest  #
 from mirrord import events
 from mirrord.model.history import Standing
 from mirrord.model.run import Outcome, Result, Run
+from mirrord.report.front import FrontStatus
 from mirrord.syncer.values import Mirror
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -45,6 +46,7 @@ class Metrics:
         self._hosts: set[str] = set()
         self._targets: dict[str, frozenset[str]] = {}
         self._names: frozenset[str] = frozenset()  # of all targets
+        self._upstreams: frozenset[str] = frozenset()  # of fronts
         self._next: Mapping[str, datetime] = {}
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -72,6 +74,16 @@ class Metrics:
         self.retries = self._counter("upstream_retries", "Requests tried again.", "host", "reason")
         self.quota = self._gauge("upstream_ratelimit_remaining", "Requests left, as reported by the host.", "host")
         self.refused = self._counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
+        self.answers = self._counter(
+            "front_answers", "Answers of the front with content.", "upstream", "kind", "outcome"
+        )
+        self.refusals = self._counter("front_refusals", "Requests that the front refused.", "reason")
+        self.carried = self._counter("front_bytes", "Content bytes of the front.", "direction", "upstream")
+        self.evictions = self._counter("front_evictions", "Blobs and manifests that left the cache.")
+        self.evicted = self._counter("front_evicted_bytes", "Their bytes.")
+        self.cache_bytes = self._gauge("front_cache_bytes", "Content in the cache.")
+        self.cache_entries = self._gauge("front_cache_entries", "Blobs and manifests in the cache.")
+        self.lists = self._gauge("front_lists_refused", "Allow lists that are wrong, so that older ones are in use.")
         self.reload = self._gauge("config_last_reload_successful", "Whether the last reload succeeded.")
         self.reloaded = self._gauge(
             "config_last_reload_success_timestamp_seconds", "Time of the last successful reload."
@@ -80,8 +92,14 @@ class Metrics:
         self.free = self._gauge("storage_free_bytes", "Free space where the state is.")
         self.lost = self._gauge("log_lines_lost", "Log lines that could not be written.")
 
-    def follow(self, mirrors: Iterable[Mirror], standing: Iterable[Standing], at: datetime) -> None:
-        """Follow a configuration: remove the series of removed mirrors, add those of new ones."""
+    def follow(
+        self, mirrors: Iterable[Mirror], standing: Iterable[Standing], at: datetime, upstreams: Iterable[str] = ()
+    ) -> None:
+        """Follow a configuration: remove the series of removed mirrors and upstreams, add those of new mirrors."""
+        before, self._upstreams = self._upstreams, frozenset(upstreams)
+        for host in before - self._upstreams:
+            self.answers.remove_by_labels({"upstream": host})
+            self.carried.remove_by_labels({"upstream": host})
         configured = {mirror.name: frozenset(target.name for target in mirror.targets) for mirror in mirrors}
         for name in self._targets.keys() - configured.keys():
             for series in (
@@ -134,6 +152,30 @@ class Metrics:
                 self.reload.set(0)
             case _:
                 self._count_run(event)
+                self._count_front(event)
+
+    def _count_front(self, event: events.Event) -> None:
+        match event:
+            case events.FrontAnswered(upstream, kind, outcome):
+                self.answers.labels(self._upstream(upstream), kind, outcome).inc()
+            case events.FrontRefused(reason):
+                self.refusals.labels(reason).inc()
+            case events.FrontBytes(upstream, direction, size):
+                self.carried.labels(direction, self._upstream(upstream)).inc(size)
+            case events.Evicted(entries, size):
+                self.evictions.inc(entries)
+                self.evicted.inc(size)
+            case _:
+                pass
+
+    def cached(self, front: FrontStatus) -> None:
+        """Take what is not counted but stands."""
+        self.cache_bytes.set(front.cache_bytes)
+        self.cache_entries.set(front.cache_entries)
+        self.lists.set(len(front.list_errors))
+
+    def _upstream(self, host: str) -> str:
+        return host if host in self._upstreams or not host else "other"
 
     def _count_run(self, event: events.Event) -> None:
         match event:

@@ -18,6 +18,7 @@ from mirrord.errors import kind_of
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
+from mirrord.report.front import FrontStatus
 from mirrord.syncer.values import Mirror, Schedule
 
 _NO_RUN: Mapping[str, Running] = MappingProxyType({})
@@ -89,7 +90,10 @@ class MirrorStatus(TargetStatus):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole document; `state` is `ready`, `stopping` or `offline` (asked without a daemon)."""
+    """The whole document; `state` is `ready`, `stopping` or `offline` (asked without a daemon).
+
+    `front` is None without a daemon, and where no kind can be pulled through.
+    """
 
     version: str
     state: str
@@ -97,6 +101,7 @@ class Status:
     started: At | None
     configuration_error: str
     mirrors: tuple[MirrorStatus, ...]
+    front: FrontStatus | None = None
 
 
 def status_document(status: Status) -> Document:
@@ -146,6 +151,7 @@ class Board:
         started: datetime | None = None,
         stopping: bool = False,
         configuration_error: str = "",
+        front: FrontStatus | None = None,
     ) -> Status:
         """Say how these mirrors stand; `running`, `next_runs`, `addresses` are by mirror. May be called in any thread.
 
@@ -167,7 +173,7 @@ class Board:
         self._made = made
         state = "offline" if started is None else "stopping" if stopping else "ready"
         found_all = tuple(one for _, one in made.values())
-        return Status(version, state, now, started, configuration_error, found_all)
+        return Status(version, state, now, started, configuration_error, found_all, front)
 
 
 _Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None, str]

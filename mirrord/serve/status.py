@@ -9,11 +9,9 @@ import asyncio
 import gzip
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
-from html import escape
 from itertools import count
 from typing import Final, Protocol
 
@@ -23,9 +21,10 @@ from mirrord.model.catalog import CatalogEntry
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
-from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, mirror_document, rfc3339, status_document
+from mirrord.report.status import MirrorStatus, Status, mirror_document, status_document
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
+from mirrord.serve.page import POLICY, Fragments, page, rows_of
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
@@ -37,16 +36,6 @@ _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/startupz": health.started,
     "/healthz": health.ready,  # the name in Kubernetes before 1.16 and in container health checks
 }
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-"""Content-Security-Policy for the page."""
-
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #8884}"
-    ".bad{color:#c22}.sub td:first-child{padding-left:2rem}small{opacity:.7}@media(prefers-color-scheme:dark)"
-    "{body{background:#111;color:#ddd}.bad{color:#f77}}"
-)
 
 EVERY: Final = 1.0
 """Minimum seconds between two renderings of a page."""
@@ -152,72 +141,6 @@ class View(Protocol):
     @property
     def fronts(self) -> Mapping[str, Serves]:
         """Return the syncers that serve, by prefix."""
-
-
-class Fragments:
-    """The fragment of each mirror in one format, rendered again only when its status has changed."""
-
-    def __init__(self, write: Callable[[MirrorStatus], str]) -> None:
-        """Begin empty."""
-        self._write = write
-        self._written: Mapping[str, tuple[MirrorStatus, bytes]] = {}
-
-    def of(self, mirrors: Iterable[MirrorStatus]) -> list[bytes]:
-        """Return the fragment of each mirror."""
-        before, written = self._written, dict[str, tuple[MirrorStatus, bytes]]()
-        for mirror in mirrors:
-            found = before.get(mirror.name)
-            same = found is not None and found[0] is mirror
-            written[mirror.name] = found if found and same else (mirror, self._write(mirror).encode())
-        self._written = written
-        return [fragment for _, fragment in written.values()]
-
-
-def page(status: Status, rows: Fragments) -> bytes:
-    """Render the page."""
-    problem = status.configuration_error
-    warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
-    head = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<h1>mirrord</h1><p>Version {escape(status.version)}, {escape(status.state)}, "
-        f"as of {_time(status.now)}.</p>{warning}"
-        "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last run"
-        "<th>Last error</tr></thead><tbody>"
-    )
-    foot = (
-        '</tbody></table><p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is '
-        "for Prometheus.</small></p></body></html>\n"
-    )
-    body = rows.of(status.mirrors) or [b'<tr><td colspan="7">No mirror is configured.</td></tr>']
-    return b"".join([head.encode(), *body, foot.encode()])
-
-
-def rows_of(mirror: MirrorStatus) -> str:
-    """Render the rows of a mirror and its targets."""
-    running, state = mirror.running, mirror.state
-    if running is not None:
-        state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
-    if count := mirror.problems.count:
-        state += f", {count} problem{'' if count == 1 else 's'}"
-    served = f"<br><small>{escape(mirror.address)}</small>" if mirror.address else ""
-    name = f"<b>{escape(mirror.name)}</b> <small>{escape(mirror.kind)}</small>{served}"
-    return _row("", name, state, mirror, _time(mirror.next_run)) + "".join(
-        _row(' class="sub"', escape(target.name), target.result or "", target) for target in mirror.targets
-    )
-
-
-def _row(attributes: str, name: str, state: str, entry: TargetStatus, next_run: str = "") -> str:
-    error = entry.last_error
-    trouble = f"{escape(error.message)} <small>({entry.consecutive_failures} in a row)</small>" if error else ""
-    last, success = escape(counted(entry.last_run)), _time(entry.last_success) or "never"
-    cells = (name, escape(state), success, next_run, str(entry.items), last)
-    marked = f'<td class="bad">{trouble}</td>' if trouble else "<td></td>"
-    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f"{marked}</tr>"
-
-
-def _time(at: datetime | None) -> str:
-    return escape(rfc3339(at) or "")
 
 
 class StatusPages:

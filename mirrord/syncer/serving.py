@@ -143,34 +143,18 @@ class FrontLook:
 
 @dataclass(frozen=True, slots=True)
 class FrontStanding:
-    """What a front did since the start, and what its cache holds.
+    """How an open front stands; what it did is counted from its events.
 
     Attributes:
-        hits: answers from the cache without a request upstream.
-        misses: answers whose content was read from upstream.
-        stale: answers from the cache because upstream did not answer.
-        revalidated: answers from the cache after upstream said that nothing had changed.
-        local: answers with what a mirror has in `local`.
-        refusals: refused requests by reason.
-        from_upstream: bytes of content read from upstream.
-        to_clients: bytes of content sent to clients.
         cache_bytes: bytes of content in the cache.
         cache_entries: blobs and manifests in the cache.
-        evictions: blobs and manifests that left the cache to make room, or unused.
-        list_errors: what is wrong with an allow list in use in an older form, by file.
+        cache_error: why content could not be kept or evicted the last time; "" if it could.
+        list_errors: why an allow list is not in use, by file; the one before it is.
     """
 
-    hits: int = 0
-    misses: int = 0
-    stale: int = 0
-    revalidated: int = 0
-    local: int = 0
-    refusals: Mapping[str, int] = field(default_factory=dict)
-    from_upstream: int = 0
-    to_clients: int = 0
     cache_bytes: int = 0
     cache_entries: int = 0
-    evictions: int = 0
+    cache_error: str = ""
     list_errors: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -185,4 +169,4 @@ class OpenedThrough(Serves, Protocol):
         """
 
     def standing(self) -> FrontStanding:
-        """Return what it did since it was opened."""
+        """Return how it stands; no I/O."""

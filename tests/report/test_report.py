@@ -31,7 +31,7 @@ from mirrord.report.health import Health
 from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Running, Status, status_document
-from mirrord.serve import status as pages
+from mirrord.serve import page as pages
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
 
@@ -83,6 +83,12 @@ EVENTS: list[ev.Event] = [
     ev.RunSkipped("m", "overlap"),
     ev.Reloaded(),
     ev.Reloaded("x.yaml:1: bad"),
+    ev.FrontAnswered("docker.io", "blob", "miss"),
+    ev.FrontRefused("not_allowed"),
+    ev.FrontBytes("docker.io", "from_upstream", 10),
+    ev.Evicted(2, 30),
+    ev.ListRead("/etc/mirrord/allows.txt", 3),
+    ev.ListRead("/etc/mirrord/allows.txt", 0, "allows.txt:1: bad"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -126,6 +127,15 @@ async def test_a_front_is_open_from_start_to_end(place: Any) -> None:
         with pytest.raises(ConfigError, match=r"front\.yaml:1: front\.fake\.greting: unknown key"):
             await ControlClient(place.state).carry_out(Reload())
         assert await daemon.get("/fake/x") == (200, b"hello")
+        front = json.loads((await daemon.get("/status"))[1])["front"]
+        assert (front["answers"], front["cache_bytes"], front["cache_entries"]) == ({"miss": 3}, 7, 2)
+        assert front["list_errors"] == {"allows.txt": "allows.txt:1: <b>bad</b>"}
+        series = (await daemon.get("/metrics"))[1].decode()
+        listed = 'mirrord_front_answers_total{kind="blob",outcome="miss",upstream="fake.example"} 2.0'
+        assert listed in series
+        assert listed.replace("fake.example", "other").replace("2.0", "1.0") in series  # before `front:` listed it
+        assert "mirrord_front_lists_refused 1.0" in series
+        assert b"allows.txt:1: &lt;b&gt;bad&lt;/b&gt;" in (await daemon.get("/"))[1]
         assert not closed.exists()
         daemon.kill(signal.SIGTERM)
         assert await daemon.end() == 0

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mirrord.events import FrontAnswered
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
@@ -111,13 +112,14 @@ class Through(Front):
     async def respond(self, request: Request, services: Services) -> Response:
         rules = self._services().fronts.get("fake")
         answer = await super().respond(request, services)
+        self._services().events.emit(FrontAnswered("fake.example", "blob", "miss"))
         return replace(answer, body=rules.keys.greeting.encode()) if rules else answer
 
     async def look(self, text: str) -> FrontLook:
         return FrontLook(text, "refused", reason="nothing is pulled through")
 
     def standing(self) -> FrontStanding:
-        return FrontStanding()
+        return FrontStanding(7, 2, list_errors={"allows.txt": "allows.txt:1: <b>bad</b>"})
 
 
 @asynccontextmanager

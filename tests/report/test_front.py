@@ -1,0 +1,134 @@
+"""What the front did, in numbers: from events to `/status`, series, log lines and the page."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from mirrord import events as ev
+from mirrord.report.front import FrontStatus, FrontTally
+from mirrord.report.logs import Logs
+from mirrord.report.metrics import Metrics
+from mirrord.report.status import Board, Status, status_document
+from mirrord.serve.page import Fragments, page, rows_of
+from mirrord.syncer.serving import FrontStanding
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+HAPPENED: list[ev.Event] = [
+    ev.FrontAnswered("docker.io", "manifest", "miss"),
+    ev.FrontAnswered("docker.io", "blob", "miss"),
+    ev.FrontAnswered("docker.io", "blob", "hit"),
+    ev.FrontAnswered("quay.io", "manifest", "stale"),
+    ev.FrontAnswered("", "blob", "local"),
+    ev.FrontRefused("not_allowed"),
+    ev.FrontRefused("not_allowed"),
+    ev.FrontRefused("pulls"),
+    ev.FrontBytes("docker.io", "from_upstream", 1000),
+    ev.FrontBytes("docker.io", "to_clients", 3000),
+    ev.FrontBytes("", "to_clients", 500),
+    ev.Evicted(2, 300),
+    ev.Evicted(1, 30),
+]
+STANDINGS = (
+    FrontStanding(3 * 2**20, 12, list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"}),
+    FrontStanding(2**20, 1, cache_error="the disk is full"),
+)
+TOTALS = FrontStatus(
+    answers={"hit": 1, "local": 1, "miss": 2, "stale": 1},
+    refusals={"not_allowed": 2, "pulls": 1},
+    from_upstream=1000,
+    to_clients=3500,
+    cache_bytes=4 * 2**20,
+    cache_entries=13,
+    evictions=3,
+    cache_error="the disk is full",
+    list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"},
+)
+
+
+def test_totals() -> None:
+    """`/status` has what all fronts did and how they stand; other events count for nothing."""
+    tally = FrontTally()
+    for event in (*HAPPENED, ev.Reloaded(), ev.BytesRead("m/a", 10)):
+        tally(event)
+    assert tally.status(STANDINGS) == TOTALS
+    document = status_document(Board().status("1", T0, [], started=T0, front=TOTALS))
+    assert json.loads(json.dumps(document))["front"]["answers"] == {"hit": 1, "local": 1, "miss": 2, "stale": 1}
+    assert [*document][-1] == "mirrors"
+    assert status_document(Board().status("1", T0, []))["front"] is None
+
+
+def test_series() -> None:
+    """Labels are upstreams that are listed, and "other"; those of an upstream go with it."""
+    metrics = Metrics("1")
+    metrics.follow([], [], T0, ["docker.io"])
+    for event in HAPPENED:
+        metrics(event)
+    metrics.cached(TOTALS)
+    text = metrics.text({}).decode().splitlines()
+    counted = [line.removeprefix("mirrord_front_") for line in text if line.startswith("mirrord_front_")]
+    assert sorted(counted) == [
+        'answers_total{kind="blob",outcome="hit",upstream="docker.io"} 1.0',
+        'answers_total{kind="blob",outcome="local",upstream=""} 1.0',
+        'answers_total{kind="blob",outcome="miss",upstream="docker.io"} 1.0',
+        'answers_total{kind="manifest",outcome="miss",upstream="docker.io"} 1.0',
+        'answers_total{kind="manifest",outcome="stale",upstream="other"} 1.0',
+        'bytes_total{direction="from_upstream",upstream="docker.io"} 1000.0',
+        'bytes_total{direction="to_clients",upstream=""} 500.0',
+        'bytes_total{direction="to_clients",upstream="docker.io"} 3000.0',
+        "cache_bytes 4.194304e+06",
+        "cache_entries 13.0",
+        "evicted_bytes_total 330.0",
+        "evictions_total 3.0",
+        "lists_refused 1.0",
+        'refusals_total{reason="not_allowed"} 2.0',
+        'refusals_total{reason="pulls"} 1.0',
+    ]
+    metrics.follow([], [], T0, ["quay.io"])
+    assert 'upstream="docker.io"' not in metrics.text({}).decode()
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (ev.ListRead("a.txt", 3), {"level": "info", "event": "list.read", "file": "a.txt", "lines": 3}),
+        (
+            ev.ListRead("a.txt", 0, "a.txt: allows nothing"),
+            {"level": "error", "event": "list.refused", "file": "a.txt", "error": "a.txt: allows nothing"},
+        ),
+        (ev.Evicted(2, 30), {"level": "info", "event": "cache.evicted", "entries": 2, "bytes": 30}),
+        (ev.FrontRefused("pulls"), {"level": "debug", "event": "front.refused", "reason": "pulls"}),
+        (
+            ev.FrontAnswered("quay.io", "blob", "hit"),
+            {"level": "debug", "event": "front.answered", "upstream": "quay.io", "kind": "blob", "outcome": "hit"},
+        ),
+    ],
+)
+def test_log_lines(event: ev.Event, line: dict[str, object]) -> None:
+    """A list that is refused is an error; what happens at each request is written at level `debug` alone."""
+    stream = io.StringIO()
+    Logs(stream, lambda: T0, level="debug")(event)
+    written = json.loads(stream.getvalue())
+    del written["time"]
+    assert written == line
+
+
+def shown(front: FrontStatus | None) -> str:
+    """Return the page."""
+    return page(Status("1", "ready", T0, T0, "", (), front), Fragments(rows_of)).decode()
+
+
+def test_page() -> None:
+    """The page says it in words once the front was used, and its troubles in red; nothing of it is markup."""
+    assert "Front" not in shown(None)
+    assert "Front" not in shown(FrontStatus())
+    text = shown(TOTALS)
+    assert "1 from the cache, 1 of mirrors, 2 from upstream, 1 from the cache, upstream did not answer" in text
+    assert "2 not_allowed, 1 pulls" in text
+    assert "1000 B from upstream, 3.4 KiB to clients" in text
+    assert "4.0 MiB, 13 blobs and manifests, 3 evicted" in text
+    assert '<p class="bad">the disk is full</p><p class="bad">/etc/allows.txt:3: bad</p>' in text
+    assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))
