@@ -14,6 +14,7 @@ from mirrord.model.catalog import CatalogPart
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.status import Status
+from mirrord.syncer.serving import FrontLook
 from mirrord.syncer.values import Backup, Publication
 
 Answer_co = TypeVar("Answer_co", covariant=True)
@@ -89,6 +90,14 @@ class GetCatalog(Command[tuple[CatalogPart, ...]]):
 
     uses_hosts = False
     mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtFront(Command[FrontLook]):
+    """Say what the front does with a reference, and why; upstream is not asked."""
+
+    uses_hosts = False
+    reference: str
 
 
 WAITING: Final = "restart the daemon to apply it"

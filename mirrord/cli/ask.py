@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
@@ -17,7 +18,7 @@ from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
-from mirrord.commands import Command, GetStatus, PlanMirrors
+from mirrord.commands import Command, GetStatus, LookAtFront, PlanMirrors
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
@@ -31,6 +32,7 @@ from mirrord.report.documents import run_document
 from mirrord.report.status import Board, Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
+from mirrord.syncer.serving import FrontLook
 
 if TYPE_CHECKING:
     from mirrord.serve.door import Listener
@@ -71,10 +73,12 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
         nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
-        if named or not isinstance(command, GetStatus):
+        if named or not isinstance(command, GetStatus | LookAtFront):
             raise UsageError(nothing)
-        note(nothing)
         known = early if early is not None else await asyncio.to_thread(_read, config, command)
+        if isinstance(command, LookAtFront):
+            return cast("_Answer", await _without_state(command, *known))
+        note(nothing)
         return cast("_Answer", _nothing_ran(*known))
     events = Events()
     async with AsyncExitStack() as stack:
@@ -150,6 +154,13 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
         for door in doors:
             await door.close()
             await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)
+
+
+async def _without_state(command: LookAtFront, read: Configuration, syncers: Mapping[str, Syncer]) -> FrontLook:
+    """Carry out a command by the configuration alone, with a state that is removed again."""
+    with TemporaryDirectory(prefix="mirrord-") as folder:
+        async with open_runtime(read, syncers, Path(folder), Events()) as runtime:
+            return await Dispatcher(runtime).carry_out(command)
 
 
 def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:

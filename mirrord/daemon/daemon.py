@@ -31,7 +31,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
-from mirrord.syncer.serving import OpenedThrough, Serves
+from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
 _Answer = TypeVar("_Answer")
@@ -93,7 +93,6 @@ class Daemon(Dispatcher):
         self._tally = FrontTally()
         self._addresses: Mapping[str, str] = {}
         self._reloading = asyncio.Lock()
-        self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
         runtime.events.listen(self._hear)

@@ -14,6 +14,7 @@ from mirrord.commands import (
     Command,
     GetCatalog,
     GetStatus,
+    LookAtFront,
     PlanMirrors,
     Publish,
     Reload,
@@ -31,6 +32,7 @@ from mirrord.model.run import Run
 from mirrord.report.documents import PIECE
 from mirrord.report.status import Board, Status
 from mirrord.syncer.port import Restores
+from mirrord.syncer.serving import FrontLook, OpenedThrough
 from mirrord.syncer.values import Backup, Mirror
 
 NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
@@ -42,6 +44,7 @@ class Dispatcher:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
         """Return the answer to a command. Runs go on when the caller is cancelled.
@@ -105,6 +108,17 @@ class Dispatcher:
         current = self.runtime.snapshot
         found = await catalog(current, self.runtime.store, current.chosen(command.mirrors))
         return tuple(CatalogPart(tuple(found[start : start + PIECE])) for start in range(0, len(found), PIECE))
+
+    async def look_at_front(self, command: LookAtFront) -> FrontLook:
+        """See `LookAtFront`; where no daemon holds the front open it is opened for the time being."""
+        current = self.runtime.snapshot
+        for kind, syncer in current.syncers.items():
+            if kind in self.opened:
+                return await self.opened[kind].look(command.reference)
+            if syncer.through:
+                async with syncer.through.open(lambda: current.services) as front:
+                    return await front.look(command.reference)
+        raise UsageError("no installed kind can be pulled through; install the kind image")
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""

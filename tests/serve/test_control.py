@@ -27,6 +27,7 @@ from mirrord.commands import (
     Command,
     GetCatalog,
     GetStatus,
+    LookAtFront,
     PlanMirrors,
     Publish,
     Reload,
@@ -45,6 +46,7 @@ from mirrord.report.status import MirrorStatus, Status
 from mirrord.serve import control, remote
 from mirrord.serve.control import make_control
 from mirrord.serve.remote import VERSION, ControlClient, bind_control, short
+from mirrord.syncer.serving import FrontLook
 from mirrord.syncer.values import Backup, Publication
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -153,6 +155,7 @@ ANSWERS: dict[Command[Any], Any] = {
         CatalogPart((CatalogEntry("m", "image", "v1", "q.example/a:v1", "hub", "r.example/a:v1", "d", T0),)),
         CatalogPart(),
     ),
+    LookAtFront("nginx"): FrontLook("docker.io/library/nginx:latest", "cache", "allows.txt:3", fresh_until=T0),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mirrord.commands import GetStatus, PlanMirrors, Publish, Reload, Sync
+from mirrord.commands import GetStatus, LookAtFront, PlanMirrors, Publish, Reload, Sync
 from mirrord.config.load import load_folder
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
@@ -21,6 +21,7 @@ from mirrord.events import Event, Events, Planned, RunFinished, RunStarted, Step
 from mirrord.model.run import Result
 from mirrord.serve.remote import SOCKET, ControlClient
 from mirrord.syncer.port import load_syncers
+from mirrord.syncer.serving import FrontLook
 from mirrord.syncer.values import Publication
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -136,6 +137,8 @@ async def test_a_front_is_open_from_start_to_end(place: Any) -> None:
         assert listed.replace("fake.example", "other").replace("2.0", "1.0") in series  # before `front:` listed it
         assert "mirrord_front_lists_refused 1.0" in series
         assert b"allows.txt:1: &lt;b&gt;bad&lt;/b&gt;" in (await daemon.get("/"))[1]
+        look = await ControlClient(place.state).carry_out(LookAtFront("x"))
+        assert look == FrontLook("x", "refused", reason="nothing is pulled through")
         assert not closed.exists()
         daemon.kill(signal.SIGTERM)
         assert await daemon.end() == 0

@@ -77,6 +77,24 @@ Exit code 0 when there is at least one name, else 1.
     JSON,
 )
 
+_FRONT = command(
+    "front",
+    """Show what the front does with an image: which line allows it, what of it is here, and until when it is fresh.
+
+REF is what a client pulls (`m.example/docker.io/library/nginx:1.27`), or the image at its source (`nginx`). Asks the
+daemon; when none runs, reads configuration and cache. Upstream is not asked, so it may say `upstream` of an image that
+does not exist.
+
+  $ mirrord front quay.io/calico/node:v3.30
+
+Exit code 0 when it may be pulled, 1 when it is refused.
+""",
+    click.Argument(["reference"], metavar="REF", help="An image, as a client pulls it or at its source."),
+    CONFIG,
+    STATE,
+    JSON,
+)
+
 _TAGS = command(
     "tags",
     """List the tags of a repository, or try which of them rules would choose, and why.
@@ -116,4 +134,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _NAME, _RAW_URL, _TAGS, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _NAME, _FRONT, _RAW_URL, _TAGS, _HEALTHCHECK)
