@@ -31,6 +31,9 @@ from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import FRONT_LIMITS
+from mirrord.wire.http.pace import Party
+from mirrord.wire.http.sharing import HostShares
 
 
 class Snapshot:
@@ -133,7 +136,7 @@ async def build_services(configuration: Configuration, state: Path, events: Even
         blobs, repositories = DiskStore(root / "blobs"), DiskRepositories(root / "repositories")
         await asyncio.to_thread(repositories.sweep)
         await asyncio.to_thread(blobs.sweep, await repositories.linked())
-        http, upstreams = open_http(configuration.book, events), open_upstreams(configuration, events)
+        http, upstreams = open_both(configuration, events)
         stack.push_async_callback(http.aclose)
         stack.push_async_callback(upstreams.aclose)
         yield Services(http, spools, events, root / "scratch", blobs, repositories, root, upstreams=upstreams)
@@ -144,10 +147,13 @@ def open_http(book: HostBook, events: Events) -> Http:
     return Http(replace(book, keyring=DockerKeyring()), events)
 
 
-def open_upstreams(configuration: Configuration, events: Events) -> Http:
-    """Make the way of fronts to upstreams: our credentials are used only where `front:` opts in."""
-    opted_in = {host for rules in configuration.fronts.values() for host, ours in rules.upstreams.items() if ours}
-    return Http(replace(configuration.book, keyring=DockerKeyring()).for_strangers(opted_in), events)
+def open_both(configuration: Configuration, events: Events) -> tuple[Http, Http]:
+    """Make the ways of runs and of fronts, which share each host; fronts use our credentials only where they opt in."""
+    asked = [host for rules in configuration.fronts.values() for host in rules.upstreams.items()]
+    book, shares = replace(configuration.book, keyring=DockerKeyring()), HostShares([host for host, _ in asked])
+    strangers = book.for_strangers({host for host, ours in asked if ours})
+    upstreams = Http(strangers, events, FRONT_LIMITS, shares=shares, party=Party.FRONT)
+    return Http(book, events, shares=shares), upstreams
 
 
 def _prepare(state: Path) -> Path:
@@ -187,7 +193,7 @@ class Runtime:
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""
         old = self.snapshot
-        http, upstreams = open_http(configuration.book, self.events), open_upstreams(configuration, self.events)
+        http, upstreams = open_both(configuration, self.events)
         services = replace(old.services, http=http, upstreams=upstreams)
         self.snapshot = Snapshot(configuration, old.syncers, services)
         await old.retire()

@@ -12,6 +12,8 @@ from mirrord.daemon.runtime import build_services, open_runtime
 from mirrord.events import Events
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import FrontRules
+from mirrord.wire.http.message import FRONT_LIMITS
+from mirrord.wire.http.pace import Party, RequestClass
 
 
 async def test_a_state_named_from_here_is_found_from_everywhere(
@@ -49,6 +51,27 @@ async def test_upstreams_are_read_without_what_is_ours(tmp_path: Path) -> None:
         assert [await book.credential("ghcr.io") is None for book in books] == [False, True]
         assert [book.policy("quay.io").requests for book in books] == [3, 3]
         assert (dict(first.fronts), dict(second.fronts)) == ({"image": rules}, {})
+
+
+async def test_runs_and_fronts_share_the_hosts_that_both_may_ask(tmp_path: Path) -> None:
+    """A front keeps its part of `requests` at its upstreams alone; its requests give up sooner than those of runs."""
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "conf.d" / "a.yaml").write_text("hosts:\n  quay.io: {requests: 3}\n  ghcr.io: {requests: 3}\n")
+    configuration = load_folder(tmp_path / "conf.d", load_syncers(), {})
+    whole = replace(configuration, fronts={"image": FrontRules(None, {"quay.io": False})})
+    async with open_runtime(whole, load_syncers(), tmp_path / "state", Events()) as runtime:
+        services = runtime.snapshot.services
+        assert services.upstreams is not None
+        assert services.upstreams._limits == FRONT_LIMITS
+        for host, runs, front in (("quay.io", 2, 1), ("ghcr.io", 3, 0)):
+            limiter = services.http._shares.limiter(services.http.book.policy(host))
+            assert limiter is services.upstreams._shares.limiter(services.upstreams.book.policy(host))
+            assert sum(limiter.enter(RequestClass.SMALL, Party.RUNS) for _ in range(9)) == runs
+            assert sum(limiter.enter(RequestClass.SMALL, Party.FRONT) for _ in range(9)) == front
+        await runtime.adopt(configuration)
+        again = runtime.snapshot.services.http
+        assert not again._shares.limiter(again.book.policy("quay.io")).shared
 
 
 async def test_fronts_see_what_is_configured(tmp_path: Path) -> None:

@@ -8,100 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from time import time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from time import monotonic, time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mirrord.errors import ContentError, MirrordError, UntrustedError
+from mirrord.errors import BrokenError, ContentError, MirrordError, StalledError, UnreachableError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.authenticator import Authenticator, brings_own
 from mirrord.wire.http.body import ResponseStream
-from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
-from mirrord.wire.http.pace import Repeat, RequestClass, admits, decide, retry_after
+from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, permanent, refusal
+from mirrord.wire.http.pace import Circuit, Party, Repeat, RequestClass, decide, retry_after
 from mirrord.wire.http.sender import Connect, Deadline, Sender
+from mirrord.wire.http.sharing import HostShares, HostSlot
 from mirrord.wire.http.transport import AiohttpTransport
 from mirrord.wire.number import whole
 
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True)
-class HostLimiter:
-    """Admission to one host: first come, first served within each class."""
-
-    limit: int  # how many requests at once
-    _active: Counter[RequestClass] = field(default_factory=Counter)
-    _waiting: dict[RequestClass, OrderedDict[asyncio.Future[None], None]] = field(
-        default_factory=lambda: {kind: OrderedDict() for kind in RequestClass}
-    )
-
-    def slot(self, kind: RequestClass, deadline: Deadline | None = None) -> HostSlot:
-        """Return a slot for one request, to hold with `async with`; `deadline` stands still until it is free."""
-        return HostSlot(self, kind, deadline)
-
-    def enter(self, kind: RequestClass) -> bool:
-        """Take a slot if one is free and nobody waits for it."""
-        if self._waiting[kind] or not self._admits(kind):
-            return False
-        self._active[kind] += 1
-        return True
-
-    def leave(self, kind: RequestClass) -> None:
-        """Give the slot to the next in line."""
-        self._active[kind] -= 1
-        self._wake()
-
-    async def wait(self, kind: RequestClass) -> None:
-        """Wait in line for a slot."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting[kind][turn] = None
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():  # `_wake` may have taken it out of the line already
-                self._waiting[kind].pop(turn, None)
-            else:  # admitted and cancelled at the same moment: pass the slot on
-                self.leave(kind)
-            raise
-
-    def _wake(self) -> None:
-        for kind, queue in self._waiting.items():
-            while queue and self._admits(kind):
-                turn, _ = queue.popitem(last=False)
-                if not turn.done():
-                    self._active[kind] += 1
-                    turn.set_result(None)
-
-    def _admits(self, kind: RequestClass) -> bool:
-        return admits(kind, self._active, self.limit)
-
-
-class HostSlot:
-    """A slot for one request at a host."""
-
-    __slots__ = ("_deadline", "_kind", "_limiter")
-
-    def __init__(self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None) -> None:
-        """Prepare; `__aenter__` waits."""
-        self._limiter, self._kind, self._deadline = limiter, kind, deadline
-
-    async def __aenter__(self) -> None:
-        """Wait for it."""
-        if not self._limiter.enter(self._kind):
-            with self._deadline.waiting() if self._deadline else nullcontext():
-                await self._limiter.wait(self._kind)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give it back."""
-        self._limiter.leave(self._kind)
 
 
 def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
@@ -119,6 +47,8 @@ class Http:
         connect: makes the transport of a route (tests put doubles here).
         jitter: random numbers in [0, 1), for waits.
         wall: Unix time, for `Retry-After` dates.
+        shares: what hosts get at once and a second, together with the other `Http` over the same shares.
+        party: who asks.
     """
 
     def __init__(
@@ -130,11 +60,14 @@ class Http:
         connect: Connect = AiohttpTransport,
         jitter: Callable[[], float] = random.random,
         wall: Callable[[], float] = time,
+        shares: HostShares | None = None,
+        party: Party = Party.RUNS,
     ) -> None:
         self.book, self._events, self._limits = book, events or Events(), limits
         self._jitter, self._wall = jitter, wall
-        self._limiters: dict[str, HostLimiter] = {}
-        self._sender = Sender(book, self._events, limits, connect)
+        self._shares, self._party = HostShares() if shares is None else shares, party
+        self._circuits: dict[str, Circuit] = {}
+        self._sender = Sender(book, self._events, limits, connect, partial(self._shares.bucket, party=party))
         self._authenticator = Authenticator(book, self._sender.ask, wall)
 
     async def __aenter__(self) -> Self:
@@ -164,9 +97,9 @@ class Http:
         kind = RequestClass.UP if isinstance(request.body, Upload) else RequestClass.SMALL
 
         async def attempt() -> HttpResponse:
-            async with self._limiter(request.host).slot(kind, deadline):
+            async with self._slot(request, kind, deadline):
                 deadline.begin()
-                response = await self._open(request)
+                response = await self._open_if_alive(request)
                 try:
                     body = await response.read(request.cap)
                 finally:
@@ -186,9 +119,9 @@ class Http:
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self._limiter(request.host).slot(RequestClass.DOWN, deadline))
+                    await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
                     deadline.begin()
-                    response = await self._open(request)
+                    response = await self._open_if_alive(request)
                     stack.push_async_callback(response.aclose)
                     held.push_async_exit(stack.pop_all())
                     return response
@@ -214,6 +147,27 @@ class Http:
                 self._events.emit(Retrying(request.host, error.code, delay))
                 waited += delay
             await asyncio.sleep(delay)
+
+    async def _open_if_alive(self, request: HttpRequest) -> ResponseStream:
+        """One attempt as `_open`, unless the host is resting after failures."""
+        if self._limits.rest is None:
+            return await self._open(request)
+        circuit = self._circuits.setdefault(request.host, Circuit(self._limits.rest))
+        if not circuit.closed(monotonic()):
+            resting = (
+                f"{request.host}: is not asked for up to {circuit.rest:.0f} s after failures in a row, the last one:"
+            )
+            raise permanent(UnreachableError(f"{resting} {circuit.reason}"))
+        try:
+            response = await self._open(request)
+        except (UnreachableError, StalledError, BrokenError) as error:
+            circuit.note(str(error), monotonic())
+            raise
+        except MirrordError:
+            circuit.note("", monotonic())
+            raise
+        circuit.note("", monotonic())
+        return response
 
     async def _open(self, request: HttpRequest) -> ResponseStream:
         """One attempt up to an answer whose status is in `request.ok`."""
@@ -248,7 +202,7 @@ class Http:
             host = trust.answering(response.url, request.host)
             raise ContentError(f"{host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for")
 
-    def _limiter(self, host: str) -> HostLimiter:
-        if host not in self._limiters:
-            self._limiters[host] = HostLimiter(self.book.policy(host).requests)
-        return self._limiters[host]
+    def _slot(self, request: HttpRequest, kind: RequestClass, deadline: Deadline) -> HostSlot:
+        limiter = self._shares.limiter(self.book.policy(request.host))
+        patience = self._limits.line if kind is RequestClass.SMALL else None
+        return limiter.slot(kind, deadline, self._party, patience=patience)

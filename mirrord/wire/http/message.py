@@ -111,6 +111,9 @@ class Limits:
         attempts: how often a request is tried in all.
         patience: longest that one call waits between its tries, in all; a host that wants more gets its
             request back as `ThrottledError` with the time to come back.
+        line: longest that a request without content waits for a place at the host, None for ever.
+        rest: for which a host is not asked after three failures to answer in a row, but by one request; None: it is
+            asked always.
     """
 
     connect: float = 10.0
@@ -121,6 +124,12 @@ class Limits:
     small: float = 300.0
     attempts: int = 4
     patience: float = 60.0
+    line: float | None = None
+    rest: float | None = None
+
+
+FRONT_LIMITS: Final = Limits(connect=5.0, stall=20.0, small=30.0, attempts=2, patience=5.0, line=20.0, rest=10.0)
+"""Where a client waits for the answer, and what is cached already is served when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

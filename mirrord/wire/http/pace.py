@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -14,6 +14,8 @@ from mirrord.errors import MirrordError, ThrottledError, TransportError, Unreach
 from mirrord.wire.http.message import Limits
 
 LONGEST_WAIT: Final = 3600.0
+_IN_USE: Final = 1.0
+_FAILURES: Final = 3
 _FIRST: Final = 0.5
 _CEILING: Final = 300.0
 _EPOCH: Final = 1e9  # Docker Hub has sent the time itself instead of a distance (docker/docs #22916)
@@ -104,19 +106,34 @@ class MinThroughput:
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk."""
+    """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk.
+
+    While the other one of a pair is in use, up to a second after what it took is paid for, each has half the rate.
+    """
 
     rate: float  # bytes a second
+    other: Bucket | None = field(default=None, repr=False, compare=False)  # who shares the rate, or None
     _level: float = 0.0
     _at: float | None = None
+    _used: float = -math.inf  # until when it is in use
 
     def take(self, count: int, now: float) -> float:
         """Take `count` bytes at the monotonic time `now`; return the seconds to wait before going on."""
+        rate = self.rate / 2 if self.other is not None and self.other._used > now else self.rate  # noqa: SLF001 - a pair
         if self._at is not None:
-            self._level = min(self.rate, self._level + (now - self._at) * self.rate)
+            self._level = min(rate, self._level + (now - self._at) * rate)
         self._at = now
         self._level -= count
-        return max(0.0, -self._level / self.rate)
+        wait = max(0.0, -self._level / rate)
+        self._used = now + wait + _IN_USE
+        return wait
+
+
+class Party(StrEnum):
+    """On whose behalf a host is asked."""
+
+    RUNS = "runs"  # mirrors, and commands
+    FRONT = "front"  # clients that pull through
 
 
 class RequestClass(StrEnum):
@@ -142,3 +159,39 @@ def admits(kind: RequestClass, active: Mapping[RequestClass, int], limit: int) -
             return active[RequestClass.UP] < max(1, limit - 2) and total < max(1, limit - (limit > 1))
         case RequestClass.DOWN:
             return active[RequestClass.DOWN] == 0 or total < limit - 1
+
+
+def admits_share(
+    kind: RequestClass, own: Mapping[RequestClass, int], active: Mapping[RequestClass, int], limit: int
+) -> bool:
+    """Whether a party may start one more request at a host that two share, `own` of the `active` ones being its own.
+
+    Within its third (rounded up) it may whatever the other does; beyond it as `admits` says, but never into the
+    other's third. Each party may have one download beyond the limit, for the reason that `admits` has.
+    """
+    third = -(-limit // 3)
+    return admits(kind, own, third) or (admits(kind, own, limit - third) and admits(kind, active, limit))
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Whether a host is asked: after three failures in a row it rests for a while, and then one request tries it."""
+
+    rest: float  # seconds
+    reason: str = ""  # the last failure
+    _failures: int = 0
+    _until: float = 0.0
+
+    def closed(self, now: float) -> bool:
+        """Whether a request may go to the host at this monotonic time."""
+        if self._failures < _FAILURES:
+            return True
+        if now < self._until:
+            return False
+        self._until = now + self.rest
+        return True
+
+    def note(self, failure: str, now: float) -> None:
+        """Note how a request ended: "" when the host answered, whatever it said."""
+        self.reason, self._until = failure, now + self.rest
+        self._failures = self._failures + 1 if failure else 0

@@ -100,9 +100,9 @@ class Sender:
     events: Events  # receives every exchange
     limits: Limits  # time limits
     connect: Connect  # makes the transport of a route
+    bucket: Callable[..., Bucket | None]  # of a host's policy and a direction (`up`)
     _transports: dict[Route, Transport] = field(default_factory=dict)
     _ways: dict[tuple[str, Origin], _Way] = field(default_factory=dict)
-    _buckets: dict[tuple[str, bool], Bucket] = field(default_factory=dict)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -167,7 +167,7 @@ class Sender:
             else:
                 break
         done = partial(self._done, request, answer.status, started)
-        bucket = self._bucket(policy, up=False)
+        bucket = self.bucket(policy, up=False)
         return ResponseStream(answer.status, answer.headers, url, answer, request, self.limits, bucket, upload, done)
 
     async def _respond(self, transport: Transport, wire: WireRequest, upload: UploadBody | None) -> WireResponse:
@@ -206,7 +206,7 @@ class Sender:
     ) -> tuple[WireRequest, UploadBody | None]:
         body, authority = request.body, way.origin.authority
         if isinstance(body, Upload):
-            upload = UploadBody(body, trust.answering(url, request.host), self.limits, self._bucket(policy, up=True))
+            upload = UploadBody(body, trust.answering(url, request.host), self.limits, self.bucket(policy, up=True))
             if body.size is not None:
                 headers["Content-Length"] = str(body.size)
             return WireRequest(request.method, url, authority, headers, upload, self.limits.answer), upload
@@ -250,8 +250,3 @@ class Sender:
         own = self.book.policies.get(origin.authority)
         reach = trust.reach_of(policy)
         return reach | trust.reach_of(own) if own is not None and own.allow_private else reach
-
-    def _bucket(self, policy: HostPolicy, *, up: bool) -> Bucket | None:
-        if policy.bandwidth is None:
-            return None
-        return self._buckets.setdefault((policy.host, up), Bucket(policy.bandwidth))

@@ -1,0 +1,165 @@
+"""How many requests a host gets at once, and how many bytes a second: shared by the runs and the front.
+
+Runs of mirrors and the front are two `Http` over one `HostShares`. At hosts that both may ask each keeps at least a
+third of the host's `requests`, rounded up, which the other cannot take; the rest goes to whoever comes. While both move
+content each has half of the `bandwidth`. At all other hosts, and where there is no front, nothing is kept for anybody.
+A host with `requests: 1` has nothing to divide: the two take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from mirrord.errors import MirrordError, StalledError
+from mirrord.wire.host import HostPolicy
+from mirrord.wire.http.message import permanent
+from mirrord.wire.http.pace import Bucket, Party, RequestClass, admits, admits_share
+from mirrord.wire.http.sender import Deadline
+
+_Line = OrderedDict[asyncio.Future[None], None]
+
+
+@dataclass(slots=True)
+class HostLimiter:
+    """Admission to one host: first come, first served within each class of each party; the parties take turns."""
+
+    limit: int  # how many requests at once
+    shared: bool = False  # whether each party keeps a share
+    host: str = ""  # for messages
+    _all: Counter[RequestClass] = field(default_factory=Counter)
+    _active: dict[Party, Counter[RequestClass]] = field(default_factory=lambda: {party: Counter() for party in Party})
+    _waiting: dict[Party, dict[RequestClass, _Line]] = field(
+        default_factory=lambda: {party: {kind: OrderedDict() for kind in RequestClass} for party in Party}
+    )
+
+    def slot(
+        self,
+        kind: RequestClass,
+        deadline: Deadline | None = None,
+        party: Party = Party.RUNS,
+        *,
+        patience: float | None = None,
+    ) -> HostSlot:
+        """Return a slot for one request, to hold with `async with`.
+
+        Args:
+            kind: what the request weighs.
+            deadline: stands still until the slot is free.
+            party: who asks.
+            patience: seconds to wait in line, None for ever.
+        """
+        return HostSlot(self, kind, deadline, party, patience)
+
+    def enter(self, kind: RequestClass, party: Party = Party.RUNS) -> bool:
+        """Take a slot if one is free and nobody of the party waits for it."""
+        if self._waiting[party][kind] or not self._admits(kind, party):
+            return False
+        self._begin(kind, party)
+        return True
+
+    def leave(self, kind: RequestClass, party: Party = Party.RUNS) -> None:
+        """Give the slot to the next in line."""
+        self._active[party][kind] -= 1
+        self._all[kind] -= 1
+        self._wake()
+
+    async def wait(self, kind: RequestClass, party: Party = Party.RUNS) -> None:
+        """Wait in line for a slot."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[party][kind][turn] = None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():  # `_wake` may have taken it out of the line already
+                self._waiting[party][kind].pop(turn, None)
+            else:  # admitted and cancelled at the same moment: pass the slot on
+                self.leave(kind, party)
+            raise
+
+    def busy(self, seconds: float) -> MirrordError:
+        """Return the error of a request that waited so long for its slot."""
+        many = f"{self.limit} requests are under way (`requests:` under hosts:), none ended within {seconds:.0f} s"
+        return permanent(StalledError(f"{self.host}: {many}"))
+
+    def _wake(self) -> None:
+        for kind in RequestClass:
+            while (party := next(self._ready(kind), None)) is not None:
+                turn, _ = self._waiting[party][kind].popitem(last=False)
+                if not turn.done():
+                    self._begin(kind, party)
+                    turn.set_result(None)
+                    self._waiting[party] = self._waiting.pop(party)  # the other one is first next time
+
+    def _begin(self, kind: RequestClass, party: Party) -> None:
+        self._active[party][kind] += 1
+        self._all[kind] += 1
+
+    def _ready(self, kind: RequestClass) -> Iterator[Party]:
+        return (party for party, lines in self._waiting.items() if lines[kind] and self._admits(kind, party))
+
+    def _admits(self, kind: RequestClass, party: Party) -> bool:
+        if self.shared and self.limit > 1:
+            return admits_share(kind, self._active[party], self._all, self.limit)
+        return admits(kind, self._all, self.limit)
+
+
+class HostSlot:
+    """A slot for one request at a host."""
+
+    __slots__ = ("_deadline", "_kind", "_limiter", "_party", "_patience")
+
+    def __init__(
+        self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None, party: Party, patience: float | None
+    ) -> None:
+        """Prepare; `__aenter__` waits."""
+        self._limiter, self._kind, self._deadline = limiter, kind, deadline
+        self._party, self._patience = party, patience
+
+    async def __aenter__(self) -> None:
+        """Wait for it; StalledError when patience is at an end."""
+        if self._limiter.enter(self._kind, self._party):
+            return
+        with self._deadline.waiting() if self._deadline else nullcontext():
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._limiter.wait(self._kind, self._party)
+            except TimeoutError as error:
+                raise self._limiter.busy(self._patience or 0.0) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self._limiter.leave(self._kind, self._party)
+
+
+class HostShares:
+    """The limits of all hosts, for the `Http` of each party."""
+
+    def __init__(self, front: Collection[str] = ()) -> None:
+        """Let both parties share the hosts that the front asks, as `HostBook` spells them."""
+        self._front = frozenset(front)
+        self._limiters: dict[str, HostLimiter] = {}
+        self._buckets: dict[tuple[str, bool], dict[Party, Bucket]] = {}
+
+    def limiter(self, policy: HostPolicy) -> HostLimiter:
+        """Return the admission to a host."""
+        if policy.host not in self._limiters:
+            self._limiters[policy.host] = HostLimiter(policy.requests, policy.host in self._front, policy.host)
+        return self._limiters[policy.host]
+
+    def bucket(self, policy: HostPolicy, party: Party, *, up: bool) -> Bucket | None:
+        """Return the bandwidth of a host for a party in one direction, None without limit."""
+        if policy.bandwidth is None:
+            return None
+        key = policy.host, up
+        if key not in self._buckets:
+            runs, front = Bucket(policy.bandwidth), Bucket(policy.bandwidth)
+            runs.other, front.other = front, runs
+            self._buckets[key] = {Party.RUNS: runs, Party.FRONT: front}
+        return self._buckets[key][party]
