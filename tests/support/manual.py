@@ -14,6 +14,7 @@ from mirrord.config.names import NameKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
 from mirrord.syncer.port import load_syncers
+from mirrord.syncers.image.spec.front import FrontKeys
 
 _PLAIN = re.compile(r"[\w./:-]+(?: [\w./:-]+)*|refs/\w+/\*")
 _TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
@@ -31,6 +32,7 @@ def tables() -> dict[str, str]:
         "## `settings`": _table(keys_of(Settings)),
         "## `hosts`": _table(keys_of(Host)),
         "## `names`": _table(keys_of(NameKeys)),
+        "## `front`": _table(keys_of(FrontKeys)),
         "## `targets`": _table([*keys_of(TargetEnvelope), *options]),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
@@ -50,7 +52,7 @@ def rewritten(page: str) -> str:
 
 def models() -> Iterator[type[BaseModel]]:
     """Yield every model that reads keys."""
-    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope)
+    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope, FrontKeys)
     for syncer in load_syncers().values():
         yield from syncer.models()
 
@@ -71,7 +73,7 @@ def _inside(sentence: str) -> str:
 
 
 def _spelled(default: Any) -> str:
-    if default is None:
+    if default in (None, ""):
         return ""
     if isinstance(default, list):
         return f"`[{', '.join(map(_quoted, default))}]`"

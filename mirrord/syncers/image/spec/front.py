@@ -37,7 +37,7 @@ def entry_of(text: str, number: int) -> AllowEntry:
 
 
 AllowLine = Annotated[str, AfterValidator(_line), Field(min_length=1, examples=[_LINE])]
-"""A line of an allow list: a repository, `PREFIX/*` for one more segment, or `PREFIX/**` for any depth."""
+"""A line of an allow list: a repository, `PREFIX/*` for one more level, or `PREFIX/**` for any depth."""
 AllowLines = Annotated[tuple[AllowLine, ...], Field(examples=[f"[{_LINE}]"])]
 
 
@@ -207,7 +207,7 @@ class FrontKeys(Strict):
         Field(
             description=(
                 "What may be pulled: a list of lines, or the path of a file with one line each, which is read again"
-                " when it changes. A line is a repository, or `PREFIX/*` for one more segment, or `PREFIX/**` for any"
+                " when it changes. A line is a repository, or `PREFIX/*` for one more level, or `PREFIX/**` for any"
                 " depth. A relative path is below the folder of the configuration."
             ),
             examples=["/etc/mirrord/allows.txt"],
@@ -220,7 +220,7 @@ class FrontKeys(Strict):
     )
     message: Annotated[str, AfterValidator(_message), Field(max_length=1000)] = Field(
         default="",
-        description="What a client is told besides the reason when something may not be pulled.",
+        description="Text for clients whose request is refused, after the reason.",
         examples=["'not on the list, see https://…'"],
     )
     fresh: Annotated[Duration, AfterValidator(between("0s", "30d"))] = Field(
