@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from mirrord.blobs import eviction
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.eviction import EvictionOrder, HeldContent
 from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.files import LocalFile, storage_errors
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
-
-JUST: Final = 10.0
-"""Seconds in which content that was found is not evicted, so that whoever found it can open it."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """An entry: its bytes, and when it was last used and found, in seconds of the clock."""
-
-    size: int
-    used: float
-    found: float = -math.inf
 
 
 class BoundedStore:
@@ -39,8 +26,7 @@ class BoundedStore:
     hurt who reads it: an open file stays whole until it is closed.
 
     Attributes:
-        size: bytes of all entries.
-        pinned: says which content is never evicted; call `unpin` when its answers change.
+        order: the entries and their limits; what changes there counts from the next `evict` on.
         error: why content could not be kept or evicted the last time, "" if it could.
     """
 
@@ -62,15 +48,11 @@ class BoundedStore:
         """
         self._folder, self._room, self._evicting, self._clock = folder, room, evicting, clock
         self._disk = DiskStore(folder)
-        self._index: OrderedDict[Digest, _Held] = OrderedDict()  # least recently used first
-        self._stuck: dict[Digest, _Held] = {}  # found to be pinned when they were to be evicted
-        self._stuck_size = 0
-        self._limit, self._unused = math.inf, math.inf
+        self.order = EvictionOrder()
         self._locks, self._turn = KeyedLock(), asyncio.Lock()
         self._work: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
         self._dirty: set[Digest] = set()  # used, and the file does not show it yet
-        self.pinned: Callable[[Digest], bool] = lambda _digest: False
-        self.size = 0
         self.error = ""
 
     async def open_(self) -> None:
@@ -79,55 +61,49 @@ class BoundedStore:
         Raises:
             StorageError: the folder cannot be read.
         """
-        self._index, self.size = await asyncio.to_thread(self._read)
+        self.order = await asyncio.to_thread(self._read)
 
     async def aclose(self) -> None:
         """Finish what is under way, and write the last uses."""
+        if self._again is not None:
+            self._again.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         await self.write_uses()
 
-    def __len__(self) -> int:
-        """Return the number of entries."""
-        return len(self._index) + len(self._stuck)
-
     def __contains__(self, digest: Digest) -> bool:
         """Whether there is such an entry, without looking at the disk."""
-        return digest in self._index or digest in self._stuck
+        return digest in self.order
 
     @property
     def evictable(self) -> int:
         """Return the bytes of entries that are not known to be pinned."""
-        return self.size - self._stuck_size
-
-    def limits(self, size: float, unused: float) -> None:
-        """Set the largest size in bytes, and the seconds after which unused content goes, for the next `evict`."""
-        self._limit, self._unused = size, unused
-        self.unpin()
-
-    def unpin(self) -> None:
-        """Ask `pinned` again about all entries."""
-        for digest, held in self._stuck.items():
-            self._index[digest] = held
-            self._index.move_to_end(digest, last=False)
-        self._stuck.clear()
-        self._stuck_size = 0
+        return self.order.evictable
 
     async def find(self, digest: Digest) -> LocalFile | None:
         """Look in the index, then at the file; what is found counts as used now. Returns at once without an entry."""
         if digest not in self:
             return None
         found = await self._disk.find(digest)
-        if found is None:  # somebody else removed the file
-            self._forget(digest)
+        if found is None:
+            await self._check([digest])
         elif (held := self._use(digest)) is not None:
             held.found = held.used
             return found
         return None  # also when it was evicted meanwhile
 
+    def link(self, digest: Digest, size: int, to: Path) -> bool:
+        """Give an entry a second name; it counts as used now."""
+        if digest in self:
+            with contextlib.suppress(OSError):
+                if (file := self._disk.place(digest)).stat().st_size == size:
+                    to.hardlink_to(file)
+                    self._use(digest)
+                    return True
+        return False
+
     async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
         """Look at the files of those in the index."""
-        for digest in await self._disk.missing([digest for digest in digests if digest in self]):
-            self._forget(digest)
+        await self._check(await self._disk.missing([digest for digest in digests if digest in self]))
         return frozenset(digest for digest in digests if digest not in self)
 
     async def adopt(self, digest: Digest, file: Path) -> None:
@@ -142,16 +118,12 @@ class BoundedStore:
         """Remove an entry; `find` misses it from now on."""
         await self._finish(self._remove(digest))
 
-    def takes(self, size: int) -> bool:
-        """Whether an entry of `size` bytes is within the limit, once others are evicted."""
-        return size <= self._limit - self._stuck_size
-
     async def has_room(self, size: int) -> bool:
         """Evict until the disk has `size` bytes for an entry; return whether it has them and the limit allows it."""
         try:
-            if self.takes(size) and (lack := size - await asyncio.to_thread(self._room)) > 0:
+            if self.order.takes(size) and (lack := size - await asyncio.to_thread(self._room)) > 0:
                 await self.evict(lack)
-            return self.takes(size) and await asyncio.to_thread(self._room) >= size
+            return self.order.takes(size) and await asyncio.to_thread(self._room) >= size
         except StorageError as error:
             self.error = str(error)
             return False
@@ -165,31 +137,22 @@ class BoundedStore:
             StorageError: the disk failed.
         """
         async with self._turn:
-            while (digest := self._next(lack)) is not None:
-                size = self._index[digest].size
-                self._evicting(digest, size)
+            while (digest := self.order.next(self._clock(), lack)) and (held := self.order.get(digest)):
+                self._evicting(digest, held.size)
                 await self.remove(digest)
-                lack -= size
+                lack -= held.size
+        if self.order.waits() and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(eviction.JUST, self._evict_again)
 
     async def write_uses(self) -> None:
         """Write the last uses to the files: a crash loses those since the last call, never content."""
-        used = [(digest, held.used) for digest in self._dirty if (held := self._held(digest)) is not None]
+        used = [(digest, held.used) for digest in self._dirty if (held := self.order.get(digest)) is not None]
         self._dirty.clear()
         await asyncio.to_thread(self._touch, used)
 
-    def _next(self, lack: int) -> Digest | None:
-        """Return the entry to evict next."""
-        while self._index:
-            digest, held = next(iter(self._index.items()))
-            now = self._clock()
-            if self.size <= self._limit and held.used >= now - self._unused and lack <= 0:
-                return None
-            if self.pinned(digest):
-                self._stuck[digest] = self._index.pop(digest)
-                self._stuck_size += held.size
-                continue
-            return None if held.found > now - JUST else digest
-        return None
+    def _evict_again(self) -> None:
+        self._again = None
+        self._start(self.evict())
 
     async def _store(self, digest: Digest, storing: Coroutine[Any, Any, None]) -> None:
         async with self._locks.hold(digest):
@@ -201,62 +164,53 @@ class BoundedStore:
                 raise
             finally:  # a file may have its name although the disk failed after that
                 if digest not in self and (found := await self._disk.find(digest)) is not None:
-                    self._index[digest] = _Held(found.size, 0.0)
-                    self.size += found.size
+                    self.order.add(digest, HeldContent(found.size, 0.0))
                 self._use(digest)
-        if self.size > self._limit:
-            try:
-                await self.evict()
-            except StorageError as error:  # the content is kept all the same
-                self.error = str(error)
+        try:
+            await self.evict()
+        except StorageError as error:  # the content is kept all the same
+            self.error = str(error)
 
     async def _remove(self, digest: Digest) -> None:
         async with self._locks.hold(digest):
-            held = self._forget(digest)
+            held = self.order.pop(digest)
             try:
                 await self._disk.remove(digest)
             except BaseException:
                 if held is not None:
-                    self._index[digest] = held
-                    self.size += held.size
+                    self.order.add(digest, held)
                 raise
+
+    async def _check(self, digests: Collection[Digest]) -> None:
+        """Forget entries whose files somebody else removed."""
+        for digest in digests:
+            async with self._locks.hold(digest):  # what is evicted or kept at this moment is right then
+                if await self._disk.missing([digest]):
+                    self.order.pop(digest)
 
     async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it to the end even if the caller is cancelled: a thread cannot be, and sizes have to be right."""
+        await asyncio.shield(self._start(work))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._done)
-        await asyncio.shield(task)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._work.discard(task)
         if not task.cancelled():
             task.exception()  # a cancelled caller does not read it
 
-    def _held(self, digest: Digest) -> _Held | None:
-        return self._index.get(digest) or self._stuck.get(digest)
+    def _use(self, digest: Digest) -> HeldContent | None:
+        self._dirty.add(digest)
+        return self.order.use(digest, self._clock())
 
-    def _use(self, digest: Digest) -> _Held | None:
-        held = self._held(digest)
-        if held is not None:
-            held.used = self._clock()
-            self._dirty.add(digest)
-            if digest in self._index:
-                self._index.move_to_end(digest)
-        return held
+    def _read(self) -> EvictionOrder:
+        return EvictionOrder(sorted(self._scan(), key=lambda entry: entry[1].used))
 
-    def _forget(self, digest: Digest) -> _Held | None:
-        held = self._index.pop(digest, None)
-        if held is None and (held := self._stuck.pop(digest, None)) is not None:
-            self._stuck_size -= held.size
-        self.size -= held.size if held else 0
-        return held
-
-    def _read(self) -> tuple[OrderedDict[Digest, _Held], int]:
-        index = OrderedDict(sorted(self._scan(), key=lambda entry: entry[1].used))
-        return index, sum(held.size for held in index.values())
-
-    def _scan(self) -> Iterator[tuple[Digest, _Held]]:
+    def _scan(self) -> Iterator[tuple[Digest, HeldContent]]:
         """Yield all files with their size and modification time; remove those that are no content."""
         now = self._clock()
         with storage_errors(self._folder):
@@ -269,9 +223,9 @@ class BoundedStore:
                             Path(file).unlink()
                             continue
                         stat = file.stat()
-                        yield digest, _Held(stat.st_size, min(stat.st_mtime, now))
+                        yield digest, HeldContent(stat.st_size, min(stat.st_mtime, now))
 
     def _touch(self, used: Collection[tuple[Digest, float]]) -> None:
         for digest, at in used:
             with contextlib.suppress(OSError):  # evicted meanwhile, or a disk that takes no times
-                os.utime(self._folder / digest.algorithm / digest.hex[:2] / digest.hex, (at, at))
+                os.utime(self._disk.place(digest), (at, at))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from mirrord.blobs.idle import CacheEntry, IdleEntries
 from mirrord.blobs.reserve import OtherContent
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
+from mirrord.blobs.spool_folder import SpoolFolder
 from mirrord.errors import ContentError, DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
@@ -29,12 +29,13 @@ class SpoolCache:
 
     def __init__(self, folder: Path, budget: int, room: Callable[[], int]) -> None:
         """Use at most `budget` bytes of `folder`, and no more than `room` returns as free."""
-        self._folder, self._budget, self.room = folder, budget, room
+        self._files, self._budget, self.room = SpoolFolder(folder), budget, room
         self._entries: dict[object, CacheEntry] = {}
         self._idle = IdleEntries()
         self._busy: dict[CacheEntry, None] = {}  # with a reader or writer
         self._filling: dict[CacheEntry, None] = {}  # those of them that are incomplete
         self._named: dict[Digest, object] = {}  # entries whose file is named by the digest
+        self._shared: dict[CacheEntry, None] = {}  # busy ones whose file a store has, too: they need no budget
         self.others: list[OtherContent] = []
         self.used = 0  # bytes of the budget, used or reserved
         self.dropping = False  # whether more has to be dropped: call again
@@ -50,8 +51,8 @@ class SpoolCache:
 
     def sweep(self) -> None:
         """Remove unfinished blobs and list the complete ones, unverified; call it before the first use."""
-        with storage_errors(str(self._folder)):
-            for file in sorted(self._folder.iterdir(), key=lambda f: f.lstat().st_mtime):
+        with storage_errors(str(self._files.path)):
+            for file in sorted(self._files.path.iterdir(), key=lambda f: f.lstat().st_mtime):
                 try:
                     digest = Digest.parse(file.name.replace("-", ":", 1))
                 except ContentError:
@@ -80,7 +81,7 @@ class SpoolCache:
         return entry
 
     def begin(self, source: BlobSource, on_bytes: Callable[[int], None], *, streamed: bool = False) -> CacheEntry:
-        """Add a blob to read; a partial file of an earlier attempt or process is resumed.
+        """Add a blob to read; a partial file of an earlier attempt or process is resumed, other content is linked.
 
         A `streamed` one takes no space and is not shared.
         """
@@ -88,11 +89,13 @@ class SpoolCache:
         before = self._entries.get(key)
         if before is not None:
             if before.task is None:
-                self._recall(before)
+                self._files.recall(before.spool.path, before.spool.source)
             self._forget(before)
             if source.digest is None:  # a partial file of it cannot be resumed
                 before.spool.path.unlink(missing_ok=True)
-        path = source.file or (self._unnamed() if streamed else self._part(source))
+        path = source.file or (self._files.unnamed() if streamed else self._files.part(source))
+        if source.digest and source.size and not (source.file or streamed or path.exists()):
+            any(other.link(source.digest, source.size, path) for other in self.others)
         spool = Spool(source, path, now, on_bytes)
         if streamed:
             spool.stream()
@@ -109,8 +112,13 @@ class SpoolCache:
         if not entry.idle:
             self._idle.discard(entry)
             self._busy[entry] = None
+            if entry.kept and entry.charged:
+                self._shared[entry] = None
+        elif entry.kept and not entry.charged:
+            self.drop(entry)
         elif entry not in self._idle:
             del self._busy[entry]
+            self._shared.pop(entry, None)
             self._idle.add(entry)
 
     def finish(self, entry: CacheEntry) -> None:
@@ -125,7 +133,7 @@ class SpoolCache:
                 return
             self.drop(other)
         with contextlib.suppress(OSError):  # the old name works as well; a start removes it
-            spool.path = spool.path.replace(self._path(digest))
+            spool.path = spool.path.replace(self._files.complete(digest))
             stale = self._entries.get(self._named.get(digest), entry)
             if stale is not entry:  # a file of an earlier process has that name
                 self._forget(stale)
@@ -146,7 +154,7 @@ class SpoolCache:
         """Continue a blob's readers from memory: no space is left for it, and no reader may join."""
         self._rename(entry, object())
         with contextlib.suppress(OSError):
-            entry.spool.path = entry.spool.path.rename(self._unnamed())
+            entry.spool.path = entry.spool.path.rename(self._files.unnamed())
         entry.spool.stream()
 
     def drop(self, entry: CacheEntry) -> None:
@@ -161,7 +169,7 @@ class SpoolCache:
         Raises:
             StorageError: the disk failed.
         """
-        with storage_errors(str(self._folder)):
+        with storage_errors(str(self._files.path)):
             self._make_room(0, 0)
 
     def spare(self, need: int) -> int:
@@ -194,11 +202,9 @@ class SpoolCache:
         """
         if source.file is not None or not source.size:
             return True
-        before, there = self._entries.get(source.key), 0
-        with contextlib.suppress(OSError):
-            there = self._part(source).stat().st_size
+        before = self._entries.get(source.key)
         charge = source.size - (before.charged if before else 0)
-        return self._fits(source, source.size, charge, source.size - there, before)
+        return self._fits(source, source.size, charge, source.size - self._files.begun(source), before)
 
     def grow(self, entry: CacheEntry, size: int) -> bool:
         """Reserve `size` bytes for a blob in transfer, as `has_room` does; return whether that succeeded."""
@@ -216,7 +222,7 @@ class SpoolCache:
         what = source.digest or source
         if size > self._budget:
             raise StorageError(f"{what} has {size} bytes, more than spool.budget ({self._budget}); raise it")
-        with storage_errors(str(self._folder)):
+        with storage_errors(str(self._files.path)):
             if self._make_room(charge, need, keep):
                 return True
         if self.dropping:
@@ -227,7 +233,7 @@ class SpoolCache:
         busy += sum(other.evictable for other in self.others)
         if need > left + busy:
             raise StorageError(
-                f"{what} has {size} bytes, and the disk of {self._folder} has {left} free; free some space"
+                f"{what} has {size} bytes, and the disk of {self._files.path} has {left} free; free some space"
             )
         return False
 
@@ -244,6 +250,9 @@ class SpoolCache:
         for _ in range(AT_ONCE):
             if self.used + charge > self._budget:
                 entry = self._idle.oldest(keep)
+                if entry is None and self._shared:
+                    self._charge(self._shared.popitem()[0], 0)  # its file goes with its last reader
+                    continue
             elif coming + need > self.room():
                 entry = self._idle.removable(keep)
             else:
@@ -272,24 +281,8 @@ class SpoolCache:
         if entry in self:
             del self._entries[entry.key]
             self._idle.discard(entry)
-            self._busy.pop(entry, None)
-            self._filling.pop(entry, None)
+            for entries in (self._busy, self._filling, self._shared):
+                entries.pop(entry, None)
             self.used -= entry.charged
         if entry.spool.digest and self._named.get(entry.spool.digest) == entry.key:
             del self._named[entry.spool.digest]
-
-    def _recall(self, entry: CacheEntry) -> None:
-        """Treat a file of an earlier process as unfinished, so that it is hashed first."""
-        with storage_errors(str(entry.spool.path)), contextlib.suppress(FileNotFoundError):
-            entry.spool.path.rename(self._part(entry.spool.source))
-
-    def _path(self, digest: Digest) -> Path:
-        return self._folder / f"{digest.algorithm}-{digest.hex}"
-
-    def _part(self, source: BlobSource) -> Path:
-        if source.digest is None:
-            return self._unnamed()
-        return self._path(source.digest).with_suffix(".part" if source.size is None else f".{source.size}.part")
-
-    def _unnamed(self) -> Path:
-        return self._folder / f"{secrets.token_hex(16)}.part"

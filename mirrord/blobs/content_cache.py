@@ -60,7 +60,6 @@ class ContentCache:
     def __init__(self, folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None]) -> None:
         """Keep everything below `folder`; see `open_cache`."""
         self.store = BoundedStore(folder / "blobs", spools.cache.room, evicting=self._evicting)
-        self.store.pinned = lambda digest: digest in self._pinned
         self.repositories = DiskRepositories(folder / "repositories")
         self._spools, self._evicted, self._evictions, self._evicted_bytes = spools, evicted, 0, 0
         self._pins: Callable[[str], bool] | None = None
@@ -87,7 +86,9 @@ class ContentCache:
         names = await self.repositories.names() if pinned else ()
         self._pinned_by = {name: await self._tagged(name) for name in names if pinned and pinned(name)}
         self._pinned = frozenset().union(*self._pinned_by.values())
-        self.store.limits(size, unused)
+        order = self.store.order
+        order.limit, order.unused, order.pinned = size, unused, lambda digest: digest in self._pinned
+        order.unpin()
         self._changed.set()
 
     async def link(self, name: str, manifests: Mapping[Digest, ManifestRef], tags: Mapping[str, Digest]) -> None:
@@ -96,8 +97,8 @@ class ContentCache:
         if self._pins is not None and self._pins(name):
             await self._pin(name)
 
-    async def keep(self, reader: SpoolReader) -> None:
-        """Store a blob when it is whole, unless it is too large; for `SpoolPool.reader(keep=…)`.
+    async def keep(self, reader: SpoolReader) -> bool:
+        """Store a blob when it is whole, unless it is too large; for `SpoolPool.reader(keep=…)`. Returns whether it is.
 
         It takes no more of the disk than the spool's file, of which it is a second name.
 
@@ -105,13 +106,17 @@ class ContentCache:
             MirrordError: it could not be read or stored.
         """
         size = await reader.answered()
-        if size is None or self.store.takes(size):
-            file = await reader.verified()
-            await self.store.adopt(reader.digest, file)
+        if size is not None and not self.store.order.takes(size):
+            return False
+        file = await reader.verified()
+        await self.store.adopt(reader.digest, file)
+        return True
 
     def standing(self) -> CacheStanding:
         """Return the totals."""
-        return CacheStanding(self.store.size, len(self.store), self._evictions, self._evicted_bytes, self.store.error)
+        return CacheStanding(
+            self.store.order.size, len(self.store.order), self._evictions, self._evicted_bytes, self.store.error
+        )
 
     async def tend(self) -> None:
         """Evict what is too much or too old, write last uses, and tidy some repositories."""
@@ -163,7 +168,7 @@ class ContentCache:
         before, self._pinned_by[name] = self._pinned_by.get(name, frozenset()), await self._tagged(name)
         self._pinned = frozenset().union(*self._pinned_by.values())
         if before - self._pinned:
-            self.store.unpin()
+            self.store.order.unpin()
 
     async def _tagged(self, name: str) -> frozenset[Digest]:
         """Return the digests of everything that the tags of a repository reach."""

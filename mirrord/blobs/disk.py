@@ -29,7 +29,8 @@ class DiskStore:
         self._folder = folder
         self._seen: dict[Digest, tuple[float, LocalFile]] = {}  # and when
 
-    def _place(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> Path:
+        """Return where the file of some content is, or would be."""
         return self._folder / digest.algorithm / digest.hex[:2] / digest.hex
 
     async def find(self, digest: Digest) -> LocalFile | None:
@@ -37,7 +38,7 @@ class DiskStore:
         seen, found = self._seen.get(digest, (-FRESH, None))
         if (now := monotonic()) < seen + FRESH:
             return found
-        found = await asyncio.to_thread(LocalFile.whole, self._place(digest))
+        found = await asyncio.to_thread(LocalFile.whole, self.place(digest))
         if len(self._seen) >= _MOST:
             self._seen.clear()
         if found is not None:
@@ -54,7 +55,7 @@ class DiskStore:
         def link() -> None:
             with storage_errors(self._folder):
                 if not self._has(digest):
-                    link_durably(file, self._place(digest), named=_linked)
+                    link_durably(file, self.place(digest), named=_linked)
 
         await asyncio.to_thread(link)
 
@@ -65,14 +66,14 @@ class DiskStore:
             if Digest.of(data, digest.algorithm) != digest:
                 raise DigestError(f"{len(data)} bytes do not match {digest}")
             if not self._has(digest):
-                write_durably(self._place(digest), data, named=_linked)
+                write_durably(self.place(digest), data, named=_linked)
 
         await asyncio.to_thread(write)
 
     async def remove(self, digest: Digest) -> None:
         """Remove the file."""
         with storage_errors(str(self._folder)):
-            await asyncio.to_thread(self._place(digest).unlink, missing_ok=True)
+            await asyncio.to_thread(self.place(digest).unlink, missing_ok=True)
         self._seen.pop(digest, None)
 
     def sweep(self, linked: Container[str]) -> None:

@@ -27,6 +27,7 @@ class CacheEntry:
         task: fills it; None for a file of an earlier process.
         fastest: seconds that the fastest reader took.
         keeper: reader that stores it; also after that.
+        kept: whether a store has its file, too.
         rested: its sequence number when it became idle.
     """
 
@@ -37,6 +38,7 @@ class CacheEntry:
     task: asyncio.Task[None] | None = None
     fastest: float = math.inf
     keeper: SpoolReader | None = None
+    kept: bool = False
     rested: int = 0
 
     @property

@@ -21,8 +21,8 @@ from mirrord.blobs.source_queue import PATIENCE, Patience
 from mirrord.errors import BrokenError, DetachedError, MirrordError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 
-Keep = Callable[[SpoolReader], Awaitable[None]]
-"""Stores a blob: waits until it is `whole`, and takes its file."""
+Keep = Callable[[SpoolReader], Awaitable[bool]]
+"""Stores a blob: waits until it is `verified`, links its file, and returns True; returns False if it wants none."""
 
 _Got = TypeVar("_Got")
 
@@ -115,8 +115,8 @@ class SpoolPool:
             client: whether it is a client, which cannot retry: it is never detached. Without space the blob is
                 streamed through memory at the client's pace, and not kept. After wrong bytes `SpoolReader.chunks`
                 raises RestartedError, and the client must be cut off.
-            keep: stores a blob that is not streamed, once for all readers. It may return early when it wants none.
-                When all readers have left, the blob is read on for it if more than half is there.
+            keep: stores a blob that is not streamed, once for all readers. When all readers have left, the blob is
+                read on for it if more than half is there.
 
         Raises:
             StorageError: the blob is larger than the budget, or does not fit the disk, or the disk failed.
@@ -142,7 +142,7 @@ class SpoolPool:
 
     async def _keep(self, entry: CacheEntry, reader: SpoolReader, keep: Keep) -> None:
         try:
-            await keep(reader)
+            entry.kept = await keep(reader)
         except MirrordError:  # its readers get the error, and the next request retries it
             entry.keeper = None
         finally:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from mirrord.errors import StorageError
 from mirrord.files import storage_errors
+from mirrord.model.digest import Digest
 
 RESERVE: Final = 64 << 20
 HELD: Final = 48 << 20
@@ -24,11 +25,14 @@ _MIB: Final = 1 << 20
 
 
 class OtherContent(Protocol):
-    """Content elsewhere on the same disk that is removed when a spool needs its space."""
+    """Content elsewhere on the same disk: a spool need not read it, and it is removed when a spool needs its space."""
 
     @property
     def evictable(self) -> int:
         """Return how many bytes it has that could be removed."""
+
+    def link(self, digest: Digest, size: int, to: Path) -> bool:
+        """Give content of exactly that size a second name, if it is there; return whether that was done."""
 
     async def evict(self, lack: int) -> None:
         """Remove content until about `lack` more bytes of the disk are free, or nothing can be removed now."""

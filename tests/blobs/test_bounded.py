@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.blobs.bounded import JUST, BoundedStore
+from mirrord.blobs import eviction
+from mirrord.blobs.bounded import BoundedStore
+from mirrord.blobs.eviction import JUST
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 
@@ -64,6 +66,11 @@ def digest_of(seed: int, size: int = KIB) -> Digest:
     return Digest.of(data_of(seed, size))
 
 
+def limit(store: BoundedStore, size: float, unused: float) -> None:
+    """Set the limits of a store."""
+    store.order.limit, store.order.unused = size, unused
+
+
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
@@ -71,19 +78,19 @@ def scene(tmp_path: Path) -> Scene:
 
 async def test_the_least_recently_used_goes_first(scene: Scene) -> None:
     """What was found lately stays, whenever it came; the size is kept at every moment."""
-    scene.store.limits(4 * KIB, DAY * 30)
+    limit(scene.store, 4 * KIB, DAY * 30)
     one, two, three, _ = await scene.put(1, 2, 3, 4)
     assert await scene.store.find(one)
     await scene.put(5, 6)
     assert scene.gone == [two, three]
     assert await scene.store.find(two) is None
     assert await scene.store.find(one)
-    assert (scene.store.size, len(scene.store), scene.du()) == (4 * KIB, 4, 4 * KIB)
+    assert (scene.store.order.size, len(scene.store.order), scene.du()) == (4 * KIB, 4, 4 * KIB)
 
 
 async def test_what_nobody_uses_goes_with_age(scene: Scene) -> None:
     """Content that was not used for longer than allowed goes, although there is space."""
-    scene.store.limits(1 << 30, DAY)
+    limit(scene.store, 1 << 30, DAY)
     old, used = await scene.put(1, 2)
     scene.now += DAY - 3600.0
     assert await scene.store.find(used)
@@ -97,8 +104,8 @@ async def test_what_nobody_uses_goes_with_age(scene: Scene) -> None:
 async def test_what_is_pinned_stays(scene: Scene) -> None:
     """Pinned content goes neither for size nor for age, until it is pinned no more; then it is the oldest."""
     pinned = set(await scene.put(1, 2))
-    scene.store.pinned = pinned.__contains__
-    scene.store.limits(3 * KIB, DAY)
+    scene.store.order.pinned = pinned.__contains__
+    limit(scene.store, 3 * KIB, DAY)
     await scene.put(3, 4, 5)
     assert scene.gone == [digest_of(3), digest_of(4)]
     assert scene.store.evictable == KIB
@@ -108,17 +115,17 @@ async def test_what_is_pinned_stays(scene: Scene) -> None:
     assert not await scene.store.has_room(2 * KIB)
     assert await scene.store.has_room(KIB)
     pinned.clear()
-    scene.store.unpin()
+    scene.store.order.unpin()
     await scene.store.evict()
-    assert len(scene.store) == scene.store.size == scene.du() == 0
+    assert len(scene.store.order) == scene.store.order.size == scene.du() == 0
 
 
 async def test_limits_apply_to_what_is_there(scene: Scene) -> None:
     """Without limits nothing goes; a smaller size takes the oldest away, a larger one nothing."""
     await scene.put(*range(10))
-    assert len(scene.store) == 10
-    for limit in (3, 8):
-        scene.store.limits(limit * KIB, DAY)
+    assert len(scene.store.order) == 10
+    for kib in (3, 8):
+        limit(scene.store, kib * KIB, DAY)
         await scene.store.evict()
         assert scene.gone == [digest_of(seed) for seed in range(7)]
 
@@ -137,7 +144,7 @@ async def test_a_full_disk_makes_the_oldest_go(scene: Scene) -> None:
     assert await scene.store.has_room(3 * KIB)
     assert scene.gone == [digest_of(0), digest_of(1)]
     assert not await scene.store.has_room(100 * KIB)
-    assert (len(scene.store), scene.store.size) == (0, 0)
+    assert (len(scene.store.order), scene.store.order.size) == (0, 0)
 
 
 async def test_a_disk_that_does_not_answer_has_no_room(scene: Scene) -> None:
@@ -155,7 +162,7 @@ async def test_what_was_just_found_can_be_opened(scene: Scene) -> None:
     """Between `find` and opening the file nothing takes it away, however small the size is; afterwards it goes."""
     await scene.put(1)
     found = await scene.store.find(digest_of(1))
-    scene.store.limits(0, DAY)
+    limit(scene.store, 0, DAY)
     await scene.store.evict()
     assert found
     assert found.path.read_bytes() == data_of(1)
@@ -163,6 +170,26 @@ async def test_what_was_just_found_can_be_opened(scene: Scene) -> None:
     await scene.store.evict()
     assert scene.gone == [digest_of(1)]
     assert not found.path.exists()
+
+
+async def test_what_could_not_go_goes_soon(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays over the size because it was just found goes without anybody asking for it."""
+    await scene.put(1)
+    assert await scene.store.find(digest_of(1))
+    gone = asyncio.Event()
+    store = scene.store = BoundedStore(
+        scene.folder / "blobs", lambda: 1 << 40, evicting=lambda *_: gone.set(), clock=lambda: scene.now
+    )
+    await store.open_()
+    assert await store.find(digest_of(1))
+    limit(store, 0, DAY)
+    monkeypatch.setattr(eviction, "JUST", 0.05)
+    await store.evict()
+    assert len(store.order) == 1
+    scene.now += 1.0
+    await gone.wait()
+    await store.evict()
+    assert len(store.order) == scene.du() == 0
 
 
 async def test_whoever_reads_it_gets_all_of_it(scene: Scene) -> None:
@@ -188,7 +215,7 @@ async def test_found_while_it_goes(scene: Scene) -> None:
     assert await scene.store.missing([digest]) == {digest}
     await scene.put(1)
     assert await scene.store.find(digest)
-    assert (scene.store.size, scene.du()) == (KIB, KIB)
+    assert (scene.store.order.size, scene.du()) == (KIB, KIB)
 
 
 async def test_removed_by_somebody_else(scene: Scene) -> None:
@@ -200,7 +227,7 @@ async def test_removed_by_somebody_else(scene: Scene) -> None:
         (scene.folder / "blobs" / "sha256" / digest.hex[:2] / digest.hex).unlink()
     assert await store.find(one) is None
     assert await store.missing([two]) == {two}
-    assert (len(store), store.size) == (0, 0)
+    assert (len(store.order), store.order.size) == (0, 0)
 
 
 async def test_the_next_process_knows_sizes_and_uses(scene: Scene) -> None:
@@ -216,8 +243,8 @@ async def test_the_next_process_knows_sizes_and_uses(scene: Scene) -> None:
     store = scene.again()
     await store.open_()
     assert not stray.exists()
-    assert (store.size, len(store), scene.du()) == (3 * KIB, 3, 3 * KIB)
-    store.limits(0, DAY * 30)
+    assert (store.order.size, len(store.order), scene.du()) == (3 * KIB, 3, 3 * KIB)
+    limit(store, 0, DAY * 30)
     await store.evict()
     assert scene.gone == [two, three, one]
 
@@ -237,11 +264,11 @@ async def test_one_of_many(scene: Scene) -> None:
         asked.append(digest)
         return False
 
-    store.pinned = pinned
-    store.limits(store.size, 1e12)
+    store.order.pinned = pinned
+    limit(store, store.order.size, 1e12)
     await store.put(digest_of(10_000), data_of(10_000))
     assert scene.gone == asked == [digest_of(0)]
-    assert len(store) == 10_000
+    assert len(store.order) == 10_000
 
 
 async def test_a_time_to_come_counts_as_now(scene: Scene) -> None:
@@ -251,7 +278,7 @@ async def test_a_time_to_come_counts_as_now(scene: Scene) -> None:
     os.utime(place, (scene.now + 365 * DAY,) * 2)
     store = scene.again()
     await store.open_()
-    store.limits(1 << 30, DAY)
+    limit(store, 1 << 30, DAY)
     scene.now += DAY + 1.0
     await store.evict()
     assert scene.gone == [digest]
@@ -259,7 +286,7 @@ async def test_a_time_to_come_counts_as_now(scene: Scene) -> None:
 
 async def test_callers_that_leave(scene: Scene) -> None:
     """A caller that is cancelled half-way leaves totals that are right: what was begun is ended."""
-    scene.store.limits(8 * KIB, DAY)
+    limit(scene.store, 8 * KIB, DAY)
     for seed in range(40):
         scene.now += 60.0
         work = asyncio.create_task(scene.store.put(digest_of(seed), data_of(seed)))
@@ -269,15 +296,15 @@ async def test_callers_that_leave(scene: Scene) -> None:
         await asyncio.gather(work, return_exceptions=True)
     await scene.store.aclose()
     await scene.store.evict()
-    assert scene.store.size == scene.du() == len(scene.store) * KIB
-    assert len(scene.store) == 8
+    assert scene.store.order.size == scene.du() == len(scene.store.order) * KIB
+    assert len(scene.store.order) == 8
     assert len(scene.gone) == 32
 
 
 async def test_a_file_that_cannot_go(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the disk does not remove is still counted and found; what comes is kept, and the store says why."""
     (digest,) = await scene.put(1)
-    scene.store.limits(KIB, DAY)
+    limit(scene.store, KIB, DAY)
 
     def refuse(_self: Path, *, missing_ok: bool = False) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -287,7 +314,7 @@ async def test_a_file_that_cannot_go(scene: Scene, monkeypatch: pytest.MonkeyPat
         await scene.put(2)
     assert "Read-only file system" in scene.store.error
     assert await scene.store.find(digest)
-    assert (scene.store.size, scene.du()) == (2 * KIB, 2 * KIB)
+    assert (scene.store.order.size, scene.du()) == (2 * KIB, 2 * KIB)
 
 
 async def test_the_same_content_at_once(scene: Scene) -> None:
@@ -296,5 +323,5 @@ async def test_the_same_content_at_once(scene: Scene) -> None:
     for turn in range(20):
         work = [scene.store.put(digest, data), scene.store.remove(digest), scene.store.put(digest, data)]
         await asyncio.gather(*work[turn % 3 :], *work[: turn % 3], scene.store.find(digest))
-        assert scene.store.size == scene.du() == len(scene.store) * KIB
-        assert (await scene.store.find(digest) is not None) == (len(scene.store) == 1)
+        assert scene.store.order.size == scene.du() == len(scene.store.order) * KIB
+        assert (await scene.store.find(digest) is not None) == (len(scene.store.order) == 1)

@@ -33,7 +33,7 @@ async def adopt(store, worker):
 async def main():
     store = BoundedStore(folder / "blobs", lambda: 1 << 40, evicting=lambda *_: print("evicting", flush=True))
     await store.open_()
-    store.limits(1_000_000, 3600.0)
+    store.order.limit = 1_000_000
     await asyncio.gather(*(adopt(store, worker) for worker in range(20)))
 
 asyncio.run(main())
@@ -56,10 +56,10 @@ async def test_killed(events: int, tmp_path: Path) -> None:
     store = BoundedStore(tmp_path / "blobs", lambda: 1 << 40)
     await store.open_()
     files = [file for file in (tmp_path / "blobs").rglob("*") if file.is_file()]
-    assert store.size == bytes_of(tmp_path / "blobs") == len(store) * 100_000 == len(files) * 100_000
-    assert len(store) >= 10
+    assert store.order.size == bytes_of(tmp_path / "blobs") == len(store.order) * 100_000 == len(files) * 100_000
+    assert len(store.order) >= 10
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name
-    store.limits(1_000_000, 3600.0)
+    store.order.limit = 1_000_000
     await store.evict()
-    assert store.size == bytes_of(tmp_path / "blobs") == 1_000_000
+    assert store.order.size == bytes_of(tmp_path / "blobs") == 1_000_000

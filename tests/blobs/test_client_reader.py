@@ -181,8 +181,9 @@ async def test_more_than_half_is_finished_for_who_keeps_it(pool: SpoolPool) -> N
     """What clients began is finished for whom it is kept, once, though all clients leave, and for one request."""
     host, kept = Host(stops_at=5 * MIB), list[bytes]()
 
-    async def keep(reader: SpoolReader) -> None:
-        kept.append((await reader.whole()).read_bytes())
+    async def keep(reader: SpoolReader) -> bool:
+        kept.append((await reader.verified()).read_bytes())
+        return True
 
     async with (
         pool.reader(host.source(), "client", client=True, keep=keep) as one,
@@ -204,8 +205,9 @@ async def test_less_than_half_is_not_finished_for_who_keeps_it(pool: SpoolPool) 
     """A blob that nobody waits for is stopped at half or less; the next client gets the rest, and it is kept then."""
     host, kept = Host(stops_at=4 * MIB), asyncio.Queue[bytes]()
 
-    async def keep(reader: SpoolReader) -> None:
-        kept.put_nowait((await reader.whole()).read_bytes())
+    async def keep(reader: SpoolReader) -> bool:
+        kept.put_nowait((await reader.verified()).read_bytes())
+        return True
 
     async with pool.reader(host.source(), "client", client=True, keep=keep) as reader:
         await anext(reader.chunks())
@@ -225,9 +227,10 @@ async def test_who_wants_none_keeps_nothing_alive(pool: SpoolPool) -> None:
     """Who would keep a blob may decline: then it ends with its clients, like one that nobody keeps."""
     host, times = Host(stops_at=5 * MIB), 0
 
-    async def declines(_: SpoolReader) -> None:
+    async def declines(_: SpoolReader) -> bool:
         nonlocal times
         times += 1
+        return False
 
     async with (
         pool.reader(host.source(), "client", client=True, keep=declines) as reader,
@@ -258,7 +261,7 @@ async def test_what_cannot_be_kept_is_kept_the_next_time(pool: SpoolPool) -> Non
     """A store that fails hurts no client, and is given the blob again."""
     host, times = Host(), 0
 
-    async def keep(reader: SpoolReader) -> None:
+    async def keep(reader: SpoolReader) -> bool:
         nonlocal times
         times += 1
         await reader.whole()
@@ -294,9 +297,10 @@ async def test_nothing_is_kept_of_what_is_streamed(tmp_path: Path) -> None:
     """There is no file for who would keep it."""
     asked = False
 
-    async def keep(_: SpoolReader) -> None:
+    async def keep(_: SpoolReader) -> bool:
         nonlocal asked
         asked = True
+        return False
 
     async with pinned(tmp_path) as pool, pool.reader(Host().source(), "c", client=True, keep=keep) as reader:
         assert await taken(reader) == DATA

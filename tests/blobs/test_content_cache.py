@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,24 +145,92 @@ async def test_what_is_mostly_there_is_finished(front: CachedFront) -> None:
 async def test_slow_clients_take_all_budget(registry: Registry, tmp_path: Path) -> None:
     """While slow clients hold the spool, the misses of others stream through memory: whole, and not kept."""
     async with CachedFront(registry, tmp_path, budget=4 * MIB) as front:
-        await front.cache.limits(4 * MIB)
+        await front.cache.limits(MIB)
         held = [front.add(seed, 2 * MIB) for seed in (1, 2)]
         wanted = [front.add(seed, 2 * MIB) for seed in (3, 4, 5)]
         async with contextlib.AsyncExitStack() as stack:
             for digest in held:
                 await anext(await stack.enter_async_context(front.asking(digest)))
             await front.settled()
-            names = {file.name for file in (tmp_path / "spool").iterdir()}
+            names = {file.name.partition(".")[0] for file in (tmp_path / "spool").iterdir()}
             assert await asyncio.gather(*map(front.get, wanted)) == [data_of(seed, 2 * MIB) for seed in (3, 4, 5)]
             assert await front.get(wanted[0]) == data_of(3, 2 * MIB)
-            assert {file.name for file in (tmp_path / "spool").iterdir()} == names
+            assert {file.name.partition(".")[0] for file in (tmp_path / "spool").iterdir()} == names
             assert [registry.count("GET", digest) for digest in wanted] == [2, 1, 1]
-            assert [digest for digest in (*held, *wanted) if digest in front.cache.store] == held
-            assert front.evicted.empty()
+            assert front.cache.standing().size == 0
+        await front.cache.limits(4 * MIB)
         assert await front.get(wanted[1]) == data_of(4, 2 * MIB)
         await front.settled()
         assert wanted[1] in front.cache.store
-        assert front.cache.standing().size == bytes_of(tmp_path / "cache" / "blobs") == 4 * MIB
+        assert front.cache.standing().size == bytes_of(tmp_path / "cache" / "blobs") == 2 * MIB
+
+
+async def test_slow_clients_of_what_is_kept(registry: Registry, tmp_path: Path) -> None:
+    """Slow clients of blobs that the cache has take no budget: others are read once and kept, and the slow get all."""
+    async with CachedFront(registry, tmp_path, budget=4 * MIB) as front:
+        held = [front.add(seed, 2 * MIB) for seed in (1, 2)]
+        wanted = [front.add(seed, 2 * MIB) for seed in (3, 4, 5)]
+        async with contextlib.AsyncExitStack() as stack:
+            slow = [await stack.enter_async_context(front.asking(digest)) for digest in held]
+            got = [await anext(chunks) for chunks in slow]
+            await front.settled()
+            for digest, seed in zip(wanted, (3, 4, 5), strict=True):
+                both = await asyncio.gather(front.get(digest), front.get(digest, MIB))
+                assert list(both) == [data_of(seed, 2 * MIB), data_of(seed, 2 * MIB)[MIB:]]
+                await front.settled()
+                assert digest in front.cache.store
+            assert registry.count("GET", BLOBS) == 5
+            for number, chunks in enumerate(slow):
+                got[number] += b"".join([chunk async for chunk in chunks])
+        assert got == [data_of(seed, 2 * MIB) for seed in (1, 2)]
+        assert bytes_of(tmp_path / "spool") == front.pool.cache.used <= 4 * MIB
+
+
+async def test_a_run_reads_what_the_cache_has(front: CachedFront) -> None:
+    """A mirror that needs a blob of the cache does not read its source; nor does a client that asks at a bad moment."""
+    digest, data = front.add(1, 4 * MIB), data_of(1, 4 * MIB)
+    await front.get(digest)
+    await front.settled()
+    for client in (False, True):
+        front.pool.cache.give_up(digest)
+        async with front.pool.reader(front.source(digest), "mirror/target", client=client) as reader:
+            assert b"".join([chunk async for chunk in reader.chunks()]) == data
+    assert front.registry.count("GET", BLOBS) == 1
+    assert bytes_of(front.folder / "cache" / "blobs") == len(data)
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "shorter", "gone"])
+async def test_a_damaged_file_of_the_cache(damage: str, front: CachedFront) -> None:
+    """What the cache gives to a mirror is verified, and a bad file is neither used nor written to."""
+    digest, data = front.add(1, 4 * MIB), data_of(1, 4 * MIB)
+    await front.get(digest)
+    await front.settled()
+    front.pool.cache.give_up(digest)
+    found = await front.cache.store.find(digest)
+    assert found
+    bad = {"other bytes": data[:-1] + b"!", "shorter": data[:MIB], "gone": b""}[damage]
+    found.path.write_bytes(bad)
+    if damage == "gone":
+        found.path.unlink()
+    async with front.pool.reader(front.source(digest), "mirror/target") as reader:
+        assert b"".join([chunk async for chunk in reader.chunks()]) == data
+    assert front.registry.count("GET", BLOBS) == 2
+    assert damage == "gone" or found.path.read_bytes() == bad
+
+
+async def test_a_descriptor_with_a_wrong_size(front: CachedFront) -> None:
+    """Who expects another size than the cache has gets an error from the source, and the cache keeps its file."""
+    digest, data = front.add(1, 4 * MIB), data_of(1, 4 * MIB)
+    await front.get(digest)
+    await front.settled()
+    front.pool.cache.give_up(digest)
+    wrong = replace(front.source(digest), size=MIB)
+    with pytest.raises(DigestError):
+        async with front.pool.reader(wrong, "mirror/target") as reader:
+            await reader.verified()
+    found = await front.cache.store.find(digest)
+    assert found
+    assert found.path.read_bytes() == data
 
 
 async def test_larger_than_the_cache(front: CachedFront) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mirrord.blobs.content_cache import open_cache
+from mirrord.model.digest import Digest
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Image, Registry, build_image, push
@@ -54,6 +56,21 @@ async def test_a_new_image_under_one_name(world: World) -> None:
     assert (asked[0], asked[-2:]) == ("HEAD manifest v1", ["HEAD manifest v1", "PUT manifest v1"])
     assert sorted(asked[1:-2]) == sorted(2 * BLOB)
     assert target.manifests[PLACE] == dict(image.manifests)
+
+
+async def test_blobs_that_a_front_has_cached(world: World) -> None:
+    """A mirror asks its source for no blob that clients pulled through the front, and every target gets it."""
+    image = build_image(ONE, layers=2)
+    source, target = await filled(world, image, "v1"), await world.registry("one")
+    async with open_cache(world.folder / "cache" / "image", world.services.spools) as cache:
+        for digest, data in image.blobs.items():
+            await cache.store.put(Digest(digest), bytes(data))
+        source.forget()
+        await carried(world, {"repository": f"{source.host}/team/app:v1"}, target, LOCAL)
+    assert kinds(source, image) == ["HEAD manifest v1", "GET manifest root"]
+    assert target.manifests[PLACE] == dict(image.manifests)
+    assert world.local_tags() == {"v1": image.digest}
+    assert target.blobs == dict(image.blobs)
 
 
 async def test_a_new_image_whose_blobs_are_there(world: World) -> None:

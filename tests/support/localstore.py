@@ -21,7 +21,7 @@ def linked_in(folder: Path, repository: str) -> RepositoryState | None:
 def place_in(folder: Path | DiskStore, digest: Digest) -> Path | None:
     """Return the file of some content that is kept below `folder`."""
     store = folder if isinstance(folder, DiskStore) else DiskStore(folder)
-    place = store._place(digest)
+    place = store.place(digest)
     return place if place.is_file() else None
 
 
