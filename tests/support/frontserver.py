@@ -66,8 +66,15 @@ async def listening(
     services: Services, *fronts: Syncer | Serves, proxies: TrustedProxies = LOOPBACK
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve until the context ends; gives the address."""
+    async with showing(Shown(services, *fronts, proxies=proxies)) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def showing(shown: Shown) -> AsyncIterator[tuple[str, int]]:
+    """Serve what is shown until the context ends; gives the address."""
     connection = bind("127.0.0.1:0")
-    listener = Listener(make_app(Shown(services, *fronts, proxies=proxies)), grace=0.05)
+    listener = Listener(make_app(shown), grace=0.05)
     await listener.listen(connection)
     try:
         host, port = address_of(connection).rsplit(":", 1)

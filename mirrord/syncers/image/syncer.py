@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
-from mirrord.syncer.port import Models, Syncer
-from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
-from mirrord.syncers.image import front
+from mirrord.names.book import NameBook
+from mirrord.syncer.port import Models, PullThrough, Syncer
+from mirrord.syncer.values import FrontRules, Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
@@ -21,7 +21,9 @@ from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import names_held, survey
 
 if TYPE_CHECKING:
+    from mirrord.syncer.serving import OpenedThrough, Request, Response
     from mirrord.syncers.image.plan.many import ManySurvey
+    from mirrord.syncers.image.spec.front import FrontKeys
     from mirrord.syncers.image.transfer.many import ManySession
 
 
@@ -110,6 +112,39 @@ def _models() -> Models:
     return ImageSpec, ImageTarget
 
 
+def _front_model() -> type[FrontKeys]:
+    """Import the model on demand, as above."""
+    from mirrord.syncers.image.spec.front import FrontKeys  # noqa: PLC0415 - a copy starts without pydantic
+
+    return FrontKeys
+
+
+def _check_front(rules: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequence[str]]:
+    """Read the lists of the front; see `PullThrough.check`."""
+    from mirrord.syncers.image.upstream.allow_file import check_lists  # noqa: PLC0415 - as above
+
+    return check_lists(rules, names)
+
+
+class _Front:
+    """Serves `local` as `front` does; a copy starts without that."""
+
+    prefixes = ("/v2/",)
+
+    async def respond(self, request: Request, services: Services) -> Response:
+        """See `Serves.respond`."""
+        from mirrord.syncers.image import front  # noqa: PLC0415 - as above
+
+        return await front.respond(request, services)
+
+
+def _open_front(services: Callable[[], Services]) -> AbstractAsyncContextManager[OpenedThrough]:
+    """Open the front; see `PullThrough.open`."""
+    from mirrord.syncers.image.through import open_through  # noqa: PLC0415 - only the daemon serves
+
+    return open_through(services)
+
+
 SYNCER = Syncer(
     "image",
     _models,
@@ -122,7 +157,8 @@ SYNCER = Syncer(
     hosts=hosts,
     parts=_parts,
     written=_written,
-    front=front,
+    front=_Front(),
+    through=PullThrough(_front_model, lambda keys: keys.hosts(), _check_front, _open_front),
     address=address,
     called=_called,
     held=_held,

@@ -1,0 +1,107 @@
+"""Blobs: from the cache, or from upstream while they are cached; one transfer for all who want one.
+
+A blob is served in a repository only if a manifest that was seen there refers to it, or upstream has shown it there:
+what one repository may show is not for another's readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+
+from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.store import Remote, Stored, own, read_stored
+from mirrord.errors import BrokenError, MirrordError
+from mirrord.model.digest import Digest
+from mirrord.syncer.values import Services
+from mirrord.syncers.image.through.flights import Flights
+from mirrord.syncers.image.through.held import HeldReader
+from mirrord.syncers.image.through.manifests import cache_name
+from mirrord.syncers.image.through.reading import BLOB, UpstreamReader
+from mirrord.syncers.image.through.remembered import KnownBlobs
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlob:
+    """A blob that a client may have.
+
+    Attributes:
+        body: its bytes; for HEAD they cannot be read.
+        outcome: as in `FrontAnswered`.
+        held: the transfer to leave when the answer has ended, or None.
+    """
+
+    body: Stored
+    outcome: str
+    held: HeldReader | None = None
+
+
+class FrontBlobs:
+    """Finds blobs, and lets what is read be kept."""
+
+    def __init__(self, cache: ContentCache, upstream: UpstreamReader, known: KnownBlobs) -> None:
+        """Use a cache, and sizes of blobs that were seen."""
+        self._cache, self._upstream, self._known = cache, upstream, known
+        self._flights = Flights[int]()
+
+    async def aclose(self) -> None:
+        """End all requests for sizes."""
+        await self._flights.aclose()
+
+    async def find(self, reference: Reference, digest: Digest, services: Services, *, whole: bool) -> FoundBlob:
+        """Return a blob once its upstream has answered, or at once where it is here.
+
+        Raises:
+            MirrordError: upstream does not have it, or does not give it.
+        """
+        name = cache_name(reference)
+        size = self._known.size(name, digest)
+        if size is None and not await self._cache.repositories.links(name, digest):
+            size = await self._ask(reference, digest)
+        stored = await self._cache.store.find(digest)
+        if stored is None and services.blobs is not None and (found := await services.blobs.find(digest)) is not None:
+            return FoundBlob(own(found), "hit")
+        if stored is not None:
+            return FoundBlob(stored, "hit")
+        if size is None:
+            size = await self._size(name, digest)
+        if size is None:
+            size = await self._ask(reference, digest)
+        if not whole:
+            return FoundBlob(Remote(unread, size), "miss")
+        source, consumer = self._upstream.blob(reference, digest, size), f"front {reference.domain}"
+        held = HeldReader(partial(services.spools.reader, source, consumer, client=True, keep=self._cache.keep))
+        await held.answered()
+        return FoundBlob(Remote(held.pieces, size, prompt=True), "miss", held)
+
+    async def _ask(self, reference: Reference, digest: Digest) -> int:
+        """Ask upstream whether this repository has a blob."""
+        name = cache_name(reference)
+        size = await self._flights.join((name, digest), partial(self._upstream.blob_size, reference, digest))
+        self._known.saw(name, [Descriptor(BLOB, digest, size)])
+        return size
+
+    async def _size(self, name: str, digest: Digest) -> int | None:
+        """Look in the manifests in the cache that refer to a blob; None where they are gone."""
+        state = await self._cache.repositories.state(name)
+        for one, link in state.manifests.items() if state else ():
+            if digest in link.refs and (stored := await self._cache.store.find(one)) is not None:
+                try:
+                    body = await read_stored(stored, LIMIT)
+                    manifest = await asyncio.to_thread(Manifest.parse, body, link.media_type, one)
+                except MirrordError:
+                    continue
+                self._known.saw(name, manifest.blobs)
+                return self._known.size(name, digest)
+        return None
+
+
+async def unread(_offset: int, _count: int) -> AsyncIterator[bytes]:
+    """Be the body of an answer to HEAD."""
+    raise BrokenError("a body that was not asked for")
+    yield b""  # makes it an iterator

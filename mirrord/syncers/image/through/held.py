@@ -1,0 +1,67 @@
+"""A reader of a blob that is held from the moment the source answers until the client has what it asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import cast
+
+from mirrord.blobs.reader import SpoolReader
+from mirrord.errors import MirrordError
+
+Enter = Callable[[], AbstractAsyncContextManager[SpoolReader]]
+
+
+class HeldReader:
+    """Joins the one transfer of a blob for one answer.
+
+    The reader is entered before the headers are sent, so that an upstream that does not answer is an error of its own,
+    and is left when the answer has ended, or never began. Its task does both, as the pool demands.
+    """
+
+    def __init__(self, enter: Enter) -> None:
+        """Begin to join."""
+        self._ready: asyncio.Future[SpoolReader] = asyncio.get_running_loop().create_future()
+        self._released = asyncio.Event()
+        self._task = asyncio.create_task(self._hold(enter))
+
+    async def answered(self) -> None:
+        """Wait until the source has answered.
+
+        Raises:
+            MirrordError: it has not, or with an error.
+        """
+        try:
+            await asyncio.shield(self._ready)
+        except BaseException:
+            self.release()
+            raise
+
+    async def pieces(self, offset: int, count: int) -> AsyncGenerator[bytes, None]:
+        """Yield `count` bytes from `offset` on; once. Raises as `SpoolReader.chunks`."""
+        reader = await asyncio.shield(self._ready)
+        reader.offset = offset
+        async with aclosing(cast("AsyncGenerator[bytes, None]", reader.chunks())) as chunks:
+            async for piece in chunks:
+                yield piece[:count]
+                count -= len(piece)
+                if count <= 0:
+                    return
+
+    def release(self) -> None:
+        """Leave the transfer; it ends if nobody else needs it."""
+        self._released.set()
+        if not self._ready.done():
+            self._task.cancel()
+
+    async def _hold(self, enter: Enter) -> None:
+        try:
+            async with enter() as reader:
+                await reader.answered()
+                self._ready.set_result(reader)
+                await self._released.wait()
+        except MirrordError as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+                self._ready.exception()  # a client that left does not look at it

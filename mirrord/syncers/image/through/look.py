@@ -1,0 +1,122 @@
+"""What the front would do with a reference as a person types it, without a request upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.repositories import Repositories
+from mirrord.blobs.store import BlobStore
+from mirrord.errors import UsageError
+from mirrord.model.digest import Digest
+from mirrord.names.book import NameBook
+from mirrord.syncer.serving import FrontLook
+from mirrord.syncer.values import Services
+from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
+from mirrord.syncers.image.through.asked import Asked, asked_for
+from mirrord.syncers.image.through.covered import CoveredNames
+from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
+from mirrord.syncers.image.through.rules import PullRules
+from mirrord.wire.oci.reference import Reference
+
+_LATEST: Final = "latest"  # what no tag stands for, as everywhere
+_MOST: Final = 10_000  # manifests and blobs whose sizes are added
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLooks:
+    """Looks at `local`, the cache and the rules; `wall` gives the time of day, `clock` that of `manifests`."""
+
+    cache: ContentCache
+    covered: CoveredNames
+    manifests: FrontManifests
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+
+    async def look(self, text: str, services: Services, rules: PullRules | None) -> FrontLook:
+        """See `OpenedThrough.look`."""
+        asked = _asked(text, services.names, rules.front.upstreams if rules else ())
+        path, reference = asked.path, asked.reference
+        local, store = services.repositories, services.blobs
+        if local and asked.short and await local.exists(asked.local):
+            reference = None
+        shown = f"{reference.name if reference else path.name}{'@' if path.digest else ':'}{path.ref}"
+        why = rules.refusal(reference) if rules and reference else None
+        line = _line(rules, reference)
+        if why is not None and why.word == "denied":
+            return FrontLook(shown, "refused", line, why.reason)
+        for name in await self._names(asked, reference, services) if local and store else ():
+            assert local is not None
+            assert store is not None
+            digest = path.digest or await local.tag(name, path.ref)
+            if digest is not None and await local.manifest(name, digest) is not None:
+                return FrontLook(shown, "local", line, "", digest, await _size(local, store, name, digest))
+        if reference is None or rules is None:
+            return FrontLook(shown, "refused", line, f"{path.name}: no mirror has it in local")
+        if why is not None:
+            return FrontLook(shown, "refused", line, why.reason)
+        return await self._pulled(shown, line, path.ref, reference, rules.keys.fresh)
+
+    async def _pulled(self, shown: str, line: str, ref: str, reference: Reference, fresh: float) -> FrontLook:
+        known = await self.manifests.known(reference, ref)
+        if known.digest is None or await self.manifests.kept(reference, known.digest) is None:
+            return FrontLook(shown, "upstream", line)
+        left = known.checked + fresh - self.clock()
+        until = (
+            datetime.fromtimestamp(self.wall(), UTC) + timedelta(seconds=left) if ":" not in ref and left > 0 else None
+        )
+        comes: Literal["cache", "upstream"] = "cache" if until or ":" in ref else "upstream"
+        size = await _size(self.cache.repositories, self.cache.store, cache_name(reference), known.digest)
+        return FrontLook(shown, comes, line, "", known.digest, size, until)
+
+    async def _names(self, asked: Asked, reference: Reference | None, services: Services) -> Collection[str]:
+        covered = await self.covered.find(reference, services) if reference else ()
+        names = [one.name for one in covered if one.tags or asked.path.digest is not None]
+        return dict.fromkeys([asked.local, *names] if asked.local else names)
+
+
+def _line(rules: PullRules | None, reference: Reference | None) -> str:
+    """Return the line that denies or allows a repository."""
+    if rules is None or reference is None:
+        return ""
+    return rules.lists.denied_by(reference) or rules.lists.allowed_by(reference)
+
+
+def _asked(text: str, book: NameBook, upstreams: Collection[str]) -> Asked:
+    """Read what a person types: a name as clients use it, with one of our hosts or without.
+
+    Raises:
+        UsageError: it is none.
+    """
+    first, slash, rest = text.strip().partition("/")
+    host = first.lower() if slash and first.lower() in book.hosts else ""
+    typed = rest if host else text.strip()
+    parsed = Reference.parse(typed)
+    ref = parsed.digest or parsed.tag or _LATEST
+    name = typed.partition("@")[0]
+    if ":" in name.rpartition("/")[2]:
+        name = name.rpartition(":")[0]
+    path = RegistryPath(name, "manifests", ref, parsed.digest)
+    if ":" in name:  # a port, which no path can have
+        return Asked(path, book.canonical(Reference(parsed.domain, parsed.path)), "")
+    try:
+        return asked_for(path, host, None, book, upstreams)
+    except BadRequestError as error:
+        raise UsageError(str(error)) from error
+
+
+async def _size(repositories: Repositories, store: BlobStore, name: str, digest: Digest) -> int:
+    """Return the bytes of what a manifest reaches and that is there."""
+    size, reached, left = 0, set[Digest](), [digest]
+    while left and len(reached) < _MOST:
+        if (one := left.pop()) in reached:
+            continue
+        reached.add(one)
+        stored = await store.find(one)
+        size += stored.size if stored else 0
+        link = await repositories.manifest(name, one)
+        left += link.refs if link else ()
+    return size

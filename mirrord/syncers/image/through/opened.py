@@ -1,0 +1,238 @@
+"""The open front of images: which answer a request gets, from `local`, the cache, or an upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.store import Remote
+from mirrord.errors import MirrordError, StorageError
+from mirrord.events import FrontAnswered, FrontBytes, FrontRefused
+from mirrord.model.digest import Digest
+from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
+from mirrord.syncer.values import Services
+from mirrord.syncers.image import front
+from mirrord.syncers.image.front import in_local
+from mirrord.syncers.image.front.answers import content_headers, refusal
+from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
+from mirrord.syncers.image.through.accept import accepts
+from mirrord.syncers.image.through.asked import Asked, asked_for
+from mirrord.syncers.image.through.blobs import FrontBlobs, unread
+from mirrord.syncers.image.through.clients import client_of
+from mirrord.syncers.image.through.covered import CoveredNames
+from mirrord.syncers.image.through.failures import failed, warning
+from mirrord.syncers.image.through.held import HeldReader
+from mirrord.syncers.image.through.limits import FrontLimits, PullLimits
+from mirrord.syncers.image.through.look import FrontLooks
+from mirrord.syncers.image.through.manifests import FrontManifests
+from mirrord.syncers.image.through.pacing import Pacer, TransferMeter
+from mirrord.syncers.image.through.reading import BLOB, UpstreamReader
+from mirrord.syncers.image.through.remembered import KnownBlobs
+from mirrord.syncers.image.through.rules import PullRules, RulesInUse
+from mirrord.syncers.image.upstream.allow_file import ListsInUse
+from mirrord.wire.oci.reference import Reference, valid_tag
+
+KIND: Final = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pull:
+    """One request for something that may be pulled through."""
+
+    request: Request
+    services: Services
+    rules: PullRules
+    path: RegistryPath
+    reference: Reference
+
+    @property
+    def whole(self) -> bool:
+        """Whether the client wants the content, too."""
+        return self.request.method != "HEAD"
+
+
+class ImageFront:
+    """Fulfils `OpenedThrough`."""
+
+    prefixes = front.prefixes
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        cache: ContentCache,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """Serve with a cache; `clock` is monotonic, `wall` the time of day."""
+        self._services, self._cache, self._clock = services, cache, clock
+        limits, blobs, upstream = PullLimits(FrontLimits()), KnownBlobs(), UpstreamReader(services, KIND)
+        self._limits, self._pacer = limits, Pacer(limits, clock)
+        self._lists = ListsInUse(services().events)
+        self.rules = RulesInUse(KIND, self._lists, limits, cache)
+        self._covered = CoveredNames(KIND, clock)
+        self._manifests = FrontManifests(cache, upstream, blobs, clock)
+        self._blobs = FrontBlobs(cache, upstream, blobs)
+        self._looks = FrontLooks(cache, self._covered, self._manifests, clock, wall)
+
+    async def aclose(self) -> None:
+        """End all requests upstream for manifests and sizes."""
+        await self._manifests.aclose()
+        await self._blobs.aclose()
+
+    async def respond(self, request: Request, services: Services) -> Response:
+        """Map a path to content; see `Serves.respond`."""
+        try:
+            rules = await self.rules.current(services)
+            if rules is None or request.method == "POST" or request.path in ("", "_catalog"):
+                return await front.respond(request, services)
+            path = RegistryPath.parse(request.path)
+            asked = asked_for(path, request.host, request.query.get("ns"), services.names, rules.front.upstreams)
+            answer = await self._answer(request, services, rules, asked)
+        except BadRequestError as error:
+            return refusal(error.status, error.code, str(error))
+        except StorageError:
+            return refusal(500, "UNKNOWN", "the store cannot be read; see the log")
+        if asked.namespace:
+            answer = replace(answer, headers={**answer.headers, "OCI-Namespace": asked.namespace})
+        return answer
+
+    async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
+        path, reference = asked.path, asked.reference
+        if asked.short and services.repositories and await services.repositories.exists(asked.local):
+            reference = None
+        if reference is not None and rules.lists.denied_by(reference):
+            return _refused(services, rules, reference)
+        local = await self._local(request, services, asked, reference)
+        if local is not None and local.status == 200:
+            return local
+        if reference is None:
+            return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
+        if rules.refusal(reference):
+            return local or _refused(services, rules, reference)
+        return await self._pulled(_Pull(request, services, rules, path, reference))
+
+    async def _pulled(self, pull: _Pull) -> Response:
+        if pull.path.verb == "manifests":
+            return await self._manifest(pull)
+        if pull.path.verb == "blobs":
+            return await self._blob(pull, Digest(pull.path.ref))
+        return refusal(404, "UNSUPPORTED", f"{pull.path.verb} are not served here")
+
+    async def _local(
+        self, request: Request, services: Services, asked: Asked, reference: Reference | None
+    ) -> Response | None:
+        """Answer from `local`, where a repository has this very name or a mirror copies from this one.
+
+        Returns an answer without content if only that is there, and None where there is no such repository.
+        """
+        path, other = asked.path, None
+        names = [asked.local] if asked.local else []
+        if reference is not None:
+            covered = await self._covered.find(reference, services)
+            names += [one.name for one in covered if one.tags or path.digest is not None]
+        for name in dict.fromkeys(names):
+            found = await in_local(path, name, request.query, services)
+            if found is not None and found.status == 200:
+                if path.verb in ("manifests", "blobs"):
+                    upstream = reference.domain if reference else ""
+                    services.events.emit(FrontAnswered(upstream, path.verb.removesuffix("s"), "local"))
+                return found
+            other = other or found
+        return other
+
+    async def _manifest(self, pull: _Pull) -> Response:
+        reference, ref, services = pull.reference, pull.path.ref, pull.services
+        if pull.path.digest is None and not valid_tag(ref):
+            return refusal(404, "MANIFEST_UNKNOWN", "not a valid tag")
+        client = client_of(pull.request.client, pull.request.token)
+        admission = self._limits.admit_manifest(client, reference.name, ref, self._clock())
+        if not admission.granted:
+            return _limited(services, admission.limit, admission.reason, admission.retry_after)
+        try:
+            found = await self._manifests.find(reference, ref, fresh=pull.rules.keys.fresh, whole=pull.whole)
+        except MirrordError as error:
+            return _failed(services, error, reference, ref, "MANIFEST")
+        kind = found.descriptor
+        if not accepts(pull.request.accept, kind.media_type):
+            return refusal(404, "MANIFEST_UNKNOWN", f"{ref} is {kind.media_type}, which the client does not accept")
+        self._limits.grant(client, reference.name, kind.digest, found.refs, admission=admission, now=self._clock())
+        services.events.emit(FrontAnswered(reference.domain, "manifest", found.outcome))
+        headers = {**content_headers(kind.digest, kind.media_type), **(warning(found.warning) if found.warning else {})}
+        return Response(200, headers, Remote(unread, kind.size) if found.body is None else found.body)
+
+    async def _blob(self, pull: _Pull, digest: Digest) -> Response:
+        reference, services = pull.reference, pull.services
+        client = client_of(pull.request.client, pull.request.token)
+        admission = self._limits.admit_blob(client, reference.name, digest, self._clock())
+        if not admission.granted:
+            return _limited(services, admission.limit, admission.reason, admission.retry_after)
+        try:
+            found = await self._blobs.find(reference, digest, services, whole=pull.whole)
+        except MirrordError as error:
+            return _failed(services, error, reference, digest, "BLOB")
+        headers = content_headers(digest, BLOB)
+        if not pull.whole:
+            return Response(200, headers, found.body)
+        services.events.emit(FrontAnswered(reference.domain, "blob", found.outcome))
+
+        def note(count: int) -> None:
+            services.events.emit(FrontBytes(reference.domain, "to_clients", count))
+
+        meter = self._pacer.meter(client, reference.name, digest, note)
+        return Response(200, headers, found.body, meter=_BlobMeter(meter, found.held))
+
+    async def look(self, text: str) -> FrontLook:
+        """See `OpenedThrough.look`."""
+        services = self._services()
+        return await self._looks.look(text, services, await self.rules.current(services))
+
+    def standing(self) -> FrontStanding:
+        """See `OpenedThrough.standing`."""
+        kept = self._cache.standing()
+        return FrontStanding(kept.size, kept.entries, kept.error, self._lists.errors)
+
+
+class _BlobMeter:
+    """The meter of a blob, which leaves the transfer at the end of the answer."""
+
+    def __init__(self, meter: TransferMeter, held: HeldReader | None) -> None:
+        self._meter, self._held = meter, held
+
+    @property
+    def paced(self) -> bool:
+        return self._meter.paced
+
+    async def pace(self, count: int) -> None:
+        await self._meter.pace(count)
+
+    def sent(self, count: int) -> None:
+        self._meter.sent(count)
+
+    def ended(self) -> None:
+        self._meter.ended()
+        if self._held is not None:
+            self._held.release()
+
+
+def _refused(services: Services, rules: PullRules, reference: Reference) -> Response:
+    """Refuse by the rules; an answer to HEAD has no body, so its header says why."""
+    why = rules.refusal(reference)
+    assert why is not None
+    services.events.emit(FrontRefused(why.word))
+    if why.word == "not_listed":
+        return refusal(404, "NAME_UNKNOWN", why.reason)
+    return refusal(403, "DENIED", why.reason, warning(why.reason))
+
+
+def _limited(services: Services, limit: str, reason: str, after: int) -> Response:
+    services.events.emit(FrontRefused(limit))
+    return refusal(429, "TOOMANYREQUESTS", reason, {"Retry-After": str(after), **warning(reason)})
+
+
+def _failed(services: Services, error: MirrordError, reference: Reference, ref: str, kind: str) -> Response:
+    answer = failed(error, reference, ref, kind)
+    if answer.status != 404:
+        services.events.emit(FrontRefused("upstream"))
+    return answer
