@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,6 +242,44 @@ async def test_two_hundred_requests_to_a_dead_upstream_end_after_a_few(raw: Any,
     assert all(isinstance(error, MirrordError) and error.passing for error in failures)
     assert dead.connections <= 10
     assert "is not asked for up to 600 s after failures in a row" in str(failures[-1])
+
+
+async def test_a_host_that_hangs_longer_than_a_client_waits_rests_too(raw: Any, client: Any) -> None:
+    """The deadline of a request is what ends it; three in a row are enough, and a transfer under way goes on trying."""
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    dead = await raw(hang)
+    front = client(limits=Limits(attempts=1, rest=600.0), party=FRONT)
+    request = HttpRequest("HEAD", f"http://{dead.host}/", dead.host, deadline=0.05)
+    for _ in range(3):
+        with pytest.raises(StalledError, match="not done within"):
+            await front.fetch(request)
+    with pytest.raises(UnreachableError, match="the last one: no headers in time"):
+        await front.fetch(request)
+    assert dead.connections == 3
+    with pytest.raises(StalledError, match="not done within"):
+        await front.fetch(replace(request, headers={"Range": "bytes=5-"}))
+
+
+async def test_a_client_that_leaves_is_no_failure_of_the_host(raw: Any, client: Any) -> None:
+    """Ten cancelled requests, and the host is asked as before."""
+    came = asyncio.Semaphore(0)
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        came.release()
+        await reader.read()
+
+    slow = await raw(hang)
+    front = client(limits=Limits(attempts=1, rest=600.0), party=FRONT)
+    for _ in range(10):
+        task = asyncio.create_task(front.fetch(HttpRequest("HEAD", f"http://{slow.host}/", slow.host)))
+        async with asyncio.timeout(10):
+            await came.acquire()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def test_a_host_that_rests_is_rested_for_the_front_alone(client: Any, unused_port: int) -> None:

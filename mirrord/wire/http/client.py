@@ -99,7 +99,7 @@ class Http:
         async def attempt() -> HttpResponse:
             async with self._slot(request, kind, deadline):
                 deadline.begin()
-                response = await self._open_if_alive(request)
+                response = await self._open_if_alive(request, deadline)
                 try:
                     body = await response.read(request.cap)
                 finally:
@@ -121,7 +121,7 @@ class Http:
                 async with AsyncExitStack() as stack:
                     await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
                     deadline.begin()
-                    response = await self._open_if_alive(request)
+                    response = await self._open_if_alive(request, deadline)
                     stack.push_async_callback(response.aclose)
                     held.push_async_exit(stack.pop_all())
                     return response
@@ -148,9 +148,9 @@ class Http:
                 waited += delay
             await asyncio.sleep(delay)
 
-    async def _open_if_alive(self, request: HttpRequest) -> ResponseStream:
-        """One attempt as `_open`, unless the host is resting after failures."""
-        if self._limits.rest is None:
+    async def _open_if_alive(self, request: HttpRequest, deadline: Deadline) -> ResponseStream:
+        """One attempt as `_open`, unless the host rests after failures; a transfer under way goes on trying."""
+        if self._limits.rest is None or "Range" in request.headers:
             return await self._open(request)
         circuit = self._circuits.setdefault(request.host, Circuit(self._limits.rest))
         if not circuit.closed(monotonic()):
@@ -165,6 +165,10 @@ class Http:
             raise
         except MirrordError:
             circuit.note("", monotonic())
+            raise
+        except asyncio.CancelledError:
+            if deadline.over:
+                circuit.note("no headers in time", monotonic())
             raise
         circuit.note("", monotonic())
         return response

@@ -112,8 +112,8 @@ class Limits:
         patience: longest that one call waits between its tries, in all; a host that wants more gets its
             request back as `ThrottledError` with the time to come back.
         line: longest that a request without content waits for a place at the host, None for ever.
-        rest: for which a host is not asked after three failures to answer in a row, but by one request; None: it is
-            asked always.
+        rest: for which a host is not asked after three failures to answer in a row, but by one request and for the
+            rest of what was begun (Range); None: it is asked always.
     """
 
     connect: float = 10.0
@@ -128,7 +128,7 @@ class Limits:
     rest: float | None = None
 
 
-FRONT_LIMITS: Final = Limits(connect=5.0, stall=20.0, small=30.0, attempts=2, patience=5.0, line=20.0, rest=10.0)
+FRONT_LIMITS: Final = Limits(connect=5.0, stall=20.0, small=30.0, attempts=3, patience=10.0, line=10.0, rest=10.0)
 """Where a client waits for the answer, and what is cached already is served when there is none."""
 
 

@@ -53,6 +53,11 @@ class Deadline:
         self._seconds = limits.small if request.deadline is None and not endless else request.deadline
         self._request, self._limit = request, asyncio.timeout(None)
 
+    @property
+    def over(self) -> bool:
+        """Return whether the time has run out: what runs in it is being cancelled."""
+        return self._limit.expired()
+
     def begin(self) -> None:
         """Let the clock run, with all the time that is left."""
         if self._seconds is not None:
