@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import ssl
+from contextlib import closing
 
 from mirrord.cli.console import note, say, say_json
 from mirrord.errors import UsageError
@@ -19,23 +21,36 @@ def healthcheck(listen: str, *, json: bool) -> int:
         raise UsageError(f"{listen!r} is not host:port; write something like 127.0.0.1:8080")
     reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - a wildcard is not an address to ask
     try:
-        connection = http.client.HTTPConnection(reachable, number, timeout=PATIENCE)
-        connection.request("GET", "/livez")
-        answer = connection.getresponse()
-        text = answer.read(4096).decode(errors="replace").strip()
+        status, text = _ask(reachable, number)
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
         alive, tell = False, note
         text = f"{listen}: no daemon answers: {why}; if it listens elsewhere, use --listen"
     else:
-        alive, tell = answer.status == 200, say
-        if answer.status not in (200, 503):
+        alive, tell = status == 200, say
+        if status not in (200, 503):
             tell = note
-            text = (
-                f"{listen}: something else than mirrord answers (status {answer.status}); name its address by --listen"
-            )
+            text = f"{listen}: something else than mirrord answers (status {status}); name its address by --listen"
     if json:
         say_json({"alive": alive, "message": text})
     else:
         tell(text)
     return 0 if alive else 1
+
+
+def _ask(host: str, port: int) -> tuple[int, str]:
+    """Return status and text of the answer, over TLS where plain HTTP is not understood."""
+    try:
+        return _answer(http.client.HTTPConnection(host, port, timeout=PATIENCE))
+    except (http.client.HTTPException, ConnectionResetError):
+        # Only whether it lives is asked, at an address of this machine: no name that a certificate could prove.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return _answer(http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=context))
+
+
+def _answer(connection: http.client.HTTPConnection) -> tuple[int, str]:
+    with closing(connection):
+        connection.request("GET", "/livez")
+        answer = connection.getresponse()
+        return answer.status, answer.read(4096).decode(errors="replace").strip()

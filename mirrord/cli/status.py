@@ -49,6 +49,8 @@ def _show(status: Status) -> None:
         say("no daemon is running: mirrors run by `mirrord sync` alone; `mirrord serve` runs them by their schedule")
     if status.configuration_error:
         say(f"the new configuration was refused, the one before stays in use: {status.configuration_error}")
+    if status.certificate_error:
+        say(f"the certificate before stays in use: {status.certificate_error}")
     for mirror in status.mirrors:
         _say_beside(mirror)
 

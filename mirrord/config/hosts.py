@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
-from mirrord.config.files import AbsentError, read_file
+from mirrord.config.files import AbsentError
 from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.pem import readable
 from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
@@ -28,7 +29,6 @@ from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, redact
 from mirrord.wire.vendors.known import vendor_of
 
-_MAX_PEM = 4 * 2**20
 _PROXY = "http://proxy.example.com:3128"
 _SECTION: Trail = ("hosts",)
 
@@ -257,13 +257,13 @@ def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
             problems.add((*trail, key), "has no effect with `insecure: true`; keep one of them")
     if host.key and not host.certificate:
         problems.add((*trail, "key"), "has no certificate; write `certificate:` beside it")
-    if host.ca and _readable(host.ca, (*trail, "ca"), problems):
+    if host.ca and readable(host.ca, (*trail, "ca"), problems):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(host.ca)
         except (OSError, ValueError):
             problems.add((*trail, "ca"), f"{host.ca} contains no PEM certificate; give a file with BEGIN CERTIFICATE")
     pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
-    if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
+    if host.certificate and all([readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
         try:
             # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate, host.key, password="")
@@ -274,8 +274,8 @@ def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
 
 def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
     if host.known_hosts:
-        _readable(host.known_hosts, (*trail, "known_hosts"), problems)
-    if not host.ssh_key or not _readable(host.ssh_key, (*trail, "ssh_key"), problems):
+        readable(host.known_hosts, (*trail, "known_hosts"), problems)
+    if not host.ssh_key or not readable(host.ssh_key, (*trail, "ssh_key"), problems):
         return
     path = Path(host.ssh_key)
     if b"PRIVATE KEY-----" not in path.read_bytes():
@@ -283,16 +283,3 @@ def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
     status = path.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # ssh refuses such a key
         problems.add((*trail, "ssh_key"), f"{path} can be read by others, so ssh refuses it; chmod 600 {path}")
-
-
-def _readable(path: str, trail: Trail, problems: Problems) -> bool:
-    if not Path(path).is_absolute():
-        problems.add(trail, f"{path} is not absolute; write an absolute path")
-        return False
-    try:
-        read_file(Path(path), _MAX_PEM)
-    except ValueError as error:
-        note = problems.lack if isinstance(error, AbsentError) else problems.add
-        note(trail, f"{path} {error}")
-        return False
-    return True

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
+from mirrord.config.pem import readable
 from mirrord.config.units import Deadline, Network, Size, Trust, between, parse_size
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
+from mirrord.wire.certificate import server_context
 from mirrord.wire.origin import check_url
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -67,6 +70,22 @@ class Log(Strict):
     )
 
 
+class TlsSettings(Strict):
+    """`settings.tls`: TLS of our own."""
+
+    certificate: Annotated[
+        str,
+        Field(
+            description="PEM file with the certificate, followed by those of its issuers.",
+            examples=["/etc/mirrord/tls/fullchain.pem"],
+        ),
+    ]
+    key: Annotated[
+        str,
+        Field(description="PEM file with the unencrypted key of `certificate`.", examples=["/etc/mirrord/tls/key.pem"]),
+    ]
+
+
 class Settings(Strict):
     """`settings`: durations in seconds, sizes in bytes."""
 
@@ -95,6 +114,13 @@ class Settings(Strict):
         ]
         | None
     ) = None
+    tls: TlsSettings | None = Field(
+        default=None,
+        description=(
+            "Speak TLS (1.2 or later) on `listen`, with this certificate. Changed files are loaded within seconds; a"
+            " bad pair is logged, and the one before stays in use. Default: plain HTTP."
+        ),
+    )
     proxies: Annotated[
         tuple[Network, ...],
         Field(
@@ -133,7 +159,20 @@ class Settings(Strict):
         a free one.
         """
         host, _, port = (listen or self.listen).rpartition(":")
-        return self.url or ("" if port == "0" else f"http://{_ANYWHERE.get(host, host)}:{port}")
+        scheme = "https" if self.tls else "http"
+        return self.url or ("" if port == "0" else f"{scheme}://{_ANYWHERE.get(host, host)}:{port}")
+
+    def reaches_others(self, listen: str = "") -> bool:
+        """Return whether clients beyond this machine can reach the server: by `url`, or by where it listens."""
+        hosts = {(listen or self.listen).rpartition(":")[0], *({urlsplit(self.url).hostname} if self.url else ())}
+        return not all(_on_loopback(host or "") for host in hosts)
+
+
+def _on_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) -> Settings:
@@ -142,4 +181,18 @@ def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) 
     if listen := environ.get("MIRRORD_LISTEN"):
         written["listen"] = listen
         problems.origins["settings", "listen"] = ConfigOrigin("environment MIRRORD_LISTEN")
-    return check(Settings, written, ("settings",), problems) or Settings()
+    settings = check(Settings, written, ("settings",), problems) or Settings()
+    if settings.tls:
+        _check_tls(settings.tls, problems)
+    return settings
+
+
+def _check_tls(tls: TlsSettings, problems: Problems) -> None:
+    """Load the pair, so that a wrong file is found now and not by the first client."""
+    pair = [("certificate", tls.certificate), ("key", tls.key)]
+    if all([readable(path, ("settings", "tls", key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
+        try:
+            server_context(tls.certificate, tls.key)
+        except ValueError as error:
+            files = " and ".join(dict.fromkeys(path for _, path in pair))
+            problems.add(("settings", "tls", "certificate"), f"{files} {error}")

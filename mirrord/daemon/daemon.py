@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
+from mirrord.serve.tls import ServedCertificate
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
@@ -38,7 +40,7 @@ _Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
-_AT_START = ("listen", "spool", "log")  # settings that count from a start on
+_AT_START = ("listen", "tls", "spool", "log")  # settings that count from a start on
 
 
 def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> Changes:
@@ -93,6 +95,7 @@ class Daemon(Dispatcher):
         self._tally = FrontTally()
         self._addresses: Mapping[str, str] = {}
         self._reloading = asyncio.Lock()
+        self.certificate: ServedCertificate | None = None  # of the public address, with `settings.tls`
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
         runtime.events.listen(self._hear)
@@ -127,7 +130,7 @@ class Daemon(Dispatcher):
 
     async def status(self) -> Status:
         """See `View.status`."""
-        return await asyncio.to_thread(
+        status = await asyncio.to_thread(
             self._board.status,
             __version__,
             now(),
@@ -140,6 +143,7 @@ class Daemon(Dispatcher):
             configuration_error=self._configuration_error,
             front=self._front(),
         )
+        return replace(status, certificate_error=self.certificate.error) if self.certificate else status
 
     def _front(self) -> FrontStatus | None:
         return self._tally.status(front.standing() for front in self.opened.values()) if self.opened else None

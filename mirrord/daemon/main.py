@@ -6,19 +6,22 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mirrord import __version__, garbage
 from mirrord.commands import Reload
 from mirrord.config.load import load_folder
+from mirrord.config.settings import TlsSettings
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
-from mirrord.errors import MirrordError
+from mirrord.errors import ConfigError, MirrordError
 from mirrord.events import Events
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
@@ -28,6 +31,8 @@ from mirrord.serve.door import GRACE, Listener, address_of, bind
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
+from mirrord.serve.tls import ServedCertificate
+from mirrord.serve.tokens import TokenFile, TokenGate
 from mirrord.syncer.port import load_syncers
 
 STOP_TIMEOUT = 120.0
@@ -60,6 +65,10 @@ async def serve(
         style, log = ("text" if sys.stdout.isatty() else "json"), configuration.settings.log
         logs = Logs(sys.stdout, now, style=style if log.format == "auto" else log.format, level=log.level)
         stack.callback(logs.adopt())
+
+        def notice(level: str, text: str) -> None:
+            logs.write(level, "daemon.notice", message=text)
+
         metrics, notifier, events = Metrics(__version__), Notifier(environ), Events()
         events.listen(logs)
         events.listen(metrics)
@@ -69,9 +78,14 @@ async def serve(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.follow()
-        for level, notice in (*runtime.notices, *(("warning", text) for text in lock.notices)):
-            logs.write(level, "daemon.notice", message=notice)
-        await _open(stack, daemon, public, state, configuration.settings.spool.budget)
+        if tls := configuration.settings.tls:
+            daemon.certificate = await asyncio.to_thread(open_certificate, tls, notice)
+        for level, text in (*runtime.notices, *(("warning", text) for text in lock.notices)):
+            notice(level, text)
+        gate = TokenGate(
+            TokenFile(state), lambda: daemon.runtime.snapshot.needs_token(address), partial(notice, "warning")
+        )
+        await _open(stack, daemon, public, state, gate)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()
         await _until_signal(daemon, logs, notifier)
@@ -82,7 +96,15 @@ async def serve(
     return 0
 
 
-async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, budget: int) -> None:
+def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> ServedCertificate:
+    """Load the certificate of the public address. ConfigError: it changed since `check`, and is bad now."""
+    try:
+        return ServedCertificate(tls.certificate, tls.key, warn, now)
+    except ValueError as error:
+        raise ConfigError(f"settings.tls: {tls.certificate} and {tls.key} {error}") from error
+
+
+async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, gate: TokenGate) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
     control = Listener(make_control(daemon.carry_out, daemon.runtime.events, daemon.folder))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
@@ -91,13 +113,16 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     for kind, syncer in daemon.runtime.snapshot.syncers.items():
         if syncer.through:
             daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.services))
-    front = Listener(make_app(daemon, Programs(AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS))))
+    budget = daemon.runtime.snapshot.configuration.settings.spool.budget
+    room = AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS)
+    front = Listener(make_app(daemon, Programs(room), gate=gate))
     stack.push_async_callback(front.close)
-    await front.listen(public)
+    certificate = daemon.certificate
+    await front.listen(public, certificate.context if certificate else None)
     daemon.runtime.runner.settle()
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
-    for work in (daemon.beat(), daemon.look_after_state()):
+    for work in (daemon.beat(), daemon.look_after_state(), *((certificate.follow(),) if certificate else ())):
         task = asyncio.create_task(work)
         stack.push_async_callback(_cancelled, task)
 

@@ -102,6 +102,7 @@ class Status:
     configuration_error: str
     mirrors: tuple[MirrorStatus, ...]
     front: FrontStatus | None = None
+    certificate_error: str = ""  # why the changed files of `settings.tls` are not in use
 
 
 def status_document(status: Status) -> Document:

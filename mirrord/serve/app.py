@@ -13,6 +13,7 @@ from mirrord.serve.front import Front, oci_error
 from mirrord.serve.incoming import seen_through
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import Handler, StatusPages, View
+from mirrord.serve.tokens import TokenGate
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
@@ -24,8 +25,13 @@ _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
-    """Build the application for the public address; `programs` and `bodies` are those of the fronts."""
+def make_app(
+    view: View, programs: Programs | None = None, bodies: Bodies | None = None, gate: TokenGate | None = None
+) -> web.Application:
+    """Build the application for the public address; `programs` and `bodies` are those of the fronts.
+
+    `gate` knows the clients of registries, and refuses those that need a token.
+    """
     shown = StatusPages(view)
     pages = {**shown.pages(), **CatalogPages(view.catalog, view.edition).pages()}
     front = Front(view.fronts, view.services, programs, bodies)
@@ -37,8 +43,13 @@ def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None
         refused = refusal(path)
         if refused is not None:
             return _refused(path, *refused)
+        token = None
+        if gate is not None and (path == "/v2" or path.startswith("/v2/")):
+            token = await gate.holder(request)
+            if (closed := gate.refusal(token)) is not None:
+                return closed
         page = pages.get(unquote(path) if "%" in path else path)
-        found = None if page else await front.answer(request, path)
+        found = None if page else await front.answer(request, path, token)
         if found is not None:
             return found
         if request.method not in ("GET", "HEAD"):

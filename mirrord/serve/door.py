@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -121,8 +122,8 @@ class Listener:
         self._head_seconds = head_seconds
         self._server: asyncio.Server | None = None
 
-    async def listen(self, connection: socket.socket) -> None:
-        """Answer on a bound socket, of whatever family."""
+    async def listen(self, connection: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Answer on a bound socket, of whatever family; with `tls` clients have to speak TLS."""
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
@@ -132,8 +133,11 @@ class Listener:
             return _Connection(server, loop=loop, head_seconds=self._head_seconds, **_LIMITS)
 
         start = loop.create_unix_server if connection.family == socket.AF_UNIX else loop.create_server
+        limits: dict[str, Any] = (
+            {"ssl_handshake_timeout": self._head_seconds, "ssl_shutdown_timeout": _LINGER} if tls else {}
+        )
         # With the backlog: it calls listen again, with a default of 100.
-        self._server = await start(connect, sock=connection, backlog=BACKLOG)
+        self._server = await start(connect, sock=connection, backlog=BACKLOG, ssl=tls, **limits)
 
     async def close(self) -> None:
         """Stop accepting, let running answers end for a few seconds, and close."""

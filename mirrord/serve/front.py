@@ -53,13 +53,13 @@ class Front:
         """Stop all senders."""
         self._files.close()
 
-    async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
+    async def answer(self, request: web.Request, path: str, token: str | None = None) -> web.StreamResponse | None:
         """Answer a request for a valid raw path (`app.refusal`); None if no syncer owns it."""
         for prefix, syncer in self._fronts:
             if path.startswith(prefix) or path == prefix[:-1]:
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                response = await syncer.respond(incoming(request, prefix, path), self._services())
+                response = await syncer.respond(incoming(request, prefix, path, token), self._services())
                 if request.method not in _READING and response.status < 400:
                     if response.posted is None:
                         return unsupported(request.method)

@@ -112,8 +112,8 @@ def address_in(node: str) -> Address | None:
     return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
 
 
-def incoming(request: web.Request, prefix: str, path: str) -> Request:
-    """Return a request for a syncer; `path` is the raw one, and begins with `prefix`."""
+def incoming(request: web.Request, prefix: str, path: str, token: str | None) -> Request:
+    """Return a request for a syncer; `path` is the raw one, and begins with `prefix`; `token` as `Request.token`."""
     fields: dict[str, str] = {}
     for name, value in request.headers.items():
         fields.setdefault(name.lower(), value)
@@ -128,4 +128,5 @@ def incoming(request: web.Request, prefix: str, path: str) -> Request:
         request.scheme,
         request.remote or "",
         tuple(request.headers.getall("Accept", ())),
+        token,
     )

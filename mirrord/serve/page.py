@@ -50,8 +50,9 @@ class Fragments:
 
 def page(status: Status, rows: Fragments) -> bytes:
     """Render the page."""
-    problem = status.configuration_error
+    problem, stale = status.configuration_error, status.certificate_error
     warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
+    warning += f'<p class="bad">The certificate before stays in use: {escape(stale)}</p>' if stale else ""
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'

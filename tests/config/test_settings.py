@@ -50,7 +50,7 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     ("text", "said"),
     [
         ("lisen: x", "settings.lisen: unknown key; did you mean 'listen'?"),
-        ("zzz: x", "settings.zzz: unknown key; use one of: deadline, listen, log, parallel, proxies, spool, tru"),
+        ("zzz: x", "settings.zzz: unknown key; use one of: deadline, listen, log, parallel, proxies, spool, tls"),
         ("spool: {budgt: 1GiB}", "settings.spool.budgt: unknown key; did you mean 'budget'?"),
         (
             "listen: ':8080'",
@@ -80,6 +80,8 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
         ("spool: {budget: 1B}", "settings.spool.budget: is outside 16MiB to 1024TiB; write something between them"),
         ("deadline: 0s", "settings.deadline: 0s is outside 10s to 30d; write a duration between them"),
         ("proxies: [10.0.0.1/8]", "settings.proxies[0]: '10.0.0.1/8' has digits beyond its prefix; write 10.0.0.0/8"),
+        ("tls: {key: /a}", "settings.tls.certificate: is missing"),
+        ("tls: {certificate: a.pem, key: /etc/passwd}", "settings.tls.certificate: a.pem is not absolute; write an"),
         ("proxies: [nginx]", "settings.proxies[0]: 'nginx' is no address and no network; write one such as 10.0.0.0/8"),
         ("proxies: [10]", "settings.proxies[0]: '10' is no address and no network; write one such as 10.0.0.0/8"),
         ("proxies: ['::/129']", "settings.proxies[0]: '::/129' is no address and no network; write one such as"),

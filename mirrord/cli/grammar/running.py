@@ -39,7 +39,8 @@ _RELOAD = command(
 
 The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
 Lists the mirrors that were added, removed or changed, and the settings that need a restart:
-`settings.listen`, `settings.spool` and `settings.log`. The daemon reads the folder that it was started with.
+`settings.listen`, `settings.tls`, `settings.spool` and `settings.log`. The daemon reads the folder that it was started
+with.
 
   $ mirrord reload
 
@@ -48,6 +49,58 @@ Exit code 0 when it is in use, 64 when no daemon runs, 78 when it is wrong.
     STATE,
     JSON,
     click.Option(["--config", "-c"], hidden=True, expose_value=False, callback=_no_folder),
+)
+
+_TOKEN_NAME = click.Argument(["name"], metavar="NAME", help="The name of the token: a-z, 0-9, '.', '_' and '-'.")
+
+_TOKEN_ADD = command(
+    "token add",
+    """Make a token with which clients read `/v2/`, and print it. It is shown once: only its hash is kept.
+
+A token is needed where `front:` reads an upstream with `credentials: true`, and clients beyond this machine can reach
+mirrord. Elsewhere it is not needed, but tells clients apart for their limits.
+Clients send it as a password, with any user name. A running daemon knows it within two seconds.
+
+  $ mirrord token add cluster-1 --read
+
+Exit code 0 when it is made, 64 when the name is wrong or taken, 74 when it cannot be written.
+""",
+    _TOKEN_NAME,
+    flag("--read", "Let it read images. Required, since there are no other tokens yet."),
+    STATE,
+    JSON,
+)
+
+_TOKEN_LIST = command(
+    "token list",
+    """Print the names of all tokens, and when they were made.
+
+  $ mirrord token list
+
+Exit code 0, or 74 when they cannot be read.
+""",
+    STATE,
+    JSON,
+)
+
+_TOKEN_REMOVE = command(
+    "token remove",
+    """Remove a token. A running daemon refuses it within two seconds.
+
+  $ mirrord token remove cluster-1
+
+Exit code 0 when it is removed, 64 when there is none of this name, 74 when the rest cannot be written.
+""",
+    _TOKEN_NAME,
+    STATE,
+    JSON,
+)
+
+_TOKEN = click.Group(
+    "token",
+    help="Make and remove tokens for clients.",
+    commands=[_TOKEN_ADD, _TOKEN_LIST, _TOKEN_REMOVE],
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _DEMO = command(
@@ -66,4 +119,4 @@ Exit code 0 when everything was published and checked, 1 when not.
     flag("--once", "Exit after everything is published and checked."),
 )
 
-RUNNING: Final = (_SERVE, _RELOAD, _DEMO)
+RUNNING: Final = (_SERVE, _RELOAD, _TOKEN, _DEMO)

@@ -1,0 +1,24 @@
+"""`mirrord token add`: a new read token."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mirrord.cli.console import note, say, say_json
+from mirrord.cli.folders import state_folder
+from mirrord.errors import UsageError
+from mirrord.serve.tokens import TokenFile
+
+
+def token_add(name: str, *, read: bool, state: Path | None, json: bool) -> int:
+    """Run the command and return its exit code."""
+    if not read:
+        raise UsageError("say what the token is for: --read")
+    token = TokenFile(state_folder(state)).add(name, datetime.now(UTC).replace(microsecond=0))
+    if json:
+        say_json({"name": name, "token": token})
+    else:
+        say(token)
+        note("only its hash is kept: this is shown once")
+    return 0

@@ -1,0 +1,99 @@
+"""TLS of our own: the certificate of the public address, loaded again when its files change.
+
+A new pair is loaded into a context of its own, and takes effect when it is good: connections that begin then get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from mirrord.wire.certificate import expiry, server_context
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks at the files."""
+_SOON: Final = timedelta(days=14)
+_DAILY: Final = timedelta(days=1)
+_LARGEST: Final = 4 << 20
+
+_Stamp = tuple[object, ...]
+
+
+class ServedCertificate:
+    """The certificate in use.
+
+    Attributes:
+        context: for a listener; it stays the same.
+        error: why a changed pair is not in use, or "".
+        expires: when the certificate in use expires, or None if it does not say.
+    """
+
+    def __init__(
+        self, certificate: str, key: str, warn: Callable[[str, str], None], now: Callable[[], datetime]
+    ) -> None:
+        """Load the pair; ValueError says what is wrong. `warn` gets the level and message of what a log should say."""
+        self._files = certificate, key
+        self._warn, self._now = warn, now
+        self._stamp = self._look()
+        self.context = self._current = server_context(*self._files)
+        self.context.sni_callback = self._choose
+        self.error = ""
+        self.expires = self._expiry()
+        self._warned: datetime | None = None
+
+    def check_expiry(self) -> None:
+        """Warn once a day when the certificate expires within 14 days, or has expired."""
+        now = self._now()
+        if self.expires is None or self.expires - now > _SOON or (self._warned and now - self._warned < _DAILY):
+            return
+        self._warned = now
+        verb = "expires on" if self.expires > now else "expired on"
+        self._warn("warning", f"{self._files[0]}: the certificate {verb} {self.expires:%Y-%m-%d %H:%M} UTC; renew it")
+
+    async def follow(self, every: float = LOOK_EVERY) -> None:
+        """Look at the files again and again, and use a new pair when it is good."""
+        while True:
+            self.check_expiry()
+            await asyncio.sleep(every)
+            if found := await asyncio.to_thread(self.refresh):
+                self._warn(*found)
+
+    def refresh(self) -> tuple[str, str] | None:
+        """Load the pair again if a file has changed, and return what a log should say. A bad one changes nothing."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            fresh = server_context(*self._files)
+        except ValueError as error:
+            self.error = f"{' and '.join(dict.fromkeys(self._files))} {error}"
+            return "error", f"settings.tls: {self.error}; the certificate before stays in use"
+        self._current, self.error = fresh, ""
+        self.expires, self._warned = self._expiry(), None
+        until = f" until {self.expires:%Y-%m-%d}" if self.expires else ""
+        return "info", f"settings.tls: a new certificate is in use{until}"
+
+    def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """Give a new connection the current certificate; OpenSSL asks for each, also without a server name."""
+        connection.context = self._current
+
+    def _look(self) -> _Stamp:
+        found = list[object]()
+        for file in self._files:
+            with suppress(OSError):
+                status = Path(file).stat()  # through links, as certificate managers and Kubernetes make them
+                found += [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        return tuple(found)
+
+    def _expiry(self) -> datetime | None:
+        try:
+            with Path(self._files[0]).open("rb") as file:
+                return expiry(file.read(_LARGEST))
+        except OSError:
+            return None
