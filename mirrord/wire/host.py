@@ -188,7 +188,8 @@ class HostBook:
             host: policy if host in opted_in else replace(policy, **_NOT_OURS) for host, policy in self.policies.items()
         }
         keyring = _Restricted(self.keyring, frozenset(opted_in)) if self.keyring and opted_in else None
-        return replace(self, policies=policies, keyring=keyring)
+        better = {advice.OWN_AUTH: "write `credentials: true` under front: and `auth:` under hosts:"}
+        return replace(self, policies=policies, keyring=keyring, advice={**self.advice, **better})
 
     def refused(self, host: str) -> None:
         """Note that a host refused our credential, so that the keyring is asked again: it may have a newer one."""

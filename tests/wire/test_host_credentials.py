@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from mirrord.errors import ConfigError
+from mirrord.errors import ConfigError, DeniedError, MissingError
+from mirrord.testing import Registry
 from mirrord.wire import host as module
 from mirrord.wire.host import KEYRING_LASTS, REFUSED_LASTS, HostBook, HostPolicy, Login, Logins
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
 
 
 class Keyring:
@@ -116,3 +121,35 @@ async def test_a_host_that_nobody_knows_is_not_asked_about_again(clock: Clock) -
         assert await password(book) is None
         book.refused("h")
     assert len(keyring.asked) == 1
+
+
+async def test_strangers_get_nothing_of_ours() -> None:
+    """On behalf of strangers no credential, certificate or keyring is used, except at hosts that opted in."""
+    ours = Credential("u", Secret("written"))
+    keyring = Keyring("from-keyring")
+    policy = HostPolicy(
+        "h", ours, certificate="c.pem", key="k.pem", token_realms=("https://a",), ssh_key="s", requests=3
+    )
+    book = HostBook({"h": policy, "i": replace(policy, host="i")}, keyring)
+    plain = book.for_strangers(())
+    assert [await password(plain, host) for host in "hij"] == [None, None, None]
+    assert plain.policy("h") == HostPolicy("h", requests=3)
+    assert keyring.asked == []
+    chosen = book.for_strangers({"i", "j"})
+    assert [await password(chosen, host) for host in "hijk"] == [None, "written", "from-keyring", None]
+    assert (chosen.policy("i"), keyring.asked) == (book.policy("i"), ["j"])
+
+
+async def test_strangers_are_sent_no_secret() -> None:
+    """A registry that asks for a password gets none, and the error says how the operator opts in."""
+    auth = Auth(basic=("u", "written"))
+    async with Registry(auth=auth) as registry:
+        book = HostBook({registry.host: HostPolicy(registry.host, Credential("u", Secret("written")))})
+        request = HttpRequest("GET", f"{registry.url}/v2/a/tags/list", registry.host)
+        async with Http(book.for_strangers(())) as http:
+            with pytest.raises(DeniedError, match="write `credentials: true` under front: and `auth:` under hosts:"):
+                await http.fetch(request)
+        assert [seen.headers.get("authorization") for seen in registry.log] == [None]
+        async with Http(book.for_strangers({registry.host})) as http:
+            with pytest.raises(MissingError):
+                await http.fetch(request)
