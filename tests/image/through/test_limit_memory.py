@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirrord.syncers.image.spec.front import AmountKeys, LimitKeys
 from mirrord.syncers.image.through.clients import MOST_RIGHTS, MOST_UNITS, ClientKey, ClientTable, client_of
-from mirrord.syncers.image.through.limits import Amount, FrontLimits, PullLimits
+from mirrord.syncers.image.through.limits import PullLimits
 
-KEYS = FrontLimits(pulls=10, pulls_a_minute=20, bytes=Amount(2**30, 7200))
+KEYS = LimitKeys(pulls=10, pulls_a_minute=20, bytes=AmountKeys(amount=2**30, each=7200))
 NGINX = "docker.io/library/nginx"
 VICTIM = client_of("198.51.100.7")
 
@@ -82,7 +83,7 @@ def test_a_million_addresses_of_one_network_push_out_only_one_another() -> None:
 
 def test_one_client_that_pulls_everything_pushes_out_only_itself() -> None:
     """What one client may hold is bounded, also when no limit of pulls slows it down."""
-    limits = PullLimits(FrontLimits(pulls=10), ClientTable(MOST_UNITS))
+    limits = PullLimits(LimitKeys(pulls=10), ClientTable(MOST_UNITS))
     greedy, grants = client_of("203.0.113.9"), 30_000
     pull(limits, VICTIM, 0.0)
     for number in range(grants):
@@ -117,7 +118,7 @@ def test_clients_that_are_gone_are_forgotten() -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 40)), max_size=200), st.integers(1, 400))
 def test_the_weight_of_the_table_is_that_of_its_clients(taken: list[tuple[int, int]], most: int) -> None:
     """Whatever comes and goes, nothing is lost from the books, and the limit holds."""
-    limits, now = PullLimits(FrontLimits(pulls=10), ClientTable(most)), 0.0
+    limits, now = PullLimits(LimitKeys(pulls=10), ClientTable(most)), 0.0
     for which, tag in taken:
         now += 1.0
         pull(limits, client_of(f"10.{which % 7}.0.{which}"), now, str(tag))

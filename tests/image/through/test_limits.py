@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirrord.syncers.image.spec.front import AmountKeys, LimitKeys
 from mirrord.syncers.image.through.clients import ClientKey, client_of
-from mirrord.syncers.image.through.limits import LINGER, Admission, Amount, FrontLimits, PullLimits
+from mirrord.syncers.image.through.limits import LINGER, Admission, PullLimits
 
 ONE = client_of("192.0.2.1")
 TWO = client_of("192.0.2.2")
 NGINX = "docker.io/library/nginx"
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 
 def sha(number: int) -> str:
@@ -56,7 +57,7 @@ def test_a_token_is_a_client_wherever_it_is_used() -> None:
 
 def test_the_pull_beyond_the_minute_is_refused_with_a_time_that_is_true() -> None:
     """20 a minute: the 21st is told when the first is a minute old, and is granted then."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=20))
+    limits = PullLimits(LimitKeys(pulls_a_minute=20))
     assert all(pulled(limits, number * 0.1, tag=str(number)).granted for number in range(20))
 
     refused = pulled(limits, 12.4, tag="20")
@@ -71,7 +72,7 @@ def test_the_pull_beyond_the_minute_is_refused_with_a_time_that_is_true() -> Non
 
 def test_repeating_a_refused_request_changes_nothing() -> None:
     """A client that asks a thousand times is told the same moment, and gets it then."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls_a_minute=1))
     assert pulled(limits, 0.0).granted
     for number in range(1000):
         now = 1.0 + number * 0.05
@@ -82,7 +83,7 @@ def test_repeating_a_refused_request_changes_nothing() -> None:
 
 def test_what_docker_asks_for_is_one_pull() -> None:
     """HEAD and GET by tag, GET by digest, a child, config and layers in ranges: one pull."""
-    limits = PullLimits(FrontLimits(pulls=1, pulls_a_minute=1, bytes=Amount(1, 7200)))
+    limits = PullLimits(LimitKeys(pulls=1, pulls_a_minute=1, bytes=AmountKeys(amount=MIB, each=7200)))
     assert pulled(limits, 0.0).granted
     limits.sent(ONE, GIB, 0.5)
 
@@ -97,7 +98,7 @@ def test_what_docker_asks_for_is_one_pull() -> None:
 
 def test_fifty_nodes_behind_one_address_that_pull_one_image_are_one_pull() -> None:
     """A NAT shares the limits, and what is the same counts once."""
-    limits = PullLimits(FrontLimits(pulls=1, pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls=1, pulls_a_minute=1))
     for number in range(50):
         assert pulled(limits, number * 1.0).granted
         assert limits.admit_blob(ONE, NGINX, sha(9), number + 0.5).granted
@@ -108,7 +109,7 @@ def test_fifty_nodes_behind_one_address_that_pull_one_image_are_one_pull() -> No
 @pytest.mark.parametrize("late", [3599.0, 3600.0])
 def test_children_and_blobs_are_free_for_an_hour(late: float) -> None:
     """Whatever the client has used up since; after the hour they are asked for like any pull."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls_a_minute=1))
     assert pulled(limits, 0.0).granted
     assert pulled(limits, late - 0.5, repository="docker.io/library/other").granted
 
@@ -119,7 +120,7 @@ def test_children_and_blobs_are_free_for_an_hour(late: float) -> None:
 
 def test_the_hour_does_not_begin_again() -> None:
     """Asking for what is free, over and over, does not make it free for longer."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls_a_minute=1))
     assert pulled(limits, 0.0).granted
     for now in (1800.0, 3500.0):
         again = limits.admit_manifest(ONE, NGINX, sha(1), now)
@@ -133,7 +134,7 @@ def test_the_hour_does_not_begin_again() -> None:
 
 def test_a_slow_pull_gets_its_last_blobs_after_the_hour() -> None:
     """While content goes to the client without a pause its pull goes on, for up to six hours."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls_a_minute=1))
     assert pulled(limits, 0.0).granted
     limits.began(ONE, NGINX, 1.0)
     assert pulled(limits, 7199.0, repository="docker.io/library/other").granted
@@ -146,7 +147,7 @@ def test_a_slow_pull_gets_its_last_blobs_after_the_hour() -> None:
 
 def test_a_blob_without_a_manifest_counts_like_one() -> None:
     """A client that has the manifest from elsewhere gets the blobs as one pull, or is refused as one."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=1))
+    limits = PullLimits(LimitKeys(pulls_a_minute=1))
     assert all(limits.admit_blob(ONE, NGINX, sha(number), number * 100.0).granted for number in range(36))
     assert limits.admit_blob(ONE, "docker.io/library/other", sha(1), 3550.0).granted
     assert limits.admit_blob(ONE, "docker.io/library/third", sha(1), 3551.0).limit == "pulls_a_minute"
@@ -154,7 +155,7 @@ def test_a_blob_without_a_manifest_counts_like_one() -> None:
 
 def test_pulls_at_once_are_repositories_until_five_seconds_after_their_last_blob() -> None:
     """Ten ranges are one pull; the time to come back is that of the one that ends first."""
-    limits = PullLimits(FrontLimits(pulls=2))
+    limits = PullLimits(LimitKeys(pulls=2))
     for name in ("a", "b"):
         assert pulled(limits, 0.0, repository=f"docker.io/x/{name}").granted
         for _ in range(10):
@@ -172,7 +173,7 @@ def test_pulls_at_once_are_repositories_until_five_seconds_after_their_last_blob
 
 def test_bytes_are_those_sent_within_the_window() -> None:
     """1 GiB each 2 h: more is sent for what was granted; the next manifest waits until less than that remains."""
-    limits = PullLimits(FrontLimits(bytes=Amount(GIB, 7200)))
+    limits = PullLimits(LimitKeys(bytes=AmountKeys(amount=GIB, each=7200)))
     assert pulled(limits, 0.0).granted
     for number in range(10):
         limits.sent(ONE, GIB // 4, number * 600.0)
@@ -189,13 +190,13 @@ def test_bytes_are_those_sent_within_the_window() -> None:
 
 def test_many_small_pieces_take_no_memory_and_none_is_lost() -> None:
     """A window holds at most some sixty sums; together they are what was sent."""
-    limits = PullLimits(FrontLimits(bytes=Amount(1_000_000, 3600)))
+    limits = PullLimits(LimitKeys(bytes=AmountKeys(amount=10 * MIB, each=3600)))
     for number in range(100_000):
-        limits.sent(ONE, 10, number * 0.035)
+        limits.sent(ONE, 105, number * 0.035)
     record = limits._table.find(ONE)
     assert record is not None
     assert len(record.sent) <= 62
-    assert sum(count for _, _, count in record.sent) == 1_000_000
+    assert sum(count for _, _, count in record.sent) == 10_500_000
     assert pulled(limits, 3500.0).limit == "bytes"
     assert pulled(limits, 3500.0).retry_after == 160
     assert pulled(limits, 3660.0).granted
@@ -203,7 +204,7 @@ def test_many_small_pieces_take_no_memory_and_none_is_lost() -> None:
 
 def test_exempt_networks_have_no_limits() -> None:
     """Neither the address nor a token used from there; others stay limited."""
-    keys = FrontLimits(pulls=1, pulls_a_minute=1, exempt=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
+    keys = LimitKeys(pulls=1, pulls_a_minute=1, exempt=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
     limits = PullLimits(keys)
     for address, token in (("10.1.2.3", None), ("::ffff:10.1.2.3", None), ("2001:db8::5", None), ("10.1.2.3", "ci")):
         client = client_of(address, token)
@@ -215,20 +216,20 @@ def test_exempt_networks_have_no_limits() -> None:
 
 def test_other_limits_hold_at_once_and_forget_nothing() -> None:
     """A lower limit counts what was; a grant stays one."""
-    limits = PullLimits(FrontLimits(pulls_a_minute=20))
+    limits = PullLimits(LimitKeys(pulls_a_minute=20))
     assert all(pulled(limits, float(number), tag=str(number)).granted for number in range(10))
 
-    limits.keys = FrontLimits(pulls_a_minute=3)
+    limits.keys = LimitKeys(pulls_a_minute=3)
 
     assert pulled(limits, 10.0, tag="new").retry_after == 57
     assert limits.admit_manifest(ONE, NGINX, sha(1), 10.0).granted
-    limits.keys = FrontLimits()
+    limits.keys = LimitKeys()
     assert pulled(limits, 10.0, tag="new").granted
 
 
 def test_without_limits_nothing_is_remembered() -> None:
     """An open front keeps nothing about its clients."""
-    limits = PullLimits(FrontLimits())
+    limits = PullLimits(LimitKeys())
     assert pulled(limits, 0.0).granted
     limits.began(ONE, NGINX, 0.0)
     limits.sent(ONE, 5, 0.0)
@@ -241,25 +242,25 @@ steps = st.lists(
         st.sampled_from(["manifest", "began", "ended", "sent"]),
         st.integers(0, 5),  # which repository or tag
         st.floats(0, 20, allow_nan=False),  # seconds since the step before
-        st.integers(1, 400),  # bytes
+        st.integers(1, 400),  # MiB
     ),
     max_size=80,
 )
 
 
-@given(steps, st.integers(1, 3), st.integers(1, 5), st.integers(1, 2000), st.floats(10, 100))
+@given(steps, st.integers(1, 3), st.integers(1, 5), st.integers(1, 2000), st.floats(60, 600))
 def test_every_refusal_is_right_and_its_time_is_true(
     taken: list[tuple[str, int, float, int]], pulls: int, minute: int, amount: int, each: float
 ) -> None:
     """Against a plain model: no more than allowed is granted, and after `Retry-After` the same request is."""
-    limits = PullLimits(FrontLimits(pulls, minute, Amount(amount, each)))
+    limits = PullLimits(LimitKeys(pulls=pulls, pulls_a_minute=minute, bytes=AmountKeys(amount=amount * MIB, each=each)))
     now, granted = 1000.0, list[float]()
     open_ = Counter[str]()
     for what, which, later, count in taken:
         now += later
         repository = f"docker.io/x/{which}"
         if what == "sent":
-            limits.sent(ONE, count, now)
+            limits.sent(ONE, count * MIB, now)
         elif what == "began":
             limits.began(ONE, repository, now)
             open_[repository] += 1

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from mirrord.syncer.serving import Meter
+from mirrord.syncers.image.spec.front import AmountKeys, BandwidthKeys, LimitKeys
 from mirrord.syncers.image.through.clients import client_of
-from mirrord.syncers.image.through.limits import Amount, FrontLimits, Pace, PullLimits
+from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.pacing import Pacer
 
 NGINX = "docker.io/library/nginx"
@@ -41,7 +41,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 class World:
     """Clients that read through one pacer."""
 
-    def __init__(self, keys: FrontLimits) -> None:
+    def __init__(self, keys: LimitKeys) -> None:
         self.loop = JumpingLoop()
         self.limits = PullLimits(keys)
         self.pacer = Pacer(self.limits, self.loop.time)
@@ -88,7 +88,7 @@ def world() -> Any:
     made = list[World]()
 
     def make(**keys: Any) -> World:
-        made.append(World(FrontLimits(**keys)))
+        made.append(World(LimitKeys(**keys)))
         return made[-1]
 
     yield make
@@ -99,7 +99,7 @@ def world() -> Any:
 @pytest.mark.parametrize("connections", [1, 10])
 def test_ranges_of_one_blob_share_its_rate(world: Any, connections: int) -> None:
     """2 MiB/s for a client and a blob, in however many ranges at once."""
-    here = world(bandwidth=Pace(blob=2 * MIB))
+    here = world(bandwidth=BandwidthKeys(blob=2 * MIB))
     for _ in range(connections):
         here.begin(here.read("192.0.2.1", 100 * MIB))
     got = here.after(20.0)["192.0.2.1"]
@@ -109,7 +109,7 @@ def test_ranges_of_one_blob_share_its_rate(world: Any, connections: int) -> None
 
 def test_another_blob_and_another_client_have_their_own_rate(world: Any) -> None:
     """Three layers of one client and the same layer of another: each 1 MiB/s."""
-    here = world(bandwidth=Pace(blob=MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB))
     for digest in ("a", "b", "c"):
         here.begin(here.read("192.0.2.1", 100 * MIB, digest=digest))
     here.begin(here.read("192.0.2.2", 100 * MIB, digest="a"))
@@ -120,7 +120,7 @@ def test_another_blob_and_another_client_have_their_own_rate(world: Any) -> None
 
 def test_small_ranges_one_after_the_other_do_not_get_round_the_rate(world: Any) -> None:
     """Each has a first piece that goes at once, but they are charged, and after five seconds' worth they wait."""
-    here = world(bandwidth=Pace(blob=MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB))
 
     async def drip() -> None:
         while True:
@@ -134,7 +134,7 @@ def test_small_ranges_one_after_the_other_do_not_get_round_the_rate(world: Any) 
 
 def test_after_a_pause_no_more_than_a_moment_is_made_up_for(world: Any) -> None:
     """A minute without a byte is no credit for a minute."""
-    here = world(bandwidth=Pace(blob=MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB))
 
     async def pausing() -> None:
         await here.read("192.0.2.1", MIB)
@@ -148,7 +148,7 @@ def test_after_a_pause_no_more_than_a_moment_is_made_up_for(world: Any) -> None:
 
 def test_all_together_keep_the_rate_and_each_client_gets_the_same(world: Any) -> None:
     """8 MiB/s for a client with twenty connections and three with one: a quarter each."""
-    here = world(bandwidth=Pace(all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(all=8 * MIB))
     for number in range(20):
         here.begin(here.read("192.0.2.1", 100 * MIB, digest=f"{number}"))
     for client in ("192.0.2.2", "192.0.2.3", "192.0.2.4"):
@@ -162,7 +162,7 @@ def test_all_together_keep_the_rate_and_each_client_gets_the_same(world: Any) ->
 
 def test_a_slow_reader_holds_nothing_that_others_could_use(world: Any) -> None:
     """It takes its 64 KiB/s; all the rest goes to the one that can."""
-    here = world(bandwidth=Pace(all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(all=8 * MIB))
     here.begin(here.read("192.0.2.1", 100 * MIB, slow=1.0))
     here.begin(here.read("192.0.2.2", 1000 * MIB))
     here.after(1.0)
@@ -173,7 +173,7 @@ def test_a_slow_reader_holds_nothing_that_others_could_use(world: Any) -> None:
 
 def test_a_newcomer_gets_its_first_piece_at_once_and_then_its_share(world: Any) -> None:
     """However many wait already: a client that gets no byte for long gives up."""
-    here = world(bandwidth=Pace(all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(all=8 * MIB))
     for number in range(50):
         here.begin(here.read("192.0.2.1", 100 * MIB, digest=f"{number}"))
     here.after(5.0)
@@ -186,7 +186,7 @@ def test_a_newcomer_gets_its_first_piece_at_once_and_then_its_share(world: Any) 
 
 def test_first_pieces_without_end_starve_nobody(world: Any) -> None:
     """A client that asks for one small range after the other gets its share, not the link."""
-    here = world(bandwidth=Pace(all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(all=8 * MIB))
 
     async def drip() -> None:
         while True:
@@ -204,7 +204,7 @@ def test_first_pieces_without_end_starve_nobody(world: Any) -> None:
 
 def test_clients_that_leave_take_nothing(world: Any) -> None:
     """Fifty that were waiting for their piece and are gone: the other has the link."""
-    here = world(bandwidth=Pace(all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(all=8 * MIB))
     for number in range(50):
         here.begin(here.read(f"192.0.2.{number}", 100 * MIB))
     here.begin(here.read("198.51.100.1", 1000 * MIB))
@@ -217,7 +217,7 @@ def test_clients_that_leave_take_nothing(world: Any) -> None:
 
 def test_both_rates_hold(world: Any) -> None:
     """A blob is not sent faster than its rate where the link would allow more, nor the link faster than its own."""
-    here = world(bandwidth=Pace(blob=MIB, all=8 * MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB, all=8 * MIB))
     here.begin(here.read("192.0.2.1", 100 * MIB))
     here.after(1.0)
     assert here.after(10.0)["192.0.2.1"] == pytest.approx(10 * MIB, abs=2 * PIECE)
@@ -229,14 +229,14 @@ def test_both_rates_hold(world: Any) -> None:
 
 def test_other_rates_hold_from_the_next_piece_on(world: Any) -> None:
     """A reload reaches answers under way; without a rate everything that waits goes."""
-    here = world(bandwidth=Pace(blob=MIB, all=2 * MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB, all=2 * MIB))
     for number in range(3):
         here.begin(here.read("192.0.2.1", 50 * MIB, digest=f"{number}"))
     here.after(4.0)
-    here.limits.keys = replace(here.limits.keys, bandwidth=Pace(all=4 * MIB))
+    here.limits.keys = LimitKeys(bandwidth=BandwidthKeys(all=4 * MIB))
     here.after(1.0)
     assert here.after(10.0)["192.0.2.1"] == pytest.approx(40 * MIB, abs=4 * PIECE)
-    here.limits.keys = FrontLimits()
+    here.limits.keys = LimitKeys()
     here.after(1.0)
     assert here.got["192.0.2.1"] == 150 * MIB
 
@@ -244,23 +244,23 @@ def test_other_rates_hold_from_the_next_piece_on(world: Any) -> None:
 def test_who_is_not_limited_is_not_paced(world: Any) -> None:
     """Without a rate, and for exempt clients, files go by sendfile."""
     assert not world().meter().paced
-    here = world(bandwidth=Pace(blob=MIB), exempt=(ip_network("10.0.0.0/8"),))
+    here = world(bandwidth=BandwidthKeys(blob=MIB), exempt=(ip_network("10.0.0.0/8"),))
     assert here.meter("192.0.2.1").paced
     assert not here.meter("10.0.0.1").paced
 
 
 def test_a_meter_counts_what_was_sent(world: Any) -> None:
-    """Not what was announced: a client that leaves after three pieces has had three."""
-    here = world(bytes=Amount(3 * PIECE, 60))
+    """Not what was announced: a client that leaves after sixteen pieces has had sixteen."""
+    here = world(bytes=AmountKeys(amount=16 * PIECE, each=60))
     noted, client = list[int](), client_of("192.0.2.1")
     meter = here.pacer.meter(client, NGINX, "blob", noted.append)
-    for number in range(3):
+    for number in range(16):
         assert here.limits.admit_manifest(client, NGINX, str(number), 0.0).granted
         meter.sent(PIECE)
     meter.ended()
-    assert noted == [PIECE] * 3
-    assert here.limits.admit_manifest(client, NGINX, "3", 59.0).retry_after == 1
-    assert here.limits.admit_manifest(client, NGINX, "3", 60.0).granted
+    assert noted == [PIECE] * 16
+    assert here.limits.admit_manifest(client, NGINX, "16", 59.0).retry_after == 1
+    assert here.limits.admit_manifest(client, NGINX, "16", 60.0).granted
 
 
 def test_a_pull_runs_until_the_last_of_its_answers_has_ended(world: Any) -> None:
@@ -278,7 +278,7 @@ def test_a_pull_runs_until_the_last_of_its_answers_has_ended(world: Any) -> None
 
 def test_what_was_read_long_ago_takes_no_memory(world: Any) -> None:
     """Paces of blobs and places of clients are forgotten when nothing is owed for them."""
-    here = world(bandwidth=Pace(blob=MIB, all=100 * MIB))
+    here = world(bandwidth=BandwidthKeys(blob=MIB, all=100 * MIB))
 
     async def visits() -> None:
         for number in range(20_000):

@@ -27,11 +27,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from dataclasses import dataclass
 from typing import Final
 
 from mirrord.config.units import spell_duration, spell_size
+from mirrord.syncers.image.spec.front import BandwidthKeys, LimitKeys
 from mirrord.syncers.image.through.clients import ClientKey, ClientRecord, ClientTable
 
 GRANTED_LASTS: Final = 3600.0
@@ -42,34 +42,8 @@ _LONGEST_PULL: Final = 6 * 3600.0
 _MINUTE: Final = 60.0
 _STEPS: Final = 60  # in which the bytes of a window are forgotten
 _MOST_CHILDREN: Final = 512  # of one index that are free
+_ANY: Final = BandwidthKeys()
 _CLOSE: Final = 1e-6  # seconds; sums of times are rounded
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """So many bytes in any stretch of so many seconds."""
-
-    amount: int
-    each: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Bytes a second, None without limit: of one blob to one client, and of all together."""
-
-    blob: float | None = None
-    all: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FrontLimits:
-    """`limits:` of the front; None stands for no limit."""
-
-    pulls: int | None = None  # repositories that one client pulls at once
-    pulls_a_minute: int | None = None  # manifests that one client gets
-    bytes: Amount | None = None  # sent to one client
-    bandwidth: Pace = field(default_factory=Pace)
-    exempt: tuple[IPv4Network | IPv6Network, ...] = ()  # networks without limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +64,15 @@ class Admission:
 class PullLimits:
     """Decides what each client gets; see the module for the rules. `now` is monotonic time in seconds."""
 
-    def __init__(self, keys: FrontLimits, table: ClientTable | None = None) -> None:
+    def __init__(self, keys: LimitKeys, table: ClientTable | None = None) -> None:
         """Begin with nobody known; `keys` may be replaced at any time."""
         self.keys = keys
         self._table = ClientTable() if table is None else table
+
+    @property
+    def bandwidth(self) -> BandwidthKeys:
+        """Return the rates at which content is sent."""
+        return self.keys.bandwidth or _ANY
 
     def exempt(self, client: ClientKey) -> bool:
         """Whether nothing limits this client."""

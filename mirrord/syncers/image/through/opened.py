@@ -17,6 +17,7 @@ from mirrord.syncers.image import front
 from mirrord.syncers.image.front import in_local
 from mirrord.syncers.image.front.answers import content_headers, refusal
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
+from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
 from mirrord.syncers.image.through.asked import Asked, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
@@ -24,7 +25,7 @@ from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.failures import failed, warning
 from mirrord.syncers.image.through.held import HeldReader
-from mirrord.syncers.image.through.limits import FrontLimits, PullLimits
+from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.look import FrontLooks
 from mirrord.syncers.image.through.manifests import FrontManifests
 from mirrord.syncers.image.through.pacing import Pacer, TransferMeter
@@ -67,7 +68,7 @@ class ImageFront:
     ) -> None:
         """Serve with a cache; `clock` is monotonic, `wall` the time of day."""
         self._services, self._cache, self._clock = services, cache, clock
-        limits, blobs, upstream = PullLimits(FrontLimits()), KnownBlobs(), UpstreamReader(services, KIND)
+        limits, blobs, upstream = PullLimits(LimitKeys()), KnownBlobs(), UpstreamReader(services, KIND)
         self._limits, self._pacer = limits, Pacer(limits, clock)
         self._lists = ListsInUse(services().events)
         self.rules = RulesInUse(KIND, self._lists, limits, cache)

@@ -94,7 +94,7 @@ class Pacer:
 
     def owed(self, client: str, digest: str, count: int, *, first: bool) -> float:
         """Charge a piece of a blob, and return the seconds until it may be sent."""
-        rate, now, key = self.limits.keys.bandwidth.blob, self.clock(), (client, digest)
+        rate, now, key = self.limits.bandwidth.blob, self.clock(), (client, digest)
         if rate is None:
             return 0.0
         paid = self._paid.get(key, now)
@@ -106,7 +106,7 @@ class Pacer:
 
     async def turn(self, client: str, count: int, *, first: bool) -> None:
         """Wait until a piece may be sent as far as all clients together are concerned."""
-        rate = self.limits.keys.bandwidth.all
+        rate = self.limits.bandwidth.all
         if rate is None or self._queue.take(client, count, rate, self.clock(), first=first):
             return
         turn = asyncio.get_running_loop().create_future()
@@ -117,7 +117,7 @@ class Pacer:
 
     def _serve(self) -> None:
         self._timer = None
-        at = self._queue.serve(self.limits.keys.bandwidth.all, self.clock())
+        at = self._queue.serve(self.limits.bandwidth.all, self.clock())
         if at is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, at - self.clock()), self._serve)
@@ -137,7 +137,7 @@ class TransferMeter:
     @property
     def paced(self) -> bool:
         """Return whether there is any limit of bandwidth for this client."""
-        limits, pace = self._pacer.limits, self._pacer.limits.keys.bandwidth
+        limits, pace = self._pacer.limits, self._pacer.limits.bandwidth
         return (pace.blob is not None or pace.all is not None) and not limits.exempt(self._client)
 
     async def pace(self, count: int) -> None:

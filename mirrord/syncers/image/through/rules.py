@@ -8,8 +8,8 @@ from typing import cast
 from mirrord.blobs.content_cache import ContentCache
 from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.values import FrontRules, Services
-from mirrord.syncers.image.spec.front import FrontKeys, LimitKeys
-from mirrord.syncers.image.through.limits import Amount, FrontLimits, Pace, PullLimits
+from mirrord.syncers.image.spec.front import FrontKeys
+from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.upstream.allow_file import FrontLists, ListsInUse
 from mirrord.wire.oci.reference import Reference
 
@@ -70,7 +70,7 @@ class RulesInUse:
         keys = cast("FrontKeys", front.keys)
         if self._applied is None or self._applied[0] is not front or self._applied[1] is not lists:
             self._applied = front, lists
-            self._limits.keys = _limits(keys.limits)
+            self._limits.keys = keys.limits
             pins = (lambda name: _pinned(lists, name)) if keys.cache.pinned else None
             await self._cache.limits(keys.cache.size, keys.cache.unused, pins)
         return PullRules(keys, front, lists)
@@ -79,9 +79,3 @@ class RulesInUse:
 def _pinned(lists: FrontLists, name: str) -> bool:
     reference = BUILT_IN["path"].source(name)
     return reference is not None and lists.pinned.line(reference) is not None
-
-
-def _limits(keys: LimitKeys) -> FrontLimits:
-    window = Amount(keys.bytes.amount, keys.bytes.each) if keys.bytes else None
-    pace = Pace(keys.bandwidth.blob, keys.bandwidth.all) if keys.bandwidth else Pace()
-    return FrontLimits(keys.pulls, keys.pulls_a_minute, window, pace, keys.exempt)
