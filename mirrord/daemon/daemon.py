@@ -79,10 +79,9 @@ class Daemon(Dispatcher):
         environ: Mapping[str, str],
         listen: str,
     ) -> None:
-        super().__init__(runtime)
+        super().__init__(runtime, listen)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self.folder, self._state, self._environ = folder, state, environ
-        self._listen = listen
         self._started = now()
         self._at_start = runtime.snapshot.configuration.settings
         self._ticked = asyncio.get_running_loop().time()

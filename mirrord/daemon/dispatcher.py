@@ -42,8 +42,10 @@ _Answer = TypeVar("_Answer")
 class Dispatcher:
     """Carries out commands over what is open in this process."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, listen: str = "") -> None:
+        """Use what is open; `listen` is where the server of this process listens, "" without one."""
         self.runtime = runtime
+        self._listen = listen
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -111,13 +113,15 @@ class Dispatcher:
 
     async def look_at_front(self, command: LookAtFront) -> FrontLook:
         """See `LookAtFront`; where no daemon holds the front open it is opened for the time being."""
-        current = self.runtime.snapshot
+        current, settings, text = self.runtime.snapshot, self.runtime.snapshot.configuration.settings, command.reference
+        for own in (settings.address(self._listen).partition("://")[2], self._listen or settings.listen):
+            text = text.removeprefix(f"{own}/")
         for kind, syncer in current.syncers.items():
             if kind in self.opened:
-                return await self.opened[kind].look(command.reference)
+                return await self.opened[kind].look(text)
             if syncer.through:
                 async with syncer.through.open(lambda: current.services) as front:
-                    return await front.look(command.reference)
+                    return await front.look(text)
         raise UsageError("no installed kind can be pulled through; install the kind image")
 
     async def reload(self, _: Reload) -> Changes:

@@ -82,7 +82,10 @@ def _front(front: FrontStatus | None) -> str:
         "Traffic": f"{size(front.from_upstream)} from upstream, {size(front.to_clients)} to clients",
         "Cache": f"{size(front.cache_bytes)}, {front.cache_entries} blobs and manifests, {front.evictions} evicted",
     }
-    troubles = [*filter(None, [front.cache_error]), *front.list_errors.values()]
+    refused = (
+        f"An allow list was refused, the one before it stays in use: {one}" for one in front.list_errors.values()
+    )
+    troubles = [*filter(None, [front.cache_error]), *refused]
     return (
         "<h2>Front</h2><table><tbody>"
         + "".join(f"<tr><th>{name}<td>{escape(text)}</tr>" for name, text in rows.items())

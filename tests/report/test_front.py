@@ -130,5 +130,6 @@ def test_page() -> None:
     assert "2 not_allowed, 1 pulls" in text
     assert "1000 B from upstream, 3.4 KiB to clients" in text
     assert "4.0 MiB, 13 blobs and manifests, 3 evicted" in text
-    assert '<p class="bad">the disk is full</p><p class="bad">/etc/allows.txt:3: bad</p>' in text
+    assert '<p class="bad">the disk is full</p><p class="bad">An allow list was refused, the one before it' in text
+    assert "stays in use: /etc/allows.txt:3: bad</p>" in text
     assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))

@@ -136,7 +136,7 @@ async def test_a_front_is_open_from_start_to_end(place: Any) -> None:
         assert listed in series
         assert listed.replace("fake.example", "other").replace("2.0", "1.0") in series  # before `front:` listed it
         assert "mirrord_front_lists_refused 1.0" in series
-        assert b"allows.txt:1: &lt;b&gt;bad&lt;/b&gt;" in (await daemon.get("/"))[1]
+        assert b"stays in use: allows.txt:1: &lt;b&gt;bad&lt;/b&gt;" in (await daemon.get("/"))[1]
         look = await ControlClient(place.state).carry_out(LookAtFront("x"))
         assert look == FrontLook("x", "refused", reason="nothing is pulled through")
         assert not closed.exists()

@@ -1,0 +1,117 @@
+"""`mirrord front`: what the front does with an image, asked of the daemon, or of configuration and cache."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.request import urlopen
+
+from mirrord.testing import Image, Registry, build_image, push
+from tests.support.commands import Desk
+
+
+def configured(desk: Desk, source: Registry, *lines: str) -> None:
+    """Let clients read `src.example`, a registry with a port, as `allows.txt` says."""
+    desk.configure(
+        "settings: {listen: '127.0.0.1:0', url: 'https://m.example'}\n"
+        f"names: {{aliases: {{src.example: '{source.host}'}}}}\n"
+        f"front: {{image: {{upstreams: ['{source.host}'], allow: allows.txt, deny: [src.example/bad/**],"
+        " message: ask Ann}}\n"
+        f"mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/team/app, tags: [v1]}}, to: local}}]\n"
+    )
+    (desk.folder / "conf.d" / "allows.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+async def filled(source: Registry) -> Image:
+    """Put two images at the source."""
+    image = build_image(layer_size=1000)
+    await push(image, source, "team/app", ["v1"])
+    await push(image, source, "team/tool", ["v1"])
+    return image
+
+
+def read(address: str, path: str) -> bytes:
+    """Return what the front answers."""
+    with urlopen(f"http://{address}/v2/{path}") as answer:
+        body: bytes = answer.read()
+        return body
+
+
+async def test_the_daemon_says_what_it_would_do(desk: Desk) -> None:
+    """An image that may be pulled is exit code 0, with its line, where it comes from, and until when it is fresh."""
+    async with Registry() as source:
+        image = await filled(source)
+        configured(desk, source, "# ours", "src.example/team/*")
+        async with desk.serving() as daemon:
+            before = await desk.run("front", "m.example/src.example/team/tool:v1")
+            assert (before.status, before.out.splitlines()) == (
+                0,
+                [
+                    f"{source.host}/team/tool:v1",
+                    "  allowed      yes",
+                    "  by           conf.d/allows.txt:2",
+                    "  comes from   upstream",
+                    "  here         no",
+                ],
+            )
+            assert source.log == []
+            await desk.run("sync", "app")
+            local = await desk.run("front", "src.example/team/app:v1")
+            assert (
+                local.out.splitlines()[3] == "  comes from   local, which has it from a mirror; upstream is not asked"
+            )
+            await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
+            after = (await desk.run("front", "--json", f"{daemon.address}/src.example/team/tool:v1")).document
+            assert after["fresh_until"].endswith("Z")
+            assert (after["comes_from"], after["digest"]) == ("cache", image.digest)
+            status = (await desk.run("status", "--json")).document["front"]
+            assert status["answers"] == {"miss": 1}
+
+
+async def test_what_is_refused(desk: Desk) -> None:
+    """An image that may not be pulled is exit code 1, with the reason, the line, and the message of the operator."""
+    async with Registry() as source:
+        configured(desk, source, "src.example/team/*")
+        async with desk.serving():
+            denied = await desk.run("front", "src.example/bad/tool")
+            assert (denied.status, denied.out.splitlines()) == (
+                1,
+                [
+                    f"{source.host}/bad/tool:latest",
+                    f"  allowed      no: {source.host}/bad/tool may not be pulled here: ask Ann",
+                    "  by           front.image.deny[0]",
+                ],
+            )
+            unlisted = (await desk.run("front", "--json", "src.example/other")).document
+            assert (unlisted["comes_from"], unlisted["line"]) == ("refused", "")
+            assert unlisted["reason"].endswith("is not on the list of what may be pulled here: ask Ann")
+            wrong = await desk.run("front", "src.example/A:b c")
+            assert (wrong.status, wrong.out) == (64, "")
+
+
+async def test_without_a_daemon(desk: Desk) -> None:
+    """Without a daemon configuration and cache answer; nothing is made where no state is, and no host is asked."""
+    async with Registry() as source:
+        image = await filled(source)
+        configured(desk, source, "src.example/team/*")
+        early = await desk.run("front", "src.example/team/tool:v1")
+        assert (early.status, early.out.splitlines()[3]) == (0, "  comes from   upstream")
+        assert not (desk.folder / "state").exists()
+        async with desk.serving() as daemon:
+            await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
+        asked = len(source.log)
+        later = (await desk.run("front", "--json", f"src.example/team/tool@{image.digest}")).document
+        assert (later["comes_from"], later["digest"], later["fresh_until"]) == ("cache", image.digest, None)
+        assert len(source.log) == asked
+
+
+async def test_check_and_front_agree_about_a_bad_list(desk: Desk) -> None:
+    """`check` names the bad line of a list; without an earlier list `front` refuses."""
+    async with Registry() as source:
+        configured(desk, source, "src.example/team/tool:v1")
+        checked = await desk.run("check", "--json")
+        assert checked.status == 78
+        assert json.loads(checked.out)["problems"] == [
+            f"conf.d/allows.txt:1: an allow list has names without tags; write {source.host}/team/tool"
+        ]
+        assert (await desk.run("front", "src.example/team/tool:v1")).status == 1
