@@ -32,6 +32,12 @@ targets:
 #  ghcr: {kind: image, to: ghcr.io/team}
 #  gitee: {kind: git, to: "https://gitee.com/team/{name}.git"}
 
+# What clients may pull besides: mirrord reads it when they ask for it, and keeps it in a cache.
+front:
+#  image:
+#    upstreams: [docker.io, quay.io]
+#    allow: [docker.io/library/*, quay.io/calico/**]
+
 # What is copied. Without `every` or `cron` a mirror runs only when it is asked to: mirrord sync NAME
 mirrors:
   - name: alpine
