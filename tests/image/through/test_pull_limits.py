@@ -68,19 +68,19 @@ async def test_real_clients_pull_a_whole_image_as_one_pull(tmp_path: Path) -> No
             await manifest(pulls, "other")
 
 
-async def test_fifty_clients_behind_one_address_pull_one_image(tmp_path: Path) -> None:
-    """The same tag at the same time is one pull, with all its children and blobs."""
+async def test_machines_behind_one_address_that_pull_one_image_are_one_pull(tmp_path: Path) -> None:
+    """The same tag, its children and its blobs, asked for again and again and three at a time."""
     async with DockerRegistry(access_log=True) as upstream:
         await push(IMAGE, upstream.url, "team/app", ["v1"])
         async with pulling(tmp_path, upstream.host, limits={"pulls": 1, "pulls_a_minute": 1}) as pulls:
             paths = ["manifests/v1", *(f"manifests/{one}" for one in IMAGE.manifests)]
             paths += [f"blobs/{one}" for one in IMAGE.blobs]
-            for path in paths:
-                answers = await asyncio.gather(*(pulls.ask(f"{UPSTREAM}/team/app/{path}") for _ in range(50)))
+            for path in paths * 5:
+                answers = await asyncio.gather(*(pulls.ask(f"{UPSTREAM}/team/app/{path}") for _ in range(3)))
                 assert {answer.status for answer in answers} == {200}
 
 
-async def test_exempt_clients_and_local_images_are_not_limited(tmp_path: Path) -> None:
+async def test_exempt_clients_are_not_limited(tmp_path: Path) -> None:
     """A reload that exempts a network holds for the next request."""
     async with DockerRegistry(access_log=True) as upstream:
         for number in range(4):
