@@ -6,10 +6,9 @@ answer = await pulls.get("up.test/team/app/manifests/v1")
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import http.client
 import json
-from asyncio import to_thread
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ class Answered:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    clean: bool = True
 
     @property
     def code(self) -> str:
@@ -88,20 +88,21 @@ class Pulls:
         self.world.services = replace(self.world.services, fronts={"image": rules}, names=book)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> Answered:
-        """Send one request for a path below `/v2/`; header names have `_` for `-`."""
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-
-        def exchange() -> Answered:
-            connection = http.client.HTTPConnection(*self.address, timeout=30)
-            try:
-                connection.request(method, f"/v2/{path}", headers=fields)
-                answer = connection.getresponse()
-                body = answer.read()
-                return Answered(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
-            finally:
-                connection.close()
-
-        return await to_thread(exchange)
+        """Send one request for a path below `/v2/`; header names have `_` for `-`. What is cut off is not `clean`."""
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 20)
+        try:
+            fields = {"Host": self.host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+            writer.write(f"{method} /v2/{path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
+            got = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            body, left = bytearray(), int(got.get("content-length", 0)) if method != "HEAD" else 0
+            with contextlib.suppress(ConnectionError):
+                while left > len(body) and (piece := await reader.read(1 << 20)):
+                    body += piece
+            return Answered(int(status.split()[1]), got, bytes(body), len(body) == left)
+        finally:
+            writer.close()
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return kind and outcome of each answer with content, and forget them."""
@@ -129,7 +130,7 @@ async def pulling(
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(open_world(folder, budget=budget))
         http_client = Http(
-            (book or HostBook()).for_strangers(()), world.services.events, FRONT_LIMITS, jitter=lambda: 0.0
+            (book or HostBook()).for_strangers(()), world.services.events, replace(FRONT_LIMITS, rest=0.0), jitter=lambda: 0.0
         )
         await stack.enter_async_context(http_client)
         world.services = replace(world.services, keep=folder, upstreams=http_client)

@@ -26,6 +26,7 @@ from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.failures import failed, warning
 from mirrord.syncers.image.through.held import HeldReader
 from mirrord.syncers.image.through.limits import PullLimits
+from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
 from mirrord.syncers.image.through.manifests import FrontManifests
 from mirrord.syncers.image.through.pacing import Pacer, TransferMeter
@@ -75,6 +76,7 @@ class ImageFront:
         self._covered = CoveredNames(KIND, clock)
         self._manifests = FrontManifests(cache, upstream, blobs, clock)
         self._blobs = FrontBlobs(cache, upstream, blobs)
+        self._listed = UpstreamLists(cache, upstream, self._manifests, clock)
         self._looks = FrontLooks(cache, self._covered, self._manifests, clock, wall)
 
     async def aclose(self) -> None:
@@ -105,21 +107,32 @@ class ImageFront:
             reference = None
         if reference is not None and rules.lists.denied_by(reference):
             return _refused(services, rules, reference)
-        local = await self._local(request, services, asked, reference)
-        if local is not None and local.status == 200:
+        refused = None if reference is None else rules.refusal(reference)
+        local = None
+        if reference is None or refused or path.verb != "tags":  # `local` has some of the tags of a source only
+            local = await self._local(request, services, asked, reference)
+        if local is not None and local.status == 200 and (reference is None or refused or not _empty(path, local)):
             return local
         if reference is None:
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
-        if rules.refusal(reference):
+        if refused:
             return local or _refused(services, rules, reference)
-        return await self._pulled(_Pull(request, services, rules, path, reference))
+        answer = await self._pulled(_Pull(request, services, rules, path, reference))
+        if path.verb == "tags" and (answer.status == 429 or answer.status >= 500):
+            return await self._local(request, services, asked, reference) or answer
+        return answer
 
     async def _pulled(self, pull: _Pull) -> Response:
         if pull.path.verb == "manifests":
             return await self._manifest(pull)
         if pull.path.verb == "blobs":
             return await self._blob(pull, Digest(pull.path.ref))
-        return refusal(404, "UNSUPPORTED", f"{pull.path.verb} are not served here")
+        query, fresh = pull.request.query, pull.rules.keys.fresh
+        if pull.path.verb == "referrers":
+            return await self._listed.referrers(pull.reference, pull.path, query, fresh)
+        if pull.path.ref != "list" or not pull.rules.keys.tags:
+            return refusal(404, "UNSUPPORTED", "tags are not listed here")
+        return await self._listed.tags(pull.reference, pull.path, query)
 
     async def _local(
         self, request: Request, services: Services, asked: Asked, reference: Reference | None
@@ -215,6 +228,11 @@ class _BlobMeter:
         self._meter.ended()
         if self._held is not None:
             self._held.release()
+
+
+def _empty(path: RegistryPath, local: Response) -> bool:
+    """Whether an answer of `local` is a list of referrers without an entry, which upstream may know better."""
+    return path.verb == "referrers" and isinstance(local.body, bytes) and b'"manifests":[]' in local.body
 
 
 def _refused(services: Services, rules: PullRules, reference: Reference) -> Response:
