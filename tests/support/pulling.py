@@ -129,9 +129,8 @@ async def pulling(
     """Serve a front whose only upstream is `up.test`; `keys` are further ones of `front.image`."""
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(open_world(folder, budget=budget))
-        http_client = Http(
-            (book or HostBook()).for_strangers(()), world.services.events, replace(FRONT_LIMITS, rest=0.0), jitter=lambda: 0.0
-        )
+        strangers, limits = (book or HostBook()).for_strangers(()), replace(FRONT_LIMITS, rest=0.0)
+        http_client = Http(strangers, world.services.events, limits, jitter=lambda: 0.0)
         await stack.enter_async_context(http_client)
         world.services = replace(world.services, keep=folder, upstreams=http_client)
         pulls = Pulls(world, upstream)
