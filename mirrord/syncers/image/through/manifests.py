@@ -89,7 +89,7 @@ class FrontManifests:
         if old is not None and now < known.again:
             return replace(old, outcome="stale", warning=f"{reference.domain} did not answer; this may be out of date")
         try:
-            ask = partial(self._ask, reference, ref, whole=whole)
+            ask = partial(self._ask, reference, ref, fresh, whole=whole)
             return await self._flights.join((name, ref, whole), ask)
         except MirrordError as error:
             return await self._instead(reference, ref, error)
@@ -126,9 +126,11 @@ class FrontManifests:
             return None
         return FoundManifest(Descriptor(link.media_type, digest, stored.size), stored, "hit", link.refs)
 
-    async def _ask(self, reference: Reference, ref: str, *, whole: bool) -> FoundManifest:
+    async def _ask(self, reference: Reference, ref: str, fresh: float, *, whole: bool) -> FoundManifest:
         """Ask upstream: by HEAD where the bytes may be here or are not needed, else by GET."""
         name, known = cache_name(reference), await self.known(reference, ref)
+        if (found := await self._fresh(name, ref, known, fresh, whole=whole)) is not None:
+            return found  # another request has ended since this one looked
         old = await self._kept(name, known.digest) if known.digest else None
         seconds = PATIENT if old is None else IMPATIENT
         if whole and old is None:
