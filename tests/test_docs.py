@@ -248,7 +248,8 @@ def test_configurations_load(page: Path, tmp_path: Path) -> None:
         (folder / "conf.yaml").write_text(text)
         read = read_folder(folder, load_syncers(), {})
         assert read.notices == ()
-        assert len(read.absent) == len(re.findall(r"\{(?:env|credential|file): ", text))
+        secrets = re.findall(r"\{(?:env|credential|file): |^ +(?:certificate|key): /", text, re.MULTILINE)
+        assert len(read.absent) == len(secrets)
 
 
 @pytest.mark.parametrize("page", pages())

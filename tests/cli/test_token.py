@@ -1,0 +1,86 @@
+"""`mirrord token`: made and removed beside a daemon or without one, and what skopeo and podman do with a token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from mirrord.errors import UnreachableError
+from mirrord.testing import Registry, build_image, push, require
+from mirrord.testing.running import run
+from tests.support.commands import Desk
+from tests.support.imagetools import podman
+
+GUARDED = """\
+settings: {{listen: "127.0.0.1:0", url: "https://mirror.example"}}
+mirrors: [{{name: app, kind: image, from: {{repository: {source}/a, tags: [v1]}}, to: local}}]
+front: {{image: {{upstreams: [{{docker.io: {{credentials: true}}}}], allow: [docker.io/team/app]}}}}
+"""
+
+
+async def test_tokens_without_a_daemon(desk: Desk) -> None:
+    """A token is printed once, listed by name, and removed; mistakes are named, and leave nothing behind."""
+    assert (await desk.run("token", "list")).out == "no tokens in state\n"
+    assert not (desk.folder / "state").exists()
+    needless = await desk.run("token", "add", "one")
+    assert (needless.status, needless.err) == (64, "mirrord: say what the token is for: --read\n")
+    added = await desk.run("token", "add", "one", "--read")
+    assert (added.status, added.err) == (0, "only its hash is kept: this is shown once\n")
+    token = added.out.strip()
+    assert token.startswith("mirrord_")
+    written = await desk.run("token", "add", "two", "--read", "--json")
+    assert written.document["token"].startswith("mirrord_")
+    assert (await desk.run("token", "add", "one", "--read")).status == 64
+    listed = await desk.run("token", "list")
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["NAME", "one", "two"]
+    assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["one", "two"]
+    assert token not in listed.out + (desk.folder / "state" / "tokens.json").read_text()
+    assert (await desk.run("token", "remove", "one")).status == 0
+    assert (await desk.run("token", "remove", "one")).status == 64
+    assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["two"]
+
+
+async def test_clients_log_in(desk: Desk) -> None:
+    """Where our credentials read an upstream, skopeo and podman need a token, log in with it, and lose it again."""
+    require("skopeo", "podman")
+    image, auth = build_image(["linux/amd64"]), desk.folder / "auth.json"
+    async with Registry() as source:
+        await push(image, source, "a", ["v1"])
+        desk.configure(GUARDED.format(source=source.host))
+        async with desk.serving() as daemon:
+            assert (await desk.run("sync")).status == 0
+            name, plain = f"docker://{daemon.address}/app:v1", ("--tls-verify=false", "--authfile", auth)
+            auth.write_text("{}")
+            closed = await run("skopeo", "inspect", "--raw", *plain, name)
+            assert closed.status != 0
+            assert "needs a token" in closed.output or "unauthorized" in closed.output
+            token = (await desk.run("token", "add", "cluster-1", "--read")).out.strip()
+            for tool in ("skopeo", "podman"):
+                auth.write_text("{}")
+                wrong = await run(tool, "login", *plain, "-u", "any", "-p", "mirrord_wrong", daemon.address)
+                assert wrong.status != 0
+                login = await run(tool, "login", *plain, "-u", "any", "-p", token, daemon.address)
+                assert login.status == 0, login.output
+                assert daemon.address in json.loads(auth.read_text())["auths"]
+            raw = await run("skopeo", "inspect", "--raw", *plain, name)
+            assert raw.output.encode() == image.body
+            try:
+                async with podman() as call:
+                    pulled = await call("pull", "--tls-verify=false", "--authfile", str(auth), name)
+                    assert pulled.status == 0, pulled.output
+            except UnreachableError as error:
+                pytest.skip(str(error))
+            assert (await desk.run("token", "remove", "cluster-1")).status == 0
+            asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{daemon.address}/v2/")
+            for _ in range(50):
+                if (await run(*asked, "-u", f"any:{token}")).output == "401":
+                    break
+                await asyncio.sleep(0.2)
+            else:
+                pytest.fail("a removed token is still valid")
+            assert (await run(*asked)).output == "401"
+            open_pages = await run("curl", "-sf", f"http://{daemon.address}/status")
+            assert open_pages.status == 0
+            assert token not in json.dumps(daemon.lines)
