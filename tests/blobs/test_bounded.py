@@ -114,10 +114,16 @@ async def test_what_is_pinned_stays(scene: Scene) -> None:
     assert set(scene.gone) == {digest_of(3), digest_of(4), digest_of(5)}
     assert not await scene.store.has_room(2 * KIB)
     assert await scene.store.has_room(KIB)
+    await scene.store.remove(digest_of(1))
+    assert await scene.store.has_room(2 * KIB)
+    assert scene.store.evictable == 0
+    await scene.put(6)
     pinned.clear()
     scene.store.order.unpin()
+    limit(scene.store, KIB, 30 * DAY)
     await scene.store.evict()
-    assert len(scene.store.order) == scene.store.order.size == scene.du() == 0
+    assert scene.gone[3:] == [digest_of(2)]
+    assert (scene.store.order.size, scene.du()) == (KIB, KIB)
 
 
 async def test_limits_apply_to_what_is_there(scene: Scene) -> None:
@@ -314,6 +320,27 @@ async def test_a_file_that_cannot_go(scene: Scene, monkeypatch: pytest.MonkeyPat
         await scene.put(2)
     assert "Read-only file system" in scene.store.error
     assert await scene.store.find(digest)
+    assert (scene.store.order.size, scene.du()) == (2 * KIB, 2 * KIB)
+
+
+async def test_kept_again_while_it_goes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that comes again while its file is being removed is there afterwards."""
+    (digest,) = await scene.put(1)
+    begun, going, remove = asyncio.Event(), asyncio.Event(), scene.store._disk.remove
+
+    async def slowly(digest: Digest) -> None:
+        begun.set()
+        await going.wait()
+        await remove(digest)
+
+    monkeypatch.setattr(scene.store._disk, "remove", slowly)
+    removing = asyncio.create_task(scene.store.remove(digest))
+    await begun.wait()
+    keeping = asyncio.create_task(scene.store.put(digest, data_of(1)))
+    await scene.store.put(digest_of(2), data_of(2))  # takes as long, and is not held up
+    going.set()
+    await asyncio.gather(removing, keeping)
+    assert await scene.store.missing([digest]) == frozenset()
     assert (scene.store.order.size, scene.du()) == (2 * KIB, 2 * KIB)
 
 

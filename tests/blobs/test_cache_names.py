@@ -78,9 +78,12 @@ async def test_what_nobody_evicted_is_not_written_again(cache: ContentCache, tmp
     assert (log.stat().st_mtime_ns, log.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-async def test_a_publication_meanwhile(cache: ContentCache, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("others", [False, True], ids=["nothing else", "other links"])
+async def test_a_publication_meanwhile(others: bool, cache: ContentCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is published while a repository is tidied is never lost: then the next pass tidies it."""
     gone, _ = await pull(cache, APP, "1", "one")
+    if others:
+        await pull(cache, APP, "0", "zero")
     await cache.store.remove(gone)
     read = cache.repositories.state
 
@@ -158,6 +161,20 @@ async def test_pinned_repositories(cache: ContentCache) -> None:
     await cache.limits(0)
     await cache.store.evict()
     assert cache.standing().size == 0
+
+
+async def test_a_pinned_tag_that_moves(cache: ContentCache) -> None:
+    """Content that stood in the way of eviction because it was pinned goes first when its tag has moved on."""
+    old = await pull(cache, PAUSE, "latest", "pause 3.8")
+    await cache.limits(4 * KIB, pinned=PAUSE.__eq__)
+    for number in range(3):
+        await pull(cache, APP, str(number), f"app {number}")
+    assert cache.store.evictable == 2 * KIB
+    last = await pull(cache, PAUSE, "latest", "pause 3.9")
+    await pull(cache, APP, "3", "app 3")
+    assert [digest in cache.store for digest in (*old, *last)] == [False, False, True, True]
+    assert digest_of("manifest of app 3") in cache.store
+    assert cache.standing().size == 4 * KIB
 
 
 async def test_pinned_repositories_of_an_earlier_process(tmp_path: Path) -> None:

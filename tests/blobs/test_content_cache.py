@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs import eviction
 from mirrord.blobs.spool import WITHHELD
 from mirrord.errors import DigestError, MirrordError, RestartedError, UnreachableError
 from mirrord.model.digest import Digest
@@ -278,11 +279,46 @@ async def test_a_disk_that_is_full_of_cache(registry: Registry, disk: Path) -> N
             await front.settled()
             assert digest in front.cache.store
         assert 1 <= front.evicted.qsize() <= 4
+        assert await front.cache.store.has_room(6 * MIB)  # also of the spool, which had the same files
+        assert bytes_of(disk) <= 6 * MIB
         large = front.add(99, 8 * MIB)
         async with front.pool.reader(front.source(large), "mirror/target") as reader:
             assert b"".join([chunk async for chunk in reader.chunks()]) == data_of(99, 8 * MIB)
         assert front.cache.standing().size == bytes_of(disk / "cache" / "blobs")
         assert digests[0] not in front.cache.store
+
+
+async def test_a_disk_that_is_full_of_what_was_just_found(
+    registry: Registry, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run waits for the space of content that must not go at this moment, and gets it."""
+    monkeypatch.setattr(eviction, "JUST", 0.5)
+    async with CachedFront(registry, disk, budget=9 * MIB) as front:
+        large, digests = front.add(99, 8 * MIB), [front.add(seed, 2 * MIB) for seed in range(5)]
+        for digest in digests:
+            await front.get(digest)
+            await front.settled()
+        for digest in digests:
+            assert await front.cache.store.find(digest)
+        async with front.pool.reader(front.source(large), "mirror/target") as reader:
+            assert b"".join([chunk async for chunk in reader.chunks()]) == data_of(99, 8 * MIB)
+
+
+async def test_who_joins_a_read_needs_no_more_space(registry: Registry, disk: Path) -> None:
+    """Many readers of one blob on a disk that is almost full need its space once: nothing is evicted for them."""
+    async with CachedFront(registry, disk, budget=9 * MIB) as front:
+        await front.cache.store.put(front.add(1, 4 * MIB), data_of(1, 4 * MIB))
+        digest = front.add(2, 5 * MIB)
+        stalled = registry.faults.on("GET", BLOBS).stall(MIB)
+        readers = [asyncio.create_task(front.get(digest))]
+        await stalled.reached.wait()
+        readers += [asyncio.create_task(front.get(digest, MIB)) for _ in range(20)]
+        async with front.asking(digest) as chunks:  # all of them have joined
+            await anext(chunks)
+        stalled.release()
+        await asyncio.gather(*readers)
+        assert registry.count("GET", BLOBS) == 1
+        assert front.evicted.empty()
 
 
 async def test_a_disk_that_is_full_of_others(registry: Registry, disk: Path) -> None:
