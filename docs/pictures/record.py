@@ -27,7 +27,7 @@ import pyte
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COLUMNS, ROWS = 96, 48
+COLUMNS, ROWS = 96, 54
 STEP = 0.15  # seconds between two looks at the screen
 HOLD = 8.0  # seconds for which the last screen stays
 WIDTH, HEIGHT, MARGIN, SIZE = 8.4, 18, 16, 14  # of a cell, around all, of the letters; pixels

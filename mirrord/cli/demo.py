@@ -22,6 +22,7 @@ from mirrord.commands import Publish, Sync
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 from mirrord.plan.naming import build_tags
 from mirrord.printable import size
 from mirrord.serve.remote import ControlClient
@@ -74,6 +75,7 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     code = await _publish(stage) or await _sync_charts(stage) or await _sync_code(stage)
     if code:
         return code
+    await _pull(stage)
     if once:
         program = "make" if "MAKELEVEL" in os.environ else "mirrord"
         say(f"\nRun `{program} demo` (without --once) to look at the status page.")
@@ -106,7 +108,7 @@ async def _publish(stage: Stage) -> int:
         step, sent = receipts[name]
         rows.append((name, place, ", ".join(step.names), short(step.digest), size(sent)))
     table(("TARGET", "WHERE", "TAGS", "DIGEST", "BYTES"), rows)
-    blobs, reads = len(stage.image.blobs), stage.reads
+    blobs, reads = len(stage.image.blobs), stage.reads()
     say(f"\nEvery target was asked again: all digests equal the source's. {blobs} blobs, {reads} reads at the source.")
     return 0
 
@@ -147,6 +149,31 @@ async def _sync_code(stage: Stage) -> int:
     return 0
 
 
+async def _pull(stage: Stage) -> None:
+    """Pull an image that no mirror has from the daemon, twice, and say what the source saw of that."""
+    say(f"\nPulling {stage.pulled}, which no mirror has, twice ...")
+    sys.stdout.flush()
+    rows, reference, before = list[tuple[str, str, str]](), Reference.parse(stage.pulled), stage.reads(unmirrored=True)
+    async with Http(HostBook()) as http:
+        for turn in ("first", "second"):
+            blobs, count = await _pulled(Repository(http, reference), stage.unmirrored.digest)
+            now = stage.reads(unmirrored=True)
+            rows.append((turn, f"{blobs} blobs, {size(count)}", str(now - before)))
+            before = now
+    table(("PULL", "SENT TO THE CLIENT", "READS AT THE SOURCE"), rows)
+    say(f"All digests are right. {len(stage.unmirrored.blobs)} blobs, {before} reads at the source.")
+
+
+async def _pulled(repository: Repository, digest: Digest) -> tuple[int, int]:
+    """Read a whole image, with all platforms; return how many blobs and bytes of blobs it has."""
+    top = await repository.get_manifest(repository.reference.tag or "")
+    if top.digest != digest:
+        raise DigestError(f"{repository.reference} is {top.digest}, not {digest}")
+    manifests = [await repository.get_manifest(child.digest) for child in top.children]
+    blobs = {blob.digest: blob for manifest in manifests for blob in manifest.blobs}
+    return len(blobs), sum([len(await repository.get_blob(blob)) for blob in blobs.values()])
+
+
 async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
     """Ask every place for every name; DigestError when one of them has something else."""
     async with Http(HostBook()) as http:
@@ -177,6 +204,7 @@ Try, in another terminal:
   {program} sync --state {state}
   skopeo inspect --tls-verify=false docker://{first}/mirror/{stage.mirror}:main
   podman pull --tls-verify=false {stage.address}/{stage.mirror}:main
+  podman pull --tls-verify=false {stage.pulled}
 
 Ctrl-C ends the daemon and the registries, and removes {stage.folder}.""")
     sys.stdout.flush()

@@ -32,6 +32,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64")
 LAYERS, LAYER_SIZE = 3, 8 << 20  # of each platform, the lowest one shared: 40 MiB in all
 TARGETS = ("east", "west", "north")
 REPOSITORY, TAG, MIRROR, CHARTS, CODE = "team/app", "main", "app", "charts", "code"
+UNMIRRORED = "team/tool"
 FORGES = ("gitea", "forge")
 README = b"# app\n\nMirrored by mirrord.\n"
 VERSIONS = (("app", "1.0.0"), ("app", "1.1.0"), ("app-dashboard", "0.3.0"))
@@ -41,6 +42,12 @@ CONFIGURATION = """\
 settings: {{listen: "127.0.0.1:0"}}
 hosts:
   {source}: {{bandwidth: 24MiB/s}}  # slow on purpose, so that there is something to see
+names:
+  aliases: {{source.example: "{source}"}}  # since a path cannot name a port
+front:
+  image:
+    upstreams: ["{source}"]
+    allow: [source.example/team/*]
 targets:
 {targets}
 {forges}
@@ -75,6 +82,7 @@ class Stage:
     Attributes:
         folder: holds `conf.d`, `state` and `daemon.log`.
         image: what was pushed to `team/app:main` at `source`.
+        unmirrored: what was pushed to `team/tool:main` there, which no mirror copies.
         source: where it is read from.
         targets: where it goes, by name in the configuration.
         charts: a chart repository with a few versions.
@@ -87,6 +95,7 @@ class Stage:
 
     folder: Path
     image: Image
+    unmirrored: Image
     source: Registry | DockerRegistry
     targets: Mapping[str, Registry | DockerRegistry]
     charts: ChartRepository
@@ -118,11 +127,16 @@ class Stage:
         return {**elsewhere, LOCAL: f"{self.address}/{MIRROR}"}
 
     @property
-    def reads(self) -> int:
-        """How often the source was asked for a blob."""
+    def pulled(self) -> str:
+        """What a client pulls of which no mirror has a copy, as a reference."""
+        return f"{self.address}/source.example/{UNMIRRORED}:{TAG}"
+
+    def reads(self, *, unmirrored: bool = False) -> int:
+        """Return how often the source was asked for a blob of `image`, or of `unmirrored`."""
+        blobs = f"/v2/{UNMIRRORED if unmirrored else REPOSITORY}/blobs/sha256:"
         if isinstance(self.source, Registry):
-            return self.source.count("GET", "/blobs/sha256:")
-        return sum(hit.method == "GET" and "/blobs/sha256:" in hit.path for hit in self.source.hits())
+            return self.source.count("GET", blobs)
+        return sum(hit.method == "GET" and blobs in hit.path for hit in self.source.hits())
 
 
 @contextlib.asynccontextmanager
@@ -141,6 +155,8 @@ async def open_stage() -> AsyncIterator[Stage]:
             build_image, PLATFORMS, layers=LAYERS, layer_size=LAYER_SIZE, seed="demo", shared_layers=1
         )
         await push(image, source.url, REPOSITORY, [TAG])
+        other = await asyncio.to_thread(build_image, PLATFORMS, layers=2, layer_size=LAYER_SIZE // 2, seed="other")
+        await push(other, source.url, UNMIRRORED, [TAG])
         charts = await stack.enter_async_context(ChartRepository())
         for name, version in VERSIONS:
             charts.add(build_chart(name, version))
@@ -152,7 +168,7 @@ async def open_stage() -> AsyncIterator[Stage]:
         text = _configuration(source.host, targets, charts.url, code, forges)
         await asyncio.to_thread(_configure, folder, text)
         address, daemon = await stack.enter_async_context(_daemon(folder))
-        yield Stage(folder, image, source, targets, charts, code, forges, address, daemon, stand_in)
+        yield Stage(folder, image, other, source, targets, charts, code, forges, address, daemon, stand_in)
 
 
 async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Registry | DockerRegistry:

@@ -117,6 +117,9 @@ async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> No
     assert re.search(r"charts: success .*\n.*\n(local +app.*done.*\n){3}local +index.yaml +done", text), text
     assert re.search(r"code: success", text), text
     assert len(re.findall(r"^(?:gitea|forge|local) +refs/.*done", text, re.MULTILINE)) == 9
+    assert re.search(r"^first +6 blobs, \S+ MiB +6$", text, re.MULTILINE), text
+    assert re.search(r"^second +6 blobs, \S+ MiB +0$", text, re.MULTILINE), text
+    assert "All digests are right. 6 blobs, 6 reads at the source." in text
     assert ("docker-registry servers" if server else "in-process registries of mirrord.testing") in text
     if server:
         assert not lines(text) - lines(pictured()) - {""}, "record the picture again: docs/pictures/record.py"
