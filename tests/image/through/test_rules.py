@@ -1,0 +1,169 @@
+"""Who gets what: `local` before all, then the rules, and what a client that is refused is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mirrord.names.book import NameBook
+from mirrord.syncer.values import LOCAL
+from mirrord.testing import Registry, build_image, push
+from tests.support.pulling import Pulls, pulling
+
+IMAGE = build_image(["linux/amd64"], seed="mirrored")
+OTHER = build_image(["linux/amd64"], seed="other")
+MESSAGE = 'see "https://wiki.example/list"'
+
+
+class Scene(NamedTuple):
+    """A front, and its upstream with `team/app:v1`, `team/app:v2` and `bad/app:v1`."""
+
+    pulls: Pulls
+    upstream: Registry
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with Registry() as upstream:
+        for repository in ("team/app", "bad/app", "more/app"):
+            await push(IMAGE, upstream, repository, ["v1"])
+            await push(OTHER, upstream, repository, ["v2"])
+        rules: dict[str, Any] = {
+            "allow": ["up.test/team/*", "up.test/bad/**"],
+            "deny": ["up.test/bad/**"],
+            "message": MESSAGE,
+        }
+        async with pulling(tmp_path, upstream.host, **rules) as pulls:
+            upstream.forget()
+            yield Scene(pulls, upstream)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "word", "said"),
+    [
+        ("up.test/bad/app/manifests/v1", "denied", "/bad/app may not be pulled here"),
+        ("up.test/more/app/manifests/v1", "not_allowed", "/more/app is not on the list"),
+        ("up.test/more/app/tags/list", "not_allowed", "/more/app is not on the list"),
+        (f"up.test/more/app/blobs/{next(iter(IMAGE.blobs))}", "not_allowed", "/more/app is not on the list"),
+        ("evil.test/foo/manifests/v1", "not_listed", "evil.test is not pulled through here"),
+        ("127.0.0.1/foo/manifests/v1", "not_listed", "127.0.0.1 is not pulled through here"),
+        ("metadata.google.internal/foo/manifests/v1", "not_listed", "is not pulled through here"),
+        ("foo/manifests/v1?ns=evil.test", "not_listed", "evil.test is not pulled through here"),
+    ],
+)
+async def test_what_may_not_be_pulled(scene: Scene, path: str, word: str, said: str, method: str) -> None:
+    """Bad inputs 17, 18, 20: nothing is asked upstream; the reason is in the body, and in a header for HEAD."""
+    status = 404 if word == "not_listed" else 403
+    answer = await scene.pulls.ask(path, method)
+    assert answer.status == status
+    if method == "GET":
+        assert said in answer.message
+        assert (MESSAGE in answer.message) is (status == 403)
+        assert answer.code == ("DENIED" if status == 403 else "NAME_UNKNOWN")
+    if status == 403:
+        assert answer.headers["warning"].startswith('299 - "127.0.0.1:')
+        assert r"see \"https://wiki.example/list\"" in answer.headers["warning"]
+    assert scene.upstream.count("*") == 0
+    assert [one.reason for one in scene.pulls.events if type(one).__name__ == "FrontRefused"] == [word]
+
+
+async def test_local_before_upstream(scene: Scene) -> None:
+    """What a mirror to `local` has of a repository is served from it, by tag too; other tags come from upstream."""
+    world = scene.pulls.world
+    mirror = world.mirror({"repository": f"{scene.upstream.host}/more/app", "tags": ["v1"]}, LOCAL, name="apps")
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.upstream.forget()
+    scene.pulls.events.clear()
+    for path in ("manifests/v1", f"manifests/{IMAGE.digest}", *(f"blobs/{digest}" for digest in IMAGE.blobs)):
+        for name in ("up.test/more/app", "apps"):
+            assert (await scene.pulls.ask(f"{name}/{path}")).status == 200
+    assert {outcome for _, outcome in scene.pulls.outcomes()} == {"local"}
+    assert scene.upstream.count("*") == 0
+    answer = await scene.pulls.ask("up.test/more/app/manifests/v2")
+    assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")  # mirrored here, and not to be pulled through
+    scene.pulls.configure(allow=["up.test/more/*"])
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    assert (await scene.pulls.ask("up.test/more/app/manifests/v2")).body == OTHER.body
+    assert (await scene.pulls.ask("apps/manifests/v2")).status == 404
+    scene.pulls.configure(allow=["up.test/more/*"], deny=["up.test/more/app"])
+    assert (await scene.pulls.ask("up.test/more/app/manifests/v1")).status == 403
+
+
+async def test_renamed_tags_are_not_those_of_the_source(scene: Scene) -> None:
+    """A mirror that gives an image another tag does not answer for that tag of the source; for its digest it does."""
+    world = scene.pulls.world
+    mirror = world.mirror({"repository": f"{scene.upstream.host}/team/app:v1", "names": ["v2"]}, LOCAL, name="apps")
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.upstream.forget()
+    assert (await scene.pulls.ask("up.test/team/app/manifests/v2")).body == OTHER.body
+    assert scene.upstream.count("GET", "/manifests/v2") == 1
+    assert (await scene.pulls.ask(f"up.test/team/app/manifests/{IMAGE.digest}")).body == IMAGE.body
+    assert scene.upstream.count("*") == 1
+
+
+async def test_the_forms_of_a_name(scene: Scene) -> None:
+    """T23: host form, alias and namespace are one repository with one copy; the namespace is sent back."""
+    book = NameBook({"up.test": scene.upstream.host}, {"apps.m.example": f"{scene.upstream.host}/team"})
+    scene.pulls.configure(names=book)
+    assert (await scene.pulls.ask("up.test/team/app/manifests/v1")).body == IMAGE.body
+    assert (await scene.pulls.ask("app/manifests/v1", Host="apps.m.example")).body == IMAGE.body
+    answer = await scene.pulls.ask(f"team/app/manifests/v1?ns={scene.upstream.host}")
+    assert (answer.body, answer.headers["oci-namespace"]) == (IMAGE.body, scene.upstream.host)
+    assert scene.upstream.count("*") == 1
+    conflict = await scene.pulls.ask(f"quay.io/team/app/manifests/v1?ns={scene.upstream.host}")
+    assert (conflict.status, conflict.code) == (400, "NAME_INVALID")
+
+
+async def test_limits_refuse_manifests_only(scene: Scene) -> None:
+    """A client over its limit gets 429 with a reason for the next image; blobs of the one it has are served."""
+    scene.pulls.configure(limits={"pulls_a_minute": 1})
+    assert (await scene.pulls.ask("up.test/team/app/manifests/v1")).status == 200
+    refused = await scene.pulls.ask("up.test/more/app/manifests/v1")
+    assert (refused.status, refused.code, refused.headers["retry-after"]) == (429, "TOOMANYREQUESTS", "60")
+    assert "1 pull a minute" in refused.message
+    for digest in IMAGE.blobs:
+        assert (await scene.pulls.ask(f"up.test/team/app/blobs/{digest}")).status == 200
+    scene.pulls.now += 60
+    assert (await scene.pulls.ask("up.test/more/app/manifests/v1")).status == 200
+    sent = sum(
+        one.size for one in scene.pulls.events if type(one).__name__ == "FrontBytes" and one.direction == "to_clients"
+    )
+    assert sent == sum(len(data) for data in IMAGE.blobs.values())
+
+
+async def test_what_would_be_done(scene: Scene) -> None:
+    """`mirrord front REF` says where content would come from, by which line, and until when it is fresh."""
+    front, upstream = scene.pulls.front, scene.upstream
+    app = f"{upstream.host}/team/app"
+    cold = await front.look("up.test/team/app:v1")
+    assert (cold.reference, cold.comes_from, cold.line) == (f"{app}:v1", "upstream", "front.image.allow[0]")
+    await scene.pulls.ask("up.test/team/app/manifests/v1")
+    upstream.forget()
+    warm = await front.look(f"{app}:v1")
+    assert (warm.comes_from, warm.digest, warm.size) == ("cache", IMAGE.digest, len(IMAGE.body))
+    assert warm.fresh_until is not None
+    pinned = await front.look(f"up.test/team/app@{IMAGE.digest}")
+    assert (pinned.comes_from, pinned.fresh_until) == ("cache", None)
+    scene.pulls.now += 3601
+    assert (await front.look(f"{app}:v1")).comes_from == "upstream"
+    denied = await front.look("up.test/bad/app:v1")
+    assert (denied.comes_from, denied.line) == ("refused", "front.image.deny[0]")
+    assert MESSAGE in denied.reason
+    assert (await front.look("quay.io/a/b")).comes_from == "refused"
+    assert (await front.look("nginx")).comes_from == "refused"
+    assert upstream.count("*") == 0
+
+
+async def test_without_front_nothing_is_pulled(scene: Scene) -> None:
+    """Without `front:` the registry has `local` alone, whatever a client sends."""
+    scene.pulls.world.services = replace(scene.pulls.services(), fronts={})
+    answer = await scene.pulls.ask("up.test/team/app/manifests/v1")
+    assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
+    assert scene.upstream.count("*") == 0
