@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 from mirrord.model.plan import TagVerdict
-from mirrord.patterns import as_expression, compiled
 
 _GLOB = frozenset("*?[")
 REFERRER: Final = "sha256-"
@@ -35,6 +34,8 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     Raises:
         UsageError: the regular expression is invalid.
     """
+    from mirrord.patterns import as_expression, compiled  # noqa: PLC0415 - a copy starts without it
+
     expression = as_expression(pattern)
     if expression is not None:
         return compiled(expression).fullmatch

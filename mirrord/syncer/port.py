@@ -19,12 +19,12 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.names.book import NameBook
-from mirrord.syncer.serving import OpenedThrough, Serves
 from mirrord.syncer.values import LOCAL, Backup, FrontRules, Mirror, MirrorParts, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mirrord.syncer.serving import OpenedThrough, Serves
     from mirrord.wire.host import HostBook
 
 Models = tuple[type["BaseModel"], type["BaseModel"]]
