@@ -225,15 +225,15 @@ async def test_uploads_and_downloads_of_both_take_from_the_same_rate(serve: Any,
 async def test_two_hundred_requests_to_a_dead_upstream_end_after_a_few(raw: Any, serve: Any, client: Any) -> None:
     """It is asked by the first of them; then it rests, and all others fail at once. Another host is served."""
 
-    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
+    async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readline()
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response()
 
-    dead, alive = await raw(hang), await serve(answer)
+    dead, alive = await raw(hang_up), await serve(answer)
     book, shares = HostBook(), HostShares([dead.host, alive.host])
-    limits = Limits(connect=0.2, stall=0.2, attempts=2, rest=600.0, line=600.0)
+    limits = Limits(attempts=2, rest=600.0)
     front = client(book, limits, shares=shares, party=FRONT)
     tasks = flood(front, dead, "manifest", 200)
     tasks += [asyncio.create_task(_download(front, dead, "blob")) for _ in range(100)]
