@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mirrord.cli.console import note, say, say_json, table
@@ -11,6 +12,7 @@ from mirrord.cli.folders import config_folder, configuration
 from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
+from mirrord.serve.tls import expiry_notice, expiry_of
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL, Mirror
 
@@ -28,6 +30,8 @@ def check(*, config: Path | None, json: bool) -> int:
         say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
     notices = [*(one.problem for one in read.absent), *read.notices, *of_parts, *of_fronts]
+    if tls := read.settings.tls:
+        notices += filter(None, [expiry_notice(tls.certificate, expiry_of(tls.certificate), datetime.now(UTC))])
     if not read.mirrors and not read.fronts:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     for notice in notices:

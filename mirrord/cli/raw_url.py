@@ -63,7 +63,7 @@ def _own(url: str, read: Configuration) -> Page | None:
         origin = check_url(url)
     except UntrustedError:
         return None
-    if str(origin) not in (read.settings.address(), f"http://{read.settings.listen}"):
+    if str(origin) not in (read.settings.address(), f"{read.settings.scheme}://{read.settings.listen}"):
         return None
     prefix, name, *words = (*map(unquote, urlsplit(url).path.strip("/").split("/")), "", "")
     for mirror in read.mirrors if prefix == "raw" else ():

@@ -152,6 +152,11 @@ class Settings(Strict):
     deadline: Deadline = Field(default=6 * 3600.0, description="A run that takes longer is cancelled. 10 s to 30 d.")
     log: Log = Field(default=Log(), description="Logging.")
 
+    @property
+    def scheme(self) -> str:
+        """`https` if the server speaks TLS itself, else `http`."""
+        return "https" if self.tls else "http"
+
     def address(self, listen: str = "") -> str:
         """Return `scheme://host[:port]` for clients: `url`, else from where the server listens; "" while nobody knows.
 
@@ -159,8 +164,7 @@ class Settings(Strict):
         a free one.
         """
         host, _, port = (listen or self.listen).rpartition(":")
-        scheme = "https" if self.tls else "http"
-        return self.url or ("" if port == "0" else f"{scheme}://{_ANYWHERE.get(host, host)}:{port}")
+        return self.url or ("" if port == "0" else f"{self.scheme}://{_ANYWHERE.get(host, host)}:{port}")
 
     def reaches_others(self, listen: str = "") -> bool:
         """Return whether clients beyond this machine can reach the server: by `url`, or by where it listens."""

@@ -85,6 +85,8 @@ async def serve(
         gate = TokenGate(
             TokenFile(state), lambda: daemon.runtime.snapshot.needs_token(address), partial(notice, "warning")
         )
+        if daemon.runtime.snapshot.needs_token(address) and not await asyncio.to_thread(TokenFile(state).exists):
+            notice("warning", "/v2/ needs a token, and there is none; make one: mirrord token add NAME --read")
         await _open(stack, daemon, public, state, gate)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()

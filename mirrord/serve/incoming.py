@@ -117,6 +117,7 @@ def incoming(request: web.Request, prefix: str, path: str, token: str | None) ->
     fields: dict[str, str] = {}
     for name, value in request.headers.items():
         fields.setdefault(name.lower(), value)
+    fields.pop("authorization", None)  # what a client says to us is for nobody else
     asked = request.query if "?" in request.raw_path else {}
     return Request(
         request.method,

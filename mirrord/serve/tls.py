@@ -24,6 +24,23 @@ _LARGEST: Final = 4 << 20
 _Stamp = tuple[object, ...]
 
 
+def expiry_notice(file: str, expires: datetime | None, now: datetime) -> str:
+    """Return a sentence if the certificate in `file` expires within 14 days, or has expired; else ""."""
+    if expires is None or expires - now > _SOON:
+        return ""
+    verb = "expires on" if expires > now else "expired on"
+    return f"{file}: the certificate {verb} {expires:%Y-%m-%d %H:%M} UTC; renew it"
+
+
+def expiry_of(file: str) -> datetime | None:
+    """Return when the certificate in a PEM file expires, or None if that cannot be read. Blocks."""
+    try:
+        with Path(file).open("rb") as opened:
+            return expiry(opened.read(_LARGEST))
+    except OSError:
+        return None
+
+
 class ServedCertificate:
     """The certificate in use.
 
@@ -43,17 +60,16 @@ class ServedCertificate:
         self.context = self._current = server_context(*self._files)
         self.context.sni_callback = self._choose
         self.error = ""
-        self.expires = self._expiry()
+        self.expires = expiry_of(self._files[0])
         self._warned: datetime | None = None
 
     def check_expiry(self) -> None:
         """Warn once a day when the certificate expires within 14 days, or has expired."""
         now = self._now()
-        if self.expires is None or self.expires - now > _SOON or (self._warned and now - self._warned < _DAILY):
-            return
-        self._warned = now
-        verb = "expires on" if self.expires > now else "expired on"
-        self._warn("warning", f"{self._files[0]}: the certificate {verb} {self.expires:%Y-%m-%d %H:%M} UTC; renew it")
+        text = expiry_notice(self._files[0], self.expires, now)
+        if text and (self._warned is None or now - self._warned >= _DAILY):
+            self._warned = now
+            self._warn("warning", text)
 
     async def follow(self, every: float = LOOK_EVERY) -> None:
         """Look at the files again and again, and use a new pair when it is good."""
@@ -75,7 +91,7 @@ class ServedCertificate:
             self.error = f"{' and '.join(dict.fromkeys(self._files))} {error}"
             return "error", f"settings.tls: {self.error}; the certificate before stays in use"
         self._current, self.error = fresh, ""
-        self.expires, self._warned = self._expiry(), None
+        self.expires, self._warned = expiry_of(self._files[0]), None
         until = f" until {self.expires:%Y-%m-%d}" if self.expires else ""
         return "info", f"settings.tls: a new certificate is in use{until}"
 
@@ -90,10 +106,3 @@ class ServedCertificate:
                 status = Path(file).stat()  # through links, as certificate managers and Kubernetes make them
                 found += [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         return tuple(found)
-
-    def _expiry(self) -> datetime | None:
-        try:
-            with Path(self._files[0]).open("rb") as file:
-                return expiry(file.read(_LARGEST))
-        except OSError:
-            return None

@@ -95,6 +95,10 @@ class TokenFile:
                 f"{self.path}: is damaged; restore it from a backup, or remove it and make new tokens"
             ) from None  # the cause repeats what is in it
 
+    def exists(self) -> bool:
+        """Return whether anybody has made a token here."""
+        return self.path.exists()
+
     def stamp(self) -> tuple[int, ...]:
         """Return what differs after each change; () for a missing file."""
         try:

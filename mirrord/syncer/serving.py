@@ -19,7 +19,7 @@ class Request:
     prefix: str  # one of `Serves.prefixes`
     path: str  # the rest after the prefix, percent-encoded
     query: Mapping[str, str]  # decoded; the first of several counts
-    # by names in lower case; the first of several counts
+    # by names in lower case, without `authorization`; the first of several counts
     headers: Mapping[str, str] = field(default_factory=dict)
     # `host[:port]` that the client used, also through a proxy that forwards it; "" if unknown
     host: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mirrord.testing import Registry, build_image, push
@@ -41,7 +42,7 @@ async def test_an_image_over_tls(desk: Desk) -> None:
 
 
 async def test_check_reads_the_pair(desk: Desk) -> None:
-    """`check` names a pair that does not belong together; a key that only this machine lacks is a notice."""
+    """`check` names a pair that does not belong together; a lacking key, or an end near, is a notice."""
     authority = Authority(desk.folder)
     certificate, key = authority.pair("a.example")
     other = authority.pair("b.example")[1]
@@ -57,3 +58,10 @@ async def test_check_reads_the_pair(desk: Desk) -> None:
         assert (refused.status, f"settings.tls.key: {other} " in refused.err) == (78, True)
         configured(desk, source, certificate, key)
         assert (await desk.run("check")).err == ""
+        soon = datetime.now(UTC) + timedelta(days=3)
+        certificate, key = authority.pair("soon.example", not_after=soon)
+        configured(desk, source, certificate, key)
+        expiring = await desk.run("check")
+        assert (expiring.status, "the certificate expires on" in expiring.err) == (0, True)
+        certificate.unlink()
+        assert (await desk.run("check")).status == 0

@@ -83,4 +83,6 @@ async def test_clients_log_in(desk: Desk) -> None:
             assert (await run(*asked)).output == "401"
             open_pages = await run("curl", "-sf", f"http://{daemon.address}/status")
             assert open_pages.status == 0
-            assert token not in json.dumps(daemon.lines)
+            log = json.dumps(daemon.lines)
+            assert "there is none; make one: mirrord token add NAME --read" in log
+            assert token not in log

@@ -31,9 +31,11 @@ class Front:
 
     def __init__(self) -> None:
         self.holders: list[str | None] = []
+        self.headers: list[str] = []
 
     async def respond(self, request: Request, services: Services) -> Response:
         self.holders.append(request.token)
+        self.headers += request.headers
         return Response(200, {}, b"content")
 
 
@@ -94,7 +96,7 @@ async def test_without_a_token(site: Site) -> None:
 
 
 async def test_with_a_token(site: Site) -> None:
-    """Basic with any user and Bearer are taken, and the syncer learns the name of the token."""
+    """Basic with any user and Bearer are taken, and the syncer learns the name of the token, not the token."""
     one, two = site.file.add("one", T0), site.file.add("two", T0)
     for line in (
         basic(one),
@@ -105,6 +107,7 @@ async def test_with_a_token(site: Site) -> None:
     ):
         assert (await site.ask(line))[::2] == (200, b"content")
     assert site.front.holders == ["one", "one", "one", "one", "two"]
+    assert "authorization" not in site.front.headers
 
 
 @pytest.mark.parametrize(
