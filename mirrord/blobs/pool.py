@@ -56,7 +56,7 @@ class SpoolPool:
             folder: where the files are.
             budget: bytes that they may use.
             events: the listeners for bytes read.
-            grace: seconds that a slow reader may still need before it is detached.
+            grace: seconds that a slow reader may still need before it is detached, or may stay away between two parts.
             patience: with sources.
             room: returns how many bytes the disk still has for us.
         """
@@ -116,7 +116,7 @@ class SpoolPool:
                 streamed through memory at the client's pace, and not kept. After wrong bytes `SpoolReader.chunks`
                 raises RestartedError, and the client must be cut off.
             keep: stores a blob that is not streamed, once for all readers. When all readers have left, the blob is
-                read on for it if more than half is there.
+                read on for it for `grace`, and to its end if more than half is there then.
 
         Raises:
             StorageError: the blob is larger than the budget, or does not fit the disk, or the disk failed.
@@ -176,9 +176,14 @@ class SpoolPool:
         spool.queue.leave(reader.source, source)
         if not spool.readers:
             self._abandon(entry)
-        elif entry.keeper is not None and spool.readers == {entry.keeper} and not spool.mostly:
-            entry.keeper.leave()
+        elif spool.readers == {entry.keeper}:  # a client that reads parts may come for the next one
+            asyncio.get_running_loop().call_later(self._grace, self._unwanted, entry)
         self._let_go(entry, reader)
+
+    def _unwanted(self, entry: CacheEntry) -> None:
+        """Stop reading a blob that nobody came for again, unless more than half is there."""
+        if entry.keeper is not None and entry.spool.readers == {entry.keeper} and not entry.spool.mostly:
+            entry.keeper.leave()
 
     def _hold(self, entry: CacheEntry, reader: SpoolReader) -> bool:
         """Keep a blob for a reader; return whether its space was still reserved."""
@@ -213,10 +218,7 @@ class SpoolPool:
                     raise
             return self._begin(source, consumer, streamed=True) if client else None
 
-        def need() -> int:
-            return 0 if self.cache.find(source) else source.size or 0
-
-        return await self._roomed(begun, lambda: {consumer}, need)
+        return await self._roomed(begun, lambda: {consumer}, lambda: 0 if self.cache.find(source) else source.size or 0)
 
     async def _roomed(
         self, get: Callable[[], _Got | None], consumers: Callable[[], set[str]], need: Callable[[], int]

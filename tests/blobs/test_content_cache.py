@@ -108,7 +108,7 @@ async def test_wrong_bytes(front: CachedFront) -> None:
 
 
 async def test_who_leaves_early_wastes_little(front: CachedFront) -> None:
-    """A blob that all clients left before its half is not read on; the next client gets the rest of it by Range."""
+    """A blob that all clients left before its half is not read on for long; the next client gets the rest by Range."""
     digest, data = front.add(1, 8 * MIB), data_of(1, 8 * MIB)
     stalled = front.registry.faults.on("GET", BLOBS).stall(2 * MIB)
     async with front.asking(digest) as chunks, front.asking(digest, MIB) as others:
