@@ -99,8 +99,8 @@ class Snapshot:
     async def _release(self) -> None:
         if self._retired and not self._users:
             await self.services.http.aclose()
-            if self.services.upstreams:
-                await self.services.upstreams.aclose()
+            if self.services.upstreams:  # clients read through it, whom a reload must not cut off
+                await self.services.upstreams.retire()
 
 
 async def take_over(state: Path, facts: Facts) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from mirrord.daemon.runtime import build_services, open_runtime
 from mirrord.events import Events
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import FrontRules
-from mirrord.wire.http.message import FRONT_LIMITS
+from mirrord.testing import Registry
+from mirrord.wire.http.message import FRONT_LIMITS, HttpRequest
 from mirrord.wire.http.pace import Party, RequestClass
 
 
@@ -97,3 +99,34 @@ async def test_fronts_see_what_is_configured(tmp_path: Path) -> None:
     named = [{kind: [one.name for one in some] for kind, some in given.mirrors.items()} for given in (before, after)]
     assert named == [{"image": ["app", "base"], "helm": ["charts"]}, {"image": ["app", "other"], "helm": ["charts"]}]
     assert before.repositories is after.repositories
+
+
+async def test_a_reload_cuts_no_client_off(tmp_path: Path) -> None:
+    """What a front reads when the configuration changes is read to its end; then its old connections are closed."""
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "conf.d" / "a.yaml").write_text("settings: {}\n")
+    configuration = load_folder(tmp_path / "conf.d", load_syncers(), {})
+    async with Registry() as upstream, open_runtime(configuration, load_syncers(), tmp_path / "state", Events()) as run:
+        data = bytes(range(256)) * 8192
+        digest = upstream.content.put_blob("team/app", data)
+        fault = upstream.faults.on("GET", "/blobs/").stall(1 << 20)
+        old = run.snapshot.services.upstreams
+        assert old is not None
+        closed = asyncio.Event()
+        close = old.aclose
+
+        async def noted() -> None:
+            await close()
+            closed.set()
+
+        old.aclose = noted  # type: ignore[method-assign]  # nothing else shows when it closes
+        call = HttpRequest("GET", f"{upstream.url}/v2/team/app/blobs/{digest}", upstream.host)
+        async with old.stream(call) as response:
+            await fault.reached.wait()
+            await run.adopt(configuration)
+            assert run.snapshot.services.upstreams is not old
+            assert not closed.is_set()
+            fault.release()
+            assert b"".join([piece async for piece in response.chunks()]) == data
+        assert closed.is_set()

@@ -69,6 +69,7 @@ class Http:
         self._circuits: dict[str, Circuit] = {}
         self._sender = Sender(book, self._events, limits, connect, partial(self._shares.bucket, party=party))
         self._authenticator = Authenticator(book, self._sender.ask, wall)
+        self._calls, self._retired = 0, False
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -83,6 +84,22 @@ class Http:
     async def aclose(self) -> None:
         """Close all connections; calls under way break."""
         await self._sender.aclose()
+
+    async def retire(self) -> None:
+        """Close all connections as soon as no call is under way."""
+        self._retired = True
+        if not self._calls:
+            await self.aclose()
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator[None]:
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._retired and not self._calls:
+                await self.aclose()
 
     async def fetch(self, request: HttpRequest) -> HttpResponse:
         """Carry out `request` and read the whole answer, trying again as `decide` says.
@@ -106,7 +123,7 @@ class Http:
                     await response.aclose()
                 return HttpResponse(response.status, response.headers, body, response.url)
 
-        async with Deadline(request, self._limits) as deadline:
+        async with self._call(), Deadline(request, self._limits) as deadline:
             return await self._persist(request, attempt)
 
     @asynccontextmanager
@@ -115,7 +132,11 @@ class Http:
 
         Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
         """
-        async with Deadline(request, self._limits, content=True) as deadline, AsyncExitStack() as held:
+        async with (
+            self._call(),
+            Deadline(request, self._limits, content=True) as deadline,
+            AsyncExitStack() as held,
+        ):
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
