@@ -287,10 +287,11 @@ def test_identity_tokens_are_refresh_tokens(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(401, DeniedError), (403, DeniedError), (429, ThrottledError), (500, ServerError)]
+    ("status", "error"),
+    [(401, DeniedError), (403, DeniedError), (404, ServerError), (429, ThrottledError), (500, ServerError)],
 )
 def test_token_servers_that_refuse(status: int, error: Any) -> None:
-    """Each refusal keeps its meaning, and names no secret."""
+    """Each refusal keeps its meaning, and names no secret; a missing server does not mean a missing image."""
     with pytest.raises(error) as caught:
         obtained(
             AuthState("bearer", REALM), CREDENTIAL, (status, {"errors": [{"code": "X", "message": "pa55word wrong"}]})

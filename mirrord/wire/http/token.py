@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlencode
 
-from mirrord.errors import ContentError, DeniedError
+from mirrord.errors import ContentError, DeniedError, MissingError, ServerError
 from mirrord.wire.host import HostPolicy
-from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, refusal
+from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, permanent, refusal
 from mirrord.wire.http.pace import retry_after
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.trust import answering
@@ -101,7 +101,7 @@ def obtain(
 
     Raises:
         DeniedError: the token server refuses our credential, now or less than a minute ago.
-        ServerError: it failed.
+        ServerError: it failed, or is not where the host says.
         ThrottledError: it wants us later.
         ContentError: it answers with no token.
     """
@@ -119,6 +119,8 @@ def obtain(
         error = refusal(request, answer.status, answer.headers, answer.body, url=request.url, after=after, login=login)
         if isinstance(error, DeniedError):
             state.refused[scope] = (now + REFUSAL_LASTS, str(error))
+        if isinstance(error, MissingError):  # the token server is not there, which says nothing of the repository
+            raise permanent(ServerError(str(error)))
         raise error
     token = parse_token(answer.body, answering(request.url, request.host), now)
     state.keep(scope, token)
