@@ -76,6 +76,18 @@ async def test_a_tag_after_its_time_costs_one_head(scene: Scene) -> None:
     assert [outcome for _, outcome in scene.pulls.outcomes()] == ["miss", "revalidated", "hit", "miss"]
 
 
+async def test_a_tag_that_moves_while_it_is_read(scene: Scene) -> None:
+    """The digest that HEAD said is gone, but the tag is not: the client gets what it points to, and no 404."""
+    await scene.pulls.ask(APP)
+    await moved(scene)
+    scene.pulls.now += 3601
+    scene.upstream.faults.on("GET", f"/v2/team/app/manifests/{NEW.digest}").status(404)
+    assert (await scene.pulls.ask(APP)).body == NEW.body
+    assert scene.asked() == ["HEAD v1", f"GET {NEW.digest}", "GET v1"]
+    assert (await scene.pulls.ask(APP)).body == NEW.body
+    assert scene.asked() == []
+
+
 async def test_head_equals_get(scene: Scene) -> None:
     """T3: HEAD has the headers of GET, asks upstream by HEAD alone, and the GET after it is one request more."""
     head = await scene.pulls.ask(APP, "HEAD")

@@ -146,9 +146,16 @@ class FrontManifests:
             self._known.put(name, ref, KnownManifest(head.digest, self._clock(), other.descriptor))
             return replace(other, outcome="revalidated")
         if whole:
-            return await self._get(reference, ref, head.digest, seconds)
+            return await self._get_moved(reference, ref, head.digest, seconds)
         self._known.put(name, ref, KnownManifest(head.digest, self._clock(), head))
         return FoundManifest(head, None, "miss")
+
+    async def _get_moved(self, reference: Reference, ref: str, digest: Digest, seconds: float) -> FoundManifest:
+        """Read what a tag has moved to."""
+        try:
+            return await self._get(reference, ref, digest, seconds)
+        except MissingError:  # moved again, or not known yet to each machine behind the name: the tag is there
+            return await self._get(reference, ref, ref, seconds)
 
     async def _get(self, reference: Reference, ref: str, wanted: str, seconds: float) -> FoundManifest:
         """Read a manifest, and keep it if there is room."""
