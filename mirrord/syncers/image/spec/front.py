@@ -221,7 +221,7 @@ class FrontKeys(Strict):
     message: Annotated[str, AfterValidator(_message), Field(max_length=1000)] = Field(
         default="",
         description="Text for clients whose request is refused, after the reason.",
-        examples=["'not on the list, see https://…'"],
+        examples=["'see https://mirror.example.com/rules'"],
     )
     fresh: Annotated[Duration, AfterValidator(between("0s", "30d"))] = Field(
         default=3600.0,
