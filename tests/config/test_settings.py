@@ -115,6 +115,27 @@ def test_the_address_for_clients(load: Load, text: str, address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "listen", "others"),
+    [
+        ("", "", False),
+        ("listen: '[::1]:8080'", "", False),
+        ("listen: 'localhost:8080', url: 'https://127.9.9.9:8443'", "", False),
+        ("listen: '0.0.0.0:8080'", "", True),
+        ("listen: '[::]:8080'", "", True),
+        ("listen: '10.0.0.7:8080'", "", True),
+        ("listen: '10.0.0.7:8080'", "127.0.0.1:8080", False),
+        ("", "0.0.0.0:8080", True),
+        ("url: 'https://mirror.example.org'", "", True),
+        ("url: 'https://[2001:db8::1]'", "", True),
+        ("url: 'https://[::1]'", "", False),
+    ],
+)
+def test_whether_others_can_reach_it(load: Load, text: str, listen: str, others: bool) -> None:
+    """They can unless both where it listens and its public address are on loopback."""
+    assert load(f"settings: {{{text}}}").settings.reaches_others(listen) is others
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("15m", 900), ("6h", 21600), ("1d", 86400), ("1h30m", 5400), ("0.5s", 0.5), (7, 7), (0.25, 0.25)],
 )

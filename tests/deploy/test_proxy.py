@@ -159,3 +159,28 @@ async def test_what_a_proxy_says_of_its_clients(tmp_path: Path, kind: str) -> No
         await proxy.run("curl", "-sf", "--interface", "127.0.0.2", *fields, f"https://{proxy.address}/v2/")
     assert asked.requests[-1].client == "127.0.0.2"
     assert asked.requests[-1].origin == f"https://{proxy.address}"
+
+
+PULLED = """\
+settings: {{listen: "127.0.0.1:0"}}
+names: {{aliases: {{corp.example.com: "{source}"}}}}
+front: {{image: {{upstreams: ["{source}"], allow: ["{source}/team/**"]}}}}
+"""
+
+
+@pytest.mark.parametrize("kind", ["nginx", "caddy"])
+async def test_the_front_behind_a_proxy(tmp_path: Path, kind: str) -> None:
+    """What no mirror has comes through the page's proxies whole, twice; upstream each blob is read once."""
+    require("skopeo")
+    desk, image = Desk(tmp_path), build_image(layer_size=3_000_000)
+    async with Registry() as source:
+        await push(image, source, "team/app", ["v1"])
+        desk.configure(PULLED.format(source=source.host))
+        async with desk.serving() as daemon, fronted(kind, daemon.address, tmp_path / "proxy") as proxy:
+            name = f"docker://{proxy.address}/corp.example.com/team/app:v1"
+            for number in (1, 2):
+                out = f"oci:{tmp_path}/out{number}:v1"
+                await proxy.run("skopeo", "copy", "--all", "--insecure-policy", "--preserve-digests", name, out)
+                assert image.digest in (tmp_path / f"out{number}" / "index.json").read_text()
+        blobs = [one.path for one in source.select("GET", "/blobs/")]
+        assert sorted(blobs) == sorted(f"/v2/team/app/blobs/{digest}" for digest in image.blobs)

@@ -8,6 +8,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -152,3 +153,12 @@ async def test_a_request_at_the_very_end_of_a_rendering() -> None:
         signal.signal(signal.SIGALRM, previous)
     assert (first.body, second.body) == (b"page 1", b"page 2")
     await rendered.close()
+
+
+def test_a_certificate_that_is_not_in_use() -> None:
+    """Page and document say why changed files of `settings.tls` are not in use; the page escapes it."""
+    shown = Shown()
+    status = replace(shown.status(), certificate_error="/a&b.pem cannot be read")
+    assert b"The certificate before stays in use: /a&amp;b.pem cannot be read" in page(status, shown.rows)
+    assert json.loads(document(status, shown.lines))["certificate_error"] == "/a&b.pem cannot be read"
+    assert b"certificate" not in page(shown.status(), shown.rows)
