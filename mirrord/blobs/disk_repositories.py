@@ -27,6 +27,7 @@ DOCUMENT: Final = "_links.json"
 SHORT: Final = 64 << 10  # bytes; a shorter log is never rewritten
 LOOKS: Final = 8  # single lookups in a log before all of it is read
 REMEMBERED: Final = 64 << 20  # bytes of logs; they take several times as much memory
+MISSED: Final = 4096  # repositories known to be absent; clients may ask for any name
 _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, ContentError)
 _T = TypeVar("_T")
 
@@ -39,6 +40,7 @@ class DiskRepositories:
         self._folder = folder
         self._known: WeakValueDictionary[str, _Repository] = WeakValueDictionary()
         self._recent: OrderedDict[str, _Repository] = OrderedDict()
+        self._missed: OrderedDict[str, _Repository] = OrderedDict()
 
     async def exists(self, repository: str) -> bool:
         """Look for its log."""
@@ -114,6 +116,8 @@ class DiskRepositories:
         """Query a log; after several queries all of it is read."""
         kept = self._repository(repository)
         log = kept.log
+        if kept.absent:
+            return None
         if log is None or (isinstance(log.view, Lines) and log.looks >= LOOKS):
             async with kept.turn:
                 log = await asyncio.to_thread(kept.read, whole=log is not None)
@@ -132,9 +136,12 @@ class DiskRepositories:
         return known or self._known.setdefault(repository, _Repository(self._folder / repository))
 
     def _remember(self, repository: str, kept: _Repository) -> None:
-        if kept.log is not None:
-            self._recent[repository] = kept
-            self._recent.move_to_end(repository)
+        group, other = (self._missed, self._recent) if kept.log is None else (self._recent, self._missed)
+        group[repository] = kept
+        group.move_to_end(repository)
+        other.pop(repository, None)
+        while len(self._missed) > MISSED:
+            self._missed.popitem(last=False)
         while len(self._recent) > 1 and sum(one.log.length for one in self._recent.values() if one.log) > REMEMBERED:
             self._recent.popitem(last=False)
 
@@ -181,6 +188,7 @@ class _Repository:
     Attributes:
         turn: its holder may start a thread, so that not all threads wait for one repository.
         log: its state in memory; no other process changes the file.
+        absent: whether it was looked for, and does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -188,6 +196,7 @@ class _Repository:
         self._working = Lock()
         self.turn = asyncio.Lock()
         self.log: _Log | None = None
+        self.absent = False
 
     def read(self, *, whole: bool) -> _Log | None:
         """Return the log, None when there is none; with `whole`, all of it was read."""
@@ -219,6 +228,7 @@ class _Repository:
                 manifests = {digest: link for digest, link in manifests.items() if old.manifests.get(digest) != link}
                 if not tags and not manifests:
                     return revision
+            self.absent = False
             try:
                 self.log = self._write(log, old, tags, manifests, exactly=exactly)
             except BaseException:
@@ -242,6 +252,7 @@ class _Repository:
             if self.log is None:
                 with _damage(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     self.log = parse(file, file.read_bytes())
+        self.absent = self.log is None
         if self.log is not None and whole:
             self.log.links()
         return self.log

@@ -127,6 +127,36 @@ async def test_one_thing_is_found_without_the_others(
     assert len(parsed) == count
 
 
+async def test_what_does_not_exist_is_looked_for_once(
+    links: DiskRepositories, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that clients ask for again and again costs no look at the disk, until it is published; few are kept."""
+    looks: list[str] = []
+    real = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        looks.append(path.parent.name)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(disk_repositories, "MISSED", 2)
+    for _ in range(3):
+        assert not await links.exists("app")
+        assert await links.tag("app", "main") is None
+    assert looks == ["app", "app"]  # the log, and the document of an earlier version
+    await links.publish("app", {ONE: LINK}, {"main": ONE})
+    assert await links.tag("app", "main") == ONE
+    state = await links.state("app")
+    assert state is not None
+    await links.remove("app", expect=state.revision)
+    assert not await links.exists("app")
+    assert not (folder / "app" / "_links.jsonl").exists()
+    looks.clear()
+    for name in ("b", "c", "d", "d", "c", "b"):
+        assert not await links.exists(name)
+    assert looks == ["b", "b", "c", "c", "d", "d", "b", "b"]
+
+
 async def test_a_log_does_not_grow_for_ever(links: DiskRepositories, folder: Path) -> None:
     """A tag that moves again and again takes room for some moves only, and what it names in the end is right."""
     digests = [Digest.of(f"{n}".encode()) for n in range(7)]
