@@ -176,8 +176,9 @@ class SpoolPool:
         spool.queue.leave(reader.source, source)
         if not spool.readers:
             self._abandon(entry)
-        elif spool.readers == {entry.keeper}:  # a client that reads parts may come for the next one
-            asyncio.get_running_loop().call_later(self._grace, self._unwanted, entry)
+        elif spool.readers == {entry.keeper}:  # a client that reads parts may come for the next one, if none was wrong
+            soon = 0.0 if spool.generation else self._grace
+            asyncio.get_running_loop().call_later(soon, self._unwanted, entry)
         self._let_go(entry, reader)
 
     def _unwanted(self, entry: CacheEntry) -> None:
