@@ -111,7 +111,7 @@ class Changes:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()  # `hosts` and `settings.x`, applied now
+    taken: tuple[str, ...] = ()  # `hosts`, `names`, `front` and `settings.x`, applied now
     waiting: tuple[str, ...] = ()  # `settings.x` that differ from the start, and apply after a restart
     notices: tuple[str, ...] = ()  # what was ignored or has no effect, one sentence each
 

@@ -43,7 +43,9 @@ def check(*, config: Path | None, json: bool) -> int:
             {"name": one.name, "kind": one.kind, "from": origin, "to": dict(to), "address": served[one.name]}
             for one, origin, to in mirrors
         ]
-        say_json({"ok": True, "files": [str(file) for file in read.files], "mirrors": rows, "notices": notices})
+        fronts = {kind: dict(rules.upstreams) for kind, rules in read.fronts.items()}
+        files = [str(file) for file in read.files]
+        say_json({"ok": True, "files": files, "mirrors": rows, "fronts": fronts, "notices": notices})
         return 0
     if mirrors:
         lines = [
@@ -51,6 +53,9 @@ def check(*, config: Path | None, json: bool) -> int:
             for mirror, origin, to in mirrors
         ]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
+    for kind, rules in read.fronts.items():
+        hosts = (f"{host} (with credentials)" if ours else host for host, ours in rules.upstreams.items())
+        say(f"front.{kind}: clients may pull what its lists allow, from {', '.join(hosts)}")
     counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
     say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
     return 0

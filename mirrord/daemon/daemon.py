@@ -56,6 +56,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
         changed=tuple(name for name in new if name in old and old[name] != new[name]),
         taken=(
             *(["hosts"] if before.book != fresh.book else []),
+            *(["names"] if before.names != fresh.names else []),
             *(["front"] if before.fronts != fresh.fronts else []),
             *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
         ),

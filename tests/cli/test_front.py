@@ -105,6 +105,24 @@ async def test_without_a_daemon(desk: Desk) -> None:
         assert len(source.log) == asked
 
 
+async def test_check_names_the_upstreams(desk: Desk) -> None:
+    """`check` prints what clients may pull from, and marks upstreams that are read with credentials."""
+    desk.configure(
+        "front: {image: {upstreams: [docker.io, {ghcr.io: {credentials: true}}], allow: [docker.io/*, ghcr.io/a/b]}}\n"
+    )
+    checked = await desk.run("check")
+    assert (checked.status, checked.err, checked.out.splitlines()) == (
+        0,
+        "",
+        [
+            "front.image: clients may pull what its lists allow, from docker.io, ghcr.io (with credentials)",
+            "conf.d: 1 file, 0 mirrors, no problem",
+        ],
+    )
+    as_json = (await desk.run("check", "--json")).document
+    assert as_json["fronts"] == {"image": {"docker.io": False, "ghcr.io": True}}
+
+
 async def test_check_and_front_agree_about_a_bad_list(desk: Desk) -> None:
     """`check` names the bad line of a list; without an earlier list `front` refuses."""
     async with Registry() as source:

@@ -94,7 +94,7 @@ class ListsInUse:
             lists = replace(lists, allow=self._lists.allow, file=self._lists.file)
         self._lists, self._stamp, self._read_for = lists, stamp, (front, names)
         place, error = str(file or _ALLOW), _in_one_line(problems)
-        if not error or error != self.errors.get(place):
+        if error != self.errors.get(place, "") or (file and not error):
             self._events.emit(ListRead(place, count, error))
         self.errors = {place: error} if error else {}
 
