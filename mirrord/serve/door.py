@@ -87,6 +87,8 @@ class _Connection(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise exc  # the client has left, which is no error; aiohttp ends the connection
         if isinstance(exc, LineTooLong) and exc.args[1] == _LINE:
             status, message = 414, "request target is too long"
         elif isinstance(exc, LineTooLong) or (exc is not None and "Too many headers" in str(exc)):

@@ -28,12 +28,15 @@ class Streaming:
 
     def __init__(self) -> None:
         self.opened = self.pulled = 0
-        self.closed, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.asked, self.closed, self.goes_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def respond(self, asked: Request, services: Services) -> Response:
         def opened() -> AsyncGenerator[bytes, None]:
             return self.pieces(asked.path)
 
+        if asked.path == "late":
+            self.asked.set()
+            await self.goes_on.wait()
         return Response(200, {"Content-Type": "x/y", "ETag": '"one"'}, opened)
 
     async def pieces(self, path: str) -> AsyncGenerator[bytes, None]:
@@ -172,6 +175,21 @@ async def test_who_leaves_closes_it(front: Streaming, address: tuple[str, int], 
     writer.transport.abort()
     await asyncio.wait_for(front.closed.wait(), 30)
     assert told == []
+
+
+async def test_who_leaves_before_the_answer_is_no_error(
+    front: Streaming, address: tuple[str, int], told: list[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is logged of a client that left before its answer began, and what was opened for it is closed."""
+    _, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /stream/late HTTP/1.1\r\nHost: h\r\n\r\n")
+    await front.asked.wait()
+    writer.transport.abort()
+    await asyncio.sleep(0.05)  # the other side reads that it has left
+    front.goes_on.set()
+    await front.closed.wait()
+    assert (await ask(address, "nothing")).startswith(b"HTTP/1.1 200 ")
+    assert (front.opened, told, caplog.messages) == (2, [], [])
 
 
 async def test_no_more_is_pulled_than_is_sent(front: Streaming, address: tuple[str, int]) -> None:
