@@ -243,3 +243,18 @@ async def test_sha512(scene: Scene) -> None:
     assert (answer.body == LAYER, answer.headers["docker-content-digest"]) == (True, digest)
     scene.upstream.content.put_blob("team/app", LAYER[:-1] + b"x", wrong := Digest.of(b"other", "sha512"))
     assert not (await scene.pulls.ask(f"up.test/team/app/blobs/{wrong}")).clean
+
+
+async def test_a_blob_larger_than_the_spool(tmp_path: Path) -> None:
+    """Without room a miss is passed through memory, whole or from an offset on, and is not kept."""
+    async with Registry() as upstream, pulling(tmp_path, upstream.host, budget=4 * MIB) as pulls:
+        an_image(upstream.content, LAYER)
+        await pulls.ask("up.test/team/app/manifests/v1")
+        assert (await pulls.ask(BLOB)).body == LAYER
+        answer = await pulls.ask(BLOB, Range="bytes=5000000-")
+        assert (answer.status, answer.body) == (206, LAYER[5_000_000:])
+        assert upstream.count("GET", "/blobs/") == 2
+        assert pulls.front.standing().cache_entries == 1
+        while pulls.services().spools.cache.busy:  # noqa: ASYNC110 - the client has its last byte a moment earlier
+            await asyncio.sleep(0)
+        assert pulls.world.spooled() == []
