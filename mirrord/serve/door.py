@@ -11,15 +11,19 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from mirrord.errors import BusyError, UnreachableError, UsageError
+from mirrord.files import nothing
 from mirrord.wire.number import whole
+
+_T = TypeVar("_T")
 
 HEAD_SECONDS = 10.0
 GRACE = 5.0
@@ -56,12 +60,13 @@ class _LastWord(web.Response):
 class _Connection(RequestHandler):
     """One connection, with a timer that runs while a request head is incomplete."""
 
-    __slots__ = ("_deaf", "_head_seconds", "_head_timer", "gone")
+    __slots__ = ("_deaf", "_head_seconds", "_head_timer", "gone", "leaving")
 
     def __init__(self, *args: Any, head_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deaf = False
         self.gone = asyncio.Event()
+        self.leaving: Callable[[], None] = nothing  # is called when the client leaves
         self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -72,6 +77,7 @@ class _Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
         self.gone.set()
+        self.leaving()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +158,28 @@ async def departure(request: web.BaseRequest) -> None:
     """Wait until the client of `request` has disconnected, on a connection of a `Listener`."""
     assert isinstance(request.protocol, _Connection)
     await request.protocol.gone.wait()
+
+
+async def while_there(request: web.BaseRequest, work: Awaitable[_T]) -> _T:
+    """Return the result of `work`, which is cancelled when the client of `request` disconnects from its `Listener`.
+
+    Raises:
+        ConnectionResetError: it has.
+    """
+    connection, clock = request.protocol, asyncio.get_running_loop().time
+    assert isinstance(connection, _Connection)
+    try:
+        async with asyncio.timeout(None) as limit:
+            connection.leaving = lambda: limit.reschedule(clock())
+            if connection.gone.is_set():
+                connection.leaving()
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ConnectionResetError("the client disconnected") from None
+    finally:
+        connection.leaving = nothing
 
 
 def address_of(connection: socket.socket) -> str:

@@ -17,6 +17,7 @@ from mirrord.events import AnswerBroken
 from mirrord.files import LocalFile
 from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
+from mirrord.serve.door import while_there
 from mirrord.serve.incoming import incoming
 from mirrord.serve.negotiation import Span, etag_of
 from mirrord.serve.programs import Programs
@@ -59,7 +60,8 @@ class Front:
             if path.startswith(prefix) or path == prefix[:-1]:
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                response = await syncer.respond(incoming(request, prefix, path, token), self._services())
+                asked = incoming(request, prefix, path, token)
+                response = await while_there(request, syncer.respond(asked, self._services()))
                 if request.method not in _READING and response.status < 400:
                     if response.posted is None:
                         return unsupported(request.method)

@@ -104,6 +104,13 @@ class Pulls:
         finally:
             writer.close()
 
+    async def begin(self, path: str) -> asyncio.StreamWriter:
+        """Send a GET for a path below `/v2/`, and return the connection without reading from it."""
+        _, writer = await asyncio.open_connection(*self.address)
+        writer.write(f"GET /v2/{path} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+        await writer.drain()
+        return writer
+
     def outcomes(self) -> list[tuple[str, str]]:
         """Return kind and outcome of each answer with content, and forget them."""
         found = [(one.kind, one.outcome) for one in self.events if type(one).__name__ == "FrontAnswered"]

@@ -218,6 +218,27 @@ async def test_clients_that_leave_hurt_nobody(scene: Scene) -> None:
     assert scene.blobs_read() == 1
 
 
+async def test_clients_that_leave_in_line_are_read_nothing(scene: Scene) -> None:
+    """A client that leaves while its blob waits for a turn at upstream costs no request, and the line moves on."""
+    others = [bytes([number]) * MIB for number in range(12)]
+    for number, layer in enumerate(others):
+        an_image(scene.upstream.content, layer, f"team/{number}")
+        await scene.pulls.ask(f"up.test/team/{number}/manifests/v1")
+    fault = scene.upstream.faults.on("GET", "/blobs/", times=None).stall(after=1)
+    blobs = [f"up.test/team/{number}/blobs/{Digest.of(layer)}" for number, layer in enumerate(others)]
+    leaving = [await scene.pulls.begin(blob) for blob in blobs]
+    await fault.reached.wait()
+    for client in leaving:
+        client.close()
+    while scene.pulls.services().spools.cache.busy:  # noqa: ASYNC110 - nothing announces that
+        await asyncio.sleep(0.01)
+    read = scene.blobs_read()
+    assert read < len(others)
+    scene.upstream.faults.clear()
+    assert (await scene.pulls.ask(BLOB)).body == LAYER
+    assert scene.blobs_read() == read + 1
+
+
 async def test_a_reload_in_the_middle(scene: Scene) -> None:
     """A transfer that breaks after a reload goes on over the new way to upstreams, and its client does not notice."""
     seen: list[object] = []
