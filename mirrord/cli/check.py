@@ -12,9 +12,9 @@ from mirrord.cli.folders import config_folder, configuration
 from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
-from mirrord.serve.tls import expiry_notice, expiry_of
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.wire.certificate import expiry_notice, expiry_of
 
 
 def check(*, config: Path | None, json: bool) -> int:

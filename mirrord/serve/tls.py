@@ -13,32 +13,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from mirrord.wire.certificate import expiry, server_context
+from mirrord.wire.certificate import expiry_notice, expiry_of, server_context
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks at the files."""
-_SOON: Final = timedelta(days=14)
 _DAILY: Final = timedelta(days=1)
-_LARGEST: Final = 4 << 20
 
 _Stamp = tuple[object, ...]
-
-
-def expiry_notice(file: str, expires: datetime | None, now: datetime) -> str:
-    """Return a sentence if the certificate in `file` expires within 14 days, or has expired; else ""."""
-    if expires is None or expires - now > _SOON:
-        return ""
-    verb = "expires on" if expires > now else "expired on"
-    return f"{file}: the certificate {verb} {expires:%Y-%m-%d %H:%M} UTC; renew it"
-
-
-def expiry_of(file: str) -> datetime | None:
-    """Return when the certificate in a PEM file expires, or None if that cannot be read. Blocks."""
-    try:
-        with Path(file).open("rb") as opened:
-            return expiry(opened.read(_LARGEST))
-    except OSError:
-        return None
 
 
 class ServedCertificate:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 _FIRST: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]{1,65536}-----END CERTIFICATE-----")
 _VERSION: Final = 0xA0  # tag of the optional version, before the serial number (RFC 5280 §4.1)
 _VALIDITY: Final = 3  # index after the version: serial number, signature, issuer, validity
+_SOON: Final = timedelta(days=14)
+_LARGEST: Final = 4 << 20  # bytes of a file that are read
 _FORMS: Final = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}  # UTCTime and GeneralizedTime
 
 
@@ -46,6 +49,23 @@ def expiry(pem: bytes) -> datetime | None:
         tag, end = list(_values(fields[_VALIDITY]))[1]
         return datetime.strptime(end.decode("ascii"), _FORMS[tag]).replace(tzinfo=UTC)
     except (ValueError, KeyError, IndexError, StopIteration):
+        return None
+
+
+def expiry_notice(file: str, expires: datetime | None, now: datetime) -> str:
+    """Return a sentence if the certificate in `file` expires within 14 days, or has expired; else ""."""
+    if expires is None or expires - now > _SOON:
+        return ""
+    verb = "expires on" if expires > now else "expired on"
+    return f"{file}: the certificate {verb} {expires:%Y-%m-%d %H:%M} UTC; renew it"
+
+
+def expiry_of(file: str) -> datetime | None:
+    """Return when the certificate in a PEM file expires, or None if that cannot be read. Blocks."""
+    try:
+        with Path(file).open("rb") as opened:
+            return expiry(opened.read(_LARGEST))
+    except OSError:
         return None
 
 
