@@ -105,6 +105,20 @@ async def test_without_a_daemon(desk: Desk) -> None:
         assert len(source.log) == asked
 
 
+async def test_a_section_that_is_removed_takes_its_errors_with_it(desk: Desk) -> None:
+    """A bad list is in `/status` while the configuration names it, and no longer once `front:` is gone."""
+    async with Registry() as source:
+        configured(desk, source, "src.example/team/tool:v1")
+        async with desk.serving() as daemon:
+            await daemon.logged("list.refused")
+            front = (await desk.run("status", "--json")).document["front"]
+            assert list(front["list_errors"]) == ["conf.d/allows.txt"]
+            desk.configure("settings: {listen: '127.0.0.1:0'}\n")
+            assert (await desk.run("reload")).status == 0
+            await asyncio.to_thread(read, daemon.address, "")
+            assert (await desk.run("status", "--json")).document["front"]["list_errors"] == {}
+
+
 async def test_check_names_the_upstreams(desk: Desk) -> None:
     """`check` prints what clients may pull from, and marks upstreams that are read with credentials."""
     desk.configure(

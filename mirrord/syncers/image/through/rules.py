@@ -65,6 +65,7 @@ class RulesInUse:
         """
         front = services.fronts.get(self._kind)
         if front is None:
+            self._lists.forget_errors()
             return None
         lists = await self._lists.current(front, services.names)
         keys = cast("FrontKeys", front.keys)

@@ -81,6 +81,10 @@ class ListsInUse:
                 self._until = self._clock() + LOOK_EVERY
         return self._lists
 
+    def forget_errors(self) -> None:
+        """Report nothing more: the configuration in use names no list."""
+        self.errors = {}
+
     def _knows(self, front: FrontRules, names: NameBook) -> bool:
         return self._read_for is not None and self._read_for[0] is front and self._read_for[1] is names
 
