@@ -138,6 +138,7 @@ async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     assert other.status == (429 if trouble == "429" else 502)
     assert other.code == ("TOOMANYREQUESTS" if trouble == "429" else "UNAVAILABLE")
     assert scene.upstream.host in other.message
+    assert other.headers["warning"] == f'299 - "{other.message}"'
     assert other.headers["retry-after"] == ("30" if trouble in ("429", "500", "503") else "10")
     assert other.headers["content-type"] == "application/json"
     assert [outcome for _, outcome in scene.pulls.outcomes()] == ["miss", "stale", "stale"]
@@ -178,6 +179,8 @@ async def test_what_upstream_denies(scene: Scene, status: int, seen: int, code: 
             answer = await scene.pulls.ask(path, method)
             assert answer.status == seen
             assert method == "HEAD" or answer.code == code
+            said = f'299 - "{scene.upstream.host} refuses access to team/app"'
+            assert answer.headers.get("warning", "") == (said if seen == 403 else "")
     scene.upstream.faults.clear()
     assert (await scene.pulls.ask(APP)).body == OLD.body
     assert scene.pulls.front.standing().cache_entries == 1

@@ -37,6 +37,8 @@ def why(error: errors.MirrordError, reference: Reference) -> str:
 def failed(error: errors.MirrordError, reference: Reference, what: str, kind: str) -> Response:
     """Return the answer for an error of an upstream.
 
+    Many clients show the text of an error only if its status is below 500, and HEAD has none: a header has it, too.
+
     Args:
         error: why nothing can be served.
         reference: the repository at the upstream.
@@ -48,10 +50,10 @@ def failed(error: errors.MirrordError, reference: Reference, what: str, kind: st
     if isinstance(error, errors.UnsupportedError | errors.RefusedError):
         return _not_there(error, reference, what, kind)
     text = f"{why(error, reference)}, and {what} of {reference.path} is not in the cache"
-    after = _later(error.after if isinstance(error, errors.TransportError) else None)
+    headers = {**_later(error.after if isinstance(error, errors.TransportError) else None), **warning(text)}
     if isinstance(error, errors.ThrottledError):
-        return refusal(429, "TOOMANYREQUESTS", text, after)
-    return refusal(504 if isinstance(error, errors.StalledError) else 502, "UNAVAILABLE", text, after)
+        return refusal(429, "TOOMANYREQUESTS", text, headers)
+    return refusal(504 if isinstance(error, errors.StalledError) else 502, "UNAVAILABLE", text, headers)
 
 
 def _not_there(error: errors.MirrordError, reference: Reference, what: str, kind: str) -> Response:
@@ -62,7 +64,8 @@ def _not_there(error: errors.MirrordError, reference: Reference, what: str, kind
     if isinstance(error, errors.RefusedError) and error.status == 401:
         where = f"{reference.domain} does not show it without a login"
         return refusal(404, "NAME_UNKNOWN", f"{reference.name} does not exist, or {where}")
-    return refusal(403, "DENIED", f"{reference.domain} refuses access to {reference.name}")
+    text = f"{reference.domain} refuses access to {reference.path}"
+    return refusal(403, "DENIED", text, warning(text))
 
 
 def serves_old(error: errors.MirrordError) -> bool:
