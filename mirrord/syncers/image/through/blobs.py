@@ -1,7 +1,9 @@
 """Blobs: from the cache, or from upstream while they are cached; one transfer for all who want one.
 
 A blob is served in a repository only if a manifest that was seen there refers to it, or upstream has shown it there:
-what one repository may show is not for another's readers.
+what one repository may show is not for another's readers. Anybody can write a manifest that names the private blob of
+somebody else. So a manifest is not enough for what our credentials may have brought here: content of `local`, content
+that a run is reading, and all content while an upstream is read with credentials. Upstream is asked for that, once.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from mirrord.syncer.values import Services
 from mirrord.syncers.image.through.flights import Flights
 from mirrord.syncers.image.through.held import HeldReader
 from mirrord.syncers.image.through.manifests import cache_name
-from mirrord.syncers.image.through.reading import BLOB, UpstreamReader
+from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
-from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 
@@ -53,8 +54,17 @@ class FrontBlobs:
         """End all requests for sizes."""
         await self._flights.aclose()
 
-    async def find(self, reference: Reference, digest: Digest, services: Services, *, whole: bool) -> FoundBlob:
+    async def find(
+        self, reference: Reference, digest: Digest, services: Services, *, whole: bool, guarded: bool
+    ) -> FoundBlob:
         """Return a blob once its upstream has answered, or at once where it is here.
+
+        Args:
+            reference: the repository at its upstream.
+            digest: of the blob.
+            services: in use.
+            whole: whether its bytes are needed.
+            guarded: whether the cache may have what only our credentials could read.
 
         Raises:
             MirrordError: upstream does not have it, or does not give it.
@@ -63,27 +73,40 @@ class FrontBlobs:
         size = self._known.size(name, digest)
         if size is None and not await self._cache.repositories.links(name, digest):
             size = await self._ask(reference, digest)
-        stored = await self._cache.store.find(digest)
+        stored: Stored | None = await self._cache.store.find(digest)
         if stored is None and services.blobs is not None and (found := await services.blobs.find(digest)) is not None:
-            return FoundBlob(own(found), "hit")
+            stored, guarded = own(found), True
         if stored is not None:
+            if guarded and not self._known.shown(name, digest):
+                await self._ask(reference, digest)
             return FoundBlob(stored, "hit")
         if size is None:
             size = await self._size(name, digest)
-        if size is None:
+        if size is None or not (whole or self._known.shown(name, digest)):
             size = await self._ask(reference, digest)
         if not whole:
             return FoundBlob(Remote(unread, size), "miss")
-        source, consumer = self._upstream.blob(reference, digest, size), f"front {reference.domain}"
-        held = HeldReader(partial(services.spools.reader, source, consumer, client=True, keep=self._cache.keep))
+        held = self._join(reference, digest, size, services)
         await held.answered()
+        if not self._known.shown(name, digest):  # somebody else's transfer, or left of one
+            try:
+                await self._ask(reference, digest)
+            except BaseException:
+                held.release()
+                raise
         return FoundBlob(Remote(held.pieces, size, prompt=True), "miss", held)
+
+    def _join(self, reference: Reference, digest: Digest, size: int, services: Services) -> HeldReader:
+        """Join the one transfer of a blob, or begin it."""
+        shown = partial(self._known.saw, cache_name(reference), digest, size)
+        source, consumer = self._upstream.blob(reference, digest, size, shown), f"front {reference.domain}"
+        return HeldReader(partial(services.spools.reader, source, consumer, client=True, keep=self._cache.keep))
 
     async def _ask(self, reference: Reference, digest: Digest) -> int:
         """Ask upstream whether this repository has a blob."""
         name = cache_name(reference)
         size = await self._flights.join((name, digest), partial(self._upstream.blob_size, reference, digest))
-        self._known.saw(name, [Descriptor(BLOB, digest, size)])
+        self._known.saw(name, digest, size)
         return size
 
     async def _size(self, name: str, digest: Digest) -> int | None:
@@ -96,7 +119,7 @@ class FrontBlobs:
                     manifest = await asyncio.to_thread(Manifest.parse, body, link.media_type, one)
                 except MirrordError:
                     continue
-                self._known.saw(name, manifest.blobs)
+                self._known.named(name, manifest.blobs)
                 return self._known.size(name, digest)
         return None
 

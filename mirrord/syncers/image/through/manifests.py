@@ -161,7 +161,7 @@ class FrontManifests:
         """Read a manifest, and keep it if there is room."""
         name = cache_name(reference)
         manifest = await self._upstream.get_manifest(reference, wanted, seconds)
-        self._blobs.saw(name, manifest.blobs)
+        self._blobs.named(name, manifest.blobs)
         self._known.put(name, ref, KnownManifest(manifest.digest, self._clock(), manifest.descriptor))
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         found = FoundManifest(manifest.descriptor, manifest.body, "miss", refs)

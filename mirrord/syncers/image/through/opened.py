@@ -182,8 +182,9 @@ class ImageFront:
         admission = self._limits.admit_blob(client, reference.name, digest, self._clock())
         if not admission.granted:
             return _limited(services, admission.limit, admission.reason, admission.retry_after)
+        guarded = any(pull.rules.front.upstreams.values())
         try:
-            found = await self._blobs.find(reference, digest, services, whole=pull.whole)
+            found = await self._blobs.find(reference, digest, services, whole=pull.whole, guarded=guarded)
         except MirrordError as error:
             return _failed(services, error, reference, digest, "BLOB")
         headers = content_headers(digest, BLOB)

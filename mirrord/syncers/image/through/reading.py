@@ -73,9 +73,9 @@ class UpstreamReader:
             size = None
         return await self._size_by_range(endpoint, digest) if size is None else size
 
-    def blob(self, reference: Reference, digest: Digest, size: int) -> BlobSource:
-        """Return the source of a blob."""
-        opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size))
+    def blob(self, reference: Reference, digest: Digest, size: int, shown: Callable[[], None]) -> BlobSource:
+        """Return the source of a blob; `shown` is called when upstream begins to send it."""
+        opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size), shown)
         count = partial(self._count, reference.domain)
         return BlobSource(digest, size, opened, on_bytes=count, name=reference.name)
 
@@ -87,9 +87,10 @@ class UpstreamReader:
 
     @asynccontextmanager
     async def _open_blob(
-        self, reference: Reference, blob: Descriptor, offset: int
+        self, reference: Reference, blob: Descriptor, shown: Callable[[], None], offset: int
     ) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
         async with self._repository(reference).open_blob(blob, offset) as opened:
+            shown()
             yield opened
 
     async def _size_by_range(self, endpoint: Endpoint, digest: Digest) -> int:

@@ -67,24 +67,43 @@ class KnownManifests:
 
 
 class KnownBlobs:
-    """Sizes of blobs by repository and digest: who is in it was seen in that repository, and may be had there."""
+    """Sizes of blobs by repository and digest: a manifest of the repository names them, or upstream showed them there.
+
+    The difference matters for content that our credentials may have brought here: anybody can write a manifest that
+    names the blob of somebody else.
+    """
 
     def __init__(self, most: int = MOST_BLOBS) -> None:
         """Remember at most `most`."""
         self._most = most
-        self._sizes: OrderedDict[tuple[str, Digest], int] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, Digest], tuple[int, bool]] = OrderedDict()
 
     def size(self, name: str, digest: Digest) -> int | None:
-        """Return the size of a blob that was seen in a repository, or None."""
+        """Return the size of a blob of a repository, or None where nothing is known of it."""
+        return self._find(name, digest)[0]
+
+    def shown(self, name: str, digest: Digest) -> bool:
+        """Whether upstream itself has shown a blob in a repository."""
+        return self._find(name, digest)[1]
+
+    def named(self, name: str, blobs: Iterable[Descriptor]) -> None:
+        """Note that a manifest of a repository names these blobs."""
+        for blob in blobs:
+            self._put(name, blob.digest, blob.size, shown=self.shown(name, blob.digest))
+
+    def saw(self, name: str, digest: Digest, size: int) -> None:
+        """Note that upstream has shown a blob in a repository."""
+        self._put(name, digest, size, shown=True)
+
+    def _find(self, name: str, digest: Digest) -> tuple[int, bool] | tuple[None, bool]:
         found = self._sizes.get((name, digest))
-        if found is not None:
-            self._sizes.move_to_end((name, digest))
+        if found is None:
+            return None, False
+        self._sizes.move_to_end((name, digest))
         return found
 
-    def saw(self, name: str, blobs: Iterable[Descriptor]) -> None:
-        """Note that a repository has these blobs."""
-        for blob in blobs:
-            self._sizes[name, blob.digest] = blob.size
-            self._sizes.move_to_end((name, blob.digest))
-        while len(self._sizes) > self._most:
+    def _put(self, name: str, digest: Digest, size: int, *, shown: bool) -> None:
+        self._sizes[name, digest] = size, shown
+        self._sizes.move_to_end((name, digest))
+        if len(self._sizes) > self._most:
             self._sizes.popitem(last=False)
