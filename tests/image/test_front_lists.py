@@ -155,6 +155,17 @@ async def test_no_wildcard_where_our_credentials_are_used(scene: Scene) -> None:
     assert scene.heard[-1].error.startswith("front.image.allow[0]: registry.k8s.io/e2e/* has a wildcard")
 
 
+async def test_credentials_do_not_open_a_list_that_was_public(scene: Scene) -> None:
+    """A reload that begins to use our credentials keeps of the list before it only what names a repository."""
+    scene.write("docker.io/**", "ghcr.io/**", "ghcr.io/a/b")
+    assert allowed(await scene.later(), "nginx", "ghcr.io/secret/app") == ["allows.txt:1", "allows.txt:2"]
+    scene.front = scene.rules(upstreams=[{"ghcr.io": {"credentials": True}}, "docker.io"])
+    for _ in range(2):
+        names = ("nginx", "ghcr.io/secret/app", "ghcr.io/a/b")
+        assert allowed(await scene.later(), *names) == ["allows.txt:1", "", "allows.txt:3"]
+    assert "ghcr.io/** has a wildcard" in scene.lists.errors[str(scene.file)]
+
+
 async def test_a_long_list_is_read_in_a_thread_once_for_all(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hundred callers cause one read of 100 000 lines, outside of the event loop; a lookup finds each line."""
     scene.write(*(f"ghcr.io/team{number}/app" for number in range(100_000)))

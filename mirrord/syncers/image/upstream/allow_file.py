@@ -6,7 +6,7 @@ The file of `allow:` is read again when it changes. A bad, empty or vanished one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -95,7 +95,8 @@ class ListsInUse:
             return
         lists, count, problems = await asyncio.to_thread(read_lists, front, names)
         if problems:  # a list that was read before, from whatever file, stays
-            lists = replace(lists, allow=self._lists.allow, file=self._lists.file)
+            kept = await asyncio.to_thread(_without_refused, self._lists.allow, front.keys.opted_in())
+            lists = replace(lists, allow=kept, file=self._lists.file)
         self._lists, self._stamp, self._read_for = lists, stamp, (front, names)
         place, error = str(file or _ALLOW), _in_one_line(problems)
         if error != self.errors.get(place, "") or (file and not error):
@@ -126,7 +127,8 @@ def read_lists(front: FrontRules, names: NameBook) -> tuple[FrontLists, int, Seq
         problems = [f"{file}: {error}"]
     except UsageError as error:
         problems = [str(error)]
-    problems += _wild(entries, file, keys.opted_in())
+    opted_in = keys.opted_in()
+    problems += [f"{_place(entry, file)}: {why}" for entry in entries if (why := _refused(entry, opted_in))]
     return FrontLists(AllowList(entries), deny, pinned, file), len(entries), problems
 
 
@@ -177,12 +179,18 @@ def _entries(lines: Sequence[str], names: NameBook) -> Sequence[AllowEntry]:
     return [parse_allow(ListLine(number, line.strip(), ""), names.canonical) for number, line in enumerate(lines)]
 
 
-def _wild(entries: Sequence[AllowEntry], file: Path | None, opted_in: frozenset[str]) -> Iterator[str]:
-    for entry in entries if opted_in else ():
-        try:
-            check_literal(entry, opted_in)
-        except ValueError as error:
-            yield f"{_place(entry, file)}: {error}"
+def _refused(entry: AllowEntry, opted_in: frozenset[str]) -> str:
+    """Return why a line may not be used with our credentials, or ""."""
+    try:
+        check_literal(entry, opted_in)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _without_refused(allow: AllowList, opted_in: frozenset[str]) -> AllowList:
+    """Return the lines of a list of another configuration that may be used with our credentials now."""
+    return AllowList([entry for entry in allow.entries() if not _refused(entry, opted_in)]) if opted_in else allow
 
 
 def _in_one_line(problems: Sequence[str]) -> str:
