@@ -95,6 +95,19 @@ async def test_referrers_pass_through(tmp_path: Path) -> None:
         await upstream.start()
 
 
+async def test_links_of_referrers_lead_where_their_client_asked(tmp_path: Path) -> None:
+    """A list is remembered for those who name the repository in the same way: its link names it as they do."""
+    async with Registry() as upstream, pulling(tmp_path, upstream.host) as pulls:
+        link = {"Link": f'</v2/team/app/referrers/{IMAGE.digest}?last=x>; rel="next"', "Content-Type": OCI_INDEX}
+        upstream.faults.on("GET", "/referrers/", times=None).status(200, index_of([]), link)
+        for _ in range(2):
+            answer = await pulls.ask(f"team/app/referrers/{IMAGE.digest}?ns={upstream.host}")
+            assert answer.headers["link"].startswith(f"</v2/team/app/referrers/{IMAGE.digest}?last=x&ns=")
+            answer = await pulls.ask(f"{APP}/referrers/{IMAGE.digest}")
+            assert answer.headers["link"] == f'</v2/{APP}/referrers/{IMAGE.digest}?last=x>; rel="next"'
+        assert upstream.count("GET", "/referrers/") == 2
+
+
 @pytest.mark.parametrize("listed", [True, False])
 async def test_referrers_of_a_registry_without_the_api(tmp_path: Path, listed: bool) -> None:
     """T24: the list under the fallback tag is served, and an empty one only when upstream has no such tag."""

@@ -47,7 +47,7 @@ class UpstreamLists:
     ) -> None:
         """Ask `upstream`, and `manifests` for the list that registries without the API have under a tag."""
         self._cache, self._upstream, self._manifests, self._clock = cache, upstream, manifests, clock
-        self._referrers: OrderedDict[tuple[str, str, str], _Remembered] = OrderedDict()
+        self._referrers: OrderedDict[tuple[str, ...], _Remembered] = OrderedDict()
 
     async def tags(self, reference: Reference, path: RegistryPath, query: Mapping[str, str]) -> Response:
         """Return a page of tags; those in the cache where upstream does not answer.
@@ -79,7 +79,8 @@ class UpstreamLists:
         Raises:
             BadRequestError: the query is none.
         """
-        key = cache_name(reference), path.ref, _query(query)
+        called = path.name, query.get("ns", "")  # links to further pages have both
+        key = cache_name(reference), path.ref, _query(query), *called
         known = self._referrers.get(key)
         if known is not None and self._clock() < known.at + fresh:
             return known.answer
