@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,10 @@ async def test_local_before_upstream(scene: Scene) -> None:
     assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")  # mirrored here, and not to be pulled through
     scene.pulls.configure(allow=["up.test/more/*"])
     world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.upstream.faults.on("GET", "/tags/list", times=None).status(503)
+    tags = await scene.pulls.ask("up.test/more/app/tags/list")
+    assert json.loads(tags.body) == {"name": "up.test/more/app", "tags": ["v1"]}
+    assert "fails" in tags.headers["warning"]
     assert (await scene.pulls.ask("up.test/more/app/manifests/v2")).body == OTHER.body
     assert (await scene.pulls.ask("apps/manifests/v2")).status == 404
     scene.pulls.configure(allow=["up.test/more/*"], deny=["up.test/more/app"])

@@ -15,7 +15,7 @@ from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Services
 from mirrord.syncers.image import front
 from mirrord.syncers.image.front import in_local
-from mirrord.syncers.image.front.answers import content_headers, refusal
+from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
@@ -24,13 +24,12 @@ from mirrord.syncers.image.through.blobs import FrontBlobs, unread
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.failures import failed, warning
-from mirrord.syncers.image.through.held import HeldReader
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
 from mirrord.syncers.image.through.manifests import FrontManifests
-from mirrord.syncers.image.through.pacing import Pacer, TransferMeter
-from mirrord.syncers.image.through.reading import BLOB, UpstreamReader
+from mirrord.syncers.image.through.pacing import Pacer
+from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
 from mirrord.syncers.image.through.rules import PullRules, RulesInUse
 from mirrord.syncers.image.upstream.allow_file import ListsInUse
@@ -119,7 +118,9 @@ class ImageFront:
             return local or _refused(services, rules, reference)
         answer = await self._pulled(_Pull(request, services, rules, path, reference))
         if path.verb == "tags" and (answer.status == 429 or answer.status >= 500):
-            return await self._local(request, services, asked, reference) or answer
+            local = await self._local(request, services, asked, reference)
+            said = {name: text for name, text in answer.headers.items() if name == "Warning"}
+            return replace(local, headers={**local.headers, **said}) if local else answer
         return answer
 
     async def _pulled(self, pull: _Pull) -> Response:
@@ -196,7 +197,9 @@ class ImageFront:
             services.events.emit(FrontBytes(reference.domain, "to_clients", count))
 
         meter = self._pacer.meter(client, reference.name, digest, note)
-        return Response(200, headers, found.body, meter=_BlobMeter(meter, found.held))
+        if found.held is not None:
+            meter.left = found.held.release
+        return Response(200, headers, found.body, meter=meter)
 
     async def look(self, text: str) -> FrontLook:
         """See `OpenedThrough.look`."""
@@ -207,28 +210,6 @@ class ImageFront:
         """See `OpenedThrough.standing`."""
         kept = self._cache.standing()
         return FrontStanding(kept.size, kept.entries, kept.error, self._lists.errors)
-
-
-class _BlobMeter:
-    """The meter of a blob, which leaves the transfer at the end of the answer."""
-
-    def __init__(self, meter: TransferMeter, held: HeldReader | None) -> None:
-        self._meter, self._held = meter, held
-
-    @property
-    def paced(self) -> bool:
-        return self._meter.paced
-
-    async def pace(self, count: int) -> None:
-        await self._meter.pace(count)
-
-    def sent(self, count: int) -> None:
-        self._meter.sent(count)
-
-    def ended(self) -> None:
-        self._meter.ended()
-        if self._held is not None:
-            self._held.release()
 
 
 def _empty(path: RegistryPath, local: Response) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final
 
+from mirrord.files import nothing
 from mirrord.syncers.image.through.clients import ClientKey
 from mirrord.syncers.image.through.limits import PullLimits
 
@@ -124,13 +125,18 @@ class Pacer:
 
 
 class TransferMeter:
-    """Fulfils `Meter` for one answer: its client's pull runs until it has ended."""
+    """Fulfils `Meter` for one answer: its client's pull runs until it has ended.
+
+    Attributes:
+        left: is called when the answer has ended.
+    """
 
     def __init__(
         self, pacer: Pacer, client: ClientKey, repository: str, digest: str, note: Callable[[int], None]
     ) -> None:
         """Begin."""
         self._pacer, self._client, self._repository, self._digest, self._note = pacer, client, repository, digest, note
+        self.left: Callable[[], None] = nothing
         self._first = True
         pacer.limits.began(client, repository, pacer.clock())
 
@@ -156,3 +162,4 @@ class TransferMeter:
     def ended(self) -> None:
         """Let the pull end, unless other answers of it are under way."""
         self._pacer.limits.ended(self._client, self._repository, self._pacer.clock())
+        self.left()

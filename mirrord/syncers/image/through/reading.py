@@ -16,6 +16,7 @@ from mirrord.errors import ContentError, MissingError, RefusedError, UntrustedEr
 from mirrord.events import FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
+from mirrord.syncers.image.front.answers import BLOB
 from mirrord.wire.http.message import HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
@@ -29,7 +30,6 @@ PATIENT: Final = 20.0
 """Seconds that a client waits for an upstream where nothing is in the cache."""
 IMPATIENT: Final = 8.0
 """Seconds that it waits where something is."""
-BLOB: Final = "application/octet-stream"
 _RANGE = re.compile(r"bytes 0-[0-9]{1,18}/(?P<total>[0-9]{1,18})")
 
 
