@@ -172,9 +172,19 @@ class RefusedError(MirrordError):
 
 
 class DeniedError(RefusedError):
-    """Credentials are missing, wrong or not enough (401, 403)."""
+    """Credentials are missing, wrong or not enough (401, 403).
+
+    Attributes:
+        formal: whether the answer is an error as registries and token servers write it; without that a firewall, a CDN
+            or a portal may have refused us, not the registry.
+    """
 
     code = "denied"
+
+    def __init__(self, message: str, status: int | None = None, *, formal: bool = True) -> None:
+        """Keep whose refusal it may be."""
+        super().__init__(message, status)
+        self.formal = formal
 
 
 class MissingError(RefusedError):

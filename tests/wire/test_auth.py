@@ -309,6 +309,20 @@ def test_a_refused_credential_rests_for_a_minute() -> None:
     assert next(token.obtain(desk, POLICY, CREDENTIAL, PUSH, now=61.0, wall=0.0)).method == "GET"
 
 
+@pytest.mark.parametrize(
+    ("answer", "formal"),
+    [({"errors": []}, True), ({"details": "no"}, True), ({"error": "invalid_grant"}, True), ("<html>", False)],
+)
+def test_whose_refusal_it_is(answer: Any, formal: bool) -> None:
+    """A page that is no error of a token server is known as that, also while the refusal is remembered."""
+    desk = AuthState("bearer", REALM)
+    with pytest.raises(DeniedError) as first:
+        obtained(desk, None, (403, answer))
+    with pytest.raises(DeniedError) as second:
+        next(token.obtain(desk, POLICY, None, PUSH, now=59.0, wall=0.0))
+    assert (first.value.formal, second.value.formal) == (formal, formal)
+
+
 def test_tokens_do_not_pile_up() -> None:
     """Thousands of repositories do not grow the desk without bound."""
     desk = AuthState()

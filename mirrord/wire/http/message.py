@@ -229,7 +229,7 @@ def refusal(
         error = ServerError(text, after)
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
-        return DeniedError(f"{text} ({login})" if login else text, status)
+        return DeniedError(f"{text} ({login})" if login else text, status, formal=_formal(body))
     if status == 404:
         return MissingError(f"{text} (check the name{f'; {login}' if login else ''})", status)
     return RefusedError(text, status)
@@ -248,6 +248,17 @@ def permanent(error: MirrordError) -> MirrordError:
     """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
     error.retry = False
     return error
+
+
+def _formal(body: bytes) -> bool:
+    """Whether a body is an error of a registry, or of a token server (OAuth 2, or Docker Hub's with `details`)."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and (
+        isinstance(document.get("errors"), list) or not {"error", "details"}.isdisjoint(document)
+    )
 
 
 def _reason(content_type: str, body: bytes) -> str:

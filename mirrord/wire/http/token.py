@@ -60,8 +60,8 @@ class AuthState:
     tokens: dict[str, Token] = field(default_factory=dict)
     # scope that was asked for → scope that the host turned out to want
     aliases: dict[str, str] = field(default_factory=dict)
-    # scope → (until when, why): what the token server said no to
-    refused: dict[str, tuple[float, str]] = field(default_factory=dict)
+    # scope → (until when, error): what the token server said no to
+    refused: dict[str, tuple[float, DeniedError]] = field(default_factory=dict)
     asked: bool = False  # whether the host ever asked for credentials
 
     def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:
@@ -105,9 +105,9 @@ def obtain(
         ThrottledError: it wants us later.
         ContentError: it answers with no token.
     """
-    until, why = state.refused.get(scope, (0.0, ""))
-    if now < until:
-        raise DeniedError(why, 401)
+    until, refused = state.refused.get(scope, (0.0, None))
+    if refused is not None and now < until:
+        raise DeniedError(str(refused), 401, formal=refused.formal)
     identity = credential if credential is not None and credential.identity else None
     request = _refresh(state, policy, identity, scope) if identity else _classic(state, policy, credential, scope)
     answer = yield request
@@ -118,7 +118,7 @@ def obtain(
         after = retry_after(answer.headers.get("retry-after"), wall)
         error = refusal(request, answer.status, answer.headers, answer.body, url=request.url, after=after, login=login)
         if isinstance(error, DeniedError):
-            state.refused[scope] = (now + REFUSAL_LASTS, str(error))
+            state.refused[scope] = (now + REFUSAL_LASTS, error)
         if isinstance(error, MissingError):  # the token server is not there, which says nothing of the repository
             raise permanent(ServerError(str(error)))
         raise error

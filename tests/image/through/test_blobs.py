@@ -165,11 +165,21 @@ async def test_wrong_bytes_are_never_whole(scene: Scene) -> None:
     assert (healed.status, healed.clean, healed.body == LAYER) == (200, True, True)
 
 
-@pytest.mark.parametrize(("status", "seen"), [(404, 404), (401, 404), (403, 403), (429, 429), (500, 502)])
-async def test_errors_before_the_first_byte_are_answers(scene: Scene, status: int, seen: int) -> None:
+PAGE = b"<html>no</html>"
+ERROR = b'{"errors":[{"code":"DENIED","message":"no"}]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "seen"),
+    [
+        *[(404, PAGE, 404), (401, ERROR, 404), (403, ERROR, 403), (429, PAGE, 429), (500, PAGE, 502)],
+        *[(401, PAGE, 502), (403, PAGE, 502), (403, b"[]", 502)],
+    ],
+)
+async def test_errors_before_the_first_byte_are_answers(scene: Scene, status: int, body: bytes, seen: int) -> None:
     """T2, T4, T21: an upstream that refuses is an error in the registry's format, and its body is not content."""
     fault = scene.upstream.faults.on("GET", "/blobs/", times=None)
-    fault.status(status, b"<html>no</html>", {"Content-Type": "text/html", "Retry-After": "30"})
+    fault.status(status, body, {"Content-Type": "text/html", "Retry-After": "30"})
     answer = await scene.pulls.ask(BLOB)
     assert (answer.status, answer.headers["content-type"]) == (seen, "application/json")
     assert scene.pulls.front.standing().cache_entries == 1

@@ -113,9 +113,12 @@ async def test_after_a_restart_a_tag_costs_one_head(tmp_path: Path) -> None:
             assert [one.method for one in upstream.wire.exchanges] == [asked]
 
 
-@pytest.mark.parametrize("trouble", ["gone", "429", "500", "503", "html", "closed"])
+@pytest.mark.parametrize("trouble", ["gone", "429", "500", "503", "401", "403", "html", "closed"])
 async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
-    """Bad inputs 26 and 28: what is here is served and said; without a copy it is an error in the registry's format."""
+    """Bad inputs 26 and 28: what is here is served and said; without a copy it is an error in the registry's format.
+
+    A 401 or 403 without an error of a registry in it is such an outage, too: a CDN or a firewall bans our address.
+    """
     await scene.pulls.ask(APP)
     scene.pulls.now += 3601
     fault = scene.upstream.faults.on("*", "/v2/", times=None)
@@ -126,7 +129,8 @@ async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     elif trouble == "closed":
         fault.close()
     else:
-        fault.status(int(trouble), headers={"Retry-After": "30"})
+        page = b"<html>banned</html>" if trouble.startswith("4") else b""
+        fault.status(int(trouble), page, {"Retry-After": "30", "Content-Type": "text/html"})
     stale = await scene.pulls.ask(APP)
     assert (stale.status, stale.body) == (200, OLD.body)
     assert stale.headers["warning"].startswith('299 - "127.0.0.1:')

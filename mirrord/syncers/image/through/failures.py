@@ -30,6 +30,8 @@ _WHY: Final[Mapping[type[errors.MirrordError], str]] = {
 
 def why(error: errors.MirrordError, reference: Reference) -> str:
     """Return a clause about a failure that names the upstream and nothing of our network."""
+    if _foreign(error):
+        return f"{reference.domain} refuses access with something that is no answer of a registry"
     found = next((text for kind, text in _WHY.items() if isinstance(error, kind)), "fails")
     return f"{reference.domain} {found}"
 
@@ -47,7 +49,7 @@ def failed(error: errors.MirrordError, reference: Reference, what: str, kind: st
     """
     if isinstance(error, errors.StorageError):
         return refusal(500, "UNKNOWN", "the cache cannot be read or written; see the log")
-    if isinstance(error, errors.UnsupportedError | errors.RefusedError):
+    if isinstance(error, errors.UnsupportedError | errors.RefusedError) and not _foreign(error):
         return _not_there(error, reference, what, kind)
     text = f"{why(error, reference)}, and {what} of {reference.path} is not in the cache"
     headers = {**_later(error.after if isinstance(error, errors.TransportError) else None), **warning(text)}
@@ -71,7 +73,12 @@ def _not_there(error: errors.MirrordError, reference: Reference, what: str, kind
 def serves_old(error: errors.MirrordError) -> bool:
     """Whether what is in the cache is served after this error: upstream gave no answer, or none of a registry."""
     passing = isinstance(error, errors.TransportError | errors.UntrustedError | errors.ContentError)
-    return passing and not isinstance(error, errors.UnsupportedError)
+    return (passing or _foreign(error)) and not isinstance(error, errors.UnsupportedError)
+
+
+def _foreign(error: errors.MirrordError) -> bool:
+    """Whether somebody on the way, such as a firewall or a CDN that bans our address, refuses and not the registry."""
+    return isinstance(error, errors.DeniedError) and not error.formal
 
 
 def warning(text: str) -> dict[str, str]:
