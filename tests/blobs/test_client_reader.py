@@ -48,6 +48,9 @@ class Host:
             await asyncio.sleep(0)
             self.given += len(data[at : at + STEP])
             yield data[at : at + STEP]
+        if self.stops_at == len(data):
+            self.stopped.set()
+            await self.gate.wait()
 
     def source(self) -> BlobSource:
         return BlobSource(Digest.of(self.data), len(self.data), self.open)
@@ -163,6 +166,31 @@ async def test_wrong_bytes_cut_it_off(pool: SpoolPool) -> None:
         with pytest.raises(RestartedError, match="received wrong bytes"):
             await rest(chunks)
     assert reader.position <= len(DATA) - WITHHELD
+
+
+@pytest.mark.parametrize("lies", [0, 9], ids=["right", "wrong"])
+async def test_the_last_chunk_is_withheld(lies: int, pool: SpoolPool) -> None:
+    """A client never has all of a blob before it is verified, even if its source has sent all and does not end."""
+    host, got = Host(stops_at=len(DATA), lies=lies), bytearray()
+    async with pool.reader(host.source(), "client", client=True) as reader:
+
+        async def read() -> None:
+            async for chunk in reader.chunks():
+                got.extend(chunk)
+
+        reading = asyncio.create_task(read())
+        while reader.spool.written < len(DATA):
+            await reader.spool.changed()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert 0 < len(got) <= len(DATA) - (1 << 16)
+        host.gate.set()
+        if lies:
+            with pytest.raises(RestartedError):
+                await reading
+        else:
+            await reading
+            assert got == DATA
 
 
 async def test_its_leaving_stops_no_other(pool: SpoolPool) -> None:

@@ -86,6 +86,13 @@ async def test_referrers_pass_through(tmp_path: Path) -> None:
         assert upstream.count("GET", "/referrers/") == 1
         none = await pulls.ask(f"{APP}/referrers/{ABOUT.digest}")
         assert json.loads(none.body)["manifests"] == []
+        upstream.faults.on("GET", "/referrers/", times=None).status(
+            503
+        )  # no word about a list, and there is no fallback tag
+        other = f"{APP}/referrers/sha256:{'c' * 64}"
+        assert (await pulls.ask(other)).status == 502
+        upstream.faults.clear()
+        assert (await pulls.ask(other)).status == 200
         pulls.now += 3601
         await upstream.stop()
         stale = await pulls.ask(path)
