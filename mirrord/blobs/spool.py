@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mirrord.blobs.reader import SpoolReader
 
 RECENT = 4 * CHUNK  # bytes kept in memory, so that readers that keep up do not read the file
-BUFFER = 8 * CHUNK  # bytes of a streamed source in memory before it has to wait
+BUFFER = 4 * CHUNK  # bytes of a streamed source in memory before it has to wait; hundreds of clients may be slow
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 
 

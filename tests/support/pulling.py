@@ -23,6 +23,7 @@ from mirrord.syncers.image.through.opened import ImageFront
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import FRONT_LIMITS
+from mirrord.wire.http.pace import Party
 from tests.support.frontserver import Shown, showing
 from tests.support.world import World, open_world
 
@@ -137,7 +138,7 @@ async def pulling(
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(open_world(folder, budget=budget))
         strangers, limits = (book or HostBook()).for_strangers(()), replace(FRONT_LIMITS, rest=0.0)
-        http_client = Http(strangers, world.services.events, limits, jitter=lambda: 0.0)
+        http_client = Http(strangers, world.services.events, limits, jitter=lambda: 0.0, party=Party.FRONT)
         await stack.enter_async_context(http_client)
         world.services = replace(world.services, keep=folder, upstreams=http_client)
         pulls = Pulls(world, upstream)

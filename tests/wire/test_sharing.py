@@ -1,6 +1,7 @@
 """A host is shared by runs and the front: neither takes all, and a host that is dead or slow holds up no other."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from mirrord.errors import MirrordError, StalledError, UnreachableError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
 from mirrord.wire.http.pace import Bucket, Circuit, Party, RequestClass, admits, admits_share
-from mirrord.wire.http.sharing import HostLimiter, HostShares
+from mirrord.wire.http.sharing import LENT_AFTER, MOST_LENT, HostLimiter, HostShares
 
 RUNS, FRONT = Party.RUNS, Party.FRONT
 
@@ -182,6 +183,40 @@ def _spend(buckets: dict[Party, Bucket], seconds: float, start: float = 0.0) -> 
         at[party] += buckets[party].take(65536, at[party])
         got[party] += 65536
     return got
+
+
+async def test_a_place_that_nobody_uses_is_lent_and_taken_back_in_line() -> None:
+    """A download that is not read makes way for the next one, goes on after it, and gives back no more than it has."""
+    limiter = HostLimiter(2)
+    async with limiter.slot(RequestClass.DOWN) as first:
+        with first.unread():
+            async with asyncio.timeout(20), limiter.slot(RequestClass.DOWN):  # waits until the first one is lent
+                assert limiter.lent == 1
+                back = asyncio.create_task(first.again())
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert not back.done()
+            await back
+        assert limiter.lent == 0
+        assert not limiter.enter(RequestClass.DOWN)
+        with first.unread():
+            await asyncio.sleep(2 * LENT_AFTER)
+    assert limiter.lent == 0
+    assert [limiter.enter(RequestClass.DOWN) for _ in range(2)] == [True, False]
+
+
+async def test_places_are_lent_within_a_limit() -> None:
+    """However many downloads are not read, what they keep in memory is bounded: the rest keep their places."""
+    limiter = HostLimiter(2)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(MOST_LENT + 1):
+            slot = await stack.enter_async_context(limiter.slot(RequestClass.DOWN))
+            stack.enter_context(slot.unread())
+            slot._lend()
+        assert limiter.lent == MOST_LENT
+        assert not limiter.enter(RequestClass.DOWN)
+    assert limiter.lent == 0
+    assert limiter.enter(RequestClass.DOWN)
 
 
 def test_both_have_half_of_the_bandwidth_and_one_alone_has_all() -> None:

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
 from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload, WireResponse
 from mirrord.wire.http.pace import Bucket, MinThroughput
 from mirrord.wire.number import whole
 from mirrord.wire.trust import answering
+
+if TYPE_CHECKING:
+    from mirrord.wire.http.sharing import HostSlot
 
 
 class UploadBody:
@@ -99,6 +103,7 @@ class ResponseStream:
     bucket: Bucket | None = field(repr=False, default=None)
     upload: UploadBody | None = field(repr=False, default=None)
     on_close: Callable[[], None] | None = field(repr=False, default=None)
+    place: HostSlot | None = field(repr=False, default=None)  # to lend while nobody reads
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes as they come, in pieces of up to about 2 MiB; once.
@@ -119,7 +124,12 @@ class ResponseStream:
                 raise StalledError(f"{host}: sends fewer than {self.limits.floor:.0f} bytes a second")
             if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
                 await asyncio.sleep(delay)
-            yield chunk
+            if self.place is None:
+                yield chunk
+            else:
+                with self.place.unread():
+                    yield chunk
+                await self.place.again()
             before = clock()
 
     async def read(self, cap: int) -> bytes:

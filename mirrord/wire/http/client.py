@@ -140,9 +140,10 @@ class Http:
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
+                    place = await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
                     deadline.begin()
                     response = await self._open_if_alive(request, deadline)
+                    response.place = place if self._party is Party.FRONT else None
                     stack.push_async_callback(response.aclose)
                     held.push_async_exit(stack.pop_all())
                     return response

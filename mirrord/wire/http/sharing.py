@@ -4,6 +4,9 @@ Runs of mirrors and the front are two `Http` over one `HostShares`. At hosts tha
 third of the host's `requests`, rounded up, which the other cannot take; the rest goes to whoever comes. While both move
 content each has half of the `bandwidth`. At all other hosts, and where there is no front, nothing is kept for anybody.
 A host with `requests: 1` has nothing to divide: the two take turns.
+
+A download of the front that nobody reads, since its client is slow, lends its place to others meanwhile: a few slow
+clients must not keep all others from an upstream.
 """
 
 from __future__ import annotations
@@ -11,15 +14,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Final, Self
 
 from mirrord.errors import MirrordError, StalledError
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.message import permanent
 from mirrord.wire.http.pace import Bucket, Party, RequestClass, admits, admits_share
 from mirrord.wire.http.sender import Deadline
+
+LENT_AFTER: Final = 0.25
+"""Seconds without reading after which a place is lent."""
+MOST_LENT: Final = 64
+"""Places of one host that are lent at once; each download takes up to about 3 MB of memory."""
 
 _Line = OrderedDict[asyncio.Future[None], None]
 
@@ -31,6 +40,7 @@ class HostLimiter:
     limit: int  # how many requests at once
     shared: bool = False  # whether each party keeps a share
     host: str = ""  # for messages
+    lent: int = 0  # places of downloads that nobody reads at the moment
     _all: Counter[RequestClass] = field(default_factory=Counter)
     _active: dict[Party, Counter[RequestClass]] = field(default_factory=lambda: {party: Counter() for party in Party})
     _waiting: dict[Party, dict[RequestClass, _Line]] = field(
@@ -111,31 +121,56 @@ class HostLimiter:
 class HostSlot:
     """A slot for one request at a host."""
 
-    __slots__ = ("_deadline", "_kind", "_limiter", "_party", "_patience")
+    __slots__ = ("_deadline", "_kind", "_lent", "_limiter", "_party", "_patience")
 
     def __init__(
         self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None, party: Party, patience: float | None
     ) -> None:
         """Prepare; `__aenter__` waits."""
         self._limiter, self._kind, self._deadline = limiter, kind, deadline
-        self._party, self._patience = party, patience
+        self._party, self._patience, self._lent = party, patience, False
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         """Wait for it; StalledError when patience is at an end."""
         if self._limiter.enter(self._kind, self._party):
-            return
+            return self
         with self._deadline.waiting() if self._deadline else nullcontext():
             try:
                 async with asyncio.timeout(self._patience):
                     await self._limiter.wait(self._kind, self._party)
             except TimeoutError as error:
                 raise self._limiter.busy(self._patience or 0.0) from error
+        return self
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Lend the place to others while the holder does not read; `again` takes it back."""
+        timer = asyncio.get_running_loop().call_later(LENT_AFTER, self._lend)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    async def again(self) -> None:
+        """Stand in line again if the place was lent."""
+        if self._lent:
+            if not self._limiter.enter(self._kind, self._party):
+                await self._limiter.wait(self._kind, self._party)
+            self._lent, self._limiter.lent = False, self._limiter.lent - 1
+
+    def _lend(self) -> None:
+        if self._limiter.lent < MOST_LENT:
+            self._lent, self._limiter.lent = True, self._limiter.lent + 1
+            self._limiter.leave(self._kind, self._party)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give it back."""
-        self._limiter.leave(self._kind, self._party)
+        if self._lent:
+            self._limiter.lent -= 1
+        else:
+            self._limiter.leave(self._kind, self._party)
 
 
 class HostShares:

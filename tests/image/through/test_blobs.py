@@ -249,6 +249,20 @@ async def test_clients_that_leave_in_line_are_read_nothing(scene: Scene) -> None
     assert scene.blobs_read() == read + 1
 
 
+async def test_slow_clients_do_not_keep_others_from_an_upstream(tmp_path: Path) -> None:
+    """Without room each slow client has a transfer of its own; more of them than `requests` hold up nobody else."""
+    layers = [random.Random(number).randbytes(16 * MIB) for number in range(10)]
+    async with Registry() as upstream, pulling(tmp_path, upstream.host, budget=MIB) as pulls:
+        for number, layer in enumerate([*layers, LAYER]):
+            an_image(upstream.content, layer, f"team/{number}")
+            await pulls.ask(f"up.test/team/{number}/manifests/v1")
+        blobs = [f"up.test/team/{number}/blobs/{Digest.of(layer)}" for number, layer in enumerate(layers)]
+        slow = [await pulls.begin(blob) for blob in blobs]
+        assert (await pulls.ask(f"up.test/team/10/blobs/{DIGEST}")).body == LAYER
+        for client in slow:
+            client.close()
+
+
 async def test_a_reload_in_the_middle(scene: Scene) -> None:
     """A transfer that breaks after a reload goes on over the new way to upstreams, and its client does not notice."""
     seen: list[object] = []
