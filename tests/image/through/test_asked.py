@@ -34,6 +34,24 @@ def text(asked: Asked) -> str:
 
 
 @pytest.mark.parametrize(
+    ("name", "host", "aliases"),
+    [
+        ("a.example", "m.example", {"a.example/x": "private.corp:5000"}),
+        ("a.example/x", "m.example", {"a.example/x": "private.corp:5000"}),
+        ("a.example/" + "b" * 240, "m.example", {"a.example": "private.corp:5000"}),
+        ("b" * 250, "team.m.example", {}),
+    ],
+)
+def test_no_mistake_shows_where_an_alias_leads(name: str, host: str, aliases: dict[str, str]) -> None:
+    """A name that is wrong, or becomes too long, does not tell a client of the registry behind its alias."""
+    book = NameBook(aliases, {"team.m.example": "private.corp:5000/team"})
+    with pytest.raises(BadRequestError) as caught:
+        asked_for(RegistryPath.parse(f"{name}/manifests/v1"), host, None, book, ())
+    assert caught.value.status == 404
+    assert "private" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("path", "found"),
     [
         ("a/manifests/v1", RegistryPath("a", "manifests", "v1")),

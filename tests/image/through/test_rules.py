@@ -47,8 +47,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize(
     ("path", "word", "said"),
     [
-        ("up.test/bad/app/manifests/v1", "denied", "/bad/app may not be pulled here"),
-        ("up.test/more/app/manifests/v1", "not_allowed", "/more/app is not on the list"),
+        ("up.test/bad/app/manifests/v1", "denied", "up.test/bad/app may not be pulled here"),
+        ("up.test/more/app/manifests/v1", "not_allowed", "up.test/more/app is not on the list"),
         ("up.test/more/app/tags/list", "not_allowed", "/more/app is not on the list"),
         (f"up.test/more/app/blobs/{next(iter(IMAGE.blobs))}", "not_allowed", "/more/app is not on the list"),
         ("evil.test/foo/manifests/v1", "not_listed", "evil.test is not pulled through here"),
@@ -67,7 +67,7 @@ async def test_what_may_not_be_pulled(scene: Scene, path: str, word: str, said: 
         assert (MESSAGE in answer.message) is (status == 403)
         assert answer.code == ("DENIED" if status == 403 else "NAME_UNKNOWN")
     if status == 403:
-        assert answer.headers["warning"].startswith('299 - "127.0.0.1:')
+        assert answer.headers["warning"].startswith('299 - "up.test/')
         assert r"see \"https://wiki.example/list\"" in answer.headers["warning"]
     assert scene.upstream.count("*") == 0
     assert [one.reason for one in scene.pulls.events if type(one).__name__ == "FrontRefused"] == [word]
@@ -124,6 +124,49 @@ async def test_the_forms_of_a_name(scene: Scene) -> None:
     assert scene.upstream.count("*") == 1
     conflict = await scene.pulls.ask(f"quay.io/team/app/manifests/v1?ns={scene.upstream.host}")
     assert (conflict.status, conflict.code) == (400, "NAME_INVALID")
+    conflict = await scene.pulls.ask("app/manifests/v1?ns=quay.io", Host="apps.m.example")
+    assert (conflict.status, scene.upstream.host in conflict.message) == (400, False)
+    conflict = await scene.pulls.ask("quay.io/app/manifests/v1", Host="apps.m.example")
+    assert (conflict.status, scene.upstream.host in conflict.message) == (400, False)
+
+
+FORMS = {
+    "alias": ("up.test/team/app", "m.example", "", "up.test"),
+    "namespace": ("team/app", "m.example", "?ns=up.test", "up.test"),
+    "host": ("app", "apps.m.example", "", "the registry behind apps.m.example"),
+    "both": ("team/app", "up.m.example", "?ns=up.test", "up.test"),
+    "twice": ("up.test/team/app", "up.m.example", "", "the registry behind up.m.example"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("trouble", ["401", "403", "404", "429", "500", "rules", "schema1"])
+async def test_no_client_sees_the_registry_behind_an_alias(scene: Scene, form: str, trouble: str) -> None:
+    """Bodies and headers name the image as the client does, in each form of a name; warnings of stale answers, too."""
+    name, host, ns, registry = FORMS[form]
+    hosts = {"apps.m.example": f"{scene.upstream.host}/team", "up.m.example": scene.upstream.host}
+    book = NameBook({"up.test": scene.upstream.host}, hosts)
+    scene.pulls.configure(names=book)
+    digest = next(iter(IMAGE.blobs))
+    assert (await scene.pulls.ask(f"{name}/manifests/v1{ns}", Host=host)).status == 200
+    scene.pulls.now += 3601
+    fault = scene.upstream.faults.on("*", "/v2/", times=None)
+    schema1 = {"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}
+    if trouble == "rules":
+        scene.pulls.configure(names=book, deny=["up.test/team/app"])
+    elif trouble == "schema1":
+        fault.status(200, b'{"schemaVersion": 1, "fsLayers": []}', schema1)
+    else:
+        fault.status(int(trouble), b'{"errors":[{"code":"X","message":"no"}]}')
+    paths = ["manifests/v1", "manifests/v2", f"blobs/{digest}", "tags/list", f"referrers/{IMAGE.digest}"]
+    answers = [await scene.pulls.ask(f"{name}/{path}{ns}", Host=host) for path in paths]
+    for answer in answers:
+        assert scene.upstream.host not in f"{answer.body!r} {answer.headers.get('warning')}"
+    called = f"{host}/{name}" if registry.startswith("the") else "up.test/team/app"
+    assert called in answers[1].message
+    if trouble in ("429", "500"):
+        assert answers[0].headers["warning"].startswith(f'299 - "{registry} ')
+        assert answers[1].message.startswith(f"{registry} ")
 
 
 async def test_limits_refuse_manifests_only(scene: Scene) -> None:

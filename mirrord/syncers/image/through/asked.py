@@ -18,12 +18,26 @@ from mirrord.wire.oci.reference import NAME_LIMIT, Reference
 
 
 @dataclass(frozen=True, slots=True)
+class AskedName:
+    """A repository as the client names it. Messages to clients use no other name: an alias may hide a private registry.
+
+    Attributes:
+        registry: the registry as a clause has it: `up.example`, or `the registry behind m.example`.
+        name: `up.example/team/app`.
+    """
+
+    registry: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What a request asks for.
 
     Attributes:
         path: its path.
         reference: the repository that it means, in canonical form, or None where it can only be one of `local`.
+        called: what messages to the client call it.
         local: its name in `local` if such a repository exists; "" where the request names a registry beside the path.
         short: whether the path names no registry: then an existing repository of `local` is the only one it can mean.
         namespace: the registry of `?ns=`, for the answer; "" without one.
@@ -31,6 +45,7 @@ class Asked:
 
     path: RegistryPath
     reference: Reference | None
+    called: AskedName
     local: str
     short: bool = False
     namespace: str = ""
@@ -55,21 +70,29 @@ def asked_for(
     spoken = None if namespace is None else _registry(namespace)
     if ours and spoken and _canonical(f"{ours}/x/x", book).domain != _canonical(f"{spoken}/x/x", book).domain:
         raise BadRequestError(
-            400, "NAME_INVALID", f"the host stands for {ours}, but ns is {spoken}; leave one of them out"
+            400, "NAME_INVALID", f"{host} stands for another registry than ns={spoken}; leave one of them out"
         )
     registry = ours or spoken
     if registry:
-        reference = _canonical(_below(registry, path.name, book), book)
-        return Asked(path, reference, "", namespace=spoken or "")
+        called = _called(host, spoken, path.name)
+        reference = _canonical(_below(registry, called.registry, path.name, book), book)
+        return Asked(path, reference, called, "", namespace=spoken or "")
     first, slash, _ = path.name.partition("/")
     if _is_registry(first):
         if not slash:
             raise BadRequestError(
                 404, "NAME_INVALID", f"{first} is a registry without a repository; write {first}/NAME"
             )
-        return Asked(path, _canonical(path.name, book), path.name)
+        return Asked(path, _canonical(path.name, book), AskedName(first, path.name), path.name)
     short = _canonical(f"{HUB}/{path.name}", book) if HUB in upstreams else None
-    return Asked(path, short, path.name, short=True)
+    return Asked(path, short, AskedName(HUB, f"{HUB}/{path.name}"), path.name, short=True)
+
+
+def _called(host: str, spoken: str | None, name: str) -> AskedName:
+    """Return how a client named a repository whose registry is not in its path, or not there alone."""
+    if spoken is None:
+        return AskedName(f"the registry behind {host}", f"{host}/{name}")
+    return AskedName(spoken, name if _is_registry(name.partition("/")[0]) else f"{spoken}/{name}")
 
 
 def _registry_of(host: str, book: NameBook) -> str | None:
@@ -93,21 +116,27 @@ def _is_registry(segment: str) -> bool:
     return "." in segment or segment == "localhost"
 
 
-def _below(registry: str, name: str, book: NameBook) -> str:
-    """Return `host/path`; a name that begins with a registry itself has to name the same one."""
+def _below(registry: str, called: str, name: str, book: NameBook) -> str:
+    """Return `host/path`; a name that begins with a registry itself has to name the same one, which is `called` so."""
     first, slash, _ = name.partition("/")
     if not slash or not _is_registry(first):
         return f"{registry}/{name}"
     named_one = _canonical(name, book)
     if below(named_one.name, _canonical(f"{registry}/x/x", book).name.removesuffix("/x/x")) is None:
-        raise BadRequestError(400, "NAME_INVALID", f"the request is for {registry}, but its name begins with {first}")
+        raise BadRequestError(400, "NAME_INVALID", f"the request is for {called}, but its name begins with {first}")
     return named_one.name
 
 
 def _canonical(name: str, book: NameBook) -> Reference:
     """Return the repository of a whole `host/path` in its one spelling, aliases applied."""
     host, _, path = name.partition("/")
+    if len(name) > NAME_LIMIT:
+        raise BadRequestError(404, "NAME_INVALID", f"the name of the repository has more than {NAME_LIMIT} characters")
     try:
-        return book.canonical(named(f"{HUB if host in HUB_ALIASES else host}/{path}"))
+        reference = named(f"{HUB if host in HUB_ALIASES else host}/{path}")
     except UsageError as error:
         raise BadRequestError(404, "NAME_INVALID", str(error)) from error
+    try:
+        return book.canonical(reference)
+    except UsageError as error:  # it says where the alias leads, which is not for clients
+        raise BadRequestError(404, "NAME_INVALID", f"{host} is an alias, and leads to no repository here") from error

@@ -9,7 +9,7 @@ from typing import Final
 from mirrord import errors
 from mirrord.syncer.serving import Response
 from mirrord.syncers.image.front.answers import refusal
-from mirrord.wire.oci.reference import Reference
+from mirrord.syncers.image.through.asked import AskedName
 
 LONGEST_WARNING: Final = 4096  # bytes; distribution-spec, "Warnings"
 SOON: Final = 10
@@ -28,45 +28,46 @@ _WHY: Final[Mapping[type[errors.MirrordError], str]] = {
 }
 
 
-def why(error: errors.MirrordError, reference: Reference) -> str:
-    """Return a clause about a failure that names the upstream and nothing of our network."""
+def why(error: errors.MirrordError) -> str:
+    """Return what an upstream does, as a clause without its subject; it has nothing of our network."""
     if _foreign(error):
-        return f"{reference.domain} refuses access with something that is no answer of a registry"
-    found = next((text for kind, text in _WHY.items() if isinstance(error, kind)), "fails")
-    return f"{reference.domain} {found}"
+        return "refuses access with something that is no answer of a registry"
+    return next((text for kind, text in _WHY.items() if isinstance(error, kind)), "fails")
 
 
-def failed(error: errors.MirrordError, reference: Reference, what: str, kind: str) -> Response:
+def failed(error: errors.MirrordError, called: AskedName, what: str, kind: str) -> Response:
     """Return the answer for an error of an upstream.
 
     Many clients show the text of an error only if its status is below 500, and HEAD has none: a header has it, too.
 
     Args:
         error: why nothing can be served.
-        reference: the repository at the upstream.
+        called: the repository, as the client names it.
         what: the tag or digest.
         kind: `MANIFEST` or `BLOB`.
     """
     if isinstance(error, errors.StorageError):
         return refusal(500, "UNKNOWN", "the cache cannot be read or written; see the log")
     if isinstance(error, errors.UnsupportedError | errors.RefusedError) and not _foreign(error):
-        return _not_there(error, reference, what, kind)
-    text = f"{why(error, reference)}, and {what} of {reference.path} is not in the cache"
+        return _not_there(error, called, what, kind)
+    text = f"{called.registry} {why(error)}, and {what} of {called.name} is not in the cache"
     headers = {**_later(error.after if isinstance(error, errors.TransportError) else None), **warning(text)}
     if isinstance(error, errors.ThrottledError):
         return refusal(429, "TOOMANYREQUESTS", text, headers)
     return refusal(504 if isinstance(error, errors.StalledError) else 502, "UNAVAILABLE", text, headers)
 
 
-def _not_there(error: errors.MirrordError, reference: Reference, what: str, kind: str) -> Response:
+def _not_there(error: errors.MirrordError, called: AskedName, what: str, kind: str) -> Response:
     if isinstance(error, errors.UnsupportedError):
-        return refusal(404, f"{kind}_UNKNOWN", str(error))
+        return refusal(
+            404, f"{kind}_UNKNOWN", f"{what} of {called.name} is Docker schema 1, which clients have stopped to take"
+        )
     if isinstance(error, errors.MissingError):
-        return refusal(404, f"{kind}_UNKNOWN", f"{reference.domain} has no {what} in {reference.path}")
+        return refusal(404, f"{kind}_UNKNOWN", f"{called.registry} has no {what} in {called.name}")
     if isinstance(error, errors.RefusedError) and error.status == 401:
-        where = f"{reference.domain} does not show it without a login"
-        return refusal(404, "NAME_UNKNOWN", f"{reference.name} does not exist, or {where}")
-    text = f"{reference.domain} refuses access to {reference.path}"
+        where = f"{called.registry} does not show it without a login"
+        return refusal(404, "NAME_UNKNOWN", f"{called.name} does not exist, or {where}")
+    text = f"{called.registry} refuses access to {called.name}"
     return refusal(403, "DENIED", text, warning(text))
 
 
@@ -87,6 +88,11 @@ def warning(text: str) -> dict[str, str]:
     room = LONGEST_WARNING - len('299 - ""')
     cut = plain.encode()[:room].decode(errors="ignore")
     return {"Warning": f'299 - "{cut.rstrip(chr(92))}"'}
+
+
+def out_of_date(called: AskedName, why_so: str) -> dict[str, str]:
+    """Return the header beside what is served though upstream did not renew it: `why_so`, as `why`; none for ""."""
+    return warning(f"{called.registry} {why_so}; this may be out of date") if why_so else {}
 
 
 def _later(after: float | None) -> dict[str, str]:

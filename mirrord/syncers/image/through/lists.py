@@ -16,7 +16,8 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Response
 from mirrord.syncers.image.front.answers import VERSION, answer, page
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
-from mirrord.syncers.image.through.failures import failed, serves_old, warning, why
+from mirrord.syncers.image.through.asked import AskedName
+from mirrord.syncers.image.through.failures import failed, out_of_date, serves_old, warning, why
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
 from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.wire.http.message import HttpResponse
@@ -49,8 +50,10 @@ class UpstreamLists:
         self._cache, self._upstream, self._manifests, self._clock = cache, upstream, manifests, clock
         self._referrers: OrderedDict[tuple[str, ...], _Remembered] = OrderedDict()
 
-    async def tags(self, reference: Reference, path: RegistryPath, query: Mapping[str, str]) -> Response:
-        """Return a page of tags; those in the cache where upstream does not answer.
+    async def tags(
+        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str]
+    ) -> Response:
+        """Return a page of tags; those in the cache where upstream does not answer. The client knows it as `called`.
 
         Raises:
             BadRequestError: the query is none.
@@ -66,31 +69,31 @@ class UpstreamLists:
         except MirrordError as error:
             state = await self._cache.repositories.state(cache_name(reference)) if serves_old(error) else None
             if state is None or not state.names:
-                return failed(error, reference, "the list of tags", "NAME")
+                return failed(error, called, "the list of tags", "NAME")
             part, link = page(state.names, f"/v2/{path.name}/tags/list", query)
-            said = warning(f"{why(error, reference)}; these are the tags in the cache")
+            said = warning(f"{called.registry} {why(error)}; these are the tags in the cache")
             return answer(200, {"name": path.name, "tags": part}, {**link, **said})
 
     async def referrers(
-        self, reference: Reference, path: RegistryPath, query: Mapping[str, str], fresh: float
+        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], fresh: float
     ) -> Response:
         """Return what refers to a manifest; an empty list only if upstream says that it is empty.
 
         Raises:
             BadRequestError: the query is none.
         """
-        called = path.name, query.get("ns", "")  # links to further pages have both
-        key = cache_name(reference), path.ref, _query(query), *called
+        # links to further pages have path and `ns`, warnings have the rest
+        key = cache_name(reference), path.ref, _query(query), path.name, query.get("ns", ""), called.name
         known = self._referrers.get(key)
         if known is not None and self._clock() < known.at + fresh:
             return known.answer
         try:
-            found = await self._listed(reference, path, query, fresh)
+            found = await self._listed(reference, called, path, query, fresh)
         except MirrordError as error:
             if known is not None and serves_old(error):
-                said = warning(f"{why(error, reference)}; this may be out of date")
+                said = out_of_date(called, why(error))
                 return replace(known.answer, headers={**known.answer.headers, **said})
-            return failed(error, reference, f"the list of referrers of {path.ref}", "MANIFEST")
+            return failed(error, called, f"the list of referrers of {path.ref}", "MANIFEST")
         if isinstance(found.body, bytes) and len(found.body) <= _SMALL:
             self._referrers[key] = _Remembered(found, self._clock())
             self._referrers.move_to_end(key)
@@ -99,13 +102,13 @@ class UpstreamLists:
         return found
 
     async def _listed(
-        self, reference: Reference, path: RegistryPath, query: Mapping[str, str], fresh: float
+        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], fresh: float
     ) -> Response:
         what = f"{reference.name}: referrers of {path.ref}"
         try:
             got = await self._upstream.page(reference, f"referrers/{path.ref}", _query(query), {"Accept": OCI_INDEX})
         except MissingError:
-            return await self._tagged(reference, Digest(path.ref), fresh)
+            return await self._tagged(reference, called, Digest(path.ref), fresh)
         if len(got.body) > LIMIT:
             raise ContentError(f"{what}: {len(got.body)} bytes")
         document = await offload(len(got.body), read_object, got.body, what, MOST_VALUES)
@@ -117,7 +120,7 @@ class UpstreamLists:
         headers = {"Content-Type": OCI_INDEX, **VERSION, **filters, **_link(got, path, query, what)}
         return Response(200, headers, got.body)
 
-    async def _tagged(self, reference: Reference, subject: Digest, fresh: float) -> Response:
+    async def _tagged(self, reference: Reference, called: AskedName, subject: Digest, fresh: float) -> Response:
         """Read the list that a registry without the API has under a tag (distribution-spec, "Referrers Tag Schema")."""
         headers = {"Content-Type": OCI_INDEX, **VERSION}
         try:
@@ -129,7 +132,7 @@ class UpstreamLists:
         if found.descriptor.media_type != OCI_INDEX:
             return Response(200, headers, index_of([]))
         body = await read_stored(found.body, LIMIT) if isinstance(found.body, LocalFile | Remote) else found.body
-        return Response(200, headers | (warning(found.warning) if found.warning else {}), body or b"")
+        return Response(200, headers | out_of_date(called, found.warning), body or b"")
 
 
 def _query(query: Mapping[str, str]) -> str:

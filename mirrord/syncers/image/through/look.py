@@ -16,7 +16,7 @@ from mirrord.names.book import NameBook
 from mirrord.syncer.serving import FrontLook
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
-from mirrord.syncers.image.through.asked import Asked, asked_for
+from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
 from mirrord.syncers.image.through.rules import PullRules
@@ -44,7 +44,7 @@ class FrontLooks:
         if local and asked.short and await local.exists(asked.local):
             reference = None
         shown = f"{reference.name if reference else path.name}{'@' if path.digest else ':'}{path.ref}"
-        why = rules.refusal(reference) if rules and reference else None
+        why = rules.refusal(reference, _canonical(reference)) if rules and reference else None
         line = _line(rules, reference)
         if why is not None and why.word == "denied":
             return FrontLook(shown, "refused", line, why.reason)
@@ -85,6 +85,11 @@ def _line(rules: PullRules | None, reference: Reference | None) -> str:
     return rules.lists.denied_by(reference) or rules.lists.allowed_by(reference)
 
 
+def _canonical(reference: Reference) -> AskedName:
+    """Return the name that the operator sees: the one behind all aliases."""
+    return AskedName(reference.domain, reference.name)
+
+
 def _asked(text: str, book: NameBook, upstreams: Collection[str]) -> Asked:
     """Read what a person types: a name as clients use it, with one of our hosts or without.
 
@@ -101,7 +106,8 @@ def _asked(text: str, book: NameBook, upstreams: Collection[str]) -> Asked:
         name = name.rpartition(":")[0]
     path = RegistryPath(name, "manifests", ref, parsed.digest)
     if ":" in name:  # a port, which no path can have
-        return Asked(path, book.canonical(Reference(parsed.domain, parsed.path)), "")
+        reference = book.canonical(Reference(parsed.domain, parsed.path))
+        return Asked(path, reference, _canonical(reference), "")
     try:
         return asked_for(path, host, None, book, upstreams)
     except BadRequestError as error:

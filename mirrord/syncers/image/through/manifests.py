@@ -40,7 +40,7 @@ class FoundManifest:
         body: its bytes; None where only HEAD was asked for and they are not here.
         outcome: as in `FrontAnswered`.
         refs: digests of what it refers to, as far as its bytes are here.
-        warning: what the client is told; "" for nothing.
+        warning: why upstream did not renew it, as `failures.why`; "" if it did, or need not.
     """
 
     descriptor: Descriptor
@@ -87,7 +87,7 @@ class FrontManifests:
             raise MissingError(f"{reference.name}: {ref} does not exist", 404)
         old = await self._kept(name, known.digest) if known.digest else None
         if old is not None and now < known.again:
-            return replace(old, outcome="stale", warning=f"{reference.domain} did not answer; this may be out of date")
+            return replace(old, outcome="stale", warning="did not answer")
         try:
             ask = partial(self._ask, reference, ref, fresh, whole=whole)
             return await self._flights.join((name, ref, whole), ask)
@@ -192,5 +192,5 @@ class FrontManifests:
             old = await self._kept(name, digest) if digest else None
             if old is not None:
                 self._known.put(name, ref, replace(known, digest=digest, again=self._clock() + AGAIN))
-                return replace(old, outcome="stale", warning=f"{why(error, reference)}; this may be out of date")
+                return replace(old, outcome="stale", warning=why(error))
         raise error

@@ -19,11 +19,11 @@ from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
-from mirrord.syncers.image.through.asked import Asked, asked_for
+from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
-from mirrord.syncers.image.through.failures import failed, warning
+from mirrord.syncers.image.through.failures import failed, out_of_date, warning
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
@@ -47,6 +47,7 @@ class _Pull:
     rules: PullRules
     path: RegistryPath
     reference: Reference
+    called: AskedName
 
     @property
     def whole(self) -> bool:
@@ -105,8 +106,8 @@ class ImageFront:
         if asked.short and services.repositories and await services.repositories.exists(asked.local):
             reference = None
         if reference is not None and rules.lists.denied_by(reference):
-            return _refused(services, rules, reference)
-        refused = None if reference is None else rules.refusal(reference)
+            return _refused(services, rules, reference, asked.called)
+        refused = None if reference is None else rules.refusal(reference, asked.called)
         local = None
         if reference is None or refused or path.verb != "tags":  # `local` has some of the tags of a source only
             local = await self._local(request, services, asked, reference)
@@ -115,8 +116,8 @@ class ImageFront:
         if reference is None:
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
         if refused:
-            return local or _refused(services, rules, reference)
-        answer = await self._pulled(_Pull(request, services, rules, path, reference))
+            return local or _refused(services, rules, reference, asked.called)
+        answer = await self._pulled(_Pull(request, services, rules, path, reference, asked.called))
         if path.verb == "tags" and (answer.status == 429 or answer.status >= 500):
             local = await self._local(request, services, asked, reference)
             said = {name: text for name, text in answer.headers.items() if name == "Warning"}
@@ -130,10 +131,10 @@ class ImageFront:
             return await self._blob(pull, Digest(pull.path.ref))
         query, fresh = pull.request.query, pull.rules.keys.fresh
         if pull.path.verb == "referrers":
-            return await self._listed.referrers(pull.reference, pull.path, query, fresh)
+            return await self._listed.referrers(pull.reference, pull.called, pull.path, query, fresh)
         if pull.path.ref != "list" or not pull.rules.keys.tags:
             return refusal(404, "UNSUPPORTED", "tags are not listed here")
-        return await self._listed.tags(pull.reference, pull.path, query)
+        return await self._listed.tags(pull.reference, pull.called, pull.path, query)
 
     async def _local(
         self, request: Request, services: Services, asked: Asked, reference: Reference | None
@@ -168,13 +169,13 @@ class ImageFront:
         try:
             found = await self._manifests.find(reference, ref, fresh=pull.rules.keys.fresh, whole=pull.whole)
         except MirrordError as error:
-            return _failed(services, error, reference, ref, "MANIFEST")
+            return _failed(services, error, pull.called, ref, "MANIFEST")
         kind = found.descriptor
         if not accepts(pull.request.accept, kind.media_type):
             return refusal(404, "MANIFEST_UNKNOWN", f"{ref} is {kind.media_type}, which the client does not accept")
         self._limits.grant(client, reference.name, kind.digest, found.refs, admission=admission, now=self._clock())
         services.events.emit(FrontAnswered(reference.domain, "manifest", found.outcome))
-        headers = {**content_headers(kind.digest, kind.media_type), **(warning(found.warning) if found.warning else {})}
+        headers = {**content_headers(kind.digest, kind.media_type), **out_of_date(pull.called, found.warning)}
         return Response(200, headers, Remote(unread, kind.size) if found.body is None else found.body)
 
     async def _blob(self, pull: _Pull, digest: Digest) -> Response:
@@ -187,7 +188,7 @@ class ImageFront:
         try:
             found = await self._blobs.find(reference, digest, services, whole=pull.whole, guarded=guarded)
         except MirrordError as error:
-            return _failed(services, error, reference, digest, "BLOB")
+            return _failed(services, error, pull.called, digest, "BLOB")
         headers = content_headers(digest, BLOB)
         if not pull.whole:
             return Response(200, headers, found.body)
@@ -217,9 +218,9 @@ def _empty(path: RegistryPath, local: Response) -> bool:
     return path.verb == "referrers" and isinstance(local.body, bytes) and b'"manifests":[]' in local.body
 
 
-def _refused(services: Services, rules: PullRules, reference: Reference) -> Response:
+def _refused(services: Services, rules: PullRules, reference: Reference, called: AskedName) -> Response:
     """Refuse by the rules; an answer to HEAD has no body, so its header says why."""
-    why = rules.refusal(reference)
+    why = rules.refusal(reference, called)
     assert why is not None
     services.events.emit(FrontRefused(why.word))
     if why.word == "not_listed":
@@ -232,8 +233,8 @@ def _limited(services: Services, limit: str, reason: str, after: int) -> Respons
     return refusal(429, "TOOMANYREQUESTS", reason, {"Retry-After": str(after), **warning(reason)})
 
 
-def _failed(services: Services, error: MirrordError, reference: Reference, ref: str, kind: str) -> Response:
-    answer = failed(error, reference, ref, kind)
+def _failed(services: Services, error: MirrordError, called: AskedName, ref: str, kind: str) -> Response:
+    answer = failed(error, called, ref, kind)
     if answer.status != 404:
         services.events.emit(FrontRefused("upstream"))
     return answer

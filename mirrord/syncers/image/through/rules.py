@@ -9,6 +9,7 @@ from mirrord.blobs.content_cache import ContentCache
 from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.values import FrontRules, Services
 from mirrord.syncers.image.spec.front import FrontKeys
+from mirrord.syncers.image.through.asked import AskedName
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.upstream.allow_file import FrontLists, ListsInUse
 from mirrord.wire.oci.reference import Reference
@@ -35,14 +36,14 @@ class PullRules:
     front: FrontRules
     lists: FrontLists
 
-    def refusal(self, reference: Reference) -> RefusedPull | None:
-        """Return why a repository in canonical form may not be pulled through, or None if it may."""
+    def refusal(self, reference: Reference, called: AskedName) -> RefusedPull | None:
+        """Return why a repository in canonical form may not be pulled through, or None; the reason says `called`."""
         if reference.domain not in self.front.upstreams:
-            return RefusedPull("not_listed", f"{reference.domain} is not pulled through here")
+            return RefusedPull("not_listed", f"{called.registry} is not pulled through here")
         if self.lists.denied_by(reference):
-            return self._refused("denied", f"{reference.name} may not be pulled here")
+            return self._refused("denied", f"{called.name} may not be pulled here")
         if not self.lists.allowed_by(reference):
-            return self._refused("not_allowed", f"{reference.name} is not on the list of what may be pulled here")
+            return self._refused("not_allowed", f"{called.name} is not on the list of what may be pulled here")
         return None
 
     def _refused(self, word: str, reason: str) -> RefusedPull:
