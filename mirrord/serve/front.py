@@ -12,7 +12,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from mirrord.blobs.store import Remote, Stored
-from mirrord.errors import BrokenError, MirrordError, MissingError
+from mirrord.errors import BrokenError, MirrordError, MissingError, StorageError
 from mirrord.events import AnswerBroken
 from mirrord.files import LocalFile
 from mirrord.serve import negotiation
@@ -68,6 +68,9 @@ class Front:
                     return await self._posted(request, response.posted, response.longest)
                 try:
                     return await self._respond(request, response)
+                except StorageError as error:
+                    self._broken(request, error)
+                    return _unreadable()
                 finally:
                     if response.meter is not None:
                         response.meter.ended()
@@ -238,6 +241,11 @@ def unsupported(method: str) -> web.Response:
 def oci_error(code: str, message: str) -> bytes:
     """Return an error body in the format of the distribution specification."""
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+
+
+def _unreadable() -> web.Response:
+    body = oci_error("UNKNOWN", "the store cannot be read; see the log")
+    return web.Response(status=503, headers={"Retry-After": "10"}, body=body, content_type="application/json")
 
 
 def _gone() -> web.Response:

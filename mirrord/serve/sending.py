@@ -53,6 +53,7 @@ class FileSender:
 
         Raises:
             ConnectionError: the client disconnected or stopped reading, or the file is truncated.
+            OSError: this process may open no more files.
         """
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is None or transport.is_closing():
@@ -69,7 +70,12 @@ class FileSender:
         taking = ConnectionProgress(descriptor, monotonic())
         part = _Part(descriptor, copy, offset, offset, offset + count, loop, loop.create_future(), taking, sent)
         thread = min(self._threads, key=lambda one: one.busy)
-        thread.add(part)
+        try:
+            thread.add(part)
+        except OSError:
+            os.close(descriptor)
+            os.close(copy)
+            raise
         try:
             await asyncio.shield(part.ended)
         except asyncio.CancelledError:
@@ -148,7 +154,14 @@ class _Thread:
     def add(self, part: _Part) -> None:
         """Send a part."""
         if self._thread is None:
-            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            poll = select.epoll()  # here, since a thread that fails would leave all its parts unsent
+            try:
+                bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            except OSError:
+                poll.close()
+                raise
+            poll.register(bell, select.EPOLLIN)
+            self._poll, self._bell = poll, bell
             self._thread = Thread(target=self._run, name="sendfile", daemon=True)
             self._thread.start()
         self._tell((part, True))
@@ -171,9 +184,7 @@ class _Thread:
         os.eventfd_write(self._bell, 1)
 
     def _run(self) -> None:
-        with select.epoll() as poll:
-            self._poll = poll
-            poll.register(self._bell, select.EPOLLIN)
+        with self._poll as poll:
             due = monotonic() + self._look
             while self._hear():
                 for descriptor, _ in poll.poll(self._look if self._parts else None):

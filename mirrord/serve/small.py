@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections import OrderedDict
 from contextlib import suppress
 from typing import BinaryIO, Final
 
+from mirrord.errors import StorageError
 from mirrord.files import LocalFile
 
 SMALL: Final = 64 << 10
@@ -24,7 +26,11 @@ class SmallFiles:
         self._kept: OrderedDict[tuple[LocalFile, str], bytes] = OrderedDict()
 
     async def read(self, stored: LocalFile, etag: str | None) -> bytes | None:
-        """Return all of a file of at most `SMALL` bytes; None if it is missing or truncated."""
+        """Return all of a file of at most `SMALL` bytes; None if it is missing or truncated.
+
+        Raises:
+            StorageError: as `open_stored`.
+        """
         strong = etag is not None and not etag.startswith("W/")
         key = stored, etag or ""
         if strong and (data := self._kept.get(key)) is not None:
@@ -45,10 +51,17 @@ class SmallFiles:
 
 
 def open_stored(stored: LocalFile) -> BinaryIO | None:
-    """Open a file; None if it is missing."""
-    with suppress(OSError):
+    """Open a file; None if it is missing.
+
+    Raises:
+        StorageError: it is there, but cannot be opened, such as when this process may open no more files.
+    """
+    try:
         return os.fdopen(os.open(stored.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
-    return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise StorageError(f"{stored.path}: cannot be opened: {error.strerror}") from error
 
 
 def _read(stored: LocalFile) -> bytes | None:

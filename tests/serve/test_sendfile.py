@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import json
 import os
 import select
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mirrord.events import AnswerBroken, Event, Events
 from mirrord.files import LocalFile
 from mirrord.serve.sending import ConnectionProgress, FileSender
 from mirrord.syncer.serving import Request, Response
@@ -29,10 +33,10 @@ class Filed:
     prefixes = ("/file/",)
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        self.stored = LocalFile.of(file)
 
     async def respond(self, asked: Request, services: Services) -> Response:
-        return Response(200, {}, LocalFile.of(self.file))
+        return Response(200, {}, self.stored)
 
 
 @pytest.fixture
@@ -120,6 +124,44 @@ async def test_a_connection_that_cannot_be_watched_stops_no_other(tmp_path: Path
             with pytest.raises(ConnectionError, match="cannot be polled"):
                 await asyncio.wait_for(sender.send(bad, opened, 0, 100), 30)
     sender.close()
+
+
+async def test_a_thread_that_cannot_begin_is_begun_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this process may open no more files one client gets an error, and nobody waits for a dead thread."""
+    file, sender = tmp_path / "file", FileSender(1)
+    file.write_bytes(b"x" * 100)
+    bad: Any = Unwatched(file)
+    with file.open("rb") as opened, bad.file:
+        with monkeypatch.context() as patched:
+            patched.setattr(select, "epoll", full)
+            with pytest.raises(OSError, match="Too many open files"):
+                await sender.send(bad, opened, 0, 100)
+        with pytest.raises(ConnectionError, match="cannot be polled"):  # the thread looks at it
+            await asyncio.wait_for(sender.send(bad, opened, 0, 100), 30)
+    sender.close()
+
+
+def full(*_: object) -> None:
+    """Fail as the kernel does when a process has as many files as it may."""
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize("size", [10, SIZE], ids=["small", "large"])
+async def test_what_cannot_be_opened_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """A client must not take content that is there for removed, so it is told to come back."""
+    file, told, services = tmp_path / "file", list[Event](), SimpleNamespace(events=Events())
+    file.write_bytes(bytes(size))
+    services.events.listen(told.append)
+    one: Any = services
+    async with listening(one, Filed(file)) as address:
+        with monkeypatch.context() as patched:
+            patched.setattr("mirrord.serve.small.os.open", full)
+            with client(address) as connection:
+                answer = await asyncio.to_thread(connection.recv, 65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 10" in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["code"] == "UNKNOWN"
+    assert [type(event) for event in told] == [AnswerBroken]
 
 
 @pytest.fixture
