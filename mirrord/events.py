@@ -156,7 +156,7 @@ class Evicted(NamedTuple):
 
 
 class ListRead(NamedTuple):
-    """An allow list of `lines` lines is in use (`error` is ""), or was refused, and the one before it stays."""
+    """An allow list of `lines` lines is in use; with an `error` it is the one before `file`, which was refused."""
 
     file: str
     lines: int

@@ -125,6 +125,7 @@ class Daemon(Dispatcher):
             overdue=self.runtime.runner.overdue(),
             scheduled=self.clock.running,
             storage=self._trouble,
+            front="; ".join(front.list_troubles()) if (front := self._front()) and front.list_missing else "",
             stopping=self.runtime.runner.stopping,
         )
 
@@ -191,11 +192,13 @@ class Daemon(Dispatcher):
                 await self.runtime.adopt(fresh)
                 self._configuration_error, self._read_at = "", now()
                 await self.follow()
+                await self.follow_fronts()
                 for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)
                 garbage.keep()
                 self.runtime.events.emit(Reloaded())
-                return changes
+                refused = front.list_troubles() if (front := self._front()) else ()  # logged by their events
+                return replace(changes, notices=(*changes.notices, *refused))
             except MirrordError as error:
                 self._configuration_error = str(error)
                 self.runtime.events.emit(Reloaded(str(error)))

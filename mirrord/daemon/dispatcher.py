@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from mirrord.commands import (
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
-from mirrord.errors import BusyError, UsageError
+from mirrord.errors import BusyError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
@@ -127,6 +128,12 @@ class Dispatcher:
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""
         raise UsageError(NO_DAEMON)
+
+    async def follow_fronts(self) -> None:
+        """Let open fronts apply the configuration in use, and read their lists."""
+        for front in self.opened.values():
+            with suppress(StorageError):  # the next request reports it
+                await front.follow()
 
     def _chosen(self, names: Sequence[str]) -> Sequence[str]:
         if self.runtime.runner.stopping:

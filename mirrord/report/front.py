@@ -23,7 +23,8 @@ class FrontStatus:
         cache_entries: blobs and manifests in the cache.
         evictions: blobs and manifests that left the cache.
         cache_error: why content could not be kept or evicted the last time; "" if it could.
-        list_errors: why an allow list is not in use, by file; the one before it is.
+        list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
+        list_missing: whether there is no usable list at all, so that only `local` is served.
     """
 
     answers: Mapping[str, int] = field(default_factory=dict)
@@ -35,6 +36,12 @@ class FrontStatus:
     evictions: int = 0
     cache_error: str = ""
     list_errors: Mapping[str, str] = field(default_factory=dict)
+    list_missing: bool = False
+
+    def list_troubles(self) -> list[str]:
+        """Return a sentence for each list that is refused."""
+        use = "nothing can be pulled through" if self.list_missing else "the one before it stays in use"
+        return [f"an allow list was refused, {use}: {error}" for error in self.list_errors.values()]
 
 
 class FrontTally:
@@ -72,4 +79,5 @@ class FrontTally:
             self._evictions,
             next((one.cache_error for one in found if one.cache_error), ""),
             {file: error for one in found for file, error in one.list_errors.items()},
+            any(one.list_missing for one in found),
         )

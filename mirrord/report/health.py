@@ -9,7 +9,7 @@ restart helps: its event loop does not run, or a run does not end although it wa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 TICK_LIMIT = 30.0
 """Seconds without a tick after which the event loop counts as stalled."""
@@ -23,14 +23,21 @@ class Health:
     overdue: tuple[str, ...] = ()  # mirrors whose run has not ended although it was cancelled at its deadline
     scheduled: bool = True  # the schedule is running
     storage: str = ""  # what is wrong with the state on disk
+    front: str = ""  # why nothing can be pulled through; what `local` has is served all the same
     stopping: bool = False  # we were asked to end
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to one probe: the error of each check by its name, "" when it passed."""
+    """The answer to one probe.
+
+    Attributes:
+        checks: the error of each check by its name, "" when it passed.
+        notices: what `?verbose` adds by name, and what fails nothing.
+    """
 
     checks: Mapping[str, str]
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -45,11 +52,12 @@ class Verdict:
     def verbose(self) -> str:
         """Return one line a check, as Kubernetes prints them, and the verdict."""
         lines = [f"[{'-' if wrong else '+'}]{name} {wrong or 'ok'}" for name, wrong in self.checks.items()]
+        lines += [f"[!]{name} {text}" for name, text in self.notices.items()]
         return "\n".join([*lines, "passed" if self.good else "failed"]) + "\n"
 
     def without(self, names: Sequence[str]) -> Verdict:
         """Leave out the checks named in `?exclude=`."""
-        return Verdict({name: wrong for name, wrong in self.checks.items() if name not in names})
+        return replace(self, checks={name: wrong for name, wrong in self.checks.items() if name not in names})
 
 
 def live(health: Health) -> Verdict:
@@ -69,12 +77,13 @@ def started(_: Health) -> Verdict:
 
 
 def ready(health: Health) -> Verdict:
-    """Return whether the process takes work and clients."""
+    """Return whether the process takes work and clients; without an allow list it serves `local`, so it is ready."""
     return Verdict(
         {
             **started(health).checks,
             "storage": health.storage,
             "schedule": "" if health.scheduled else "not running",
             "stopping": "shutting down" if health.stopping else "",
-        }
+        },
+        {"front": health.front} if health.front else {},
     )

@@ -42,7 +42,7 @@ NAMES = frozenset(
         "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
         "library",  # a warning of a library we use, in `message`
         "list.read",  # an allow list is in use; `file`, `lines`
-        "list.refused",  # the list before it stays in use; `file`, `error`
+        "list.refused",  # the list before it stays in use, of `lines` lines, 0 without one; `file`, `error`
         "reload.done",  # a new configuration is in use
         "reload.refused",  # the old one stays in use; `error`
         "run.finished",  # the one summary line of a run
@@ -103,7 +103,7 @@ def _front(event: events.Event) -> Line | None:
     match event:
         case events.ListRead(file, lines, error):
             read = Line("info", "list.read", {"file": file, "lines": lines})
-            return Line("error", "list.refused", {"file": file, "error": error}) if error else read
+            return Line("error", "list.refused", {"file": file, "error": error, "lines": lines}) if error else read
         case events.Evicted(entries, size):
             return Line("info", "cache.evicted", {"entries": entries, "bytes": size})
         case events.FrontAnswered(upstream, kind, outcome):

@@ -82,9 +82,7 @@ def _front(front: FrontStatus | None) -> str:
         "Traffic": f"{size(front.from_upstream)} from upstream, {size(front.to_clients)} to clients",
         "Cache": f"{size(front.cache_bytes)}, {front.cache_entries} blobs and manifests, {front.evictions} evicted",
     }
-    refused = (
-        f"An allow list was refused, the one before it stays in use: {one}" for one in front.list_errors.values()
-    )
+    refused = (f"{one[:1].upper()}{one[1:]}" for one in front.list_troubles())
     troubles = [*filter(None, [front.cache_error]), *refused]
     return (
         "<h2>Front</h2><table><tbody>"

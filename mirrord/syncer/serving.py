@@ -149,13 +149,15 @@ class FrontStanding:
         cache_bytes: bytes of content in the cache.
         cache_entries: blobs and manifests in the cache.
         cache_error: why content could not be kept or evicted the last time; "" if it could.
-        list_errors: why an allow list is not in use, by file; the one before it is.
+        list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
+        list_missing: whether there is no usable list at all, so that only `local` is served.
     """
 
     cache_bytes: int = 0
     cache_entries: int = 0
     cache_error: str = ""
     list_errors: Mapping[str, str] = field(default_factory=dict)
+    list_missing: bool = False
 
 
 class OpenedThrough(Serves, Protocol):
@@ -166,6 +168,13 @@ class OpenedThrough(Serves, Protocol):
 
         Raises:
             UsageError: it is no reference.
+        """
+
+    async def follow(self) -> None:
+        """Apply the configuration in use now, and read its lists; what is wrong with these is in `standing`.
+
+        Raises:
+            StorageError: the cache cannot be read.
         """
 
     def standing(self) -> FrontStanding:

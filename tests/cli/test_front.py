@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from urllib.error import HTTPError
 from urllib.request import urlopen
+
+import pytest
 
 from mirrord.testing import Image, Registry, build_image, push
 from tests.support.commands import Desk
@@ -35,6 +38,13 @@ def read(address: str, path: str) -> bytes:
     with urlopen(f"http://{address}/v2/{path}") as answer:
         body: bytes = answer.read()
         return body
+
+
+def page(address: str, path: str) -> str:
+    """Return another page of the daemon."""
+    with urlopen(f"http://{address}{path}") as answer:
+        text: str = answer.read().decode()
+        return text
 
 
 async def test_the_daemon_says_what_it_would_do(desk: Desk) -> None:
@@ -117,6 +127,60 @@ async def test_a_section_that_is_removed_takes_its_errors_with_it(desk: Desk) ->
             assert (await desk.run("reload")).status == 0
             await asyncio.to_thread(read, daemon.address, "")
             assert (await desk.run("status", "--json")).document["front"]["list_errors"] == {}
+
+
+async def test_a_list_that_is_broken_by_hand(desk: Desk) -> None:
+    """The last good list is in use after a restart; `reload` reports that the file is refused."""
+    async with Registry() as source:
+        await filled(source)
+        configured(desk, source, "src.example/team/*")
+        async with desk.serving():
+            assert (await desk.run("front", "src.example/team/tool:v1")).status == 0
+        configured(desk, source, "src.example/team/*", "src.example/other:v1")
+        async with desk.serving() as daemon:
+            assert await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
+            assert (await daemon.logged("list.refused"))["lines"] == 1
+            trouble = (
+                "an allow list was refused, the one before it stays in use: conf.d/allows.txt:2: an allow list has"
+                f" names without tags; write {source.host}/other"
+            )
+            reloaded = await desk.run("reload")
+            assert (reloaded.status, reloaded.out.splitlines()[-1]) == (0, trouble)
+            assert trouble in (await desk.run("reload", "--json")).document["notices"]
+            assert trouble.capitalize().partition(":")[0] in await asyncio.to_thread(page, daemon.address, "/")
+            assert "[!]front" not in await asyncio.to_thread(page, daemon.address, "/readyz?verbose")
+
+
+async def test_without_any_list_clients_are_asked_to_come_back(desk: Desk) -> None:
+    """Where no list was ever good a client gets 503 and why; `local` is served, so the daemon is ready, and says it."""
+    async with Registry() as source:
+        await filled(source)
+        configured(desk, source, "src.example/team/tool:v1")
+        async with desk.serving() as daemon:
+            with pytest.raises(HTTPError) as refused:
+                await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
+            (error,) = json.loads(refused.value.read())["errors"]
+            assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "10")
+            assert (error["code"], error["message"]) == ("UNAVAILABLE", "the allow list of this mirror cannot be used")
+            assert "cannot be used" in refused.value.headers["Warning"]
+            assert (await desk.run("sync", "app")).status == 0
+            assert await asyncio.to_thread(read, daemon.address, "src.example/team/app/manifests/v1")
+            with pytest.raises(HTTPError, match="503"):  # nobody knows whether it may be pulled
+                await asyncio.to_thread(read, daemon.address, "src.example/team/app/manifests/v2")
+            look = await desk.run("front", "src.example/team/tool:v1")
+            where = f"conf.d/allows.txt:1: an allow list has names without tags; write {source.host}/team/tool"
+            assert look.status == 1
+            assert look.out.splitlines()[1] == (
+                f"  allowed      no: the allow list of this mirror cannot be used: {where}"
+            )
+            ready = await asyncio.to_thread(page, daemon.address, "/readyz?verbose")
+            assert f"[!]front an allow list was refused, nothing can be pulled through: {where}\n" in ready
+            assert "nothing can be pulled through: conf.d" in await asyncio.to_thread(page, daemon.address, "/")
+            front = (await desk.run("status", "--json")).document["front"]
+            assert (front["list_missing"], front["refusals"]) == (True, {"no_list": 2})
+            (desk.folder / "conf.d" / "allows.txt").write_text("src.example/team/tool\n")
+            await daemon.logged("list.read")
+            assert await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
 
 
 async def test_check_names_the_upstreams(desk: Desk) -> None:

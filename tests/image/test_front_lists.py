@@ -31,8 +31,13 @@ class Scene:
         self.heard: list[ListRead] = []
         events = Events()
         events.listen(self._hear)
-        self.lists = ListsInUse(events, clock=lambda: self.now)
+        self._events, self.kept = events, folder / "state" / "front" / "image" / "allow.json"
+        self.start()
         self.front = self.rules()
+
+    def start(self) -> None:
+        """Begin as a process does that starts."""
+        self.lists = ListsInUse(self._events, self.kept, clock=lambda: self.now)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, ListRead):
@@ -110,9 +115,68 @@ async def test_a_bad_list_is_refused(scene: Scene) -> None:
 
 
 async def test_without_a_good_list_nothing_is_allowed(scene: Scene) -> None:
-    """A list that was never good allows nothing."""
-    assert allowed(await scene.later(), "nginx") == [""]
-    assert [event.error.partition(": ")[2] for event in scene.heard] == ["does not exist; make it, or correct the path"]
+    """A list that was never good allows nothing, and the lists say that there is none."""
+    lists = await scene.later()
+    assert allowed(lists, "nginx") == [""]
+    missing = "does not exist; make it, or correct the path"
+    assert [event.error.partition(": ")[2] for event in scene.heard] == [missing]
+    assert (lists.unusable, scene.lists.missing, scene.kept.exists()) == (f"{scene.file}: {missing}", True, False)
+    scene.write("docker.io/library/*")
+    lists = await scene.later()
+    assert (allowed(lists, "nginx"), lists.unusable, scene.lists.missing) == (["allows.txt:1"], "", False)
+
+
+async def test_a_restart_with_a_bad_list_keeps_what_was_allowed(scene: Scene) -> None:
+    """The last good list is in use after a start while its file is wrong, without wildcards for our credentials."""
+    scene.write("# ours", "docker.io/library/*", "k8s.gcr.io/**", "ghcr.io/a/b", "127.0.0.1:5000/team/*")
+    before = [entry.text for entry in (await scene.later()).allow.entries()]
+    scene.write("ghcr.io/a/b:v1")
+    await scene.later()
+    names = ("nginx", "registry.k8s.io/pause", "ghcr.io/a/b", "ghcr.io/a/c")
+    for _ in range(2):
+        scene.start()
+        lists = await scene.later()
+        assert allowed(lists, *names) == ["allows.txt:2", "allows.txt:3", "allows.txt:4", ""]
+        assert [entry.text for entry in lists.allow.entries()] == before
+        assert (scene.lists.missing, lists.unusable) == (False, "")
+        assert (scene.heard[-1].lines, scene.heard[-1].error.rpartition("/allows.txt")[2][:3]) == (4, ":1:")
+    scene.start()
+    scene.front = scene.rules(upstreams=["docker.io", {"registry.k8s.io": {"credentials": True}}])
+    assert allowed(await scene.later(), *names[:2]) == ["allows.txt:2", ""]
+    scene.front = scene.rules(allow=["ghcr.io/a/*"])
+    await scene.later()
+    scene.front = scene.rules()
+    scene.start()
+    assert allowed(await scene.later(), "ghcr.io/a/c", "nginx") == ["front.image.allow[0]", ""]
+
+
+async def test_a_kept_list_that_is_damaged(scene: Scene) -> None:
+    """A kept list that says nothing is no list; the error names it beside the file. The next good list replaces it."""
+    scene.kept.parent.mkdir(parents=True)
+    for text in ('{"file": "", "lines": [[1]]}', "[]", "{", '{"file": "", "lines": [[1, "a b"]]}'):
+        scene.kept.write_text(text)
+        scene.start()
+        assert allowed(await scene.later(), "nginx") == [""]
+        assert scene.lists.missing
+        assert f"; {scene.kept}: is damaged" in scene.lists.errors[str(scene.file)]
+    scene.write("docker.io/library/*")
+    await scene.later()
+    scene.write("a b")
+    scene.start()
+    assert allowed(await scene.later(), "nginx") == ["allows.txt:1"]
+
+
+async def test_a_list_that_cannot_be_kept(scene: Scene) -> None:
+    """A disk that refuses the copy is reported; the list is in use."""
+    scene.kept.parent.parent.parent.mkdir(parents=True, exist_ok=True)
+    scene.kept.parent.parent.write_text("a file where the folder belongs")
+    scene.write("docker.io/library/*")
+    assert allowed(await scene.later(), "nginx") == ["allows.txt:1"]
+    assert str(scene.kept) in scene.lists.keeping_error
+    scene.kept.parent.parent.unlink()
+    scene.write("docker.io/library/*", "ghcr.io/a/b")
+    await scene.later()
+    assert (scene.lists.keeping_error, scene.kept.exists()) == ("", True)
 
 
 async def test_a_reload_with_a_bad_list_keeps_what_was_allowed(scene: Scene) -> None:

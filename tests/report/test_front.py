@@ -97,7 +97,7 @@ def test_series() -> None:
         (ev.ListRead("a.txt", 3), {"level": "info", "event": "list.read", "file": "a.txt", "lines": 3}),
         (
             ev.ListRead("a.txt", 0, "a.txt: allows nothing"),
-            {"level": "error", "event": "list.refused", "file": "a.txt", "error": "a.txt: allows nothing"},
+            {"level": "error", "event": "list.refused", "file": "a.txt", "error": "a.txt: allows nothing", "lines": 0},
         ),
         (ev.Evicted(2, 30), {"level": "info", "event": "cache.evicted", "entries": 2, "bytes": 30}),
         (ev.FrontRefused("pulls"), {"level": "debug", "event": "front.refused", "reason": "pulls"}),
@@ -132,4 +132,6 @@ def test_page() -> None:
     assert "4.0 MiB, 13 blobs and manifests, 3 evicted" in text
     assert '<p class="bad">the disk is full</p><p class="bad">An allow list was refused, the one before it' in text
     assert "stays in use: /etc/allows.txt:3: bad</p>" in text
+    missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))
+    assert "An allow list was refused, nothing can be pulled through: x: gone</p>" in missing
     assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))

@@ -121,6 +121,9 @@ def test_checks_by_name() -> None:
         "[+]stopping ok",
         "failed",
     ]
+    without = health.ready(Health(front="an allow list was refused"))
+    assert (without.good, without.reason) == (True, "ok")  # what `local` has is served
+    assert without.without(["schedule"]).verbose().splitlines()[-2:] == ["[!]front an allow list was refused", "passed"]
     assert health.started(Health()).verbose() == "[+]configuration ok\n[+]sweep ok\npassed\n"
 
 

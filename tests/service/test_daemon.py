@@ -123,6 +123,7 @@ async def test_a_front_is_open_from_start_to_end(place: Any) -> None:
         rules.write_text("front: {fake: {greeting: hello}}\n")
         changes = await ControlClient(place.state).carry_out(Reload())
         assert changes.taken == ("front",)
+        assert changes.notices[-1].endswith("the one before it stays in use: allows.txt:1: <b>bad</b>")
         assert await daemon.get("/fake/x") == (200, b"hello")
         rules.write_text("front: {fake: {greting: hello}}\n")
         with pytest.raises(ConfigError, match=r"front\.yaml:1: front\.fake\.greting: unknown key"):

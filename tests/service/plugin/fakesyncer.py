@@ -118,6 +118,9 @@ class Through(Front):
     async def look(self, text: str) -> FrontLook:
         return FrontLook(text, "refused", reason="nothing is pulled through")
 
+    async def follow(self) -> None:
+        """Read no list."""
+
     def standing(self) -> FrontStanding:
         return FrontStanding(7, 2, list_errors={"allows.txt": "allows.txt:1: <b>bad</b>"})
 

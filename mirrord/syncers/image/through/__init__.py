@@ -30,8 +30,8 @@ async def open_through(
         services().events.emit(Evicted(count, size))
 
     async with open_cache(begun.keep / "cache" / KIND, begun.spools, evicted) as cache:
-        front = ImageFront(services, cache, clock, wall)
-        following = asyncio.create_task(_follow(front, services), name="follow front.image")
+        front = ImageFront(services, cache, begun.keep / "front" / KIND / "allow.json", clock, wall)
+        following = asyncio.create_task(_follow(front), name="follow front.image")
         try:
             yield front
         finally:
@@ -40,9 +40,9 @@ async def open_through(
             await front.aclose()
 
 
-async def _follow(front: ImageFront, services: Callable[[], Services]) -> None:
+async def _follow(front: ImageFront) -> None:
     """Apply changes of the configuration and of its files also while nobody asks for anything."""
     while True:
         with suppress(StorageError):  # the next request reports it
-            await front.rules.current(services())
+            await front.follow()
         await asyncio.sleep(EVERY)

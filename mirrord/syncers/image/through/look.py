@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -45,6 +45,8 @@ class FrontLooks:
             reference = None
         shown = f"{reference.name if reference else path.name}{'@' if path.digest else ':'}{path.ref}"
         why = rules.refusal(reference, _canonical(reference)) if rules and reference else None
+        if rules and why is not None and why.word == "no_list":  # clients are not shown our files
+            why = replace(why, reason=f"{why.reason}: {rules.lists.unusable}")
         line = _line(rules, reference)
         if why is not None and why.word == "denied":
             return FrontLook(shown, "refused", line, why.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.content_cache import ContentCache
@@ -23,7 +24,7 @@ from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
-from mirrord.syncers.image.through.failures import failed, out_of_date, warning
+from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, warning
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
@@ -64,14 +65,15 @@ class ImageFront:
         self,
         services: Callable[[], Services],
         cache: ContentCache,
+        kept: Path,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """Serve with a cache; `clock` is monotonic, `wall` the time of day."""
+        """Serve with a cache; `kept` is for the last good allow list, `clock` is monotonic, `wall` the time of day."""
         self._services, self._cache, self._clock = services, cache, clock
         limits, blobs, upstream = PullLimits(LimitKeys()), KnownBlobs(), UpstreamReader(services, KIND)
         self._limits, self._pacer = limits, Pacer(limits, clock)
-        self._lists = ListsInUse(services().events)
+        self._lists = ListsInUse(services().events, kept)
         self.rules = RulesInUse(KIND, self._lists, limits, cache)
         self._covered = CoveredNames(KIND, clock)
         self._manifests = FrontManifests(cache, upstream, blobs, clock)
@@ -116,7 +118,8 @@ class ImageFront:
         if reference is None:
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
         if refused:
-            return local or _refused(services, rules, reference, asked.called)
+            known = local if refused.word != "no_list" else None  # without a list nobody knows what upstream would add
+            return known or _refused(services, rules, reference, asked.called)
         answer = await self._pulled(_Pull(request, services, rules, path, reference, asked.called))
         if path.verb == "tags" and (answer.status == 429 or answer.status >= 500):
             local = await self._local(request, services, asked, reference)
@@ -207,10 +210,16 @@ class ImageFront:
         services = self._services()
         return await self._looks.look(text, services, await self.rules.current(services))
 
+    async def follow(self) -> None:
+        """See `OpenedThrough.follow`."""
+        await self.rules.current(self._services())
+
     def standing(self) -> FrontStanding:
         """See `OpenedThrough.standing`."""
-        kept = self._cache.standing()
-        return FrontStanding(kept.size, kept.entries, kept.error, self._lists.errors)
+        kept, lists = self._cache.standing(), self._lists
+        return FrontStanding(
+            kept.size, kept.entries, kept.error or lists.keeping_error, lists.errors, list_missing=lists.missing
+        )
 
 
 def _empty(path: RegistryPath, local: Response) -> bool:
@@ -225,6 +234,8 @@ def _refused(services: Services, rules: PullRules, reference: Reference, called:
     services.events.emit(FrontRefused(why.word))
     if why.word == "not_listed":
         return refusal(404, "NAME_UNKNOWN", why.reason)
+    if why.word == "no_list":
+        return refusal(503, "UNAVAILABLE", why.reason, {"Retry-After": str(SOON), **warning(why.reason)})
     return refusal(403, "DENIED", why.reason, warning(why.reason))
 
 

@@ -20,7 +20,7 @@ class RefusedPull:
     """Why a repository may not be pulled through.
 
     Attributes:
-        word: a stable word for metrics: `denied`, `not_listed`, `not_allowed`.
+        word: a stable word for metrics: `denied`, `not_listed`, `not_allowed`, `no_list`.
         reason: a sentence for the client.
     """
 
@@ -42,6 +42,8 @@ class PullRules:
             return RefusedPull("not_listed", f"{called.registry} is not pulled through here")
         if self.lists.denied_by(reference):
             return self._refused("denied", f"{called.name} may not be pulled here")
+        if self.lists.unusable:
+            return RefusedPull("no_list", "the allow list of this mirror cannot be used")
         if not self.lists.allowed_by(reference):
             return self._refused("not_allowed", f"{called.name} is not on the list of what may be pulled here")
         return None

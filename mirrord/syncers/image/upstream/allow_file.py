@@ -1,6 +1,7 @@
 """The lists of `front.image` in use: what clients may pull, what they may not, and what is never evicted.
 
-The file of `allow:` is read again when it changes. A bad, empty or vanished one is refused: the list before it stays.
+The file of `allow:` is read again when it changes. A bad, empty or vanished one is refused: the list before it stays,
+also over a restart, since the last good one is kept in the state directory.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from time import monotonic
 from typing import Final
 
 from mirrord.config.files import AbsentError, UnreadableError, read_file, text_of
-from mirrord.errors import UsageError
+from mirrord.errors import MirrordError, UsageError
 from mirrord.events import Events, ListRead
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
 from mirrord.names.book import NameBook
 from mirrord.names.lists import MAX_BYTES, ListLine
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys, check_literal
+from mirrord.syncers.image.upstream.kept_list import KeptList, keep_list, kept_list
 from mirrord.wire.oci.reference import Reference
 
 LOOK_EVERY: Final = 1.0
@@ -37,12 +39,14 @@ class FrontLists:
         deny: what may not be pulled, whatever `allow` says.
         pinned: what is never evicted.
         file: where the lines of `allow` are; None for the configuration.
+        unusable: why there is no list at all, so that nothing may be pulled; "" where there is one.
     """
 
     allow: AllowList = field(default_factory=AllowList)
     deny: AllowList = field(default_factory=AllowList)
     pinned: AllowList = field(default_factory=AllowList)
     file: Path | None = None
+    unusable: str = ""
 
     def allowed_by(self, reference: Reference) -> str:
         """Return which line allows a reference in canonical form, `FILE:LINE` or its key; "" if none does."""
@@ -58,10 +62,11 @@ class FrontLists:
 class ListsInUse:
     """Follows the configuration in use and its list file; a bad file never takes away what was allowed before."""
 
-    def __init__(self, events: Events, *, clock: Callable[[], float] = monotonic) -> None:
-        """Allow nothing yet."""
+    def __init__(self, events: Events, kept: Path, *, clock: Callable[[], float] = monotonic) -> None:
+        """Allow nothing yet; `kept` is where the last good list is kept."""
         self.errors: Mapping[str, str] = {}  # why the list of the configuration in use is not in use, by file
-        self._events, self._clock = events, clock
+        self.keeping_error = ""  # why the list in use could not be kept
+        self._events, self._kept, self._clock = events, kept, clock
         self._lists = FrontLists()
         self._read_for: tuple[FrontRules, NameBook] | None = None
         self._stamp: tuple[int, ...] = ()
@@ -81,6 +86,11 @@ class ListsInUse:
                 self._until = self._clock() + LOOK_EVERY
         return self._lists
 
+    @property
+    def missing(self) -> bool:
+        """Whether there is no list at all, so that nothing may be pulled."""
+        return bool(self.errors) and bool(self._lists.unusable)
+
     def forget_errors(self) -> None:
         """Report nothing more: the configuration in use names no list."""
         self.errors = {}
@@ -94,14 +104,41 @@ class ListsInUse:
         if self._knows(front, names) and stamp == self._stamp:
             return
         lists, count, problems = await asyncio.to_thread(read_lists, front, names)
-        if problems:  # a list that was read before, from whatever file, stays
-            kept = await asyncio.to_thread(_without_refused, self._lists.allow, front.keys.opted_in())
-            lists = replace(lists, allow=kept, file=self._lists.file)
+        if problems:
+            lists, problems = await asyncio.to_thread(self._instead, lists, problems, front.keys.opted_in())
+            count = len(lists.allow.entries())
+        else:
+            await asyncio.to_thread(self._keep, lists)
         self._lists, self._stamp, self._read_for = lists, stamp, (front, names)
         place, error = str(file or _ALLOW), _in_one_line(problems)
         if error != self.errors.get(place, "") or (file and not error):
             self._events.emit(ListRead(place, count, error))
         self.errors = {place: error} if error else {}
+
+    def _instead(
+        self, lists: FrontLists, problems: Sequence[str], opted_in: frozenset[str]
+    ) -> tuple[FrontLists, Sequence[str]]:
+        """Return the list that was in use before, from whatever file or start, in place of a bad one. Blocks."""
+        before: KeptList | None = None
+        if self._read_for and not self._lists.unusable:
+            before = KeptList(self._lists.file, tuple(self._lists.allow.entries()))
+        elif not self._read_for:
+            try:
+                before = kept_list(self._kept)
+            except (ValueError, MirrordError) as error:
+                problems = [*problems, str(error)]
+        if before is None:
+            return replace(lists, allow=AllowList(), unusable=_in_one_line(problems)), problems
+        kept = AllowList(entry for entry in before.entries if not _refused(entry, opted_in))
+        return replace(lists, allow=kept, file=before.file), problems
+
+    def _keep(self, lists: FrontLists) -> None:
+        """Keep a list for the next start. Blocks."""
+        try:
+            keep_list(self._kept, KeptList(lists.file, tuple(lists.allow.entries())))
+            self.keeping_error = ""
+        except MirrordError as error:  # it is in use all the same
+            self.keeping_error = str(error)
 
 
 def list_file(front: FrontRules) -> Path | None:
@@ -186,11 +223,6 @@ def _refused(entry: AllowEntry, opted_in: frozenset[str]) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-def _without_refused(allow: AllowList, opted_in: frozenset[str]) -> AllowList:
-    """Return the lines of a list of another configuration that may be used with our credentials now."""
-    return AllowList([entry for entry in allow.entries() if not _refused(entry, opted_in)]) if opted_in else allow
 
 
 def _in_one_line(problems: Sequence[str]) -> str:
