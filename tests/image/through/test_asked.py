@@ -45,10 +45,13 @@ def text(asked: Asked) -> str:
 def test_no_mistake_shows_where_an_alias_leads(name: str, host: str, aliases: dict[str, str]) -> None:
     """A name that is wrong, or becomes too long, does not tell a client of the registry behind its alias."""
     book = NameBook(aliases, {"team.m.example": "private.corp:5000/team"})
-    with pytest.raises(BadRequestError) as caught:
-        asked_for(RegistryPath.parse(f"{name}/manifests/v1"), host, None, book, ())
-    assert caught.value.status == 404
-    assert "private" not in str(caught.value)
+    try:
+        wrong = asked_for(RegistryPath.parse(f"{name}/manifests/v1"), host, None, book, ()).wrong
+    except BadRequestError as error:
+        wrong = error
+    assert wrong
+    assert wrong.status == 404
+    assert "private" not in str(wrong)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +195,27 @@ def test_a_namespace_that_contradicts(ns: str, name: str, host: str) -> None:
     assert (caught.value.status, caught.value.code) == (400, "NAME_INVALID")
 
 
-def test_a_registry_alone() -> None:
-    """A registry without a repository is no name, by whatever form."""
-    for name, host, ns in (("docker.io", "m.example", None), ("k8s.gcr.io", "m.example", None)):
-        with pytest.raises(BadRequestError, match="without a repository"):
-            means(name, host, ns)
+@pytest.mark.parametrize(
+    ("name", "host", "why"),
+    [
+        ("docker.io", "m.example", "a registry without a repository"),
+        ("k8s.gcr.io", "m.example", "a registry without a repository"),
+        ("docker.io__library__alpine", "m.example", "a registry without a repository"),
+        ("127.0.0.1_5601/library/alpine", "m.example", "not a registry host"),
+        ("my.team_x/app", "m.example", "not a registry host"),
+        ("quay.io/a/b", "docker.m.example", "the request is for the registry behind docker.m.example"),
+        ("a" * 250, "m.example", "more than 255 characters"),
+    ],
+)
+def test_a_name_that_no_registry_can_have(name: str, host: str, why: str) -> None:
+    """It is none of a registry, whatever upstreams there are; a repository of `local` may still be called so."""
+    asked = means(name, host)
+    assert (asked.reference, asked.local, asked.short) == (None, name, False)
+    assert asked.wrong
+    assert (asked.wrong.status, why in str(asked.wrong)) == (400 if host == "docker.m.example" else 404, True)
+
+
+def test_a_namespace_with_a_name_that_no_registry_can_have() -> None:
+    """Beside a namespace a name is never one of `local`, so it is refused at once."""
+    with pytest.raises(BadRequestError, match="not a registry host"):
+        means("my.team_x/app", ns="docker.io")

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from mirrord.errors import UsageError
 from mirrord.names.book import NameBook
+from mirrord.names.naming import named, parse_naming
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
 from tests.support.pulling import Pulls, pulling
@@ -25,6 +27,11 @@ class Scene(NamedTuple):
 
     pulls: Pulls
     upstream: Registry
+
+
+def called(name: str) -> dict[str, Any]:
+    """Return the key of a mirror that calls its repository so."""
+    return {"as": name}
 
 
 @pytest.fixture
@@ -215,3 +222,71 @@ async def test_without_front_nothing_is_pulled(scene: Scene) -> None:
     answer = await scene.pulls.ask("up.test/team/app/manifests/v1")
     assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
     assert scene.upstream.count("*") == 0
+
+
+@pytest.mark.parametrize("naming", ["flat", "path", "nwcd", "my.team_x/{path}", "{host}", "localhost/{name}"])
+async def test_names_in_local_go_on(scene: Scene, naming: str) -> None:
+    """Whatever a repository of `local` is called without `front:`, it is called with it: by tag, digest, and in lists.
+
+    `127.0.0.1_5000__more__app` and `127.0.0.1_5000/more/app` look like registries and are none.
+    """
+    world, host = scene.pulls.world, scene.upstream.host
+    name = host.replace(":", "_") if naming == "{host}" else parse_naming(naming).name(named(f"{host}/more/app"))
+    mirror = world.mirror({"repository": f"{host}/more/app", "tags": ["v1"]}, LOCAL, **called(name))
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.pulls.configure(names=NameBook({"up.test": host}, {"hub.m.example": "docker.io"}))
+    scene.upstream.forget()
+    blob = next(iter(IMAGE.blobs))
+    for path in ("manifests/v1", f"manifests/{IMAGE.digest}", f"blobs/{blob}", "tags/list"):
+        assert (await scene.pulls.ask(f"{name}/{path}")).status == 200
+        if "." in name.partition("/")[0]:
+            assert (await scene.pulls.ask(f"{name}/{path}", Host="hub.m.example")).status == 200
+    assert (await scene.pulls.ask(f"{name}/manifests/v2")).code == "MANIFEST_UNKNOWN"
+    look = await scene.pulls.front.look(f"{name}:v1")
+    assert (look.comes_from, look.digest) == ("local", IMAGE.digest)
+    assert scene.upstream.count("*") == 0
+
+
+async def test_a_name_that_nothing_has(scene: Scene) -> None:
+    """A name that no registry can have, and that `local` does not have, is an error with the reason."""
+    for name, said in (("docker.io__a__b", "without a repository"), ("my.team_x/app", "not a registry host")):
+        answer = await scene.pulls.ask(f"{name}/manifests/v1")
+        assert (answer.status, answer.code, said in answer.message) == (404, "NAME_INVALID", True)
+        with pytest.raises(UsageError, match=said):
+            await scene.pulls.front.look(f"{name}:v1")
+
+
+async def test_a_prefix_before_the_names_of_a_registry(scene: Scene) -> None:
+    """A client may put a prefix before names, as containerd's `override_path` does: `as: up/more/app` means its source.
+
+    So what is denied stays denied, and what is missing comes from the source's registry, where that is allowed.
+    """
+    world, host = scene.pulls.world, scene.upstream.host
+    mirror = world.mirror({"repository": f"{host}/more/app", "tags": ["v1"]}, LOCAL, **called("up/more/app"))
+    other = world.mirror({"repository": f"{host}/team/app", "tags": ["v1"]}, LOCAL, name="two", **called("bad/app"))
+    for one in (mirror, other):
+        await world.run(one)
+    world.services = replace(world.services, mirrors={"image": (mirror, other)})
+    scene.upstream.forget()
+    assert (await scene.pulls.ask(f"up/more/app/manifests/v1?ns={host}")).body == IMAGE.body
+    assert (await scene.pulls.ask("up/more/app/manifests/v1?ns=quay.io")).status == 404
+    assert (await scene.pulls.ask(f"bad/app/manifests/v1?ns={host}")).status == 403  # not the source of `as: bad/app`
+    assert scene.upstream.count("*") == 0
+    scene.pulls.configure(allow=["up.test/more/*"])
+    assert (await scene.pulls.ask(f"up/more/app/manifests/v2?ns={host}")).body == OTHER.body
+    scene.pulls.configure(allow=["up.test/more/*"], deny=["up.test/more/app"])
+    assert (await scene.pulls.ask(f"up/more/app/manifests/v1?ns={host}")).status == 403
+    assert (await scene.pulls.ask("up/more/app/manifests/v1")).body == IMAGE.body
+
+
+async def test_tags_of_local_where_upstream_has_none(scene: Scene) -> None:
+    """A list of tags that upstream does not give, or no longer has, is the one of `local`."""
+    world, host = scene.pulls.world, scene.upstream.host
+    mirror = world.mirror({"repository": f"{host}/team/app", "tags": ["v1"]}, LOCAL, name="apps")
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.upstream.faults.on("GET", "/v2/team/app/tags/list", times=None).status(404)
+    for tags in (True, False):
+        scene.pulls.configure(tags=tags)
+        assert json.loads((await scene.pulls.ask("up.test/team/app/tags/list")).body)["tags"] == ["v1"]

@@ -41,6 +41,7 @@ class Asked:
         local: its name in `local` if such a repository exists; "" where the request names a registry beside the path.
         short: whether the path names no registry: then an existing repository of `local` is the only one it can mean.
         namespace: the registry of `?ns=`, for the answer; "" without one.
+        wrong: why no registry can have a repository of this name; None where one can.
     """
 
     path: RegistryPath
@@ -49,12 +50,16 @@ class Asked:
     local: str
     short: bool = False
     namespace: str = ""
+    wrong: BadRequestError | None = None
 
 
 def asked_for(
     path: RegistryPath, host: str, namespace: str | None, book: NameBook, upstreams: Collection[str]
 ) -> Asked:
     """Find out what a request means.
+
+    A repository of `local` may have any name (`docker.io__library__nginx`, `localhost_5000/app`), also one that looks
+    like a registry and is none.
 
     Args:
         path: its path.
@@ -73,26 +78,42 @@ def asked_for(
             400, "NAME_INVALID", f"{host} stands for another registry than ns={spoken}; leave one of them out"
         )
     registry = ours or spoken
+    called = _called(host if ours else "", spoken, path.name)
+    dotted = _is_registry(path.name.partition("/")[0])
+    local = "" if spoken or (ours and not dotted) else path.name
+    short = not registry and not dotted
+    try:
+        reference: Reference | None = _meant(registry or (HUB if short else ""), called, path.name, book)
+    except BadRequestError as error:
+        if not local:
+            raise
+        return Asked(path, None, called, local, wrong=error)
+    if short and HUB not in upstreams:
+        reference = None
+    return Asked(path, reference, called, local, short, spoken or "")
+
+
+def _meant(registry: str, called: AskedName, name: str, book: NameBook) -> Reference:
+    """Return the repository `name` of a registry, or of the one that it begins with itself.
+
+    Raises:
+        BadRequestError: no registry can have it.
+    """
     if registry:
-        called = _called(host, spoken, path.name)
-        reference = _canonical(_below(registry, called.registry, path.name, book), book)
-        return Asked(path, reference, called, "", namespace=spoken or "")
-    first, slash, _ = path.name.partition("/")
-    if _is_registry(first):
-        if not slash:
-            raise BadRequestError(
-                404, "NAME_INVALID", f"{first} is a registry without a repository; write {first}/NAME"
-            )
-        return Asked(path, _canonical(path.name, book), AskedName(first, path.name), path.name)
-    short = _canonical(f"{HUB}/{path.name}", book) if HUB in upstreams else None
-    return Asked(path, short, AskedName(HUB, f"{HUB}/{path.name}"), path.name, short=True)
+        return _canonical(_below(registry, called.registry, name, book), book)
+    if "/" not in name:
+        raise BadRequestError(404, "NAME_INVALID", f"{name} is a registry without a repository; write {name}/NAME")
+    return _canonical(name, book)
 
 
 def _called(host: str, spoken: str | None, name: str) -> AskedName:
-    """Return how a client named a repository whose registry is not in its path, or not there alone."""
-    if spoken is None:
+    """Return how a client named a repository: by a host that stands for a registry, a namespace, or the path alone."""
+    first = name.partition("/")[0]
+    if spoken is not None:
+        return AskedName(spoken, name if _is_registry(first) else f"{spoken}/{name}")
+    if host:
         return AskedName(f"the registry behind {host}", f"{host}/{name}")
-    return AskedName(spoken, name if _is_registry(name.partition("/")[0]) else f"{spoken}/{name}")
+    return AskedName(first, name) if _is_registry(first) else AskedName(HUB, f"{HUB}/{name}")
 
 
 def _registry_of(host: str, book: NameBook) -> str | None:

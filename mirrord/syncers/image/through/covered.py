@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mirrord.errors import MirrordError
+from mirrord.names.naming import below, named
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.image.names import image_name, is_many, list_file, source_reference, spec_of
 from mirrord.syncers.image.plan.many import LISTED, chosen, derived
+from mirrord.syncers.image.through.asked import Asked
 from mirrord.syncers.image.upstream.many import parts_of
 from mirrord.wire.oci.reference import Reference
 
@@ -42,17 +44,39 @@ class CoveredNames:
         """Know nothing yet."""
         self._kind, self._clock = kind, clock
         self._seen: _Seen | None = None
-        self._names: Mapping[str, Sequence[CoveredName]] = {}
+        self._names: Mapping[str, Sequence[CoveredName]] = {}  # by source
+        self._sources: Mapping[str, Sequence[str]] = {}  # by name in `local`
         self._until = 0.0
         self._looking = asyncio.Lock()
 
     async def find(self, reference: Reference, services: Services) -> Sequence[CoveredName]:
         """Return where the content of a repository, in canonical form, may be in `local`."""
+        await self._refresh(services)
+        return self._names.get(reference.name, ())
+
+    async def meant(self, asked: Asked, services: Services) -> Reference | None:
+        """Return the repository at a registry that a request means; None where it can only be one of `local`.
+
+        A client that puts a prefix before the names of a registry (containerd's `override_path`) means the source of
+        the repository in `local` that is called so.
+        """
+        reference = asked.reference
+        if asked.short and services.repositories and await services.repositories.exists(asked.local):
+            return None
+        if reference is None or asked.local:
+            return reference
+        await self._refresh(services)
+        for source in self._sources.get(asked.path.name, ()):
+            path = below(source, reference.domain)
+            if path and asked.path.name.endswith(f"/{path}"):
+                return named(source)
+        return reference
+
+    async def _refresh(self, services: Services) -> None:
         mirrors = services.mirrors.get(self._kind, ())
         if self._seen is None or self._seen.mirrors is not mirrors or self._clock() >= self._until:
             async with self._looking:
                 await self._look(mirrors, services)
-        return self._names.get(reference.name, ())
 
     async def _look(self, mirrors: Sequence[Mirror], services: Services) -> None:
         if self._seen is not None and self._seen.mirrors is mirrors and self._clock() < self._until:
@@ -65,6 +89,7 @@ class CoveredNames:
         if self._seen is None or self._seen.mirrors is not mirrors or self._seen != seen:
             known = dict(zip((one.name for one in many), listed, strict=True))
             self._names = await asyncio.to_thread(_names, here, known)
+            self._sources = _by_name(self._names)
         self._seen, self._until = seen, self._clock() + EVERY
 
 
@@ -91,6 +116,14 @@ def _names(mirrors: Sequence[Mirror], listed: Mapping[str, Sequence[str]]) -> Ma
                 continue
             if covered not in found[source.name]:
                 found[source.name].append(covered)
+    return found
+
+
+def _by_name(names: Mapping[str, Sequence[CoveredName]]) -> Mapping[str, Sequence[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for source, covered in names.items():
+        for one in covered:
+            found[one.name].append(source)
     return found
 
 

@@ -20,9 +20,10 @@ from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
 from mirrord.syncers.image.through.rules import PullRules
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, valid_repository
 
 _LATEST: Final = "latest"  # what no tag stands for, as everywhere
+_SOME: Final = "a.b"  # a host, before a name that has none
 _MOST: Final = 10_000  # manifests and blobs whose sizes are added
 
 
@@ -39,10 +40,8 @@ class FrontLooks:
     async def look(self, text: str, services: Services, rules: PullRules | None) -> FrontLook:
         """See `OpenedThrough.look`."""
         asked = _asked(text, services.names, rules.front.upstreams if rules else ())
-        path, reference = asked.path, asked.reference
+        path, reference = asked.path, await self.covered.meant(asked, services)
         local, store = services.repositories, services.blobs
-        if local and asked.short and await local.exists(asked.local):
-            reference = None
         shown = f"{reference.name if reference else path.name}{'@' if path.digest else ':'}{path.ref}"
         why = rules.refusal(reference, _canonical(reference)) if rules and reference else None
         if rules and why is not None and why.word == "no_list":  # clients are not shown our files
@@ -56,6 +55,8 @@ class FrontLooks:
             digest = path.digest or await local.tag(name, path.ref)
             if digest is not None and await local.manifest(name, digest) is not None:
                 return FrontLook(shown, "local", line, "", digest, await _size(local, store, name, digest))
+        if asked.wrong is not None:
+            raise UsageError(str(asked.wrong))
         if reference is None or rules is None:
             return FrontLook(shown, "refused", line, f"{path.name}: no mirror has it in local")
         if why is not None:
@@ -101,12 +102,19 @@ def _asked(text: str, book: NameBook, upstreams: Collection[str]) -> Asked:
     first, slash, rest = text.strip().partition("/")
     host = first.lower() if slash and first.lower() in book.hosts else ""
     typed = rest if host else text.strip()
-    parsed = Reference.parse(typed)
-    ref = parsed.digest or parsed.tag or _LATEST
     name = typed.partition("@")[0]
     if ":" in name.rpartition("/")[2]:
         name = name.rpartition(":")[0]
-    path = RegistryPath(name, "manifests", ref, parsed.digest)
+    wrong: UsageError | None = None
+    try:
+        parsed = Reference.parse(typed)
+    except UsageError as error:
+        if not valid_repository(name):
+            raise
+        parsed, wrong = Reference.parse(f"{_SOME}/{typed}"), error
+    path = RegistryPath(name, "manifests", parsed.digest or parsed.tag or _LATEST, parsed.digest)
+    if wrong is not None:
+        return Asked(path, None, AskedName(first, name), name, wrong=BadRequestError(404, "NAME_INVALID", str(wrong)))
     if ":" in name:  # a port, which no path can have
         reference = book.canonical(Reference(parsed.domain, parsed.path))
         return Asked(path, reference, _canonical(reference), "")

@@ -104,9 +104,7 @@ class ImageFront:
         return answer
 
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
-        path, reference = asked.path, asked.reference
-        if asked.short and services.repositories and await services.repositories.exists(asked.local):
-            reference = None
+        path, reference = asked.path, await self._covered.meant(asked, services)
         if reference is not None and rules.lists.denied_by(reference):
             return _refused(services, rules, reference, asked.called)
         refused = None if reference is None else rules.refusal(reference, asked.called)
@@ -116,12 +114,14 @@ class ImageFront:
         if local is not None and local.status == 200 and (reference is None or refused or not _empty(path, local)):
             return local
         if reference is None:
+            if local is None and asked.wrong is not None:
+                raise asked.wrong
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
         if refused:
             known = local if refused.word != "no_list" else None  # without a list nobody knows what upstream would add
             return known or _refused(services, rules, reference, asked.called)
         answer = await self._pulled(_Pull(request, services, rules, path, reference, asked.called))
-        if path.verb == "tags" and (answer.status == 429 or answer.status >= 500):
+        if path.verb == "tags" and answer.status != 200:
             local = await self._local(request, services, asked, reference)
             said = {name: text for name, text in answer.headers.items() if name == "Warning"}
             return replace(local, headers={**local.headers, **said}) if local else answer
