@@ -255,6 +255,19 @@ async def test_the_next_process_knows_sizes_and_uses(scene: Scene) -> None:
     assert scene.gone == [two, three, one]
 
 
+async def test_the_last_uses_are_written_at_the_end(scene: Scene) -> None:
+    """A clean end loses no last use."""
+    one, two = await scene.put(1, 2)
+    scene.now += 3600.0
+    assert await scene.store.find(one)
+    await scene.store.aclose()
+    store = scene.again()
+    await store.open_()
+    limit(store, 0, DAY * 30)
+    await store.evict()
+    assert scene.gone == [two, one]
+
+
 async def test_one_of_many(scene: Scene) -> None:
     """Evicting one of thousands looks at that one only."""
     for seed in range(2000):

@@ -137,6 +137,7 @@ async def test_what_is_mostly_there_is_finished(front: CachedFront) -> None:
         (entry,) = front.pool.cache.busy
         while entry.spool.written < 5 * MIB:
             await entry.spool.changed()
+    await asyncio.sleep(0.2)  # longer than a client that reads parts may stay away
     stalled.release()
     await front.settled()
     assert await front.get(digest) == data

@@ -280,6 +280,17 @@ async def test_a_reload_in_the_middle(scene: Scene) -> None:
         assert [type(one).__name__ for one in seen] == ["RequestDone"]
 
 
+async def test_a_reload_that_removes_the_upstream(scene: Scene) -> None:
+    """A transfer that breaks when its upstream is not listed any more ends: only listed upstreams are asked."""
+
+    def reload() -> None:
+        scene.pulls.configure(upstreams=["quay.io"], allow=["quay.io/a/b"])
+
+    scene.upstream.faults.on("GET", "/blobs/").truncate(MIB).do(reload)
+    assert not (await scene.pulls.ask(BLOB)).clean
+    assert scene.upstream.count("*") == 1
+
+
 async def test_sha512(scene: Scene) -> None:
     """T9: content by sha512 is verified and served under that name."""
     digest = Digest.of(LAYER, "sha512")
