@@ -27,7 +27,7 @@ class KnownManifest:
     Attributes:
         digest: what it points to, or None.
         checked: when upstream said so.
-        descriptor: type and size with it, if upstream told them.
+        descriptor: type and size with it, if upstream sent them.
         missing_until: until when upstream is not asked again for what it did not have.
         again: upstream did not answer, and is not asked again before.
     """
