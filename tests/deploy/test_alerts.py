@@ -29,6 +29,7 @@ SERIES = {
     'mirrord_sync_problems{mirror="odd"}': f"2{DAYS}",
     'mirrord_sync_problems{mirror="good"}': f"0{DAYS}",
     "mirrord_config_last_reload_successful": f"1 0{DAYS}",
+    "mirrord_front_lists_refused": f"0 1{DAYS}",
     "mirrord_storage_free_bytes": f"6000000000x9 4000000000{DAYS}",
     'mirrord_trust_refused_total{reason="realm"}': f"_x10 1{DAYS}",
 }
@@ -39,6 +40,7 @@ ALERTS = [
     ("TargetIsOld", "2881m", "", {"mirror": "old", "target": "east"}),
     ("UpstreamIsWrong", "4320m", "", {"mirror": "odd"}),
     ("ConfigurationRefused", "6m", "", {}),
+    ("AllowListRefused", "6m", "", {}),
     ("DiskFull", "10m", "", {}),
     ("SecretNotSent", "10m", "75m", {"reason": "realm"}),
 ]

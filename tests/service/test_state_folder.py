@@ -9,7 +9,11 @@ from pathlib import Path
 
 from mirrord.testing.running import run
 from mirrord.testing.servers import require
-from mirrord.testing.stage import open_stage
+from mirrord.testing.stage import Stage, open_stage
+from mirrord.wire.host import HostBook
+from mirrord.wire.http.client import Http
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.reference import Reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "state.md"
 BESIDE = {"mirrord.db-wal", "mirrord.db-shm"}  # the page names them in the row of their database
@@ -20,6 +24,21 @@ def entries(state: Path) -> set[str]:
     return {f"{entry.name}{'/' if entry.is_dir() else ''}" for entry in state.iterdir()} - BESIDE
 
 
+async def use_the_front(stage: Stage) -> None:
+    """Let its allow list be a file, pull an image through it, and add a token."""
+    (stage.folder / "allows.txt").write_text("source.example/team/*\n")
+    configuration = stage.folder / "conf.d" / "demo.yaml"
+    written = "allow: [source.example/team/*]"
+    assert written in configuration.read_text()
+    configuration.write_text(configuration.read_text().replace(written, f"allow: {stage.folder}/allows.txt"))
+    reference = Reference.parse(stage.pulled)
+    for command in (("reload",), ("token", "add", "reader", "--read")):
+        done = await run(sys.executable, "-m", "mirrord", *command, "--state", stage.state, seconds=60)
+        assert done.status == 0, done.output
+    async with Http(HostBook()) as http:
+        await Repository(http, reference).get_manifest(reference.tag or "")
+
+
 async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Path) -> None:
     """After runs of images, charts and a repository, while the daemon runs: each entry has a row, each row an entry."""
     require("git")
@@ -28,6 +47,7 @@ async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Pa
         words = ("-m", "mirrord", "sync", "-c", stage.folder / "conf.d", "--state", stage.state)
         ran = await run(sys.executable, *words, seconds=120)
         assert ran.status == 0, ran.output
+        await use_the_front(stage)
         assert entries(stage.state) == set(rows)
         copied = shutil.copytree(stage.state, tmp_path / "state", ignore=shutil.ignore_patterns("*.sock"))
         # A command in a copy of it, as after kill -9: what is there only during use goes at its end.
