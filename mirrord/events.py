@@ -140,6 +140,24 @@ class FrontRefused(NamedTuple):
     reason: str
 
 
+class FrontFailed(NamedTuple):
+    """An upstream of a front failed for a client, which got an error, or what is in the cache.
+
+    Attributes:
+        upstream: the registry, one of those in `front:`.
+        reference: what was asked of it.
+        called: the repository as the client named it.
+        reason: an error code.
+        error: what happened.
+    """
+
+    upstream: str
+    reference: str
+    called: str
+    reason: str
+    error: str
+
+
 class FrontBytes(NamedTuple):
     """A front read `size` bytes of content `from_upstream`, or sent them `to_clients` (`direction`)."""
 
@@ -164,7 +182,7 @@ class ListRead(NamedTuple):
 
 
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
-FrontEvent = FrontAnswered | FrontRefused | FrontBytes | Evicted | ListRead
+FrontEvent = FrontAnswered | FrontRefused | FrontFailed | FrontBytes | Evicted | ListRead
 Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken | FrontEvent
 Listener = Callable[[Event], None]
 

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
 import structlog  # noqa: TID251 - this is the door
@@ -22,6 +22,8 @@ from mirrord.wire.secret import redact
 
 LONGEST = 4096
 """Characters of one value that are kept."""
+SELDOM = timedelta(minutes=1)
+"""Least time between two lines about failures of one upstream for one reason."""
 _DEEPEST = 4
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # C0 and C1 controls, line separators that some viewers break at, and the marks that turn text around.
@@ -36,6 +38,7 @@ NAMES = frozenset(
         "daemon.stopped",  # the last line
         "daemon.stopping",  # a signal came; `signal`
         "front.answered",  # an answer of the front with content (debug)
+        "front.failed",  # an upstream failed for a client; at most one a minute for each upstream and reason
         "front.refused",  # a request that the front refused; `reason` (debug)
         "http.request",  # one exchange (debug)
         "http.retry",  # tried again after `delay`
@@ -108,6 +111,9 @@ def _front(event: events.Event) -> Line | None:
             return Line("info", "cache.evicted", {"entries": entries, "bytes": size})
         case events.FrontAnswered(upstream, kind, outcome):
             return Line("debug", "front.answered", {"upstream": upstream, "kind": kind, "outcome": outcome})
+        case events.FrontFailed(upstream, reference, called, reason, error):
+            fields: dict[str, object] = {"upstream": upstream, "reference": reference, "called": called}
+            return Line("warning", "front.failed", fields | {"reason": reason, "error": error})
         case events.FrontRefused(reason):
             return Line("debug", "front.refused", {"reason": reason})
         case _:
@@ -145,6 +151,8 @@ class Logs:
     ) -> None:
         """Write to `stream` as `json` or `text`, nothing below `level` (`debug`, `info`, `warning`, `error`)."""
         self.lost = 0  # lines that could not be written
+        self._now = now
+        self._failures: dict[tuple[str, str], tuple[datetime, int]] = {}  # the last line, and those left out since
 
         def stamp(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
             time = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -168,10 +176,26 @@ class Logs:
         )
 
     def __call__(self, event: events.Event) -> None:
-        """Write the line for `event`, if it has one."""
+        """Write the line for `event`, if it has one; at most one in `SELDOM` for each upstream and reason."""
         entry = line(event)
-        if entry is not None:
-            self.write(entry.level, entry.name, **entry.fields)
+        if entry is None:
+            return
+        if isinstance(event, events.FrontFailed):
+            left_out = self._left_out((event.upstream, event.reason))
+            if left_out is None:
+                return
+            entry.fields["left_out"] = left_out
+        self.write(entry.level, entry.name, **entry.fields)
+
+    def _left_out(self, key: tuple[str, str]) -> int | None:
+        """Return how many lines were left out since the last one, or None where this one is left out, too."""
+        now = self._now()
+        at, count = self._failures.get(key, (None, 0))
+        if at is not None and timedelta(0) <= now - at < SELDOM:
+            self._failures[key] = at, count + 1
+            return None
+        self._failures[key] = now, 0
+        return count
 
     def write(self, level: str, name: str, **fields: object) -> None:
         """Write one line; `name` is one of `NAMES`."""

@@ -78,6 +78,7 @@ class Metrics:
             "front_answers", "Answers of the front with content.", "upstream", "kind", "outcome"
         )
         self.refusals = self._counter("front_refusals", "Requests that the front refused.", "reason")
+        self.troubles = self._counter("front_failures", "Answers for which an upstream failed.", "upstream", "reason")
         self.carried = self._counter("front_bytes", "Content bytes of the front.", "direction", "upstream")
         self.evictions = self._counter("front_evictions", "Blobs and manifests that left the cache.")
         self.evicted = self._counter("front_evicted_bytes", "Their bytes.")
@@ -100,6 +101,7 @@ class Metrics:
         for host in before - self._upstreams:
             self.answers.remove_by_labels({"upstream": host})
             self.carried.remove_by_labels({"upstream": host})
+            self.troubles.remove_by_labels({"upstream": host})
         configured = {mirror.name: frozenset(target.name for target in mirror.targets) for mirror in mirrors}
         for name in self._targets.keys() - configured.keys():
             for series in (
@@ -160,6 +162,8 @@ class Metrics:
                 self.answers.labels(self._upstream(upstream), kind, outcome).inc()
             case events.FrontRefused(reason):
                 self.refusals.labels(reason).inc()
+            case events.FrontFailed(upstream, reason=reason):
+                self.troubles.labels(self._upstream(upstream), reason).inc()
             case events.FrontBytes(upstream, direction, size):
                 self.carried.labels(direction, self._upstream(upstream)).inc(size)
             case events.Evicted(entries, size):

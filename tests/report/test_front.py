@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -26,6 +26,8 @@ HAPPENED: list[ev.Event] = [
     ev.FrontRefused("not_allowed"),
     ev.FrontRefused("not_allowed"),
     ev.FrontRefused("pulls"),
+    ev.FrontFailed("docker.io", "docker.io/a/b:v1", "hub.example/a/b", "stalled", "no headers"),
+    ev.FrontFailed("evil.example", "evil.example/a/b:v1", "a/b", "denied", "status 403"),
     ev.FrontBytes("docker.io", "from_upstream", 1000),
     ev.FrontBytes("docker.io", "to_clients", 3000),
     ev.FrontBytes("", "to_clients", 500),
@@ -83,6 +85,8 @@ def test_series() -> None:
         "cache_entries 13.0",
         "evicted_bytes_total 330.0",
         "evictions_total 3.0",
+        'failures_total{reason="denied",upstream="other"} 1.0',
+        'failures_total{reason="stalled",upstream="docker.io"} 1.0',
         "lists_refused 1.0",
         'refusals_total{reason="not_allowed"} 2.0',
         'refusals_total{reason="pulls"} 1.0',
@@ -135,3 +139,24 @@ def test_page() -> None:
     missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))
     assert "An allow list was refused, nothing can be pulled through: x: gone</p>" in missing
     assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))
+
+
+def test_failures_are_written_once_a_minute() -> None:
+    """Of the failures of one upstream for one reason one a minute is written, with the number of those left out."""
+    stream, now = io.StringIO(), [T0]
+    logs = Logs(stream, lambda: now[0])
+
+    def fail(upstream: str, reason: str) -> list[int]:
+        logs(ev.FrontFailed(upstream, f"{upstream}/a/b:v1", "hub.example/a/b", reason, "status 403"))
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+        stream.seek(0)
+        stream.truncate()
+        return [line["left_out"] for line in lines]
+
+    assert fail("docker.io", "denied") == [0]
+    assert [fail("docker.io", "denied") for _ in range(3)] == [[], [], []]
+    assert (fail("docker.io", "stalled"), fail("quay.io", "denied")) == ([0], [0])
+    now[0] += timedelta(seconds=59)
+    assert fail("docker.io", "denied") == []
+    now[0] += timedelta(seconds=1)
+    assert (fail("docker.io", "denied"), fail("docker.io", "denied")) == ([4], [])

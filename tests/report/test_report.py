@@ -85,6 +85,7 @@ EVENTS: list[ev.Event] = [
     ev.Reloaded("x.yaml:1: bad"),
     ev.FrontAnswered("docker.io", "blob", "miss"),
     ev.FrontRefused("not_allowed"),
+    ev.FrontFailed("docker.io", "docker.io/a/b:v1", "hub.example/a/b", "stalled", "docker.io: no headers"),
     ev.FrontBytes("docker.io", "from_upstream", 10),
     ev.Evicted(2, 30),
     ev.ListRead("/etc/mirrord/allows.txt", 3),

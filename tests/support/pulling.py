@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mirrord.events import FrontFailed
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
 from mirrord.syncer.values import FrontRules, Services
@@ -111,6 +112,10 @@ class Pulls:
         writer.write(f"GET /v2/{path} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
         await writer.drain()
         return writer
+
+    def failures(self) -> list[FrontFailed]:
+        """Return the failures of the upstream so far."""
+        return [one for one in self.events if isinstance(one, FrontFailed)]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return kind and outcome of each answer with content, and forget them."""

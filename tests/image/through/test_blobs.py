@@ -160,6 +160,8 @@ async def test_wrong_bytes_are_never_whole(scene: Scene) -> None:
         assert not answer.clean or answer.status >= 500
     assert scene.pulls.front.standing().cache_entries == 1
     assert not (await scene.pulls.ask(BLOB)).clean
+    assert {one.reason for one in scene.pulls.failures()} <= {"restarted", "digest_mismatch"}
+    assert {one.reference for one in scene.pulls.failures()} == {f"{scene.upstream.host}/team/app@{DIGEST}"}
     scene.upstream.faults.clear()
     healed = await scene.pulls.ask(BLOB)
     assert (healed.status, healed.clean, healed.body == LAYER) == (200, True, True)

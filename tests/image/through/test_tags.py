@@ -113,7 +113,19 @@ async def test_after_a_restart_a_tag_costs_one_head(tmp_path: Path) -> None:
             assert [one.method for one in upstream.wire.exchanges] == [asked]
 
 
-@pytest.mark.parametrize("trouble", ["gone", "429", "500", "503", "401", "403", "html", "closed"])
+REASONS = {
+    "gone": "unreachable",
+    "429": "throttled",
+    "500": "server",
+    "503": "server",
+    "401": "denied",
+    "403": "denied",
+    "html": "content",
+    "closed": "broken",
+}
+
+
+@pytest.mark.parametrize("trouble", REASONS)
 async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     """Bad inputs 26 and 28: what is here is served and said; without a copy it is an error in the registry's format.
 
@@ -121,6 +133,7 @@ async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     """
     await scene.pulls.ask(APP)
     scene.pulls.now += 3601
+    scene.pulls.events.clear()
     fault = scene.upstream.faults.on("*", "/v2/", times=None)
     if trouble == "gone":
         await scene.upstream.stop()
@@ -146,7 +159,13 @@ async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     assert other.headers["warning"] == f'299 - "{other.message}"'
     assert other.headers["retry-after"] == ("30" if trouble in ("429", "500", "503") else "10")
     assert other.headers["content-type"] == "application/json"
-    assert [outcome for _, outcome in scene.pulls.outcomes()] == ["miss", "stale", "stale"]
+    failures = scene.pulls.failures()
+    asked_of = f"{scene.upstream.host}/team/app"
+    assert [(one.upstream, one.reference) for one in failures] == [
+        (scene.upstream.host, f"{asked_of}:{tag}") for tag in ("v1", "v2")
+    ]
+    assert {(one.called, one.reason) for one in failures} == {("up.test/team/app", REASONS[trouble])}
+    assert [outcome for _, outcome in scene.pulls.outcomes()] == ["stale", "stale"]
     scene.upstream.faults.clear()
     if trouble == "gone":
         await scene.upstream.start()
@@ -186,6 +205,8 @@ async def test_what_upstream_denies(scene: Scene, status: int, seen: int, code: 
             assert method == "HEAD" or answer.code == code
             said = '299 - "up.test refuses access to up.test/team/app"'
             assert answer.headers.get("warning", "") == (said if seen == 403 else "")
+            assert [one.reason for one in scene.pulls.failures()] == ["denied"]
+            scene.pulls.events.clear()
     scene.upstream.faults.clear()
     assert (await scene.pulls.ask(APP)).body == OLD.body
     assert scene.pulls.front.standing().cache_entries == 1

@@ -71,6 +71,13 @@ def _not_there(error: errors.MirrordError, called: AskedName, what: str, kind: s
     return refusal(403, "DENIED", text, warning(text))
 
 
+def upstream_failed(error: errors.MirrordError) -> bool:
+    """Whether the operator should hear of it: upstream gave no answer, a wrong one, or refuses us."""
+    if isinstance(error, errors.MissingError | errors.UnsupportedError):
+        return False
+    return serves_old(error) or isinstance(error, errors.RefusedError)
+
+
 def serves_old(error: errors.MirrordError) -> bool:
     """Whether what is in the cache is served after this error: upstream gave no answer, or none of a registry."""
     passing = isinstance(error, errors.TransportError | errors.UntrustedError | errors.ContentError)

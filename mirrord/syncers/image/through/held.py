@@ -18,7 +18,12 @@ class HeldReader:
 
     The reader is entered before the headers are sent, so that an upstream that does not answer is an error of its own,
     and is left when the answer has ended, or never began. Its task does both, as the pool demands.
+
+    Attributes:
+        failed: called with an error in the middle of the content; or None.
     """
+
+    failed: Callable[[MirrordError], None] | None = None
 
     def __init__(self, enter: Enter) -> None:
         """Begin to join."""
@@ -43,11 +48,16 @@ class HeldReader:
         reader = await asyncio.shield(self._ready)
         reader.offset = offset
         async with aclosing(cast("AsyncGenerator[bytes, None]", reader.chunks())) as chunks:
-            async for piece in chunks:
-                yield piece[:count]
-                count -= len(piece)
-                if count <= 0:
-                    return
+            try:
+                async for piece in chunks:
+                    yield piece[:count]
+                    count -= len(piece)
+                    if count <= 0:
+                        return
+            except MirrordError as error:
+                if self.failed is not None:
+                    self.failed(error)
+                raise
 
     def release(self) -> None:
         """Leave the transfer; it ends if nobody else needs it."""

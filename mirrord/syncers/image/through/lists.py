@@ -34,6 +34,9 @@ MOST: Final = 500  # answers about referrers that are remembered
 _SMALL: Final = 32 * 1024  # bytes of such an answer
 
 
+Note = Callable[[MirrordError], None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     answer: Response
@@ -51,9 +54,11 @@ class UpstreamLists:
         self._referrers: OrderedDict[tuple[str, ...], _Remembered] = OrderedDict()
 
     async def tags(
-        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str]
+        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], note: Note
     ) -> Response:
-        """Return a page of tags; those in the cache where upstream does not answer. The client knows it as `called`.
+        """Return a page of tags; those in the cache where upstream does not answer.
+
+        The client knows the repository as `called`; `note` gets the error of an upstream.
 
         Raises:
             BadRequestError: the query is none.
@@ -67,6 +72,7 @@ class UpstreamLists:
             names = await offload(len(got.body), names_of, got.body, "tags", what, valid_tag)
             return answer(200, {"name": path.name, "tags": names}, _link(got, path, query, what))
         except MirrordError as error:
+            note(error)
             state = await self._cache.repositories.state(cache_name(reference)) if serves_old(error) else None
             if state is None or not state.names:
                 return failed(error, called, "the list of tags", "NAME")
@@ -75,7 +81,14 @@ class UpstreamLists:
             return answer(200, {"name": path.name, "tags": part}, {**link, **said})
 
     async def referrers(
-        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], fresh: float
+        self,
+        reference: Reference,
+        called: AskedName,
+        path: RegistryPath,
+        query: Mapping[str, str],
+        *,
+        fresh: float,
+        note: Note,
     ) -> Response:
         """Return what refers to a manifest; an empty list only if upstream says that it is empty.
 
@@ -88,8 +101,9 @@ class UpstreamLists:
         if known is not None and self._clock() < known.at + fresh:
             return known.answer
         try:
-            found = await self._listed(reference, called, path, query, fresh)
+            found = await self._listed(reference, called, path, query, fresh=fresh, note=note)
         except MirrordError as error:
+            note(error)
             if known is not None and serves_old(error):
                 said = out_of_date(called, why(error))
                 return replace(known.answer, headers={**known.answer.headers, **said})
@@ -102,13 +116,20 @@ class UpstreamLists:
         return found
 
     async def _listed(
-        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], fresh: float
+        self,
+        reference: Reference,
+        called: AskedName,
+        path: RegistryPath,
+        query: Mapping[str, str],
+        *,
+        fresh: float,
+        note: Note,
     ) -> Response:
         what = f"{reference.name}: referrers of {path.ref}"
         try:
             got = await self._upstream.page(reference, f"referrers/{path.ref}", _query(query), {"Accept": OCI_INDEX})
         except MissingError:
-            return await self._tagged(reference, called, Digest(path.ref), fresh)
+            return await self._tagged(reference, called, Digest(path.ref), fresh, note)
         if len(got.body) > LIMIT:
             raise ContentError(f"{what}: {len(got.body)} bytes")
         document = await offload(len(got.body), read_object, got.body, what, MOST_VALUES)
@@ -120,7 +141,9 @@ class UpstreamLists:
         headers = {"Content-Type": OCI_INDEX, **VERSION, **filters, **_link(got, path, query, what)}
         return Response(200, headers, got.body)
 
-    async def _tagged(self, reference: Reference, called: AskedName, subject: Digest, fresh: float) -> Response:
+    async def _tagged(
+        self, reference: Reference, called: AskedName, subject: Digest, fresh: float, note: Note
+    ) -> Response:
         """Read the list that a registry without the API has under a tag (distribution-spec, "Referrers Tag Schema")."""
         headers = {"Content-Type": OCI_INDEX, **VERSION}
         try:
@@ -129,6 +152,8 @@ class UpstreamLists:
             )
         except MissingError:
             return Response(200, headers, index_of([]))
+        if found.error is not None:
+            note(found.error)
         if found.descriptor.media_type != OCI_INDEX:
             return Response(200, headers, index_of([]))
         body = await read_stored(found.body, LIMIT) if isinstance(found.body, LocalFile | Remote) else found.body

@@ -41,6 +41,7 @@ class FoundManifest:
         outcome: as in `FrontAnswered`.
         refs: digests of what it refers to, as far as its bytes are here.
         warning: why upstream did not renew it, as `failures.why`; "" if it did, or need not.
+        error: what happened when it was asked for this answer, or None.
     """
 
     descriptor: Descriptor
@@ -48,6 +49,7 @@ class FoundManifest:
     outcome: str
     refs: tuple[Digest, ...] = ()
     warning: str = ""
+    error: MirrordError | None = None
 
 
 class FrontManifests:
@@ -192,5 +194,5 @@ class FrontManifests:
             old = await self._kept(name, digest) if digest else None
             if old is not None:
                 self._known.put(name, ref, replace(known, digest=digest, again=self._clock() + AGAIN))
-                return replace(old, outcome="stale", warning=why(error))
+                return replace(old, outcome="stale", warning=why(error), error=error)
         raise error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.content_cache import ContentCache
 from mirrord.blobs.store import Remote
 from mirrord.errors import MirrordError, StorageError
-from mirrord.events import FrontAnswered, FrontBytes, FrontRefused
+from mirrord.events import FrontAnswered, FrontBytes, FrontFailed, FrontRefused
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Services
@@ -24,7 +25,7 @@ from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
-from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, warning
+from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, upstream_failed, warning
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
@@ -132,12 +133,12 @@ class ImageFront:
             return await self._manifest(pull)
         if pull.path.verb == "blobs":
             return await self._blob(pull, Digest(pull.path.ref))
-        query, fresh = pull.request.query, pull.rules.keys.fresh
+        query, fresh, note = pull.request.query, pull.rules.keys.fresh, partial(_note, pull)
         if pull.path.verb == "referrers":
-            return await self._listed.referrers(pull.reference, pull.called, pull.path, query, fresh)
+            return await self._listed.referrers(pull.reference, pull.called, pull.path, query, fresh=fresh, note=note)
         if pull.path.ref != "list" or not pull.rules.keys.tags:
             return refusal(404, "UNSUPPORTED", "tags are not listed here")
-        return await self._listed.tags(pull.reference, pull.called, pull.path, query)
+        return await self._listed.tags(pull.reference, pull.called, pull.path, query, note)
 
     async def _local(
         self, request: Request, services: Services, asked: Asked, reference: Reference | None
@@ -172,7 +173,9 @@ class ImageFront:
         try:
             found = await self._manifests.find(reference, ref, fresh=pull.rules.keys.fresh, whole=pull.whole)
         except MirrordError as error:
-            return _failed(services, error, pull.called, ref, "MANIFEST")
+            return _failed(pull, error, "MANIFEST")
+        if found.error is not None:
+            _note(pull, found.error)
         kind = found.descriptor
         if not accepts(pull.request.accept, kind.media_type):
             return refusal(404, "MANIFEST_UNKNOWN", f"{ref} is {kind.media_type}, which the client does not accept")
@@ -191,7 +194,7 @@ class ImageFront:
         try:
             found = await self._blobs.find(reference, digest, services, whole=pull.whole, guarded=guarded)
         except MirrordError as error:
-            return _failed(services, error, pull.called, digest, "BLOB")
+            return _failed(pull, error, "BLOB")
         headers = content_headers(digest, BLOB)
         if not pull.whole:
             return Response(200, headers, found.body)
@@ -202,7 +205,7 @@ class ImageFront:
 
         meter = self._pacer.meter(client, reference.name, digest, note)
         if found.held is not None:
-            meter.left = found.held.release
+            meter.left, found.held.failed = found.held.release, partial(_note, pull)
         return Response(200, headers, found.body, meter=meter)
 
     async def look(self, text: str) -> FrontLook:
@@ -244,8 +247,19 @@ def _limited(services: Services, limit: str, reason: str, after: int) -> Respons
     return refusal(429, "TOOMANYREQUESTS", reason, {"Retry-After": str(after), **warning(reason)})
 
 
-def _failed(services: Services, error: MirrordError, called: AskedName, ref: str, kind: str) -> Response:
-    answer = failed(error, called, ref, kind)
+def _failed(pull: _Pull, error: MirrordError, kind: str) -> Response:
+    _note(pull, error)
+    answer = failed(error, pull.called, pull.path.ref, kind)
     if answer.status != 404:
-        services.events.emit(FrontRefused("upstream"))
+        pull.services.events.emit(FrontRefused("upstream"))
     return answer
+
+
+def _note(pull: _Pull, error: MirrordError) -> None:
+    """Report to the operator what upstream did."""
+    if not upstream_failed(error):
+        return
+    path, reference = pull.path, pull.reference
+    asked = f"{'@' if path.digest else ':'}{path.ref}" if path.verb in ("manifests", "blobs") else f" {path.verb}"
+    failure = FrontFailed(reference.domain, f"{reference.name}{asked}", pull.called.name, error.code, str(error))
+    pull.services.events.emit(failure)
