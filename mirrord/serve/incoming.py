@@ -118,16 +118,21 @@ def incoming(request: web.Request, prefix: str, path: str, token: str | None) ->
     for name, value in request.headers.items():
         fields.setdefault(name.lower(), value)
     fields.pop("authorization", None)  # what a client says to us is for nobody else
-    asked = request.query if "?" in request.raw_path else {}
+    query: dict[str, str] = {}
+    differing = set()
+    for name, value in request.query.items() if "?" in request.raw_path else ():
+        if query.setdefault(name, value) != value:
+            differing.add(name)
     return Request(
         request.method,
         prefix,
         path[len(prefix) :],
-        {key: asked[key] for key in asked},  # the first of several counts
+        query,
         fields,
         request.host if _HOST.fullmatch(request.host) else "",
         request.scheme,
         request.remote or "",
         tuple(request.headers.getall("Accept", ())),
         token,
+        frozenset(differing),
     )

@@ -27,6 +27,7 @@ class Request:
     client: str = ""  # the address of the client, also behind one of `settings.proxies`; without port and zone
     accept: tuple[str, ...] = ()  # all fields `Accept`, in their order
     token: str | None = None  # the name of the read token that the client sent; None without a valid one
+    differing: frozenset[str] = frozenset()  # names in the query that have several values, and not the same
 
     @property
     def origin(self) -> str:

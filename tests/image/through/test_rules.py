@@ -131,6 +131,11 @@ async def test_the_forms_of_a_name(scene: Scene) -> None:
     assert scene.upstream.count("*") == 1
     conflict = await scene.pulls.ask(f"quay.io/team/app/manifests/v1?ns={scene.upstream.host}")
     assert (conflict.status, conflict.code) == (400, "NAME_INVALID")
+    for verb in ("manifests/v1", f"blobs/{next(iter(IMAGE.blobs))}", "tags/list"):
+        conflict = await scene.pulls.ask(f"team/app/{verb}?ns={scene.upstream.host}&ns=quay.io")
+        assert (conflict.status, conflict.code) == (400, "NAME_INVALID")
+    same = await scene.pulls.ask(f"team/app/manifests/v1?ns={scene.upstream.host}&ns={scene.upstream.host}")
+    assert (same.status, same.body) == (200, IMAGE.body)
     conflict = await scene.pulls.ask("app/manifests/v1?ns=quay.io", Host="apps.m.example")
     assert (conflict.status, scene.upstream.host in conflict.message) == (400, False)
     conflict = await scene.pulls.ask("quay.io/app/manifests/v1", Host="apps.m.example")

@@ -94,6 +94,8 @@ class ImageFront:
             if rules is None or request.method == "POST" or request.path in ("", "_catalog"):
                 return await front.respond(request, services)
             path = RegistryPath.parse(request.path)
+            if "ns" in request.differing:
+                return refusal(400, "NAME_INVALID", "ns names two registries; leave one of them out")
             asked = asked_for(path, request.host, request.query.get("ns"), services.names, rules.front.upstreams)
             answer = await self._answer(request, services, rules, asked)
         except BadRequestError as error:
