@@ -10,10 +10,10 @@ from aiohttp import web
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
-from mirrord.serve.incoming import seen_through
+from mirrord.serve.incoming import origin_of, seen_through
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import Handler, StatusPages, View
-from mirrord.serve.tokens import TokenGate
+from mirrord.serve.tokens import GRANTS, TokenGate, unauthorized
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
@@ -38,16 +38,18 @@ def make_app(
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request = seen_through(request, view.proxies())
+        received, request = request, seen_through(request, view.proxies())
         path = raw_path(request)
         refused = refusal(path)
         if refused is not None:
             return _refused(path, *refused)
         token = None
         if gate is not None and (path == "/v2" or path.startswith("/v2/")):
+            if path == GRANTS:
+                return await gate.grant(request)
             token = await gate.holder(request)
-            if (closed := gate.refusal(token)) is not None:
-                return closed
+            if not gate.admits(token):
+                return unauthorized(path, origin_of(received, view.proxies()))
         page = pages.get(unquote(path) if "%" in path else path)
         found = None if page else await front.answer(request, path, token)
         if found is not None:

@@ -22,6 +22,7 @@ from mirrord.syncer.serving import Request
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _NODE = re.compile(r"\[([0-9A-Fa-f:.%A-Za-z]{2,64})\](?::[0-9]{1,5})?|([0-9.]{7,15})(?::[0-9]{1,5})?")
 _PAIR = re.compile(r'\s*([A-Za-z]{1,16})=(?:"([^"\\]{0,300})"|([^\s";,]{1,300}))\s*')
+_FIELDS: Final = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded")
 _HOPS: Final = 32  # from the right; further ones are no client's
 _LONGEST: Final = 4096  # characters of a field's end that are read
 
@@ -55,6 +56,18 @@ def seen_through(request: web.Request, proxies: TrustedProxies) -> web.Request:
         if public.scheme != request.scheme and seen.get("host", request.host).lower() == public.netloc:
             seen["scheme"] = public.scheme
     return request.clone(**seen) if seen else request
+
+
+def origin_of(request: web.Request, proxies: TrustedProxies) -> str:
+    """Return the `scheme://host` by which the sender of this request, as it arrived, reaches us; "" if nobody knows.
+
+    Behind a proxy that is not listed it is `settings.url`: the request itself may say http where its client used TLS,
+    which would then send its password unencrypted.
+    """
+    if not proxies.trusts(address_in(request.remote or "")) and any(name in request.headers for name in _FIELDS):
+        return proxies.url
+    seen = seen_through(request, proxies)
+    return f"{seen.scheme}://{seen.host}" if _HOST.fullmatch(seen.host) else proxies.url
 
 
 def _forwarded(request: web.Request, proxies: TrustedProxies, peer: Address | None) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 A token has 256 random bits, and only its SHA-256 is kept. Guessing one is hopeless however often it is tried, so a
 wrong one is answered at once, and costs one hash. `Authorization` is read as registries do: Basic with the token as the
 password (any user), or Bearer. Nothing of it goes upstream.
+
+Clients of registries choose by the challenge: many send a bearer token only after `Bearer`, which names an address that
+gives tokens for passwords (the token specification of distribution). Ours, `GRANTS`, gives the read token itself back:
+nothing is signed or stored, and a removed token ends with all that was given for it.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -32,12 +37,18 @@ from mirrord.files import make_folder, storage_errors, write_durably
 
 NAME: Final = "tokens.json"
 """Name of the file in the state directory."""
+GRANTS: Final = "/v2/_token"
+"""Path that gives tokens for passwords; no name of a repository begins with `_`."""
 _PREFIX: Final = "mirrord_"  # lets scanners for leaked secrets recognise a token
 _VALID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _LARGEST: Final = 4 << 20
 _LONGEST: Final = 512  # characters of a credential; a token has 51
 _LOOK_EVERY: Final = 1.0  # seconds
+_FIELDS: Final = 32  # in a form; OAuth2 has up to eight
+_LASTS: Final = 300  # seconds after which a client asks `GRANTS` again
+_ASKED: Final = re.compile(r"/v2/([a-z0-9._/:-]{1,255})/(?:manifests|blobs|tags|referrers)/[^/]+")
+_NEEDED: Final = "this registry needs a token: log in with it as the password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,29 @@ class TokenGate:
 
     async def holder(self, request: web.BaseRequest) -> str | None:
         """Return the name of the token that a client sent; None for none, or a wrong one."""
-        sent = _sent(request.headers.get("Authorization", ""))
+        return await self._holder(_sent(request.headers.get("Authorization", "")))
+
+    def admits(self, holder: str | None) -> bool:
+        """Return whether the client with this token, or with none, may go on."""
+        return holder is not None or not self._needed()
+
+    async def grant(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request for `GRANTS`: with the token that came as a password, or 401 for a wrong one or none.
+
+        GET has it in `Authorization`, POST in the form of OAuth2, as `password` or as `refresh_token`.
+        """
+        if request.method == "POST":
+            sent = _posted(await request.read())
+        elif request.method in ("GET", "HEAD"):
+            sent = _sent(request.headers.get("Authorization", ""))
+        else:
+            return web.Response(status=405, headers={"Allow": "GET, HEAD, POST"}, text="use GET or POST\n")
+        if await self._holder(sent) is None:
+            return unauthorized()
+        body = {"token": sent.decode(), "access_token": sent.decode(), "expires_in": _LASTS}
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+    async def _holder(self, sent: bytes) -> str | None:
         if not sent:
             return None
         await self._refresh()
@@ -165,14 +198,6 @@ class TokenGate:
             if hmac.compare_digest(one.sha256, digest):
                 found = one.name
         return found
-
-    def refusal(self, holder: str | None) -> web.Response | None:
-        """Return 401 with what clients understand, or None if this one may go on."""
-        if holder is not None or not self._needed():
-            return None
-        body = {"code": "UNAUTHORIZED", "message": "this registry needs a token: log in with it as the password"}
-        headers = {"WWW-Authenticate": 'Basic realm="mirrord"', "Docker-Distribution-Api-Version": "registry/2.0"}
-        return web.json_response({"errors": [body]}, status=401, headers=headers)
 
     async def _refresh(self) -> None:
         """Look at the file, unless somebody just did."""
@@ -190,6 +215,24 @@ class TokenGate:
             self._looked = loop.time()
 
 
+def unauthorized(path: str = "", origin: str = "") -> web.Response:
+    """Return 401 with what clients understand.
+
+    Args:
+        path: what was asked for, for the scope of the challenge.
+        origin: where the client reaches us; "" leaves out `Bearer`, which has to name an absolute URL.
+    """
+    errors = [{"code": "UNAUTHORIZED", "message": _NEEDED}]
+    answer = web.json_response({"errors": errors}, status=401)
+    answer.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    if origin:  # first, since some clients take the first one that they know
+        asked = _ASKED.fullmatch(path)
+        scope = f',scope="repository:{asked[1]}:pull"' if asked else ""
+        answer.headers.add("WWW-Authenticate", f'Bearer realm="{origin}{GRANTS}",service="mirrord"{scope}')
+    answer.headers.add("WWW-Authenticate", 'Basic realm="mirrord"')
+    return answer
+
+
 def _sent(authorization: str) -> bytes:
     """Return the token of a header; empty for none."""
     scheme, _, rest = authorization.partition(" ")
@@ -204,3 +247,13 @@ def _sent(authorization: str) -> bytes:
         return base64.b64decode(value, validate=True).partition(b":")[2]
     except (binascii.Error, ValueError):
         return b""
+
+
+def _posted(form: bytes) -> bytes:
+    """Return the token of a form; empty for none."""
+    try:
+        fields = parse_qs(form.decode("ascii"), max_num_fields=_FIELDS)
+    except ValueError:
+        return b""
+    value = (fields.get("refresh_token") or fields.get("password") or [""])[0]
+    return value.encode("utf-8", "surrogateescape") if len(value) <= _LONGEST else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,10 @@ GUARDED = """\
 settings: {{listen: "127.0.0.1:0", url: "https://mirror.example"}}
 mirrors: [{{name: app, kind: image, from: {{repository: {source}/a, tags: [v1]}}, to: local}}]
 front: {{image: {{upstreams: [{{docker.io: {{credentials: true}}}}], allow: [docker.io/team/app]}}}}
+"""
+BELOW = """\
+hosts: {{"{host}": {{auth: {{username: any, password: {{env: TOKEN}}}}}}}}
+mirrors: [{{name: app, kind: image, from: {{repository: {host}/app, tags: [v1]}}, to: local}}]
 """
 
 
@@ -40,6 +45,26 @@ async def test_tokens_without_a_daemon(desk: Desk) -> None:
     assert (await desk.run("token", "remove", "one")).status == 0
     assert (await desk.run("token", "remove", "one")).status == 64
     assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["two"]
+
+
+async def test_mirrord_reads_mirrord(desk: Desk, tmp_path: Path) -> None:
+    """Another mirrord reads with a token in `hosts:`, and reports that a wrong one is refused."""
+    require("docker-registry")
+    (tmp_path / "other").mkdir()
+    image, other = build_image(["linux/amd64"]), Desk(tmp_path / "other")
+    async with Registry() as source:
+        await push(image, source, "a", ["v1"])
+        desk.configure(GUARDED.format(source=source.host))
+        async with desk.serving() as daemon:
+            assert (await desk.run("sync")).status == 0
+            token = (await desk.run("token", "add", "below", "--read")).out.strip()
+            other.configure(BELOW.format(host=daemon.address))
+            wrong = await other.run("sync", TOKEN="mirrord_wrong")
+            assert wrong.status != 0
+            assert "needs a token" in wrong.out + wrong.err
+            right = await other.run("sync", TOKEN=token)
+            assert (right.status, right.err) == (0, ""), right.out
+            assert token not in right.out + right.err
 
 
 async def test_clients_log_in(desk: Desk) -> None:
@@ -66,6 +91,14 @@ async def test_clients_log_in(desk: Desk) -> None:
                 assert daemon.address in json.loads(auth.read_text())["auths"]
             raw = await run("skopeo", "inspect", "--raw", *plain, name)
             assert raw.output.encode() == image.body
+            auth.write_text("{}")
+            bearer = await run("skopeo", "inspect", "--raw", *plain, "--registry-token", token, name)
+            assert bearer.output.encode() == image.body
+            wrong = await run("skopeo", "inspect", "--raw", *plain, "--registry-token", "mirrord_wrong", name)
+            assert wrong.status != 0
+            assert "log in with it as the password" in wrong.output
+            login = await run("skopeo", "login", *plain, "-u", "any", "-p", token, daemon.address)
+            assert login.status == 0, login.output
             try:
                 async with podman() as call:
                     pulled = await call("pull", "--tls-verify=false", "--authfile", str(auth), name)
