@@ -219,11 +219,14 @@ async def test_no_wildcard_where_our_credentials_are_used(scene: Scene) -> None:
     assert scene.heard[-1].error.startswith("front.image.allow[0]: registry.k8s.io/e2e/* has a wildcard")
 
 
-async def test_credentials_do_not_open_a_list_that_was_public(scene: Scene) -> None:
-    """A reload that begins to use our credentials keeps of the list before it only what names a repository."""
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_credentials_do_not_open_a_list_that_was_public(scene: Scene, restarted: bool) -> None:
+    """Who begins to use our credentials, by a reload or a start, keeps of the list before what names a repository."""
     scene.write("docker.io/**", "ghcr.io/**", "ghcr.io/a/b")
     assert allowed(await scene.later(), "nginx", "ghcr.io/secret/app") == ["allows.txt:1", "allows.txt:2"]
     scene.front = scene.rules(upstreams=[{"ghcr.io": {"credentials": True}}, "docker.io"])
+    if restarted:
+        scene.start()
     for _ in range(2):
         names = ("nginx", "ghcr.io/secret/app", "ghcr.io/a/b")
         assert allowed(await scene.later(), *names) == ["allows.txt:1", "", "allows.txt:3"]
