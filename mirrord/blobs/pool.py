@@ -197,6 +197,7 @@ class SpoolPool:
         entry.holders.discard(reader)
         if not entry.holders:
             entry.spool.recent.clear()
+            entry.spool.reread.clear()
         self.cache.settle(entry)
         self._announce()
 

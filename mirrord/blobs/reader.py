@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mirrord.blobs.hashed_file import CHUNK
@@ -125,7 +126,7 @@ class SpoolReader:
                     generation = spool.generation  # nothing was yielded: restart unnoticed
                 elif generation != spool.generation:
                     raise RestartedError(f"{spool.source}: received wrong bytes; reading it again")
-                count = min(CHUNK, spool.visible - self.position)
+                count = min(CHUNK - self.position % CHUNK, spool.visible - self.position)
                 if count <= 0:
                     await spool.changed()
                     continue
@@ -135,7 +136,8 @@ class SpoolReader:
                         if handle < 0:
                             handle = os.open(spool.path, os.O_RDONLY)
                             stack.callback(os.close, handle)
-                        data = os.pread(handle, count, spool.source.start + self.position)
+                        read = partial(os.pread, handle, count, spool.source.start + self.position)
+                        data = spool.reread.get(self.position, read)
                 if not data:
                     raise StorageError(f"{spool.path}: truncated while it was read")
                 self.position += len(data)

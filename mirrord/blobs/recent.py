@@ -1,6 +1,32 @@
-"""The most recent bytes of a blob, in memory."""
+"""The bytes of a blob that several readers want, in memory."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+REREAD: Final = 16  # pieces of a file that readers share
+
+
+class RereadPieces:
+    """The last pieces that were read from the file, for others that are as far behind: clients that begin together."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._pieces: OrderedDict[int, bytes] = OrderedDict()
+
+    def get(self, at: int, read: Callable[[], bytes]) -> bytes:
+        """Return the piece that begins at byte `at`; read it if it is not there."""
+        data = self._pieces.pop(at, None) or read()
+        self._pieces[at] = data
+        if len(self._pieces) > REREAD:
+            self._pieces.popitem(last=False)
+        return data
+
+    def clear(self) -> None:
+        """Drop them all."""
+        self._pieces.clear()
 
 
 class RecentPieces:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.hashed_file import CHUNK
-from mirrord.blobs.recent import RecentPieces
+from mirrord.blobs.recent import RecentPieces, RereadPieces
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import SourceQueue
 from mirrord.errors import MirrordError
@@ -68,6 +68,7 @@ class Spool:
     generation: int = 0
     readers: set[SpoolReader] = field(default_factory=set)
     recent: RecentPieces = field(default_factory=RecentPieces)
+    reread: RereadPieces = field(default_factory=RereadPieces)
     _news: asyncio.Event | None = None  # only while somebody waits: thousands of complete blobs have none
 
     def __post_init__(self) -> None:
@@ -129,6 +130,7 @@ class Spool:
         self.written = self.base = 0
         self.size = self.source.size
         self.recent.clear()
+        self.reread.clear()
         self.generation += 1
         self.announce()
 

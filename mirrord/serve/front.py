@@ -24,6 +24,7 @@ from mirrord.serve.programs import Programs
 from mirrord.serve.sending import PIECE, STALL, FileSender
 from mirrord.serve.small import SMALL, SmallFiles, open_stored
 from mirrord.serve.streaming import attended, send_stream
+from mirrord.serve.turns import TurnBudget
 from mirrord.syncer.serving import Body, Meter, Process, Response, Serves
 from mirrord.syncer.values import Services
 
@@ -48,7 +49,7 @@ class Front:
         self._programs = programs or Programs()
         self._bodies = bodies or Bodies()
         self._files, self._small = FileSender(stall=stall), SmallFiles()
-        self._stall = stall
+        self._stall, self._turns = stall, TurnBudget()
 
     async def close(self, _: web.Application) -> None:
         """Stop all senders."""
@@ -220,9 +221,8 @@ class Front:
     ) -> web.StreamResponse:
         """Stream; an error before the first byte gets its own status, except after prompt headers."""
         try:
-            return await send_stream(
-                request, answer, pieces, partial(self._broken, request), self._stall, prompt=prompt, meter=meter
-            )
+            broken, stall, turns = partial(self._broken, request), self._stall, self._turns
+            return await send_stream(request, answer, pieces, broken, stall, prompt=prompt, meter=meter, turns=turns)
         except MissingError:
             return _gone()
         except MirrordError:

@@ -13,6 +13,7 @@ from aiohttp import web
 from mirrord.errors import BrokenError
 from mirrord.serve.door import departure
 from mirrord.serve.sending import LOOKS, PIECE, STALL, ConnectionProgress
+from mirrord.serve.turns import TurnBudget
 from mirrord.syncer.serving import Meter
 
 
@@ -25,11 +26,13 @@ async def send_stream(
     *,
     prompt: bool = False,
     meter: Meter | None = None,
+    turns: TurnBudget | None = None,
 ) -> web.StreamResponse:
     """Send each piece when the previous one was read, then close the source; an error before the first piece is raised.
 
     After the first piece, or with `prompt` after the headers, which are then sent at once, an error can only end the
-    connection: `broken` is called with it. `meter` counts and paces the pieces.
+    connection: `broken` is called with it. `meter` counts and paces the pieces; `turns` bounds
+    what one turn of the event loop writes of all streams.
     """
     async with aclosing(pieces):
         first = b"" if prompt else await _next(pieces)
@@ -38,7 +41,7 @@ async def send_stream(
             with _watched(request, stall) as progress:
                 while first is not None:
                     if first:  # an empty piece would end the answer
-                        await _send(answer, first, progress, meter)
+                        await _send(answer, first, progress, meter, turns)
                     first = await _next(pieces)
         except ConnectionError:
             abort(request)
@@ -48,13 +51,21 @@ async def send_stream(
     return answer
 
 
-async def _send(answer: web.StreamResponse, piece: bytes, progress: ConnectionProgress, meter: Meter | None) -> None:
+async def _send(
+    answer: web.StreamResponse,
+    piece: bytes,
+    progress: ConnectionProgress,
+    meter: Meter | None,
+    turns: TurnBudget | None,
+) -> None:
     """Send a piece, in smaller ones if it is paced."""
     paced = meter is not None and meter.paced
     for start in range(0, len(piece), PIECE if paced else len(piece)):
         part = piece[start : start + PIECE] if paced else piece
         if meter is not None and paced:
             await meter.pace(len(part))
+        if turns is not None:
+            await turns.take(len(part))
         progress.waits = True
         progress.sent(monotonic())
         await answer.write(part)
