@@ -196,8 +196,7 @@ class SpoolPool:
     def _let_go(self, entry: CacheEntry, reader: SpoolReader) -> None:
         entry.holders.discard(reader)
         if not entry.holders:
-            entry.spool.recent.clear()
-            entry.spool.reread.clear()
+            entry.spool.forget()
         self.cache.settle(entry)
         self._announce()
 

@@ -129,10 +129,14 @@ class Spool:
         """Note that all bytes were dropped."""
         self.written = self.base = 0
         self.size = self.source.size
-        self.recent.clear()
-        self.reread.clear()
+        self.forget()
         self.generation += 1
         self.announce()
+
+    def forget(self) -> None:
+        """Drop the bytes that are in memory."""
+        self.recent.clear()
+        self.reread.clear()
 
     def stream(self) -> None:
         """Note that there is no space for further bytes."""

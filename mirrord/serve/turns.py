@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
-MOST: Final = 4 << 20
-"""Bytes that are written in one turn: below a millisecond of system calls."""
+MOST: Final = 16 << 20
+"""Bytes that are written in one turn, in a few milliseconds: enough for twenty clients that get all at once."""
 
 
 class TurnBudget:

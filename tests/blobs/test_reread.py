@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.blobs import reader as reading
 from mirrord.blobs.hashed_file import CHUNK
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
@@ -52,7 +51,7 @@ async def test_those_behind_read_it_once(tmp_path: Path, monkeypatch: pytest.Mon
                 await asyncio.sleep(0)
         return data
 
-    monkeypatch.setattr(reading.os, "pread", counted)
+    monkeypatch.setattr(os, "pread", counted)
     offsets = [n % 2 * 1000 for n in range(CLIENTS)]
     for offset, data in zip(offsets, await asyncio.gather(*map(got, offsets)), strict=True):
         assert data == DATA[offset:]

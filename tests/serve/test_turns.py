@@ -17,7 +17,7 @@ from mirrord.syncer.values import Services
 from tests.support.frontserver import listening
 
 PIECE = bytes(256 << 10)
-CLIENTS = 4 * MOST // len(PIECE)
+CLIENTS = 3 * MOST // len(PIECE)
 NOBODY: Any = None
 
 
