@@ -69,7 +69,8 @@ class NameKeys(Strict):
         description=(
             "A host of yours and the registry that images below it are from, such as"
             " `docker.m.example.org: docker.io`; `'*'` where the path begins with the registry. `mirrord name` reads"
-            " references with it, and `front` requests for that host; it opens no address."
+            " references with it, and `front` requests for that host. The name must lead to mirrord by DNS, and the"
+            " certificate must have it; this key does neither."
         ),
         examples=["{docker.m.example.org: docker.io}"],
     )

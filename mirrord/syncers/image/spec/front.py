@@ -197,8 +197,10 @@ class FrontKeys(Strict):
     upstreams: Upstreams = Field(
         description=(
             "Registries that clients may read through mirrord: hosts, or `{HOST: {credentials: true}}` for one that is"
-            " read with the credentials of `hosts:`. All others are read anonymously. No other host is asked. One with"
-            " a port needs an alias under `names:`, since a path cannot name a port."
+            " read with the credentials of `hosts:`. All others are read anonymously. No other registry is asked; the"
+            " listed ones may name a token server and redirect to where their content is. `proxy` under `hosts:`"
+            " applies to those, too. A registry with a port needs an alias under `names:`, since a path cannot name a"
+            " port."
         )
     )
     allow: Annotated[
@@ -220,7 +222,10 @@ class FrontKeys(Strict):
     )
     message: Annotated[str, AfterValidator(_message), Field(max_length=1000)] = Field(
         default="",
-        description="Text for clients whose request is refused, after the reason.",
+        description=(
+            "Text for clients after the reason, when `deny` has the image or no line of `allow` has it. Not for other"
+            " refusals."
+        ),
         examples=["'see https://mirror.example.com/rules'"],
     )
     fresh: Annotated[Duration, AfterValidator(between("0s", "30d"))] = Field(
