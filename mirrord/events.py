@@ -135,9 +135,39 @@ class FrontAnswered(NamedTuple):
 
 
 class FrontRefused(NamedTuple):
-    """A front refused a client; `reason` is a stable word, such as `not_allowed`, `denied` or `pulls`."""
+    """A front refused a client.
+
+    Attributes:
+        reason: a stable word, such as `not_allowed`, `denied` or `pulls`.
+        client: who is refused, as limits count: an address, an IPv6 network, or `token NAME`.
+        repository: what it asked for.
+        reference: the tag or digest.
+    """
 
     reason: str
+    client: str = ""
+    repository: str = ""
+    reference: str = ""
+
+
+class FrontDone(NamedTuple):
+    """An answer of a front has ended, whole or not; emitted only where `Events.detailed`.
+
+    Attributes:
+        client: who asked, as limits count: an address, an IPv6 network, or `token NAME`.
+        repository: at its upstream, or in `local`.
+        reference: a tag or digest, or `list`.
+        status: the status of the answer.
+        outcome: as in `FrontAnswered`, or `reason` of `FrontRefused`, or `missing`; "" for lists and bad requests.
+        size: bytes of the body that were really sent.
+    """
+
+    client: str
+    repository: str
+    reference: str
+    status: int
+    outcome: str
+    size: int
 
 
 class FrontFailed(NamedTuple):
@@ -182,15 +212,20 @@ class ListRead(NamedTuple):
 
 
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
-FrontEvent = FrontAnswered | FrontRefused | FrontFailed | FrontBytes | Evicted | ListRead
+FrontEvent = FrontAnswered | FrontRefused | FrontDone | FrontFailed | FrontBytes | Evicted | ListRead
 Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken | FrontEvent
 Listener = Callable[[Event], None]
 
 
 @dataclass(slots=True)
 class Events:
-    """Passes each event to all listeners, in the order in which they were added."""
+    """Passes each event to all listeners, in the order in which they were added.
 
+    Attributes:
+        detailed: whether somebody listens to `FrontDone`, which costs something for each request.
+    """
+
+    detailed: bool = False
     _listeners: list[Listener] = field(default_factory=list)
 
     def listen(self, listener: Listener) -> Callable[[], None]:

@@ -69,7 +69,7 @@ async def serve(
         def notice(level: str, text: str) -> None:
             logs.write(level, "daemon.notice", message=text)
 
-        metrics, notifier, events = Metrics(__version__), Notifier(environ), Events()
+        metrics, notifier, events = Metrics(__version__), Notifier(environ), Events(detailed=log.level == "debug")
         events.listen(logs)
         events.listen(metrics)
         runtime = await stack.enter_async_context(open_runtime(configuration, syncers, state, events, check=lock.check))

@@ -57,7 +57,7 @@ class FrontTally:
         match event:
             case events.FrontAnswered(outcome=outcome):
                 self._answers[outcome] += 1
-            case events.FrontRefused(reason):
+            case events.FrontRefused(reason=reason):
                 self._refusals[reason] += 1
             case events.FrontBytes(_, direction, size):
                 self._bytes[direction] += size

@@ -23,8 +23,9 @@ from mirrord.wire.secret import redact
 LONGEST = 4096
 """Characters of one value that are kept."""
 SELDOM = timedelta(minutes=1)
-"""Least time between two lines about failures of one upstream for one reason."""
+"""Least time between two lines about failures of one upstream, or refusals of one client, for one reason."""
 _DEEPEST = 4
+_MOST_REFUSALS = 1000  # lines about refused clients in that time
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # C0 and C1 controls, line separators that some viewers break at, and the marks that turn text around.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -37,9 +38,9 @@ NAMES = frozenset(
         "daemon.ready",  # listening; `address`
         "daemon.stopped",  # the last line
         "daemon.stopping",  # a signal came; `signal`
-        "front.answered",  # an answer of the front with content (debug)
+        "front.answered",  # an answer of the front (debug); `client`, `repository`, `status`, `outcome`, `bytes`, …
         "front.failed",  # an upstream failed for a client; at most one a minute for each upstream and reason
-        "front.refused",  # a request that the front refused; `reason` (debug)
+        "front.refused",  # a request that the front refused: the first a minute of each `client` and `reason`
         "http.request",  # one exchange (debug)
         "http.retry",  # tried again after `delay`
         "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
@@ -109,13 +110,15 @@ def _front(event: events.Event) -> Line | None:
             return Line("error", "list.refused", {"file": file, "error": error, "lines": lines}) if error else read
         case events.Evicted(entries, size):
             return Line("info", "cache.evicted", {"entries": entries, "bytes": size})
-        case events.FrontAnswered(upstream, kind, outcome):
-            return Line("debug", "front.answered", {"upstream": upstream, "kind": kind, "outcome": outcome})
         case events.FrontFailed(upstream, reference, called, reason, error):
-            fields: dict[str, object] = {"upstream": upstream, "reference": reference, "called": called}
-            return Line("warning", "front.failed", fields | {"reason": reason, "error": error})
-        case events.FrontRefused(reason):
-            return Line("debug", "front.refused", {"reason": reason})
+            failed: dict[str, object] = {"upstream": upstream, "reference": reference, "called": called}
+            return Line("warning", "front.failed", failed | {"reason": reason, "error": error})
+        case events.FrontDone():
+            fields = event._asdict()
+            fields["bytes"] = fields.pop("size")
+            return Line("debug", "front.answered", fields)
+        case events.FrontRefused():
+            return Line("info", "front.refused", dict(event._asdict()))
         case _:
             return None  # transferred bytes: metrics count them
 
@@ -151,7 +154,7 @@ class Logs:
     ) -> None:
         """Write to `stream` as `json` or `text`, nothing below `level` (`debug`, `info`, `warning`, `error`)."""
         self.lost = 0  # lines that could not be written
-        self._now = now
+        self._now, self._refusals = now, _Refusals(now)
         self._failures: dict[tuple[str, str], tuple[datetime, int]] = {}  # the last line, and those left out since
 
         def stamp(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -176,7 +179,9 @@ class Logs:
         )
 
     def __call__(self, event: events.Event) -> None:
-        """Write the line for `event`, if it has one; at most one in `SELDOM` for each upstream and reason."""
+        """Write the line for `event`, if it has one; at most one in `SELDOM` for each upstream or client and reason."""
+        if isinstance(event, events.FrontRefused) and not self._refusals.first(event.client, event.reason):
+            return
         entry = line(event)
         if entry is None:
             return
@@ -207,6 +212,27 @@ class Logs:
         root = logging.getLogger()
         root.addHandler(handler)
         return lambda: root.removeHandler(handler)
+
+
+class _Refusals:
+    """Bounds the lines about refused clients, who may ask as often as they like."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now, self._until = now, dict[tuple[str, str], datetime]()
+
+    def first(self, client: str, reason: str) -> bool:
+        """Whether a refusal is the first a minute of this client for this reason, and one of the first thousand."""
+        now, key = self._now(), (client, reason)
+        if self._until.get(key, now) > now:
+            return False
+        self._until.pop(key, None)  # to the end of the order
+        if len(self._until) >= _MOST_REFUSALS:
+            oldest = next(iter(self._until))
+            if self._until[oldest] > now:
+                return False
+            del self._until[oldest]
+        self._until[key] = now + SELDOM
+        return True
 
 
 class _Writer:

@@ -160,7 +160,7 @@ class Metrics:
         match event:
             case events.FrontAnswered(upstream, kind, outcome):
                 self.answers.labels(self._upstream(upstream), kind, outcome).inc()
-            case events.FrontRefused(reason):
+            case events.FrontRefused(reason=reason):
                 self.refusals.labels(reason).inc()
             case events.FrontFailed(upstream, reason=reason):
                 self.troubles.labels(self._upstream(upstream), reason).inc()

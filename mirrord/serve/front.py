@@ -16,6 +16,7 @@ from mirrord.errors import BrokenError, MirrordError, MissingError, StorageError
 from mirrord.events import AnswerBroken
 from mirrord.files import LocalFile
 from mirrord.serve import negotiation
+from mirrord.serve.answered import reported
 from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.door import while_there
 from mirrord.serve.incoming import incoming
@@ -67,15 +68,19 @@ class Front:
                     if response.posted is None:
                         return unsupported(request.method)
                     return await self._posted(request, response.posted, response.longest)
-                try:
-                    return await self._respond(request, response)
-                except StorageError as error:
-                    self._broken(request, error)
-                    return _unreadable()
-                finally:
-                    if response.meter is not None:
-                        response.meter.ended()
+                send = partial(self._send, request)
+                return await reported(response, send, self._services().events) if response.log else await send(response)
         return None
+
+    async def _send(self, request: web.Request, response: Response) -> web.StreamResponse:
+        try:
+            return await self._respond(request, response)
+        except StorageError as error:
+            self._broken(request, error)
+            return _unreadable()
+        finally:
+            if response.meter is not None:
+                response.meter.ended()
 
     async def _posted(
         self, request: web.Request, posted: Callable[[bytes], Awaitable[Response]], longest: int

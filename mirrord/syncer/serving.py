@@ -100,6 +100,8 @@ class Response:
     posted: Callable[[bytes], Awaitable[Response]] | None = None
     longest: int = 0  # largest body for `posted` in bytes
     meter: Meter | None = None  # counts and paces the bytes of `body`; or None
+    outcome: str = ""  # of a front: where the content comes from, or why there is none; see `FrontDone`
+    log: tuple[str, str, str] | None = None  # client, repository and reference, where `Events.detailed`; else None
 
 
 def refusal(status: int, reason: str) -> Response:

@@ -104,20 +104,64 @@ def test_series() -> None:
             {"level": "error", "event": "list.refused", "file": "a.txt", "error": "a.txt: allows nothing", "lines": 0},
         ),
         (ev.Evicted(2, 30), {"level": "info", "event": "cache.evicted", "entries": 2, "bytes": 30}),
-        (ev.FrontRefused("pulls"), {"level": "debug", "event": "front.refused", "reason": "pulls"}),
         (
-            ev.FrontAnswered("quay.io", "blob", "hit"),
-            {"level": "debug", "event": "front.answered", "upstream": "quay.io", "kind": "blob", "outcome": "hit"},
+            ev.FrontRefused("pulls", "token a", "quay.io/a/b", "v1"),
+            {
+                "level": "info",
+                "event": "front.refused",
+                "reason": "pulls",
+                "client": "token a",
+                "repository": "quay.io/a/b",
+                "reference": "v1",
+            },
+        ),
+        (
+            ev.FrontDone("192.0.2.1", "quay.io/a/b", "v1", 200, "hit", 7),
+            {
+                "level": "debug",
+                "event": "front.answered",
+                "client": "192.0.2.1",
+                "repository": "quay.io/a/b",
+                "reference": "v1",
+                "status": 200,
+                "outcome": "hit",
+                "bytes": 7,
+            },
         ),
     ],
 )
 def test_log_lines(event: ev.Event, line: dict[str, object]) -> None:
-    """A list that is refused is an error; what happens at each request is written at level `debug` alone."""
+    """A list that is refused is an error; an answer says who got what at level `debug`, a refusal who was refused."""
     stream = io.StringIO()
     Logs(stream, lambda: T0, level="debug")(event)
     written = json.loads(stream.getvalue())
     del written["time"]
     assert written == line
+
+
+def test_refusals_are_bounded() -> None:
+    """Each client and reason is one line a minute, and all together a thousand: refused clients ask again at once."""
+    now = T0
+    stream = io.StringIO()
+    logs = Logs(stream, lambda: now, level="info")
+
+    def lines() -> int:
+        count = stream.getvalue().count("front.refused")
+        stream.truncate(stream.seek(0))
+        return count
+
+    for _ in range(3):
+        logs(ev.FrontRefused("pulls", "192.0.2.1", "a/b", "v1"))
+        logs(ev.FrontRefused("denied", "192.0.2.1", "a/b", "v1"))
+        logs(ev.FrontRefused("pulls", "token a", "a/b", "v1"))
+    assert lines() == 3
+    for number in range(5000):
+        logs(ev.FrontRefused("pulls", f"10.0.{number // 250}.{number % 250}", "a/b", "v1"))
+    assert lines() == 997
+    now += timedelta(seconds=60)
+    logs(ev.FrontRefused("pulls", "192.0.2.1", "a/b", "v1"))
+    logs(ev.FrontRefused("pulls", "198.51.100.1", "a/b", "v1"))
+    assert lines() == 2
 
 
 def shown(front: FrontStatus | None) -> str:

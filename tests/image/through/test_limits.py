@@ -64,7 +64,7 @@ def test_the_pull_beyond_the_minute_is_refused_with_a_time_that_is_true() -> Non
 
     assert refused.limit == "pulls_a_minute"
     assert refused.retry_after == 48
-    assert refused.reason == "20 pulls a minute are allowed for each client; ask again in 48 s"
+    assert refused.reason == f"20 pulls a minute are allowed for each client; {ONE.name} may ask again in 48 s"
     assert not pulled(limits, 59.0, tag="20").granted
     assert pulled(limits, 12.4 + 48, tag="20").granted
     assert pulled(limits, 12.4, tag="20", client=TWO).granted
@@ -164,7 +164,7 @@ def test_pulls_at_once_are_repositories_until_five_seconds_after_their_last_blob
 
     unknown = pulled(limits, 50.0, repository="docker.io/x/c")
     assert (unknown.limit, unknown.retry_after) == ("pulls", 5)
-    assert unknown.reason == "2 pulls at once are allowed for each client; ask again in 5 s"
+    assert unknown.reason == f"2 pulls at once are allowed for each client; {ONE.name} may ask again in 5 s"
     for number in range(10):
         limits.ended(ONE, "docker.io/x/b", 60.0 + number)
     assert pulled(limits, 70.5, repository="docker.io/x/c").retry_after == 4
@@ -182,7 +182,7 @@ def test_bytes_are_those_sent_within_the_window() -> None:
     refused = pulled(limits, 5400.0, tag="2")
 
     assert refused.limit == "bytes"
-    assert refused.reason == "1GiB in 2h are allowed for each client; ask again in 5400 s"
+    assert refused.reason == f"1GiB in 2h are allowed for each client; {ONE.name} may ask again in 5400 s"
     assert pulled(limits, 5400.0, tag="2", client=TWO).granted
     assert not pulled(limits, 10799.0, tag="2").granted
     assert pulled(limits, 10800.0, tag="2").granted

@@ -38,7 +38,7 @@ async def test_a_pull_beyond_the_minute_gets_429_with_reason_and_time(tmp_path: 
 
             assert [one.status for one in (refused, head, blob)] == [429, 429, 429]
             assert refused.code == "TOOMANYREQUESTS"
-            assert refused.message == "2 pulls a minute are allowed for each client; ask again in 40 s"
+            assert refused.message == "2 pulls a minute are allowed for each client; 127.0.0.1 may ask again in 40 s"
             assert refused.headers["retry-after"] == head.headers["retry-after"] == "40"
             assert refused.headers["content-type"] == head.headers["content-type"] == "application/json"
             assert upstream.hits() == before
@@ -63,7 +63,7 @@ async def test_real_clients_pull_a_whole_image_as_one_pull(tmp_path: Path) -> No
             pulls.now += 6.0
             answer = await pulls.ask(f"{UPSTREAM}/other/manifests/v1")
             assert answer.status == 429
-            assert answer.message.startswith("1MiB in 1h are allowed for each client; ask again in 3")
+            assert answer.message.startswith("1MiB in 1h are allowed for each client; 127.0.0.1 may ask again in 3")
             pulls.configure(limits={"pulls_a_minute": 1})
             await manifest(pulls, "other")
 

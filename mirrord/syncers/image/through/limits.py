@@ -188,7 +188,7 @@ class PullLimits:
             return None
         wait, limit, reason = max(found)
         seconds = max(1, math.ceil(wait - _CLOSE))
-        return Admission(limit, f"{reason}; ask again in {seconds} s", seconds)
+        return Admission(limit, f"{reason}; {record.key.name} may ask again in {seconds} s", seconds)
 
     def _running(self, record: ClientRecord, pull: int, now: float) -> Iterable[tuple[float, str, str]]:
         most, running = self.keys.pulls, len(record.sending) + len(record.lingering)

@@ -23,10 +23,10 @@ from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
 from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
-from mirrord.syncers.image.through.clients import client_of
+from mirrord.syncers.image.through.clients import ClientKey, client_of
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, upstream_failed, warning
-from mirrord.syncers.image.through.limits import PullLimits
+from mirrord.syncers.image.through.limits import Admission, PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
 from mirrord.syncers.image.through.manifests import FrontManifests
@@ -89,6 +89,7 @@ class ImageFront:
 
     async def respond(self, request: Request, services: Services) -> Response:
         """Map a path to content; see `Serves.respond`."""
+        named = "", request.path
         try:
             rules = await self.rules.current(services)
             if rules is None or request.method == "POST" or request.path in ("", "_catalog"):
@@ -97,19 +98,20 @@ class ImageFront:
             if "ns" in request.differing:
                 return refusal(400, "NAME_INVALID", "ns names two registries; leave one of them out")
             asked = asked_for(path, request.host, request.query.get("ns"), services.names, rules.front.upstreams)
+            named = asked.reference.name if asked.reference else path.name, path.ref
             answer = await self._answer(request, services, rules, asked)
+            if asked.namespace:
+                answer = replace(answer, headers={**answer.headers, "OCI-Namespace": asked.namespace})
         except BadRequestError as error:
-            return refusal(error.status, error.code, str(error))
+            answer = refusal(error.status, error.code, str(error))
         except StorageError:
-            return refusal(500, "UNKNOWN", "the store cannot be read; see the log")
-        if asked.namespace:
-            answer = replace(answer, headers={**answer.headers, "OCI-Namespace": asked.namespace})
-        return answer
+            answer = refusal(500, "UNKNOWN", "the store cannot be read; see the log")
+        return replace(answer, log=(_client(request).name, *named)) if services.events.detailed else answer
 
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
         path, reference = asked.path, await self._covered.meant(asked, services)
         if reference is not None and rules.lists.denied_by(reference):
-            return _refused(services, rules, reference, asked.called)
+            return _refused(_Pull(request, services, rules, path, reference, asked.called))
         refused = None if reference is None else rules.refusal(reference, asked.called)
         local = None
         if reference is None or refused or path.verb != "tags":  # `local` has some of the tags of a source only
@@ -122,7 +124,7 @@ class ImageFront:
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
         if refused:
             known = local if refused.word != "no_list" else None  # without a list nobody knows what upstream would add
-            return known or _refused(services, rules, reference, asked.called)
+            return known or _refused(_Pull(request, services, rules, path, reference, asked.called))
         answer = await self._pulled(_Pull(request, services, rules, path, reference, asked.called))
         if path.verb == "tags" and answer.status != 200:
             local = await self._local(request, services, asked, reference)
@@ -160,7 +162,7 @@ class ImageFront:
                 if path.verb in ("manifests", "blobs"):
                     upstream = reference.domain if reference else ""
                     services.events.emit(FrontAnswered(upstream, path.verb.removesuffix("s"), "local"))
-                return found
+                return replace(found, outcome="local")
             other = other or found
         return other
 
@@ -168,10 +170,10 @@ class ImageFront:
         reference, ref, services = pull.reference, pull.path.ref, pull.services
         if pull.path.digest is None and not valid_tag(ref):
             return refusal(404, "MANIFEST_UNKNOWN", "not a valid tag")
-        client = client_of(pull.request.client, pull.request.token)
+        client = _client(pull.request)
         admission = self._limits.admit_manifest(client, reference.name, ref, self._clock())
         if not admission.granted:
-            return _limited(services, admission.limit, admission.reason, admission.retry_after)
+            return _limited(pull, admission)
         try:
             found = await self._manifests.find(reference, ref, fresh=pull.rules.keys.fresh, whole=pull.whole)
         except MirrordError as error:
@@ -184,14 +186,15 @@ class ImageFront:
         self._limits.grant(client, reference.name, kind.digest, found.refs, admission=admission, now=self._clock())
         services.events.emit(FrontAnswered(reference.domain, "manifest", found.outcome))
         headers = {**content_headers(kind.digest, kind.media_type), **out_of_date(pull.called, found.warning)}
-        return Response(200, headers, Remote(unread, kind.size) if found.body is None else found.body)
+        body = Remote(unread, kind.size) if found.body is None else found.body
+        return Response(200, headers, body, outcome=found.outcome)
 
     async def _blob(self, pull: _Pull, digest: Digest) -> Response:
         reference, services = pull.reference, pull.services
-        client = client_of(pull.request.client, pull.request.token)
+        client = _client(pull.request)
         admission = self._limits.admit_blob(client, reference.name, digest, self._clock())
         if not admission.granted:
-            return _limited(services, admission.limit, admission.reason, admission.retry_after)
+            return _limited(pull, admission)
         guarded = any(pull.rules.front.upstreams.values())
         try:
             found = await self._blobs.find(reference, digest, services, whole=pull.whole, guarded=guarded)
@@ -199,7 +202,7 @@ class ImageFront:
             return _failed(pull, error, "BLOB")
         headers = content_headers(digest, BLOB)
         if not pull.whole:
-            return Response(200, headers, found.body)
+            return Response(200, headers, found.body, outcome=found.outcome)
         services.events.emit(FrontAnswered(reference.domain, "blob", found.outcome))
 
         def note(count: int) -> None:
@@ -208,7 +211,7 @@ class ImageFront:
         meter = self._pacer.meter(client, reference.name, digest, note)
         if found.held is not None:
             meter.left, found.held.failed = found.held.release, partial(_note, pull)
-        return Response(200, headers, found.body, meter=meter)
+        return Response(200, headers, found.body, meter=meter, outcome=found.outcome)
 
     async def look(self, text: str) -> FrontLook:
         """See `OpenedThrough.look`."""
@@ -232,29 +235,42 @@ def _empty(path: RegistryPath, local: Response) -> bool:
     return path.verb == "referrers" and isinstance(local.body, bytes) and b'"manifests":[]' in local.body
 
 
-def _refused(services: Services, rules: PullRules, reference: Reference, called: AskedName) -> Response:
+def _client(request: Request) -> ClientKey:
+    return client_of(request.client, request.token)
+
+
+def _count(pull: _Pull, reason: str) -> None:
+    who = _client(pull.request).name
+    pull.services.events.emit(FrontRefused(reason, who, pull.reference.name, pull.path.ref))
+
+
+def _refused(pull: _Pull) -> Response:
     """Refuse by the rules; an answer to HEAD has no body, so its header says why."""
-    why = rules.refusal(reference, called)
+    why = pull.rules.refusal(pull.reference, pull.called)
     assert why is not None
-    services.events.emit(FrontRefused(why.word))
+    _count(pull, why.word)
     if why.word == "not_listed":
-        return refusal(404, "NAME_UNKNOWN", why.reason)
-    if why.word == "no_list":
-        return refusal(503, "UNAVAILABLE", why.reason, {"Retry-After": str(SOON), **warning(why.reason)})
-    return refusal(403, "DENIED", why.reason, warning(why.reason))
+        answer = refusal(404, "NAME_UNKNOWN", why.reason)
+    elif why.word == "no_list":
+        answer = refusal(503, "UNAVAILABLE", why.reason, {"Retry-After": str(SOON), **warning(why.reason)})
+    else:
+        answer = refusal(403, "DENIED", why.reason, warning(why.reason))
+    return replace(answer, outcome=why.word)
 
 
-def _limited(services: Services, limit: str, reason: str, after: int) -> Response:
-    services.events.emit(FrontRefused(limit))
-    return refusal(429, "TOOMANYREQUESTS", reason, {"Retry-After": str(after), **warning(reason)})
+def _limited(pull: _Pull, admission: Admission) -> Response:
+    _count(pull, admission.limit)
+    headers = {"Retry-After": str(admission.retry_after), **warning(admission.reason)}
+    return replace(refusal(429, "TOOMANYREQUESTS", admission.reason, headers), outcome=admission.limit)
 
 
 def _failed(pull: _Pull, error: MirrordError, kind: str) -> Response:
     _note(pull, error)
     answer = failed(error, pull.called, pull.path.ref, kind)
-    if answer.status != 404:
-        pull.services.events.emit(FrontRefused("upstream"))
-    return answer
+    if answer.status == 404:
+        return replace(answer, outcome="missing")
+    _count(pull, "upstream")
+    return replace(answer, outcome="upstream")
 
 
 def _note(pull: _Pull, error: MirrordError) -> None:
