@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mirrord import __version__, garbage
 from mirrord.commands import Reload
@@ -42,6 +43,10 @@ LONGEST_STOP = STOP_TIMEOUT + CANCEL + 2 * 2 * GRACE
 _ANSWERS = 4  # answers on their way may have one part in so many of what the spool has, besides
 
 
+FILES: Final = 65536
+"""Files and connections that may be open at once, if this user may have so many."""
+
+
 async def serve(
     config_folder: Path, state: Path, listen: str | None = None, *, stop_timeout: float = STOP_TIMEOUT
 ) -> int:
@@ -55,6 +60,7 @@ async def serve(
         BusyError: the state directory or the address is taken.
         StorageError: the state cannot be used.
     """
+    _allow_files()
     environ = dict(os.environ)
     syncers = load_syncers()
     configuration = await asyncio.to_thread(load_folder, config_folder, syncers, environ)
@@ -96,6 +102,14 @@ async def serve(
             logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
     logs.write("info", "daemon.stopped")
     return 0
+
+
+def _allow_files() -> None:
+    """Raise the limit of open files as far as this user may, to what the systemd unit has: a client takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> ServedCertificate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import stat
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from mirrord.commands import GetStatus, LookAtFront, PlanMirrors, Publish, Reload, Sync
 from mirrord.config.load import load_folder
 from mirrord.daemon.lock import StateLock
+from mirrord.daemon.main import FILES
 from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError, ConfigError, UnreachableError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunStarted, StepDone
@@ -51,6 +53,22 @@ async def test_ticks_and_ends(place: Any) -> None:
         assert daemon.lines[-1]["event"] == "daemon.stopped"
     assert not (place.state / SOCKET).exists()
     assert list((place.state / "scratch").iterdir()) == []
+
+
+async def test_opens_as_many_files_as_it_may(place: Any) -> None:
+    """A shell's limit of a thousand open files is raised as far as this user may: clients need two each."""
+    place.source("m", "one")
+    place.configure("m")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        async with place.starting() as daemon:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await daemon.logged("daemon.ready")
+            raised, _ = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raised == (FILES if hard == resource.RLIM_INFINITY else min(FILES, hard))
 
 
 async def test_history_survives_restart(place: Any) -> None:

@@ -71,7 +71,7 @@ class HeldReader:
                 await reader.answered()
                 self._ready.set_result(reader)
                 await self._released.wait()
-        except MirrordError as error:
+        except Exception as error:  # noqa: BLE001 - the client that waits must get any error, else it waits forever
             if not self._ready.done():
                 self._ready.set_exception(error)
                 self._ready.exception()  # a client that left does not look at it
