@@ -94,6 +94,15 @@ def validator(read: Callable[P, R]) -> Callable[P, R]:
     return validate
 
 
+class InnerError(ValueError):
+    """What is wrong with a key below the model whose validator raises it."""
+
+    def __init__(self, trail: Trail, what: str) -> None:
+        """Keep where it is."""
+        super().__init__(what)
+        self.trail = trail
+
+
 class Strict(BaseModel):
     """A part of the configuration: frozen, and an unknown key is an error."""
 
@@ -154,6 +163,8 @@ def _fault(value: Value, details: Mapping[str, Any]) -> _Fault:
     """Follow pydantic's location through the value; a part that is not in the value names an alternative of a union."""
     trail: Trail = ()
     branch: tuple[Trail, str] | None = None
+    context = details.get("ctx", {})
+    error = context.get("error")
     here: object = value
     for position, part in enumerate(details["loc"]):
         last = position == len(details["loc"]) - 1
@@ -166,7 +177,8 @@ def _fault(value: Value, details: Mapping[str, Any]) -> _Fault:
             trail = (*trail, part)
         elif branch is None:
             branch = (trail, str(part))
-    return _Fault(trail, details["type"], details["msg"], details.get("ctx", {}), here, branch)
+    trail += error.trail if isinstance(error, InnerError) else ()
+    return _Fault(trail, details["type"], details["msg"], context, here, branch)
 
 
 def _likeliest(faults: list[_Fault]) -> list[_Fault]:

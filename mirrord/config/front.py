@@ -12,8 +12,10 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import FrontRules
 
 
-def read_fronts(value: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Mapping[str, FrontRules]:
-    """Validate `front:`; each problem is noted, and its kind left out."""
+def read_fronts(
+    value: Value, syncers: Mapping[str, Syncer], names: NameBook, problems: Problems
+) -> Mapping[str, FrontRules]:
+    """Validate `front:`; each problem is noted, and its kind left out. Upstreams are those behind aliases."""
     found: dict[str, FrontRules] = {}
     able = {kind: syncer.through for kind, syncer in syncers.items() if syncer.through}
     for kind, entry in (value if isinstance(value, dict) else {}).items():
@@ -24,7 +26,18 @@ def read_fronts(value: Value, syncers: Mapping[str, Syncer], problems: Problems)
             known = nearest(kind, set(able)) if able else "remove it"
             problems.add(trail, f"{kind[:60]!r} {what}; {known}")
         elif (keys := check(through.model(), {} if entry is None else entry, trail, problems)) is not None:
-            found[kind] = FrontRules(keys, through.upstreams(keys), problems.origin(trail))
+            upstreams = _behind_aliases(through.upstreams(keys), names)
+            found[kind] = FrontRules(keys, upstreams, problems.origin(trail), problems.places(trail))
+    return found
+
+
+def _behind_aliases(listed: Mapping[str, bool], names: NameBook) -> Mapping[str, bool]:
+    """Return the hosts that aliases give; one that is listed by its own name is read as that entry says."""
+    found: dict[str, bool] = {}
+    for host, ours in listed.items():
+        meant = names.registry(host)
+        if meant == host or meant not in listed:
+            found[meant] = found.get(meant, False) or ours
     return found
 
 

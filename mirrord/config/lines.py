@@ -158,6 +158,11 @@ class Problems:
                 return found
         return ConfigOrigin("configuration")
 
+    def places(self, trail: Trail) -> Mapping[str, ConfigOrigin]:
+        """Return where the values below `trail` were written, by what people call them: `front.image.allow[0]`."""
+        below = {found: origin for found, origin in self.origins.items() if found[: len(trail)] == trail}
+        return {self.spell(found): origin for found, origin in below.items()}
+
     def spell(self, trail: Trail) -> str:
         """Write the trail as people do, `mirrors.craned.to[0]`, without what may be a secret."""
         text = ""

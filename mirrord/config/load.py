@@ -22,7 +22,15 @@ from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, how_to_mend, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.names import read_names
-from mirrord.config.needs import Absence, absences, unread_proxies, unused_hosts, unused_targets, users_of_hosts
+from mirrord.config.needs import (
+    Absence,
+    absences,
+    lacking_logins,
+    unread_proxies,
+    unused_hosts,
+    unused_targets,
+    users_of_hosts,
+)
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
@@ -118,7 +126,7 @@ def _validated(
     book = read_hosts(whole.get("hosts"), problems, environ)
     whole_book = problems.count() == before
     names = read_names(whole.get("names"), problems)
-    fronts = read_fronts(whole.get("front"), syncers, problems)
+    fronts = read_fronts(whole.get("front"), syncers, names, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
     # Without a host that is left out, its mirrors would seem to lack its keys.
@@ -130,7 +138,7 @@ def _validated(
     users = users_of_hosts(mirrors, syncers, fronts)
     unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
-    notices = (*notices, *unread_proxies(users, book, environ))
+    notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     absent = tuple(absences(users, problems))
     return Configuration(settings, book, names, mirrors, found, files, notices, fronts, absent)
 

@@ -96,6 +96,17 @@ def unused_hosts(
             yield problems.line(("hosts", key), f"no mirror and no target names this host; {rest}")
 
 
+def lacking_logins(fronts: Mapping[str, FrontRules], book: HostBook, problems: Problems) -> Iterator[str]:
+    """Yield a sentence for each upstream that is read with credentials and has none under `hosts:`."""
+    written = {host_key(str(trail[1])) for trail in problems.origins if trail[::2] == ("hosts", "auth")}
+    for kind, rules in fronts.items():
+        for host, ours in rules.upstreams.items():
+            policy = book.policies.get(host)
+            if ours and host not in written and not (policy and policy.certificate):
+                what = f"hosts: has no auth for {host}, so docker's own login of this user is used, or none"
+                yield problems.line(("front", kind, "upstreams"), what)
+
+
 def unused_targets(mirrors: Sequence[Mirror], targets: Targets, problems: Problems) -> Iterator[str]:
     """Yield a sentence for each target that no mirror names."""
     named = {target.name for mirror in mirrors for target in mirror.targets}

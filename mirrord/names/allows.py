@@ -13,7 +13,7 @@ from typing import Final
 from mirrord.errors import UsageError
 from mirrord.names.lists import ListLine, ListProblem, check_line, list_lines
 from mirrord.wire.host import HUB
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, parse_repository
 
 _ONE, _ANY = "/*", "/**"
 _SAMPLE: Final = "/any/any"  # a depth at which no short name is meant
@@ -49,14 +49,43 @@ def parse_allow(line: ListLine, canonical: Callable[[Reference], Reference] = un
     wildcard = next((end for end in (_ANY, _ONE) if line.content.endswith(end)), "")
     prefix = line.content.removesuffix(wildcard)
     if "*" in prefix:
-        raise UsageError(f"a wildcard is the end of a line, and a registry stands before it; write {HUB}/library/*")
+        raise UsageError(_misplaced(line.content))
     if not wildcard:
-        reference = canonical(Reference.parse(prefix))
+        reference = canonical(_repository(prefix))
         if reference.tag is not None or reference.digest is not None:
-            raise UsageError(f"an allow list has names without tags; write {reference.name}")
+            raise UsageError(f"a line names a repository without tag or digest; write {reference.name}")
         return AllowEntry(line.number, reference.name)
-    sample = canonical(Reference.parse(f"{prefix}{_SAMPLE}"))
+    try:
+        sample = canonical(Reference.parse(f"{prefix}{_SAMPLE}"))
+    except UsageError as error:
+        path = prefix.partition("/")[2]
+        if path != path.lower():
+            raise UsageError(f"a repository is lower case; write {line.content.lower()[:80]}") from error
+        raise UsageError(str(error).replace(_SAMPLE, "")) from error
     return AllowEntry(line.number, sample.name.removesuffix(_SAMPLE), wildcard)
+
+
+def _repository(text: str) -> Reference:
+    try:
+        return parse_repository(text)
+    except UsageError as error:
+        raise UsageError(str(error).replace(f"write {text}/NAME", f"write {text}{_ANY}, or {text}/NAME")) from error
+
+
+def _misplaced(line: str) -> str:
+    """Return what is wrong with a line that has a `*` where none can be."""
+    shown, (first, _, rest) = line[:80], line.partition("/")
+    if set(line) == {"*"}:
+        return f"{shown!r} has no registry before the wildcard; write one line for each registry: {HUB}{_ANY}"
+    if "*" in first:
+        return f"{shown!r} has a wildcard in the registry; write one line for each: registry.example.com/{rest[:80]}"
+    folder, _, last = line.rpartition("/")
+    if "*" in folder:
+        before = line.partition("*")[0].rpartition("/")[0]
+        return f"{shown!r} has a wildcard before the end; write {before[:80]}{_ANY}, or a line for each repository"
+    if last in (".*", ".+", "(.*)", "[^/]*"):
+        return f"{shown!r} is a regular expression, and lines have names and wildcards; write {folder[:80]}{_ONE}"
+    return f"{shown!r}: a wildcard is a whole segment; write {line.replace('*', '')[:80]}, or {folder[:80]}{_ONE}"
 
 
 class AllowList:

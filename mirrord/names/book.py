@@ -57,6 +57,13 @@ class NameBook:
             found = _moved(found, max(covering, key=len), self.aliases)
         return found
 
+    def registry(self, host: str) -> str:
+        """Return the registry that a whole host stands for; the host itself where no alias applies."""
+        try:
+            return self.canonical(named(f"{host}/x/x")).domain
+        except UsageError:
+            return host
+
     def meant(self, text: str) -> Reference:
         """Return what a reference means to which one of our hosts may belong; any other is returned as it is.
 

@@ -96,11 +96,17 @@ class FrontRules:
         keys: the kind's own part (as the model of its `PullThrough` reads it).
         upstreams: the hosts that may be asked, and for each whether with the credentials of `hosts:`.
         origin: where it was written; a relative path in it is below the folder of that file.
+        places: where its values were written, by their keys, `front.image.allow[0]`.
     """
 
     keys: Any
     upstreams: Mapping[str, bool]
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+    places: Mapping[str, ConfigOrigin] = field(default_factory=dict, compare=False)
+
+    def place(self, key: str) -> str:
+        """Return `FILE:LINE: KEY`."""
+        return f"{self.places.get(key, self.origin)}: {key}"
 
 
 @dataclass(frozen=True, slots=True)

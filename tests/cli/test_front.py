@@ -141,8 +141,8 @@ async def test_a_list_that_is_broken_by_hand(desk: Desk) -> None:
             assert await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
             assert (await daemon.logged("list.refused"))["lines"] == 1
             trouble = (
-                "an allow list was refused, the one before it stays in use: conf.d/allows.txt:2: an allow list has"
-                f" names without tags; write {source.host}/other"
+                "an allow list was refused, the one before it stays in use: conf.d/allows.txt:2: a line names a"
+                f" repository without tag or digest; write {source.host}/other"
             )
             reloaded = await desk.run("reload")
             assert (reloaded.status, reloaded.out.splitlines()[-1]) == (0, trouble)
@@ -168,7 +168,9 @@ async def test_without_any_list_clients_are_asked_to_come_back(desk: Desk) -> No
             with pytest.raises(HTTPError, match="503"):  # nobody knows whether it may be pulled
                 await asyncio.to_thread(read, daemon.address, "src.example/team/app/manifests/v2")
             look = await desk.run("front", "src.example/team/tool:v1")
-            where = f"conf.d/allows.txt:1: an allow list has names without tags; write {source.host}/team/tool"
+            where = (
+                f"conf.d/allows.txt:1: a line names a repository without tag or digest; write {source.host}/team/tool"
+            )
             assert look.status == 1
             assert look.out.splitlines()[1] == (
                 f"  allowed      no: the allow list of this mirror cannot be used: {where}"
@@ -186,9 +188,10 @@ async def test_without_any_list_clients_are_asked_to_come_back(desk: Desk) -> No
 async def test_check_names_the_upstreams(desk: Desk) -> None:
     """`check` prints what clients may pull from, and marks upstreams that are read with credentials."""
     desk.configure(
+        "hosts: {ghcr.io: {auth: {username: robot, password: {env: GHCR}}}}\n"
         "front: {image: {upstreams: [docker.io, {ghcr.io: {credentials: true}}], allow: [docker.io/*, ghcr.io/a/b]}}\n"
     )
-    checked = await desk.run("check")
+    checked = await desk.run("check", GHCR="secret")
     assert (checked.status, checked.err, checked.out.splitlines()) == (
         0,
         "",
@@ -197,7 +200,7 @@ async def test_check_names_the_upstreams(desk: Desk) -> None:
             "conf.d: 1 file, 0 mirrors, no problem",
         ],
     )
-    as_json = (await desk.run("check", "--json")).document
+    as_json = (await desk.run("check", "--json", GHCR="secret")).document
     assert as_json["fronts"] == {"image": {"docker.io": False, "ghcr.io": True}}
 
 
@@ -208,6 +211,6 @@ async def test_check_and_front_agree_about_a_bad_list(desk: Desk) -> None:
         checked = await desk.run("check", "--json")
         assert checked.status == 78
         assert json.loads(checked.out)["problems"] == [
-            f"conf.d/allows.txt:1: an allow list has names without tags; write {source.host}/team/tool"
+            f"conf.d/allows.txt:1: a line names a repository without tag or digest; write {source.host}/team/tool"
         ]
         assert (await desk.run("front", "src.example/team/tool:v1")).status == 1

@@ -152,8 +152,8 @@ MISTAKES = {
     " 'https://a.example/allows.txt' is a URL; download the list, and write the path of the file",
     f"{FRONT}    allows: x": "5: front.image.allows: unknown key; write allow: [docker.io/library/*], or the path"
     " of a file",
-    f"{FRONT}    deny: [docker.io/library/nginx:1]": "5: front.image.deny[0]: an allow list has names without"
-    " tags; write docker.io/library/nginx",
+    f"{FRONT}    deny: [docker.io/library/nginx:1]": "5: front.image.deny[0]: a line names a repository without"
+    " tag or digest; write docker.io/library/nginx",
     f"{FRONT}    fresh: 1 hour": "5: front.image.fresh: '1 hour' is not a duration; write a number with s, m, h"
     " or d, such as 90s, 15m, 6h, 1d",
     f"{FRONT}    cache: {{size: 1MiB}}": "5: front.image.cache.size: is outside 64MiB to 1024TiB; write"
@@ -171,9 +171,11 @@ MISTAKES = {
     " than or equal to 1",
     f'{FRONT}    message: "two\\nlines"': "5: front.image.message: has characters that cannot be displayed;"
     " write one line of text",
-    "front: {image: {allow: ['ghcr.io/team/*'], upstreams: [{ghcr.io: {credentials: true}}]}}": "1: front.image:"
-    " ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each repository, or remove"
-    " `credentials: true`",
+    "front: {image: {allow: [ghcr.io/a/b, 'ghcr.io/team/*'], upstreams: [{ghcr.io: {credentials: true}}]}}": "1:"
+    " front.image.allow[1]: ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each"
+    " repository, or remove `credentials: true`",
+    "front: {image: {allow: [docker.io/a/b], upstreams: docker.io}}": "1: front.image.upstreams: 'docker.io' is not a"
+    " list; write [docker.io]",
 }
 
 
@@ -212,14 +214,14 @@ def test_check_reads_the_file(tmp_path: Path) -> None:
     bad = checked(tmp_path, text, "k8s.gcr.io/pause:3.9", "a b", "ghcr.io/team/*", "registry.k8s.io/**")
     wild = "ghcr.io/team/* has a wildcard, and ghcr.io is read with our credentials; name each repository, or remove"
     assert bad == [
-        "!allows.txt:1: an allow list has names without tags; write registry.k8s.io/pause",
+        "!allows.txt:1: a line names a repository without tag or digest; write registry.k8s.io/pause",
         "!allows.txt:2: a blank stands between two words; write one image a line, and ` # ` before a comment",
         f"!allows.txt:3: {wild} `credentials: true`",
     ]
     assert checked(tmp_path, text, "# nothing") == ["!allows.txt: allows nothing; write one repository a line"]
     idle = "docker.io/* is of a registry that is not under upstreams:, so it has no effect"
     assert checked(tmp_path, text, "ghcr.io/a/b", "docker.io/*") == [f"allows.txt:2: {idle}"]
-    more = f"allows.txt:1: {idle}; the same goes for 1 more lines"
+    more = f"allows.txt:1: {idle}; the same goes for 1 more line"
     assert checked(tmp_path, text, "docker.io/*", "quay.io/**") == [more]
 
 
@@ -230,3 +232,65 @@ def test_check_where_the_file_is_not(tmp_path: Path) -> None:
     assert [one.replace(f"{tmp_path}/", "") for one in check_fronts(found.fronts, SYNCERS, found.names)] == [
         "allows.txt: does not exist; make it, or correct the path; until then nothing may be pulled through"
     ]
+
+
+def test_an_empty_list_names_its_line(tmp_path: Path) -> None:
+    """`allow: []` allows nothing, and is named with file, line and key."""
+    text = "front:\n  image:\n    upstreams: [docker.io]\n    allow: []\n"
+    assert checked(tmp_path, text) == ["!main.yaml:4: front.image.allow: allows nothing; write one repository a line"]
+
+
+def test_aliases_apply_to_upstreams(tmp_path: Path) -> None:
+    """An upstream may be listed by its alias, and is then the registry behind it; its own entry counts before that."""
+    names = "names: {aliases: {corp.example.com: 'registry.corp.example.com:5000', k8s.gcr.io: registry.k8s.io}}\n"
+    front = "front: {image: {upstreams: UPSTREAMS, allow: [corp.example.com/team/app]}}\n"
+    text = names + front
+    assert rules(tmp_path, text.replace("UPSTREAMS", "[corp.example.com, k8s.gcr.io]")).upstreams == {
+        "registry.corp.example.com:5000": False,
+        "registry.k8s.io": False,
+    }
+    assert checked(tmp_path, text.replace("UPSTREAMS", "[corp.example.com]")) == []
+    both = text.replace("UPSTREAMS", "[{k8s.gcr.io: {credentials: true}}, registry.k8s.io]")
+    assert rules(tmp_path, both).upstreams == {"registry.k8s.io": False}
+    ours = text.replace("UPSTREAMS", "[{corp.example.com: {credentials: true}}]")
+    ours = ours.replace("[corp.example.com/team/app]", "['registry.corp.example.com:5000/team/*']")
+    wild = "!main.yaml:2: front.image.allow[0]: registry.corp.example.com:5000/team/* has a wildcard"
+    assert [one.partition(",")[0] for one in checked(tmp_path, ours)] == [wild]
+
+
+def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+    """Notices: an upstream that no path can name, a host of ours and a pin for registries that are no upstreams."""
+    text = (
+        "names: {hosts: {hub.m.example: docker.io, quay.m.example: quay.io, m.example: '*'}}\n"
+        "front:\n  image:\n    upstreams: [docker.io, 'registry.corp:5000', 'localhost:5001']\n"
+        "    allow: [docker.io/**]\n    cache:\n      pinned: [docker.io/library/alpine, quay.io/a/b, quay.io/a/c]\n"
+    )
+    key = "main.yaml:4: front.image.upstreams"
+    alone, ns = "so only containerd can pull from it, which sends the registry as ns=", "names: {aliases: "
+    local = "which is not under upstreams:, so clients get only what is in local; add it, or remove the host"
+    idle = (
+        "quay.io/a/b is of a registry that is not under upstreams:, so it has no effect; the same goes for 1 more line"
+    )
+    assert checked(tmp_path, text) == [
+        f"main.yaml:7: front.image.cache.pinned[1]: {idle}",
+        f"{key}: no path can name registry.corp:5000, {alone}; write {ns}{{registry.corp: 'registry.corp:5000'}}}}",
+        f"{key}: no path can name localhost:5001, {alone}; write {ns}{{registry.example.com: 'localhost:5001'}}}}",
+        f"{key}: quay.m.example of names.hosts stands for quay.io, {local}",
+    ]
+    for names in (
+        "aliases: {corp.m.example: 'registry.corp:5000'}",
+        "hosts: {corp.m.example: 'registry.corp:5000/team'}",
+    ):
+        front = "{upstreams: ['registry.corp:5000'], allow: ['registry.corp:5000/**']}"
+        assert checked(tmp_path, f"names: {{{names}}}\nfront: {{image: {front}}}\n") == []
+
+
+def test_credentials_that_are_not_there(tmp_path: Path) -> None:
+    """An upstream with `credentials: true` that `hosts:` has no login for is a notice, as docker's own may have one."""
+    front = "front: {image: {upstreams: [{ghcr.io: {credentials: true}}], allow: [ghcr.io/a/b]}}\n"
+    (tmp_path / "main.yaml").write_text(front)
+    lacks = "main.yaml:1: front.image.upstreams: hosts: has no auth for ghcr.io, so docker's own login of this user is"
+    found = load_folder(tmp_path, SYNCERS, {}).notices
+    assert [one.replace(f"{tmp_path}/", "") for one in found] == [f"{lacks} used, or none"]
+    (tmp_path / "main.yaml").write_text(f"hosts: {{GHCR.io: {{auth: {{username: a, password: {{env: X}}}}}}}}\n{front}")
+    assert load_folder(tmp_path, SYNCERS, {"X": "secret"}).notices == ()

@@ -155,7 +155,7 @@ async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
     assert other.status == (429 if trouble == "429" else 502)
     assert other.code == ("TOOMANYREQUESTS" if trouble == "429" else "UNAVAILABLE")
     assert other.message.startswith("up.test ")
-    assert other.message.endswith(", and v2 of up.test/team/app is not in the cache")
+    assert other.message.endswith(", and the cache has no tag v2 of up.test/team/app")
     assert other.headers["warning"] == f'299 - "{other.message}"'
     assert other.headers["retry-after"] == ("30" if trouble in ("429", "500", "503") else "10")
     assert other.headers["content-type"] == "application/json"

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from mirrord.config.check import Strict
+from mirrord.config.check import InnerError, Strict
 from mirrord.config.hosts import host_key
 from mirrord.config.networks import Network
 from mirrord.config.units import Duration, Rate, Size, between, parse_rate, parse_size
@@ -71,6 +71,8 @@ class UpstreamKeys(Strict):
 
 def _upstreams(value: object) -> object:
     """Turn a list of hosts and mappings into one mapping."""
+    if isinstance(value, str):
+        raise ValueError(f"{value[:80]!r} is not a list; write [{value[:80]}]")  # noqa: TRY004 - as below
     if not isinstance(value, list | tuple):
         return value
     found: dict[str, object] = {}
@@ -200,7 +202,7 @@ class FrontKeys(Strict):
             " read with the credentials of `hosts:`. All others are read anonymously. No other registry is asked; the"
             " listed ones may name a token server and redirect to where their content is. `proxy` under `hosts:`"
             " applies to those, too. A registry with a port needs an alias under `names:`, since a path cannot name a"
-            " port."
+            " port. An alias stands here for its registry."
         )
     )
     allow: Annotated[
@@ -243,17 +245,17 @@ class FrontKeys(Strict):
     @model_validator(mode="after")
     def _literal(self) -> FrontKeys:
         """Refuse wildcards where our credentials are used: they would show all that these may read."""
-        for line in self.allow if isinstance(self.allow, tuple) else ():
-            check_literal(entry_of(line, 0), self.opted_in())
+        opted_in = frozenset(host for host, keys in self.upstreams.items() if keys.credentials)
+        for number, line in enumerate(self.allow if isinstance(self.allow, tuple) else ()):
+            try:
+                check_literal(entry_of(line, number), opted_in)
+            except ValueError as error:
+                raise InnerError(("allow", number), str(error)) from error
         return self
 
     def hosts(self) -> Mapping[str, bool]:
         """Return the upstreams, and for each whether it is read with our credentials."""
         return {host: keys.credentials for host, keys in self.upstreams.items()}
-
-    def opted_in(self) -> frozenset[str]:
-        """Return the upstreams that are read with our credentials."""
-        return frozenset(host for host, keys in self.upstreams.items() if keys.credentials)
 
 
 def check_literal(entry: AllowEntry, opted_in: frozenset[str]) -> None:

@@ -43,14 +43,14 @@ def failed(error: errors.MirrordError, called: AskedName, what: str, kind: str) 
     Args:
         error: why nothing can be served.
         called: the repository, as the client names it.
-        what: the tag or digest.
+        what: `tag v1`, a digest, or `list of tags`.
         kind: `MANIFEST` or `BLOB`.
     """
     if isinstance(error, errors.StorageError):
         return refusal(500, "UNKNOWN", "the cache cannot be read or written; see the log")
     if isinstance(error, errors.UnsupportedError | errors.RefusedError) and not _foreign(error):
         return _not_there(error, called, what, kind)
-    text = f"{called.registry} {why(error)}, and {what} of {called.name} is not in the cache"
+    text = f"{called.registry} {why(error)}, and the cache has no {what} of {called.name}"
     headers = {**_later(error.after if isinstance(error, errors.TransportError) else None), **warning(text)}
     if isinstance(error, errors.ThrottledError):
         return refusal(429, "TOOMANYREQUESTS", text, headers)
@@ -63,7 +63,7 @@ def _not_there(error: errors.MirrordError, called: AskedName, what: str, kind: s
             404, f"{kind}_UNKNOWN", f"{what} of {called.name} is Docker schema 1, which clients have stopped to take"
         )
     if isinstance(error, errors.MissingError):
-        return refusal(404, f"{kind}_UNKNOWN", f"{called.registry} has no {what} in {called.name}")
+        return refusal(404, f"{kind}_UNKNOWN", f"{called.name} has no {what}")
     if isinstance(error, errors.RefusedError) and error.status == 401:
         where = f"{called.registry} does not show it without a login"
         return refusal(404, "NAME_UNKNOWN", f"{called.name} does not exist, or {where}")

@@ -75,7 +75,7 @@ class UpstreamLists:
             note(error)
             state = await self._cache.repositories.state(cache_name(reference)) if serves_old(error) else None
             if state is None or not state.names:
-                return failed(error, called, "the list of tags", "NAME")
+                return failed(error, called, "list of tags", "NAME")
             part, link = page(state.names, f"/v2/{path.name}/tags/list", query)
             said = warning(f"{called.registry} {why(error)}; these are the tags in the cache")
             return answer(200, {"name": path.name, "tags": part}, {**link, **said})
@@ -107,7 +107,7 @@ class UpstreamLists:
             if known is not None and serves_old(error):
                 said = out_of_date(called, why(error))
                 return replace(known.answer, headers={**known.answer.headers, **said})
-            return failed(error, called, f"the list of referrers of {path.ref}", "MANIFEST")
+            return failed(error, called, f"list of referrers of {path.ref}", "MANIFEST")
         if isinstance(found.body, bytes) and len(found.body) <= _SMALL:
             self._referrers[key] = _Remembered(found, self._clock())
             self._referrers.move_to_end(key)

@@ -266,7 +266,8 @@ def _limited(pull: _Pull, admission: Admission) -> Response:
 
 def _failed(pull: _Pull, error: MirrordError, kind: str) -> Response:
     _note(pull, error)
-    answer = failed(error, pull.called, pull.path.ref, kind)
+    ref = pull.path.ref if pull.path.digest else f"tag {pull.path.ref}"
+    answer = failed(error, pull.called, ref, kind)
     if answer.status == 404:
         return replace(answer, outcome="missing")
     _count(pull, "upstream")

@@ -7,7 +7,7 @@ also over a restart, since the last good one is kept in the state directory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -17,7 +17,7 @@ from mirrord.config.files import AbsentError, UnreadableError, read_file, text_o
 from mirrord.errors import MirrordError, UsageError
 from mirrord.events import Events, ListRead
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
-from mirrord.names.book import NameBook
+from mirrord.names.book import ANY, NameBook
 from mirrord.names.lists import MAX_BYTES, ListLine
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys, check_literal
@@ -105,7 +105,7 @@ class ListsInUse:
             return
         lists, count, problems = await asyncio.to_thread(read_lists, front, names)
         if problems:
-            lists, problems = await asyncio.to_thread(self._instead, lists, problems, front.keys.opted_in())
+            lists, problems = await asyncio.to_thread(self._instead, lists, problems, _opted_in(front))
             count = len(lists.allow.entries())
         else:
             await asyncio.to_thread(self._keep, lists)
@@ -157,15 +157,15 @@ def read_lists(front: FrontRules, names: NameBook) -> tuple[FrontLists, int, Seq
     try:
         entries, problems = _of_file(file, names) if file else (_entries(keys.allow, names), [])
         if not entries and not problems:
-            problems = [f"{file or _ALLOW}: allows nothing; write one repository a line"]
+            problems = [f"{file or front.place(_ALLOW)}: allows nothing; write one repository a line"]
     except UnreadableError as error:
         problems = [f"{file}:{error.line}: {error}"]
     except ValueError as error:
         problems = [f"{file}: {error}"]
     except UsageError as error:
         problems = [str(error)]
-    opted_in = keys.opted_in()
-    problems += [f"{_place(entry, file)}: {why}" for entry in entries if (why := _refused(entry, opted_in))]
+    opted_in = _opted_in(front)
+    problems += [f"{_written(entry, front, file)}: {why}" for entry in entries if (why := _refused(entry, opted_in))]
     return FrontLists(AllowList(entries), deny, pinned, file), len(entries), problems
 
 
@@ -175,12 +175,60 @@ def check_lists(front: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequ
     if file and (absent := _absent(file)):
         return (), (f"{file}: {absent}; until then nothing may be pulled through",)
     lists, _, problems = read_lists(front, names)
-    others = [entry for entry in lists.allow.entries() if entry.name.partition("/")[0] not in front.upstreams]
-    if problems or not others:
+    if problems:
         return problems, ()
-    more = f"; the same goes for {len(others) - 1} more lines" if len(others) > 1 else ""
-    what = f"{others[0].text} is of a registry that is not under upstreams:, so it has no effect{more}"
-    return (), (f"{_place(others[0], file)}: {what}",)
+    notices = [
+        *_without_effect(front, lists.allow, lambda entry: _written(entry, front, file)),
+        *_without_effect(front, lists.pinned, lambda entry: front.place(f"front.image.cache.pinned[{entry.line}]")),
+        *_unnamed(front, names),
+        *_unlisted(front, names),
+    ]
+    return (), notices
+
+
+def _without_effect(front: FrontRules, lines: AllowList, place: Callable[[AllowEntry], str]) -> Iterator[str]:
+    """Yield one notice about all lines of registries that clients cannot read."""
+    others = [entry for entry in lines.entries() if entry.name.partition("/")[0] not in front.upstreams]
+    if others:
+        rest = len(others) - 1
+        more = f"; the same goes for {rest} more line{'s' if rest > 1 else ''}" if rest else ""
+        what = f"{others[0].text} is of a registry that is not under upstreams:, so it has no effect{more}"
+        yield f"{place(others[0])}: {what}"
+
+
+def _unnamed(front: FrontRules, names: NameBook) -> Iterator[str]:
+    """Yield a notice for each upstream that neither a path nor a host of ours can name."""
+    places = [place for alias, place in names.aliases.items() if _in_path(alias.partition("/")[0])]
+    meant = {names.registry(place.partition("/")[0]) for place in (*places, *names.hosts.values())}
+    for host in front.upstreams:
+        if not _in_path(host) and host not in meant:
+            bare = host.rpartition(":")[0]
+            alias = bare if "." in bare else "registry.example.com"
+            what = f"no path can name {host}, so only containerd can pull from it, which sends the registry as ns="
+            yield f"{front.place('front.image.upstreams')}: {what}; write names: {{aliases: {{{alias}: '{host}'}}}}"
+
+
+def _in_path(host: str) -> bool:
+    return not {*":["} & {*host} and ("." in host or host == "localhost")
+
+
+def _unlisted(front: FrontRules, names: NameBook) -> Iterator[str]:
+    """Yield a notice for each host of ours that stands for a registry that clients cannot read."""
+    for host, meant in names.hosts.items():
+        registry = names.registry(meant.partition("/")[0])
+        if meant != ANY and registry not in front.upstreams:
+            what = f"stands for {registry}, which is not under upstreams:, so clients get only what is in local"
+            yield f"{front.place('front.image.upstreams')}: {host} of names.hosts {what}; add it, or remove the host"
+
+
+def _opted_in(front: FrontRules) -> frozenset[str]:
+    return frozenset(host for host, ours in front.upstreams.items() if ours)
+
+
+def _written(entry: AllowEntry, front: FrontRules, file: Path | None) -> str:
+    """Return where a line of `allow` is written: `FILE:LINE`, with its key if that is the configuration."""
+    place = _place(entry, file)
+    return place if file else front.place(place)
 
 
 def _place(entry: AllowEntry, file: Path | None) -> str:
