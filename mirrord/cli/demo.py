@@ -151,7 +151,7 @@ async def _sync_code(stage: Stage) -> int:
 
 async def _pull(stage: Stage) -> None:
     """Pull an image that no mirror has from the daemon, twice, and say what the source saw of that."""
-    say(f"\nPulling {stage.pulled}, which no mirror has, twice ...")
+    say(f"\nThe front: pulling {stage.pulled}, which no mirror has, twice ...")
     sys.stdout.flush()
     rows, reference, before = list[tuple[str, str, str]](), Reference.parse(stage.pulled), stage.reads(unmirrored=True)
     async with Http(HostBook()) as http:
@@ -162,6 +162,7 @@ async def _pull(stage: Stage) -> None:
             before = now
     table(("PULL", "SENT TO THE CLIENT", "READS AT THE SOURCE"), rows)
     say(f"All digests are right. {len(stage.unmirrored.blobs)} blobs, {before} reads at the source.")
+    say("The guide to the front: docs/how-to/registry-front.md")
 
 
 async def _pulled(repository: Repository, digest: Digest) -> tuple[int, int]:
