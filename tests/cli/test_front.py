@@ -214,3 +214,24 @@ async def test_check_and_front_agree_about_a_bad_list(desk: Desk) -> None:
             f"conf.d/allows.txt:1: a line names a repository without tag or digest; write {source.host}/team/tool"
         ]
         assert (await desk.run("front", "src.example/team/tool:v1")).status == 1
+
+
+@pytest.mark.parametrize("naming", ["flat", "path", "my.team_x/{path}"])
+async def test_front_takes_no_name_away(desk: Desk, naming: str) -> None:
+    """What `_catalog` lists is pulled by that name with `front:` as without, and `mirrord front` agrees."""
+    async with Registry() as source:
+        image = await filled(source)
+        front = f"front: {{image: {{upstreams: ['{source.host}'], allow: ['{source.host}/other/**']}}}}\n"
+        mirror = f"{{name: app, kind: image, from: {{repository: {source.host}/team/app, tags: [v1]}}, to: local}}"
+        for section in ("", front):
+            desk.configure(
+                f"settings: {{listen: '127.0.0.1:0'}}\nnames: {{naming: '{naming}'}}\n{section}mirrors: [{mirror}]\n"
+            )
+            async with desk.serving() as daemon:
+                await desk.run("sync", "app")
+                listed = json.loads(await asyncio.to_thread(read, daemon.address, "_catalog"))["repositories"]
+                assert len(listed) == 1
+                for path in (f"manifests/{image.digest}", "manifests/v1"):
+                    assert await asyncio.to_thread(read, daemon.address, f"{listed[0]}/{path}") == image.body
+        look = (await desk.run("front", "--json", f"{listed[0]}:v1")).document
+        assert (look["comes_from"], look["digest"]) == ("local", image.digest)

@@ -295,3 +295,16 @@ async def test_tags_of_local_where_upstream_has_none(scene: Scene) -> None:
     for tags in (True, False):
         scene.pulls.configure(tags=tags)
         assert json.loads((await scene.pulls.ask("up.test/team/app/tags/list")).body)["tags"] == ["v1"]
+
+
+async def test_what_upstream_does_not_have(scene: Scene) -> None:
+    """A 404 names what is missing as people say it: a tag, a digest, a list."""
+    digest = f"sha256:{'a' * 64}"
+    for path, said in (
+        ("none/manifests/1", "up.test/team/none has no tag 1"),
+        (f"none/manifests/{digest}", f"up.test/team/none has no {digest}"),
+        (f"app/blobs/{digest}", f"up.test/team/app has no {digest}"),
+        ("none/tags/list", "up.test/team/none has no list of tags"),
+    ):
+        answer = await scene.pulls.ask(f"up.test/team/{path}")
+        assert (answer.status, answer.message) == (404, said)
