@@ -148,7 +148,10 @@ class Http:
                     held.push_async_exit(stack.pop_all())
                     return response
 
-            yield await self._persist(request, attempt)
+            response = await self._persist(request, attempt)
+            if request.deadline is None:
+                deadline.end()
+            yield response
 
     async def _persist(self, request: HttpRequest, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Try until it works or `decide` gives up."""

@@ -128,7 +128,7 @@ class Limits:
     rest: float | None = None
 
 
-FRONT_LIMITS: Final = Limits(connect=5.0, stall=20.0, small=30.0, attempts=3, patience=10.0, line=10.0, rest=10.0)
+FRONT_LIMITS: Final = Limits(connect=5.0, stall=30.0, small=30.0, attempts=3, patience=10.0, line=10.0, rest=10.0)
 """Where a client waits for the answer, and what is cached already is served when there is none."""
 
 
@@ -157,6 +157,7 @@ class HttpRequest:
         deadline: seconds for the whole exchange, retries included, time in line at the host not; None stands for
             `Limits.small`, and for none where content flows (an `Upload`, `Http.stream`): there the minimum
             throughput ends what makes no progress.
+        first: seconds until the headers where content flows, for one try, which is then the last; None for no limit.
         attempts: tries in all when other than `Limits.attempts`. An `Upload` is in any case only tried again in
             place when nothing of it was consumed, since an upload session may not survive half a body.
         encoded: whether a Content-Encoding is accepted; the body stays as it was sent.
@@ -174,6 +175,7 @@ class HttpRequest:
     ok: tuple[int, ...] = (200,)
     cap: int = 64 * KIB
     deadline: float | None = None
+    first: float | None = None
     attempts: int | None = None
     encoded: bool = False
     issued: Mapping[str, str] = field(default_factory=dict, repr=False)

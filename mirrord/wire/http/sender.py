@@ -50,7 +50,7 @@ class Deadline:
             content: the answer is content, of whatever length.
         """
         endless = content or isinstance(request.body, Upload)
-        self._seconds = limits.small if request.deadline is None and not endless else request.deadline
+        self._seconds = (request.first if endless else limits.small) if request.deadline is None else request.deadline
         self._request, self._limit = request, asyncio.timeout(None)
 
     @property
@@ -62,6 +62,10 @@ class Deadline:
         """Let the clock run, with all the time that is left."""
         if self._seconds is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    def end(self) -> None:
+        """Watch no longer: what follows may take any time."""
+        self._limit.reschedule(None)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

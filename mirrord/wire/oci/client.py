@@ -113,11 +113,12 @@ class Repository:
 
     @asynccontextmanager
     async def open_blob(
-        self, descriptor: Descriptor, offset: int = 0
+        self, descriptor: Descriptor, offset: int = 0, first: float | None = None
     ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Give a blob's size, and stream it from byte `offset` on; the bytes are not hashed here.
 
         A registry that ignores Range sends everything: the first `offset` bytes are then read and dropped.
+        `first` is that of `HttpRequest`.
 
         Raises:
             MissingError: it is not there.
@@ -125,7 +126,7 @@ class Repository:
             ContentError: encoded, or another part than was asked for.
         """
         what = f"{self.reference.name}: blob {descriptor.digest}"
-        call = self._endpoint.call("GET", f"blobs/{descriptor.digest}")
+        call = self._endpoint.call("GET", f"blobs/{descriptor.digest}", first=first)
         async with from_offset(self._endpoint.http, call, offset, what) as (size, chunks):
             if size not in (None, descriptor.size):
                 raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")

@@ -89,17 +89,45 @@ async def test_a_tag_that_moves_while_it_is_read(scene: Scene) -> None:
 
 
 async def test_head_equals_get(scene: Scene) -> None:
-    """T3: HEAD has the headers of GET, asks upstream by HEAD alone, and the GET after it is one request more."""
+    """T3: HEAD has the headers of GET, asks upstream by HEAD alone, and the GET after it is one more, by digest."""
     head = await scene.pulls.ask(APP, "HEAD")
     assert scene.asked() == ["HEAD v1"]
     get = await scene.pulls.ask(APP)
-    assert scene.asked() == ["GET v1"]
+    assert scene.asked() == [f"GET {OLD.digest}"]
     later = await scene.pulls.ask(APP, "HEAD")
     for one in (head, later):
         same = ("content-type", "content-length", "docker-content-digest", "etag")
         assert [one.headers[name] for name in same] == [get.headers[name] for name in same]
         assert (one.status, one.body) == (200, b"")
     assert scene.asked() == []
+
+
+async def test_a_get_after_head(scene: Scene) -> None:
+    """Within `fresh` a client gets what HEAD showed, though the tag has moved; the time counts from that HEAD."""
+    await scene.pulls.ask(APP, "HEAD")
+    await moved(scene)
+    scene.pulls.now += 3599
+    assert (await scene.pulls.ask(APP)).body == OLD.body
+    assert scene.asked() == [f"GET {OLD.digest}"]
+    scene.pulls.now += 2
+    assert (await scene.pulls.ask(APP)).body == NEW.body
+    assert scene.asked() == ["HEAD v1", f"GET {NEW.digest}"]
+
+
+async def test_what_head_showed_is_gone(scene: Scene) -> None:
+    """A digest that upstream has no longer is asked for once, and then the tag; after `fresh` the tag alone."""
+    await scene.pulls.ask(APP, "HEAD")
+    await moved(scene)
+    scene.upstream.faults.on("GET", f"/v2/team/app/manifests/{OLD.digest}").status(404)
+    assert (await scene.pulls.ask(APP)).body == NEW.body
+    assert scene.asked() == [f"GET {OLD.digest}", "GET v1"]
+    await scene.pulls.ask("up.test/team/app/manifests/v2", "HEAD")
+    await push(OLD, scene.upstream, "team/app", ["v2"])
+    scene.pulls.now += 61
+    await scene.pulls.ask("up.test/team/app/manifests/v2", "HEAD")
+    scene.pulls.now += 3601
+    scene.asked()
+    assert (await scene.pulls.ask("up.test/team/app/manifests/v2")).body == OLD.body
 
 
 async def test_after_a_restart_a_tag_costs_one_head(tmp_path: Path) -> None:

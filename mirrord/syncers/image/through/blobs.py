@@ -99,8 +99,10 @@ class FrontBlobs:
     def _join(self, reference: Reference, digest: Digest, size: int, services: Services) -> HeldReader:
         """Join the one transfer of a blob, or begin it."""
         shown = partial(self._known.saw, cache_name(reference), digest, size)
-        source, consumer = self._upstream.blob(reference, digest, size, shown), f"front {reference.domain}"
-        return HeldReader(partial(services.spools.reader, source, consumer, client=True, keep=self._cache.keep))
+        source = self._upstream.blob(reference, digest, size, shown, lambda: not held.ready)
+        join, consumer = services.spools.reader, f"front {reference.domain}"
+        held = HeldReader(partial(join, source, consumer, client=True, keep=self._cache.keep))
+        return held
 
     async def _ask(self, reference: Reference, digest: Digest) -> int:
         """Ask upstream whether this repository has a blob."""

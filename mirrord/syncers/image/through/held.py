@@ -59,6 +59,11 @@ class HeldReader:
                     self.failed(error)
                 raise
 
+    @property
+    def ready(self) -> bool:
+        """Whether the source has answered."""
+        return self._ready.done()
+
     def release(self) -> None:
         """Leave the transfer; it ends if nobody else needs it."""
         self._released.set()

@@ -136,7 +136,11 @@ class FrontManifests:
         old = await self._kept(name, known.digest) if known.digest else None
         seconds = PATIENT if old is None else IMPATIENT
         if whole and old is None:
-            return await self._get(reference, ref, ref, seconds)
+            if ":" in ref or known.digest is None or self._clock() >= known.checked + fresh:
+                reading = self._get(reference, ref, ref, self._clock(), seconds)
+            else:  # a HEAD has shown it
+                reading = self._get_moved(reference, ref, known.digest, known.checked, seconds)
+            return await reading
         head = await self._upstream.head_manifest(reference, ref, seconds)
         if head.media_type in SCHEMA1:
             raise UnsupportedError(f"{reference.name}: {ref}: Docker schema 1, which clients have stopped to take")
@@ -148,23 +152,25 @@ class FrontManifests:
             self._known.put(name, ref, KnownManifest(head.digest, self._clock(), other.descriptor))
             return replace(other, outcome="revalidated")
         if whole:
-            return await self._get_moved(reference, ref, head.digest, seconds)
+            return await self._get_moved(reference, ref, head.digest, self._clock(), seconds)
         self._known.put(name, ref, KnownManifest(head.digest, self._clock(), head))
         return FoundManifest(head, None, "miss")
 
-    async def _get_moved(self, reference: Reference, ref: str, digest: Digest, seconds: float) -> FoundManifest:
-        """Read what a tag has moved to."""
+    async def _get_moved(
+        self, reference: Reference, ref: str, digest: Digest, checked: float, seconds: float
+    ) -> FoundManifest:
+        """Read what a tag pointed to when it was checked."""
         try:
-            return await self._get(reference, ref, digest, seconds)
+            return await self._get(reference, ref, digest, checked, seconds)
         except MissingError:  # moved again, or not known yet to each machine behind the name: the tag is there
-            return await self._get(reference, ref, ref, seconds)
+            return await self._get(reference, ref, ref, self._clock(), seconds)
 
-    async def _get(self, reference: Reference, ref: str, wanted: str, seconds: float) -> FoundManifest:
+    async def _get(self, reference: Reference, ref: str, wanted: str, checked: float, seconds: float) -> FoundManifest:
         """Read a manifest, and keep it if there is room."""
         name = cache_name(reference)
         manifest = await self._upstream.get_manifest(reference, wanted, seconds)
         self._blobs.named(name, manifest.blobs)
-        self._known.put(name, ref, KnownManifest(manifest.digest, self._clock(), manifest.descriptor))
+        self._known.put(name, ref, KnownManifest(manifest.digest, checked, manifest.descriptor))
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         found = FoundManifest(manifest.descriptor, manifest.body, "miss", refs)
         try:

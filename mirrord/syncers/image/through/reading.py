@@ -12,12 +12,12 @@ from functools import partial
 from typing import Final
 
 from mirrord.blobs.source import BlobSource
-from mirrord.errors import ContentError, MissingError, RefusedError, UntrustedError
+from mirrord.errors import ContentError, MissingError, RefusedError, StalledError, UntrustedError
 from mirrord.events import FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.answers import BLOB
-from mirrord.wire.http.message import HttpResponse
+from mirrord.wire.http.message import HttpResponse, permanent
 from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -30,6 +30,8 @@ PATIENT: Final = 20.0
 """Seconds that a client waits for an upstream where nothing is in the cache."""
 IMPATIENT: Final = 8.0
 """Seconds that it waits where something is."""
+FIRST: Final = 28.0
+"""Seconds until an upstream begins to send a blob: one that reads all of it from its own upstream first may need 25."""
 _RANGE = re.compile(r"bytes 0-[0-9]{1,18}/(?P<total>[0-9]{1,18})")
 
 
@@ -73,9 +75,15 @@ class UpstreamReader:
             size = None
         return await self._size_by_range(endpoint, digest) if size is None else size
 
-    def blob(self, reference: Reference, digest: Digest, size: int, shown: Callable[[], None]) -> BlobSource:
-        """Return the source of a blob; `shown` is called when upstream begins to send it."""
-        opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size), shown)
+    def blob(
+        self, reference: Reference, digest: Digest, size: int, shown: Callable[[], None], waits: Callable[[], bool]
+    ) -> BlobSource:
+        """Return the source of a blob.
+
+        `shown` is called when upstream begins to send it. While a client `waits` for that, an upstream that is silent
+        is not asked once more.
+        """
+        opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size), shown, waits)
         count = partial(self._count, reference.domain)
         return BlobSource(digest, size, opened, on_bytes=count, name=reference.name)
 
@@ -87,14 +95,19 @@ class UpstreamReader:
 
     @asynccontextmanager
     async def _open_blob(
-        self, reference: Reference, blob: Descriptor, shown: Callable[[], None], offset: int
+        self, reference: Reference, blob: Descriptor, shown: Callable[[], None], waits: Callable[[], bool], offset: int
     ) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
-        async with self._repository(reference).open_blob(blob, offset) as opened:
-            shown()
-            yield opened
+        try:
+            async with self._repository(reference).open_blob(blob, offset, FIRST) as opened:
+                shown()
+                yield opened
+        except StalledError as error:
+            if waits():
+                permanent(error)
+            raise
 
     async def _size_by_range(self, endpoint: Endpoint, digest: Digest) -> int:
-        call = endpoint.call("GET", f"blobs/{digest}", headers={"Range": "bytes=0-0"}, ok=(200, 206))
+        call = endpoint.call("GET", f"blobs/{digest}", headers={"Range": "bytes=0-0"}, ok=(200, 206), first=FIRST)
         async with endpoint.http.stream(call) as incoming:
             part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
             total = part["total"] if part else ""
