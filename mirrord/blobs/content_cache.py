@@ -38,6 +38,7 @@ class CacheStanding:
         evictions: of entries, since it was opened.
         evicted: their bytes.
         error: why content could not be kept or evicted the last time, "" if it could.
+        limit: bytes that its content may have; 0 before `limits` was called.
     """
 
     size: int
@@ -45,6 +46,7 @@ class CacheStanding:
     evictions: int
     evicted: int
     error: str
+    limit: int = 0
 
 
 class ContentCache:
@@ -114,9 +116,9 @@ class ContentCache:
 
     def standing(self) -> CacheStanding:
         """Return the totals."""
-        return CacheStanding(
-            self.store.order.size, len(self.store.order), self._evictions, self._evicted_bytes, self.store.error
-        )
+        order, error = self.store.order, self.store.error
+        limit = 0 if math.isinf(order.limit) else int(order.limit)
+        return CacheStanding(order.size, len(order), self._evictions, self._evicted_bytes, error, limit)
 
     async def tend(self) -> None:
         """Evict what is too much or too old, write last uses, and tidy some repositories."""

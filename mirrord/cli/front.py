@@ -17,6 +17,7 @@ _FROM = {
     "local": "local, which has it from a mirror; upstream is not asked",
     "cache": "the cache",
     "upstream": "upstream",
+    "moved": "the cache, after upstream was asked whether the tag has moved",
 }
 
 
@@ -37,7 +38,9 @@ def _lines(look: FrontLook) -> list[str]:
     rows = {
         "allowed": f"no: {look.reason}" if refused else "yes",
         "by": look.line,
-        "comes from": "" if refused else _FROM[look.comes_from],
+        "comes from": ""
+        if refused
+        else _FROM["moved" if look.comes_from == "upstream" and kept != "no" else look.comes_from],
         "here": "" if refused else kept,
         "fresh until": rfc3339(look.fresh_until) or "",
     }

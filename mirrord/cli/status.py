@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from mirrord.cli.results import target_names
 from mirrord.commands import GetStatus
 from mirrord.daemon.loop import run
 from mirrord.model.run import Result
-from mirrord.printable import plain
+from mirrord.printable import plain, size
+from mirrord.report.front import FrontStatus
 from mirrord.report.status import UNITS, MirrorStatus, Status, TargetStatus, counted, status_document
 
 EVERY = 2.0  # seconds between two updates of --watch
@@ -31,7 +33,9 @@ def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) 
                 clear()
             _show(found)
         if not watch:
-            return 0 if {mirror.result for mirror in found.mirrors} <= {None, Result.SUCCESS, Result.NOOP} else 1
+            refused = bool(found.front and found.front.list_errors)
+            good = {mirror.result for mirror in found.mirrors} <= {None, Result.SUCCESS, Result.NOOP}
+            return 0 if good and not refused else 1
         sys.stdout.flush()  # also into a pipe each look is written at once
         run(asyncio.sleep(EVERY), plain=True)  # a signal ends it in good order
 
@@ -51,8 +55,21 @@ def _show(status: Status) -> None:
         say(f"the new configuration was refused, the one before stays in use: {status.configuration_error}")
     if status.certificate_error:
         say(f"the certificate before stays in use: {status.certificate_error}")
+    for text in _front(status.front) if status.front else ():
+        say(plain(text))
     for mirror in status.mirrors:
         _say_beside(mirror)
+
+
+def _front(front: FrontStatus) -> Iterator[str]:
+    """Yield what the front did since the start, and what is wrong with it; nothing where it did nothing."""
+    if front.answers or front.refusals or front.cache_entries:
+        yield f"front: answers since the start: {front.answered()}; refused: {front.refused()}"
+        kept = f"{size(front.cache_bytes)} of {size(front.cache_limit)}"
+        yield f"front: cache: {kept}, {front.cache_entries} blobs and manifests"
+    for trouble in (front.cache_error, *front.list_troubles()):
+        if trouble:
+            yield f"front: {shortened(trouble)}"
 
 
 def _next(mirror: MirrorStatus, now: datetime) -> str:

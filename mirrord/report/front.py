@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from mirrord import events
 from mirrord.syncer.serving import FrontStanding
+
+_OUTCOMES: Final = {
+    "local": "from mirrors",
+    "hit": "from the cache",
+    "revalidated": "from the cache after upstream said that the tag has not moved",
+    "stale": "from the cache because upstream did not answer",
+    "miss": "read from upstream",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,7 @@ class FrontStatus:
         cache_error: why content could not be kept or evicted the last time; "" if it could.
         list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
         list_missing: whether there is no usable list at all, so that only `local` is served.
+        cache_limit: bytes that the cache may have; 0 before it is known.
     """
 
     answers: Mapping[str, int] = field(default_factory=dict)
@@ -37,6 +47,15 @@ class FrontStatus:
     cache_error: str = ""
     list_errors: Mapping[str, str] = field(default_factory=dict)
     list_missing: bool = False
+    cache_limit: int = 0
+
+    def answered(self) -> str:
+        """Return the counts of answers: `12 from mirrors, 3 read from upstream`."""
+        return ", ".join(f"{count} {_OUTCOMES.get(word, word)}" for word, count in self.answers.items()) or "none"
+
+    def refused(self) -> str:
+        """Return the counts of refusals: `2 denied, 1 pulls`."""
+        return ", ".join(f"{count} {word}" for word, count in self.refusals.items()) or "none"
 
     def list_troubles(self) -> list[str]:
         """Return a sentence for each list that is refused."""
@@ -80,4 +99,5 @@ class FrontTally:
             next((one.cache_error for one in found if one.cache_error), ""),
             {file: error for one in found for file, error in one.list_errors.items()},
             any(one.list_missing for one in found),
+            sum(one.cache_limit for one in found),
         )

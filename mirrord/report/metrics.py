@@ -84,6 +84,7 @@ class Metrics:
         self.evicted = self._counter("front_evicted_bytes", "Their bytes.")
         self.cache_bytes = self._gauge("front_cache_bytes", "Content in the cache.")
         self.cache_entries = self._gauge("front_cache_entries", "Blobs and manifests in the cache.")
+        self.limit = self._gauge("front_cache_limit_bytes", "Bytes that the content may have.")
         self.lists = self._gauge("front_lists_refused", "Allow lists that are wrong, so that older ones are in use.")
         self.reload = self._gauge("config_last_reload_successful", "Whether the last reload succeeded.")
         self.reloaded = self._gauge(
@@ -176,6 +177,7 @@ class Metrics:
         """Take what is not counted but stands."""
         self.cache_bytes.set(front.cache_bytes)
         self.cache_entries.set(front.cache_entries)
+        self.limit.set(front.cache_limit)
         self.lists.set(len(front.list_errors))
 
     def _upstream(self, host: str) -> str:

@@ -20,14 +20,6 @@ _STYLE = (
     "{body{background:#111;color:#ddd}.bad{color:#f77}}"
 )
 
-_OUTCOMES = {
-    "local": "of mirrors",
-    "hit": "from the cache",
-    "revalidated": "from the cache, asked upstream",
-    "stale": "from the cache, upstream did not answer",
-    "miss": "from upstream",
-}
-
 
 class Fragments:
     """The fragment of each mirror in one format, rendered again only when its status has changed."""
@@ -74,13 +66,14 @@ def _front(front: FrontStatus | None) -> str:
     """Render what the front did; "" where nothing was pulled through it."""
     if front is None or not (front.answers or front.refusals or front.cache_entries or front.list_errors):
         return ""
-    answers = ", ".join(f"{count} {_OUTCOMES.get(word, word)}" for word, count in front.answers.items()) or "none"
-    refusals = ", ".join(f"{count} {word}" for word, count in front.refusals.items()) or "none"
     rows = {
-        "Answers": answers,
-        "Refused": refusals,
+        "Answers": front.answered(),
+        "Refused": front.refused(),
         "Traffic": f"{size(front.from_upstream)} from upstream, {size(front.to_clients)} to clients",
-        "Cache": f"{size(front.cache_bytes)}, {front.cache_entries} blobs and manifests, {front.evictions} evicted",
+        "Cache": (
+            f"{size(front.cache_bytes)} of {size(front.cache_limit)}, {front.cache_entries} blobs and manifests,"
+            f" {front.evictions} evicted"
+        ),
     }
     refused = (f"{one[:1].upper()}{one[1:]}" for one in front.list_troubles())
     troubles = [*filter(None, [front.cache_error]), *refused]

@@ -154,6 +154,7 @@ class FrontStanding:
         cache_error: why content could not be kept or evicted the last time; "" if it could.
         list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
         list_missing: whether there is no usable list at all, so that only `local` is served.
+        cache_limit: bytes that the cache may have; 0 before it is known.
     """
 
     cache_bytes: int = 0
@@ -161,6 +162,7 @@ class FrontStanding:
     cache_error: str = ""
     list_errors: Mapping[str, str] = field(default_factory=dict)
     list_missing: bool = False
+    cache_limit: int = 0
 
 
 class OpenedThrough(Serves, Protocol):

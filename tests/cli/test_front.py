@@ -110,6 +110,8 @@ async def test_without_a_daemon(desk: Desk) -> None:
         async with desk.serving() as daemon:
             await asyncio.to_thread(read, daemon.address, "src.example/team/tool/manifests/v1")
         asked = len(source.log)
+        tag = await desk.run("front", "src.example/team/tool:v1")
+        assert tag.out.splitlines()[3] == "  comes from   the cache, after upstream was asked whether the tag has moved"
         later = (await desk.run("front", "--json", f"src.example/team/tool@{image.digest}")).document
         assert (later["comes_from"], later["digest"], later["fresh_until"]) == ("cache", image.digest, None)
         assert len(source.log) == asked
@@ -148,6 +150,9 @@ async def test_a_list_that_is_broken_by_hand(desk: Desk) -> None:
             assert (reloaded.status, reloaded.out.splitlines()[-1]) == (0, trouble)
             assert trouble in (await desk.run("reload", "--json")).document["notices"]
             assert trouble.capitalize().partition(":")[0] in await asyncio.to_thread(page, daemon.address, "/")
+            status = await desk.run("status")
+            assert (status.status, status.out.splitlines()[-1]) == (1, f"front: {trouble}")
+            assert "front: answers since the start: 1 read from upstream; refused: none" in status.out
             assert "[!]front" not in await asyncio.to_thread(page, daemon.address, "/readyz?verbose")
 
 

@@ -11,6 +11,7 @@ import pytest
 from mirrord.cli.status import _show
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
+from mirrord.report.front import FrontStatus
 from mirrord.report.status import Board, Running
 from mirrord.syncer.values import Mirror, Schedule, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
@@ -121,6 +122,32 @@ def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixtur
     """After a reload that was refused, whoever looks at the status sees why."""
     _show(Board().status("1", NOW, [], configuration_error="z.yaml:1: settings.bogus: unknown"))
     assert "z.yaml:1: settings.bogus: unknown" in capsys.readouterr().out
+
+
+def test_the_front_is_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers, refusals, the cache and refused lists of the front are lines; a front that did nothing is none."""
+    board = Board()
+    _show(board.status("1", NOW, [MIRROR], started=NOW, front=FrontStatus()))
+    assert "front" not in capsys.readouterr().out
+    front = FrontStatus(
+        {"hit": 3, "revalidated": 1},
+        {"pulls": 2},
+        cache_bytes=2048,
+        cache_entries=4,
+        cache_error="disk full",
+        list_errors={"a": "a.txt:1: bad"},
+        cache_limit=3 << 30,
+    )
+    _show(board.status("1", NOW, [MIRROR], started=NOW, front=front))
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        (
+            "front: answers since the start: 3 from the cache, 1 from the cache after upstream said that the tag has"
+            " not moved; refused: 2 pulls"
+        ),
+        "front: cache: 2.0 KiB of 3.0 GiB, 4 blobs and manifests",
+        "front: disk full",
+        "front: an allow list was refused, the one before it stays in use: a.txt:1: bad",
+    ]
 
 
 def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:

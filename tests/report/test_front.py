@@ -36,7 +36,7 @@ HAPPENED: list[ev.Event] = [
 ]
 STANDINGS = (
     FrontStanding(3 * 2**20, 12, list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"}),
-    FrontStanding(2**20, 1, cache_error="the disk is full"),
+    FrontStanding(2**20, 1, cache_error="the disk is full", cache_limit=2**31),
 )
 TOTALS = FrontStatus(
     answers={"hit": 1, "local": 1, "miss": 2, "stale": 1},
@@ -48,6 +48,7 @@ TOTALS = FrontStatus(
     evictions=3,
     cache_error="the disk is full",
     list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"},
+    cache_limit=2**31,
 )
 
 
@@ -83,6 +84,7 @@ def test_series() -> None:
         'bytes_total{direction="to_clients",upstream="docker.io"} 3000.0',
         "cache_bytes 4.194304e+06",
         "cache_entries 13.0",
+        "cache_limit_bytes 2.147483648e+09",
         "evicted_bytes_total 330.0",
         "evictions_total 3.0",
         'failures_total{reason="denied",upstream="other"} 1.0',
@@ -174,10 +176,11 @@ def test_page() -> None:
     assert "Front" not in shown(None)
     assert "Front" not in shown(FrontStatus())
     text = shown(TOTALS)
-    assert "1 from the cache, 1 of mirrors, 2 from upstream, 1 from the cache, upstream did not answer" in text
+    answers = "1 from the cache, 1 from mirrors, 2 read from upstream, 1 from the cache because upstream did not answer"
+    assert answers in text
     assert "2 not_allowed, 1 pulls" in text
     assert "1000 B from upstream, 3.4 KiB to clients" in text
-    assert "4.0 MiB, 13 blobs and manifests, 3 evicted" in text
+    assert "4.0 MiB of 2.0 GiB, 13 blobs and manifests, 3 evicted" in text
     assert '<p class="bad">the disk is full</p><p class="bad">An allow list was refused, the one before it' in text
     assert "stays in use: /etc/allows.txt:3: bad</p>" in text
     missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))

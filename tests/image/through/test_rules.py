@@ -216,7 +216,9 @@ async def test_what_would_be_done(scene: Scene) -> None:
     denied = await front.look("up.test/bad/app:v1")
     assert (denied.comes_from, denied.line) == ("refused", "front.image.deny[0]")
     assert MESSAGE in denied.reason
-    assert (await front.look("quay.io/a/b")).comes_from == "refused"
+    unlisted = await front.look("quay.io/a/b")
+    assert (unlisted.comes_from, unlisted.line) == ("refused", "")
+    assert scene.pulls.front.standing().cache_limit == 20 << 30
     assert (await front.look("nginx")).comes_from == "refused"
     assert upstream.count("*") == 0
 

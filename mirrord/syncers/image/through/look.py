@@ -46,7 +46,8 @@ class FrontLooks:
         why = rules.refusal(reference, _canonical(reference)) if rules and reference else None
         if rules and why is not None and why.word == "no_list":  # clients are not shown our files
             why = replace(why, reason=f"{why.reason}: {rules.lists.unusable}")
-        line = _line(rules, reference)
+        decides = why is None or why.word == "denied"  # else no line is the reason
+        line = _line(rules, reference) if decides else ""
         if why is not None and why.word == "denied":
             return FrontLook(shown, "refused", line, why.reason)
         for name in await self._names(asked, reference, services) if local and store else ():

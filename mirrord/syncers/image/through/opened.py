@@ -225,9 +225,8 @@ class ImageFront:
     def standing(self) -> FrontStanding:
         """See `OpenedThrough.standing`."""
         kept, lists = self._cache.standing(), self._lists
-        return FrontStanding(
-            kept.size, kept.entries, kept.error or lists.keeping_error, lists.errors, list_missing=lists.missing
-        )
+        error = kept.error or lists.keeping_error
+        return FrontStanding(kept.size, kept.entries, error, lists.errors, lists.missing, kept.limit)
 
 
 def _empty(path: RegistryPath, local: Response) -> bool:
