@@ -77,6 +77,9 @@ def _misplaced(line: str) -> str:
     shown, (first, _, rest) = line[:80], line.partition("/")
     if set(line) == {"*"}:
         return f"{shown!r} has no registry before the wildcard; write one line for each registry: {HUB}{_ANY}"
+    if "/" not in line:
+        name = line.replace("*", "")[:80]
+        return f"{shown!r}: a wildcard is a whole segment; write {_OFFICIAL}{name}, or {_OFFICIAL[:-1]}{_ONE}"
     if "*" in first:
         return f"{shown!r} has a wildcard in the registry; write one line for each: registry.example.com/{rest[:80]}"
     folder, _, last = line.rpartition("/")

@@ -268,11 +268,9 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     key = "main.yaml:4: front.image.upstreams"
     alone, ns = "so only containerd can pull from it, which sends the registry as ns=", "names: {aliases: "
     local = "which is not under upstreams:, so clients get only what is in local; add it, or remove the host"
-    idle = (
-        "quay.io/a/b is of a registry that is not under upstreams:, so it has no effect; the same goes for 1 more line"
-    )
+    idle = "quay.io/a/b is of a registry that is not under upstreams:, so nothing of it is pulled; the same goes for 1"
     assert checked(tmp_path, text) == [
-        f"main.yaml:7: front.image.cache.pinned[1]: {idle}",
+        f"main.yaml:7: front.image.cache.pinned[1]: {idle} more line",
         f"{key}: no path can name registry.corp:5000, {alone}; write {ns}{{registry.corp: 'registry.corp:5000'}}}}",
         f"{key}: no path can name localhost:5001, {alone}; write {ns}{{registry.example.com: 'localhost:5001'}}}}",
         f"{key}: quay.m.example of names.hosts stands for quay.io, {local}",

@@ -62,6 +62,7 @@ def test_what_an_allow_list_allows(entries: list[str], image: str, allowed: bool
         (f"ghcr.io/a/b@{DIGEST}", "a line names a repository without tag or digest; write ghcr.io/a/b"),
         ("docker.io/a*", "a wildcard is a whole segment; write docker.io/a, or docker.io/*"),
         ("*", "'*' has no registry before the wildcard; write one line for each registry: docker.io/**"),
+        ("nginx*", "a wildcard is a whole segment; write docker.io/library/nginx, or docker.io/library/*"),
         ("**", "'**' has no registry before the wildcard; write one line for each registry: docker.io/**"),
         ("ghcr.io/*/b", "has a wildcard before the end; write ghcr.io/**, or a line for each repository"),
         ("*.k8s.io/**", "has a wildcard in the registry; write one line for each: registry.example.com/**"),

@@ -178,21 +178,26 @@ def check_lists(front: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequ
     if problems:
         return problems, ()
     notices = [
-        *_without_effect(front, lists.allow, lambda entry: _written(entry, front, file)),
-        *_without_effect(front, lists.pinned, lambda entry: front.place(f"front.image.cache.pinned[{entry.line}]")),
+        *_of_others(front, lists.allow, lambda entry: _written(entry, front, file), "it has no effect"),
+        *_of_others(
+            front,
+            lists.pinned,
+            lambda entry: front.place(f"front.image.cache.pinned[{entry.line}]"),
+            "nothing of it is pulled",
+        ),
         *_unnamed(front, names),
         *_unlisted(front, names),
     ]
     return (), notices
 
 
-def _without_effect(front: FrontRules, lines: AllowList, place: Callable[[AllowEntry], str]) -> Iterator[str]:
+def _of_others(front: FrontRules, lines: AllowList, place: Callable[[AllowEntry], str], effect: str) -> Iterator[str]:
     """Yield one notice about all lines of registries that clients cannot read."""
     others = [entry for entry in lines.entries() if entry.name.partition("/")[0] not in front.upstreams]
     if others:
         rest = len(others) - 1
         more = f"; the same goes for {rest} more line{'s' if rest > 1 else ''}" if rest else ""
-        what = f"{others[0].text} is of a registry that is not under upstreams:, so it has no effect{more}"
+        what = f"{others[0].text} is of a registry that is not under upstreams:, so {effect}{more}"
         yield f"{place(others[0])}: {what}"
 
 
