@@ -188,8 +188,8 @@ async def test_upstream_comes_back(front: FrontDesk, upstream: Registry) -> None
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_upstream_says_no(front: FrontDesk, upstream: Registry, status: int) -> None:
-    """What upstream does not show is not there; it says nothing about what is kept, which is served by digest."""
-    upstream.faults.on("GET|HEAD", f"/v2/{NAME}/", times=None).status(status, b"<html>no</html>")
+    """What upstream, as a registry, does not show is not there; what is kept is served by digest."""
+    upstream.faults.on("GET|HEAD", f"/v2/{NAME}/", times=None).status(status, b'{"errors":[{"code":"DENIED"}]}')
     answer = await front.get(f"{front.path(NAME)}/manifests/v1")
     assert answer.status in {403, 404}
     assert json.loads(answer.body)["errors"]
