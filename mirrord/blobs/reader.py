@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from mirrord.blobs.hashed_file import CHUNK
 from mirrord.blobs.source_queue import QueuedSource
@@ -19,6 +20,19 @@ from mirrord.files import nothing, storage_errors
 from mirrord.model.digest import Digest
 
 START_WITHIN = 30.0  # seconds: an upload starts when the source will finish by then
+
+
+TOGETHER: Final = 16 << 20
+"""Bytes that the readers of one blob hold at once, about, however many they are."""
+_SMALLEST: Final = 32 << 10
+
+
+def part_of(readers: int) -> int:
+    """Return how many bytes each of so many readers of a blob gets at once: each may be at another place of it."""
+    part = CHUNK
+    while part > _SMALLEST and part * readers > TOGETHER:
+        part //= 2
+    return part
 
 
 @dataclass(eq=False)
@@ -126,11 +140,13 @@ class SpoolReader:
                     generation = spool.generation  # nothing was yielded: restart unnoticed
                 elif generation != spool.generation:
                     raise RestartedError(f"{spool.source}: received wrong bytes; reading it again")
-                count = min(CHUNK - self.position % CHUNK, spool.visible - self.position)
+                part = part_of(len(spool.readers))
+                count = min(part - self.position % part, spool.visible - self.position)
                 if count <= 0:
                     await spool.changed()
                     continue
-                data = spool.recent.find(self.position, spool.visible)
+                until = spool.visible if part == CHUNK else self.position + count
+                data = spool.recent.find(self.position, until)
                 if data is None:
                     with storage_errors(str(spool.path)):
                         if handle < 0:

@@ -56,3 +56,24 @@ async def test_those_behind_read_it_once(tmp_path: Path, monkeypatch: pytest.Mon
     for offset, data in zip(offsets, await asyncio.gather(*map(got, offsets)), strict=True):
         assert data == DATA[offset:]
     assert reads <= len(DATA) // CHUNK + 1
+
+
+@pytest.mark.parametrize(("clients", "largest"), [(1, 6 << 20), (64, 6 << 20), (65, 128 << 10), (600, 32 << 10)])
+async def test_many_hold_little(tmp_path: Path, clients: int, largest: int) -> None:
+    """What all clients of one blob hold at a time does not grow with their number: each may be at another place."""
+    pool, sizes = SpoolPool(tmp_path, 100 << 20, Events()), set[int]()
+    source, joined = BlobSource(Digest.of(DATA), len(DATA), opened), asyncio.Barrier(clients)
+
+    async def got(offset: int) -> None:
+        data = b""
+        async with pool.reader(source, "client", client=True, offset=offset) as reader:
+            await joined.wait()
+            async for chunk in reader.chunks():
+                sizes.add(len(chunk))
+                data += chunk
+            await joined.wait()
+        assert data == DATA[offset:]
+
+    await asyncio.gather(*(got(len(DATA) - 300_000 * (n % 20 + 1)) for n in range(clients)))
+    assert max(sizes) <= largest
+    assert max(sizes) > 16 << 10
