@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import pkgutil
 import re
@@ -49,18 +50,23 @@ class TooSlow(Exception):  # noqa: N818 - nobody's error
 
 @contextmanager
 def budget(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise `TooSlow` after so much CPU time of this process, in the middle of a search too."""
+    """Raise `TooSlow` after so much CPU time of this process, in the middle of a search too.
+
+    No garbage is collected meanwhile: that takes longer than a search, and an error in its callbacks reaches nobody.
+    """
 
     def late(number: int, frame: FrameType | None) -> None:
         raise TooSlow
 
     before = signal.signal(signal.SIGVTALRM, late)
+    gc.disable()
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+        gc.enable()
 
 
 def is_slow(work: Callable[[], object]) -> bool:

@@ -30,6 +30,9 @@ SERIES = {
     'mirrord_sync_problems{mirror="good"}': f"0{DAYS}",
     "mirrord_config_last_reload_successful": f"1 0{DAYS}",
     "mirrord_front_lists_refused": f"0 1{DAYS}",
+    'mirrord_front_failures_total{upstream="down.example",reason="unreachable"}': f"0+6{DAYS}",
+    'mirrord_front_failures_total{upstream="down.example",reason="throttled"}': f"0+3{DAYS}",
+    'mirrord_front_failures_total{upstream="odd.example",reason="throttled"}': f"0+3{DAYS}",
     "mirrord_storage_free_bytes": f"6000000000x9 4000000000{DAYS}",
     'mirrord_trust_refused_total{reason="realm"}': f"_x10 1{DAYS}",
 }
@@ -41,6 +44,7 @@ ALERTS = [
     ("UpstreamIsWrong", "4320m", "", {"mirror": "odd"}),
     ("ConfigurationRefused", "6m", "", {}),
     ("AllowListRefused", "6m", "", {}),
+    ("UpstreamFailsClients", "26m", "", {"upstream": "down.example"}),
     ("DiskFull", "10m", "", {}),
     ("SecretNotSent", "10m", "75m", {"reason": "realm"}),
 ]
