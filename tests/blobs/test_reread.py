@@ -58,7 +58,7 @@ async def test_those_behind_read_it_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert reads <= len(DATA) // CHUNK + 1
 
 
-@pytest.mark.parametrize(("clients", "largest"), [(1, 6 << 20), (64, 6 << 20), (65, 128 << 10), (600, 32 << 10)])
+@pytest.mark.parametrize(("clients", "largest"), [(1, 6 << 20), (200, 6 << 20), (201, 128 << 10), (900, 32 << 10)])
 async def test_many_hold_little(tmp_path: Path, clients: int, largest: int) -> None:
     """What all clients of one blob hold at a time does not grow with their number: each may be at another place."""
     pool, sizes = SpoolPool(tmp_path, 100 << 20, Events()), set[int]()
