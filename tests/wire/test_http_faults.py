@@ -115,6 +115,36 @@ async def test_a_deadline_ends_everything(raw: Any, http: Http) -> None:
         await http.fetch(HttpRequest("GET", server.url, server.host, deadline=0.1))
 
 
+async def _streamed(http: Http, request: HttpRequest) -> None:
+    async with http.stream(request):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("call", "more"),
+    [(Http.fetch, {}), (Http.fetch, {"deadline": 100.0}), (_streamed, {"first": 100.0})],
+    ids=["small", "deadline", "first"],
+)
+async def test_a_deadline_is_for_all_tries(
+    serve: Any, client: Any, monkeypatch: pytest.MonkeyPatch, call: Any, more: Any
+) -> None:
+    """A host that fails after 40 s each time: of 100 s nothing is left for a fourth try, nor for the third answer."""
+    loop, ahead = asyncio.get_running_loop(), 0.0
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+
+    async def handle(_: web.Request) -> web.Response:
+        nonlocal ahead
+        ahead += 40.0
+        return web.Response(status=503)
+
+    server = await serve(handle)
+    http = client(limits=Limits(small=100.0, attempts=4))
+    with pytest.raises(StalledError, match="GET not done within 100 s"):
+        await call(http, HttpRequest("GET", server.url, server.host, **more))
+    assert len(server.requests) == 3
+
+
 @pytest.mark.parametrize("drip", [b"x", b"HTTP/1.1 102 Processing\r\n\r\n"], ids=["headers", "interim"])
 async def test_14_headers_that_never_end(raw: Any, client: Any, drip: bytes) -> None:
     """Bytes of headers, or interim answers, keep every timeout between bytes quiet; the wait for all of them ends."""

@@ -157,7 +157,7 @@ class HttpRequest:
         deadline: seconds for the whole exchange, retries included, time in line at the host not; None stands for
             `Limits.small`, and for none where content flows (an `Upload`, `Http.stream`): there the minimum
             throughput ends what makes no progress.
-        first: seconds until the headers where content flows, for one try, which is then the last; None for no limit.
+        first: seconds until the headers where content flows, counted as those of `deadline`; None for no limit.
         attempts: tries in all when other than `Limits.attempts`. An `Upload` is in any case only tried again in
             place when nothing of it was consumed, since an upload session may not survive half a body.
         encoded: whether a Content-Encoding is accepted; the body stays as it was sent.

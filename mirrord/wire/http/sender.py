@@ -33,7 +33,8 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 class Deadline:
     """Ends what runs in it when the time of a request is over.
 
-    The clock starts with `begin`, and stands still in `waiting`: waiting for a slot at the host is our own doing.
+    The clock starts with the first `begin`, and stands still in `waiting`: waiting for a slot at the host is our own
+    doing.
 
     Raises:
         StalledError: the time ran out.
@@ -59,8 +60,8 @@ class Deadline:
         return self._limit.expired()
 
     def begin(self) -> None:
-        """Let the clock run, with all the time that is left."""
-        if self._seconds is not None:
+        """Let the clock run; at a retry it runs already."""
+        if self._seconds is not None and self._limit.when() is None:
             self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
     def end(self) -> None:
