@@ -31,7 +31,7 @@ DOORS = {
     "yarl": {"mirrord.wire.http.transport"},
     "yaml": {
         "mirrord.config.foreign",  # events only, no objects
-        "mirrord.config.load",
+        "mirrord.config.yaml_text",
         "mirrord.syncers.helm.upstream.yaml_events",
     },  # the latter sees events only, no objects
     "pydantic": {"mirrord.config", "mirrord.report", "mirrord.syncer", "mirrord.syncers"},

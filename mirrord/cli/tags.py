@@ -12,7 +12,7 @@ from mirrord.cli.hosts import HostOptions, copy_hosts
 from mirrord.cli.results import Show, say_verdicts
 from mirrord.config.check import check
 from mirrord.config.lines import Problems
-from mirrord.config.load import parse_text
+from mirrord.config.yaml_text import parse_text
 from mirrord.daemon import loop
 from mirrord.errors import ConfigError, UsageError
 from mirrord.model.choice import Choice
