@@ -107,6 +107,25 @@ async def test_local_before_upstream(scene: Scene) -> None:
     assert (await scene.pulls.ask("up.test/more/app/manifests/v1")).status == 403
 
 
+async def test_deny_comes_before_everything(scene: Scene) -> None:
+    """What `deny` has is not served from `local` either: 403, also where its registry is no upstream."""
+    world = scene.pulls.world
+    mirror = world.mirror({"repository": f"{scene.upstream.host}/more/app", "tags": ["v1"]}, LOCAL, name="apps")
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": (mirror,)})
+    scene.upstream.forget()
+    quay: dict[str, Any] = {"upstreams": ["quay.io"], "allow": ["quay.io/**"]}
+    scene.pulls.configure(**quay)
+    assert (await scene.pulls.ask("up.test/more/app/manifests/v1")).body == IMAGE.body
+    assert (await scene.pulls.front.look("up.test/more/app:v1")).comes_from == "local"
+    scene.pulls.configure(**quay, deny=["up.test/more/app"])
+    denied = await scene.pulls.ask("up.test/more/app/manifests/v1")
+    assert (denied.status, denied.message) == (403, "up.test/more/app may not be pulled here")
+    look = await scene.pulls.front.look("up.test/more/app:v1")
+    assert (look.comes_from, look.line) == ("refused", "front.image.deny[0]")
+    assert scene.upstream.count("*") == 0
+
+
 async def test_renamed_tags_are_not_those_of_the_source(scene: Scene) -> None:
     """A mirror that gives an image another tag does not answer for that tag of the source; for its digest it does."""
     world = scene.pulls.world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -49,10 +49,14 @@ class CoveredNames:
         self._until = 0.0
         self._looking = asyncio.Lock()
 
-    async def find(self, reference: Reference, services: Services) -> Sequence[CoveredName]:
-        """Return where the content of a repository, in canonical form, may be in `local`."""
-        await self._refresh(services)
-        return self._names.get(reference.name, ())
+    async def names(self, asked: Asked, reference: Reference | None, services: Services) -> Collection[str]:
+        """Return the repositories of `local` that may have what a request asks for; `reference` is what it `meant`."""
+        found = [asked.local] if asked.local else []
+        if reference is not None:
+            await self._refresh(services)
+            covered = self._names.get(reference.name, ())
+            found += [one.name for one in covered if one.tags or asked.path.digest is not None]
+        return dict.fromkeys(found)
 
     async def meant(self, asked: Asked, services: Services) -> Reference | None:
         """Return the repository at a registry that a request means; None where it can only be one of `local`.

@@ -50,7 +50,7 @@ class FrontLooks:
         line = _line(rules, reference) if decides else ""
         if why is not None and why.word == "denied":
             return FrontLook(shown, "refused", line, why.reason)
-        for name in await self._names(asked, reference, services) if local and store else ():
+        for name in await self.covered.names(asked, reference, services) if local and store else ():
             assert local is not None
             assert store is not None
             digest = path.digest or await local.tag(name, path.ref)
@@ -75,11 +75,6 @@ class FrontLooks:
         comes: Literal["cache", "upstream"] = "cache" if until or ":" in ref else "upstream"
         size = await _size(self.cache.repositories, self.cache.store, cache_name(reference), known.digest)
         return FrontLook(shown, comes, line, "", known.digest, size, until)
-
-    async def _names(self, asked: Asked, reference: Reference | None, services: Services) -> Collection[str]:
-        covered = await self.covered.find(reference, services) if reference else ()
-        names = [one.name for one in covered if one.tags or asked.path.digest is not None]
-        return dict.fromkeys([asked.local, *names] if asked.local else names)
 
 
 def _line(rules: PullRules | None, reference: Reference | None) -> str:

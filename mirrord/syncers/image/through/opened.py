@@ -33,7 +33,7 @@ from mirrord.syncers.image.through.manifests import FrontManifests
 from mirrord.syncers.image.through.pacing import Pacer
 from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
-from mirrord.syncers.image.through.rules import PullRules, RulesInUse
+from mirrord.syncers.image.through.rules import PullRules, RefusedPull, RulesInUse
 from mirrord.syncers.image.upstream.allow_file import ListsInUse
 from mirrord.wire.oci.reference import Reference, valid_tag
 
@@ -110,22 +110,23 @@ class ImageFront:
 
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
         path, reference = asked.path, await self._covered.meant(asked, services)
-        if reference is not None and rules.lists.denied_by(reference):
-            return _refused(_Pull(request, services, rules, path, reference, asked.called))
-        refused = None if reference is None else rules.refusal(reference, asked.called)
-        local = None
-        if reference is None or refused or path.verb != "tags":  # `local` has some of the tags of a source only
-            local = await self._local(request, services, asked, reference)
-        if local is not None and local.status == 200 and (reference is None or refused or not _empty(path, local)):
-            return local
         if reference is None:
+            local = await self._local(request, services, asked, None)
             if local is None and asked.wrong is not None:
                 raise asked.wrong
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
-        if refused:
-            known = local if refused.word != "no_list" else None  # without a list nobody knows what upstream would add
-            return known or _refused(_Pull(request, services, rules, path, reference, asked.called))
-        answer = await self._pulled(_Pull(request, services, rules, path, reference, asked.called))
+        pull = _Pull(request, services, rules, path, reference, asked.called)
+        why, local = rules.refusal(reference, asked.called), None
+        if why and why.word == "denied":
+            return _refused(pull, why)
+        if why or path.verb != "tags":  # `local` has some of the tags of a source only
+            local = await self._local(request, services, asked, reference)
+        if local is not None and local.status == 200 and (why or not _empty(path, local)):
+            return local
+        if why:
+            known = local if why.word != "no_list" else None  # without a list nobody knows what upstream would add
+            return known or _refused(pull, why)
+        answer = await self._pulled(pull)
         if path.verb == "tags" and answer.status != 200:
             local = await self._local(request, services, asked, reference)
             said = {name: text for name, text in answer.headers.items() if name == "Warning"}
@@ -152,11 +153,7 @@ class ImageFront:
         Returns an answer without content if only that is there, and None where there is no such repository.
         """
         path, other = asked.path, None
-        names = [asked.local] if asked.local else []
-        if reference is not None:
-            covered = await self._covered.find(reference, services)
-            names += [one.name for one in covered if one.tags or path.digest is not None]
-        for name in dict.fromkeys(names):
+        for name in await self._covered.names(asked, reference, services):
             found = await in_local(path, name, request.query, services)
             if found is not None and found.status == 200:
                 if path.verb in ("manifests", "blobs"):
@@ -243,10 +240,8 @@ def _count(pull: _Pull, reason: str) -> None:
     pull.services.events.emit(FrontRefused(reason, who, pull.reference.name, pull.path.ref))
 
 
-def _refused(pull: _Pull) -> Response:
+def _refused(pull: _Pull, why: RefusedPull) -> Response:
     """Refuse by the rules; an answer to HEAD has no body, so its header says why."""
-    why = pull.rules.refusal(pull.reference, pull.called)
-    assert why is not None
     _count(pull, why.word)
     if why.word == "not_listed":
         answer = refusal(404, "NAME_UNKNOWN", why.reason)

@@ -38,10 +38,10 @@ class PullRules:
 
     def refusal(self, reference: Reference, called: AskedName) -> RefusedPull | None:
         """Return why a repository in canonical form may not be pulled through, or None; the reason says `called`."""
-        if reference.domain not in self.front.upstreams:
-            return RefusedPull("not_listed", f"{called.registry} is not pulled through here")
         if self.lists.denied_by(reference):
             return self._refused("denied", f"{called.name} may not be pulled here")
+        if reference.domain not in self.front.upstreams:
+            return RefusedPull("not_listed", f"{called.registry} is not pulled through here")
         if self.lists.unusable:
             return RefusedPull("no_list", "the allow list of this mirror cannot be used")
         if not self.lists.allowed_by(reference):
