@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 import yaml
 
 from mirrord.daemon.main import LONGEST_STOP
+from mirrord.testing import Registry, build_image, push
 from mirrord.testing.running import run
-from mirrord.testing.servers import require
+from mirrord.testing.servers import free_port, require
 from tests.support.container import ContainerImage
 
 pytestmark = pytest.mark.timeout(900)  # the first build gets its base
@@ -22,14 +25,16 @@ def manifest(name: str) -> Any:
     return yaml.safe_load((DEPLOY / "kubernetes" / name).read_text())
 
 
-def config_map(folder: Path) -> Path:
-    """Write the ConfigMap as Kubernetes mounts it."""
-    (folder / "..now").mkdir(parents=True)
+def config_map(folder: Path, files: Mapping[str, str], name: str = "..first") -> Path:
+    """Write a ConfigMap as Kubernetes mounts it, and as it replaces the one before it when `name` is another one."""
+    (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
-    (folder / "..data").symlink_to("..now")
-    for name, text in manifest("configmap.yaml")["data"].items():
-        (folder / "..now" / name).write_text(text)
-        (folder / name).symlink_to(f"..data/{name}")
+    for file, text in files.items():
+        (folder / name / file).write_text(text)
+        if not (folder / file).is_symlink():
+            (folder / file).symlink_to(f"..data/{file}")
+    (folder / "..new").symlink_to(name)
+    (folder / "..new").rename(folder / "..data")
     return folder
 
 
@@ -41,26 +46,32 @@ def claim(folder: Path, group: int) -> Path:
     return folder
 
 
-async def test_the_pod_runs(image: ContainerImage, tmp_path: Path) -> None:
-    """With no registry in reach the Pod starts, all of its probes succeed, and it ends in time when it is told to."""
-    pod = manifest("deployment.yaml")["spec"]["template"]["spec"]
-    [container], security = pod["containers"], pod["securityContext"]
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+def pod(folder: Path, files: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the container of the Deployment, and how it is run with these files as its ConfigMap."""
+    spec = manifest("deployment.yaml")["spec"]["template"]["spec"]
+    [container], security = spec["containers"], spec["securityContext"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
     binds, read_only, tmpfs = dict[str, Path](), dict[str, Path](), list[str]()
     for mount in container["volumeMounts"]:
         place, volume = mount["mountPath"], volumes[mount["name"]]
         if "configMap" in volume:
-            read_only[place] = config_map(tmp_path / "conf")
+            read_only[place] = config_map(folder / "conf", files)
         elif "persistentVolumeClaim" in volume:
-            binds[place] = claim(tmp_path / "state", security["fsGroup"])
+            binds[place] = claim(folder / "state", security["fsGroup"])
         else:
             assert "emptyDir" in volume
             tmpfs.append(place)
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert spec["terminationGracePeriodSeconds"] > LONGEST_STOP
     env = {entry["name"]: entry.get("value", "from-the-secret") for entry in container["env"]}
     user = f"{security['runAsUser']}:{security['runAsGroup']}"
-    assert container["securityContext"]["readOnlyRootFilesystem"]
+    return container, {"user": user, "env": env, "binds": binds, "read_only": read_only, "tmpfs": tmpfs}
+
+
+async def test_the_pod_runs(image: ContainerImage, tmp_path: Path) -> None:
+    """With no registry in reach the Pod starts, all of its probes succeed, and it ends in time when it is told to."""
+    container, options = pod(tmp_path, manifest("configmap.yaml")["data"])
     [port] = [entry["containerPort"] for entry in container["ports"] if entry["name"] == "http"]
-    options: dict[str, Any] = {"user": user, "env": env, "binds": binds, "read_only": read_only, "tmpfs": tmpfs}
     async with image.running(container["args"], network=False, **options) as running:
         await running.logged('"event": "run.finished"')
         for name in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -72,7 +83,42 @@ async def test_the_pod_runs(image: ContainerImage, tmp_path: Path) -> None:
         assert "craned: registry-1.docker.io: the name cannot be resolved" in told.output
         assert await running.stop() == 0
     assert "from-the-secret" not in running.output
-    assert pod["terminationGracePeriodSeconds"] > LONGEST_STOP
+
+
+async def test_the_pod_has_a_front(image: ContainerImage, tmp_path: Path) -> None:
+    """The cache is on the claim, clients are those whom the listed proxy names, a list comes from the ConfigMap."""
+    port = free_port()
+    async with Registry() as upstream:
+        built = build_image(["linux/amd64"])
+        for name in ("app", "late"):
+            await push(built, upstream, f"team/{name}", ["v1"])
+        names, host = f"names: {{aliases: {{up.example: '{upstream.host}'}}}}", upstream.host
+        allow, limits = "allow: /etc/mirrord/conf.d/allows.txt", "limits: {pulls_a_minute: 1}"
+        front = f"settings: {{proxies: [127.0.0.2]}}\n{names}\nmirrors: []\n"
+        front += f"front: {{image: {{upstreams: ['{host}'], {allow}, {limits}}}}}\n"
+        files = {"10-front.yaml": front, "allows.txt": f"{host}/team/app\n"}
+        container, options = pod(tmp_path, files)
+        options["env"]["MIRRORD_LISTEN"] = f"0.0.0.0:{port}"  # the network is that of this machine
+
+        async def ask(name: str, client: str, through: str = "127.0.0.2") -> str:
+            url = f"http://127.0.0.1:{port}/v2/up.example/team/{name}/manifests/v1"
+            words = ("--interface", through, "--header", f"X-Forwarded-For: {client}", "--write-out", "%{http_code}")
+            return (await run("curl", "--silent", "--output", "/dev/null", *words, url)).output
+
+        async with image.running(container["args"], **options) as running:
+            await running.logged('"event": "daemon.ready"')
+            assert [await ask("app", f"203.0.113.{number}") for number in (1, 2)] == ["200", "200"]
+            assert await ask("late", "203.0.113.1") == "403"
+            config_map(tmp_path / "conf", files | {"allows.txt": f"{host}/team/*\n"}, "..second")
+            async with asyncio.timeout(30):
+                while await ask("late", "203.0.113.3") == "403":  # noqa: ASYNC110 - nothing else says when
+                    await asyncio.sleep(0.2)
+            assert await ask("late", "203.0.113.1") == "429"
+            assert [await ask(name, "203.0.113.4", "127.0.0.1") for name in ("app", "late")] == ["200", "429"]
+            assert await ask("late", "203.0.113.5", "127.0.0.1") == "429"  # not listed: its own address counts
+            assert await running.stop() == 0
+    digest = built.digest.partition(":")[2]
+    assert (tmp_path / "state/cache/image/blobs/sha256" / digest[:2] / digest).read_bytes() == built.body
 
 
 def test_busy_is_not_dead() -> None:

@@ -152,7 +152,7 @@ async def test_a_slow_client_is_waited_for(front: Front, address: tuple[str, int
     assert seen < len(large) / 2
     assert front.store.closed == 0
     writer.transport.abort()
-    await front.store.ended.wait()
+    assert await asyncio.wait_for(front.store.ended.wait(), 30)
 
 
 async def test_a_client_that_leaves_while_nothing_comes(front: Front, address: tuple[str, int]) -> None:
@@ -172,7 +172,7 @@ async def test_a_client_that_leaves_while_nothing_comes(front: Front, address: t
     writer.write(b"GET /far/x HTTP/1.1\r\nHost: h\r\n\r\n")
     await begun.wait()
     writer.close()
-    await ended.wait()
+    assert await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_images_out_of_a_remote_store(tmp_path: Path) -> None:

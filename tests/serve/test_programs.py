@@ -57,10 +57,10 @@ async def test_answers_come_as_they_are_written(tmp_path: Path) -> None:
     async with site(tmp_path) as served:
         rest = fifo(tmp_path, "rest")
         served.scripts.scripts["slow"] = f"printf first; cat {rest}"
-        reader, writer = await served.connect(b"GET /run/slow HTTP/1.1\r\nHost: h\r\n\r\n")
-        await asyncio.wait_for(reader.readuntil(b"first\r\n"), 30)
+        reader, writer = await served.connect(b"GET /run/slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n5\r\nfirst\r\n"), 30)).startswith(b"HTTP/1.1 200 ")
         await asyncio.to_thread(rest.write_bytes, b"second")
-        await asyncio.wait_for(reader.readuntil(b"second\r\n0\r\n\r\n"), 30)
+        assert await asyncio.wait_for(reader.read(), 30) == b"6\r\nsecond\r\n0\r\n\r\n"
         writer.close()
 
 
