@@ -283,6 +283,20 @@ async def test_a_source_that_cannot_be_read(
     assert run.error or (run.plan is not None and "403" in run.plan.missing[0])
 
 
+@pytest.mark.parametrize(("status", "code"), [(429, "throttled"), (503, "server")])
+async def test_a_source_that_names_a_time_is_not_asked_before(world: World, status: int, code: str) -> None:
+    """One request for each blob: neither `Http` nor the pool asks again at once; the next run does."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    source.faults.on("GET", "/blobs/", times=None).status(status, headers={"Retry-After": "3000"})
+    run = await world.run(world.mirror(main_of(source), target))
+    assert {receipt.code for receipt in run.receipts if receipt.code} == {code}
+    asked = [entry.target for entry in source.log if entry.method == "GET" and "/blobs/" in entry.target]
+    assert asked
+    assert len(asked) == len(set(asked))
+    assert target.tags == {}
+
+
 async def test_a_tag_that_is_missing_is_told(world: World) -> None:
     """A missing tag is one sentence in the plan; the others go on."""
     image = big()

@@ -16,7 +16,15 @@ from time import monotonic, time  # noqa: TID251 - a default argument, for nothi
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mirrord.errors import BrokenError, ContentError, MirrordError, StalledError, UnreachableError, UntrustedError
+from mirrord.errors import (
+    BrokenError,
+    ContentError,
+    MirrordError,
+    StalledError,
+    TransportError,
+    UnreachableError,
+    UntrustedError,
+)
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
@@ -168,6 +176,8 @@ class Http:
                 delay = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
                 if delay is None:
                     self.book.advise(error, request.host)
+                    if isinstance(error, TransportError) and error.after is not None:
+                        permanent(error)  # the host named a time, and nobody asks again before
                     raise
                 self._events.emit(Retrying(request.host, error.code, delay))
                 waited += delay

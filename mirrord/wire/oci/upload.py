@@ -220,7 +220,7 @@ def _vanished(error: errors.MirrordError) -> bool:
     """Whether a new session may help."""
     match error:
         case errors.ServerError():
-            return error.after is None  # else the host asked for patience, which is not ours to have
+            return error.retry
         case errors.BrokenError() | errors.MissingError():
             return True
         case errors.RefusedError():

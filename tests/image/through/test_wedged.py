@@ -1,4 +1,4 @@
-"""An upstream that says nothing, on a clock that tests set."""
+"""An upstream that says nothing, on a clock that tests set, or that fails."""
 
 from __future__ import annotations
 
@@ -76,3 +76,23 @@ async def test_an_upstream_that_says_nothing(scene: Scene) -> None:
     scene.upstream.faults.clear()
     healed = await scene.pulls.ask(BLOB)
     assert (healed.status, healed.body) == (200, LAYER)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "answer", "asked"),
+    [
+        (503, {}, (502, "UNAVAILABLE"), 3),
+        (429, {}, (429, "TOOMANYREQUESTS"), 3),
+        (429, {"Retry-After": "3000"}, (429, "TOOMANYREQUESTS"), 1),
+        (503, {"Retry-After": "3000"}, (502, "UNAVAILABLE"), 1),
+    ],
+)
+async def test_how_often_an_upstream_that_fails_is_asked(
+    scene: Scene, status: int, headers: dict[str, str], answer: tuple[int, str], asked: int
+) -> None:
+    """Three times for one client before the first byte of a blob, and once when it names a time that is too far off."""
+    scene.upstream.faults.on("GET", "/blobs/", times=None).status(status, headers=headers)
+    found = await scene.pulls.ask(BLOB)
+    assert (found.status, found.code) == answer
+    assert found.headers["retry-after"] == headers.get("Retry-After", "10")
+    assert scene.upstream.count("GET", "/blobs/") == asked

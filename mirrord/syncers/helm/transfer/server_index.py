@@ -119,8 +119,7 @@ class ServedIndex:
                     raise errors.ImmutableError(f"{self.url}: {other}", error.status) from error
                 return False
             except (errors.BrokenError, errors.ServerError) as error:
-                patience = isinstance(error, errors.ServerError) and (not error.retry or error.after is not None)
-                if attempt == ATTEMPTS or patience or reader.detached or reader.error:
+                if attempt == ATTEMPTS or not error.retry or reader.detached or reader.error:
                     raise
                 attempt += 1
             else:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from mirrord.blobs.source import BlobSource
-from mirrord.errors import ContentError, MissingError, RefusedError, StalledError, UntrustedError
+from mirrord.errors import ContentError, MissingError, RefusedError, StalledError, TransportError, UntrustedError
 from mirrord.events import FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
@@ -80,8 +80,8 @@ class UpstreamReader:
     ) -> BlobSource:
         """Return the source of a blob.
 
-        `shown` is called when upstream begins to send it. While a client `waits` for that, an upstream that is silent
-        is not asked once more.
+        `shown` is called when upstream begins to send it. While a client `waits` for that, an upstream is not asked
+        once more after the tries of `Http`, or when it is silent.
         """
         opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size), shown, waits)
         count = partial(self._count, reference.domain)
@@ -97,12 +97,14 @@ class UpstreamReader:
     async def _open_blob(
         self, reference: Reference, blob: Descriptor, shown: Callable[[], None], waits: Callable[[], bool], offset: int
     ) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
+        begun = False
         try:
             async with self._repository(reference).open_blob(blob, offset, FIRST) as opened:
+                begun = True
                 shown()
                 yield opened
-        except StalledError as error:
-            if waits():
+        except TransportError as error:
+            if waits() and (not begun or isinstance(error, StalledError)):
                 permanent(error)
             raise
 
