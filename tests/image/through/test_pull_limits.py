@@ -16,9 +16,9 @@ IMAGE = build_image(["linux/amd64", "linux/arm64"], shared_layers=1)
 OTHER = build_image(["linux/amd64"])
 
 
-async def manifest(pulls: Pulls, name: str, tag: str = "v1", status: int = 200) -> None:
-    answer = await pulls.ask(f"{UPSTREAM}/{name}/manifests/{tag}")
-    assert answer.status == status, answer
+async def status(pulls: Pulls, name: str) -> int:
+    """Return the status of an answer with the manifest `v1` of a repository."""
+    return (await pulls.ask(f"{UPSTREAM}/{name}/manifests/v1")).status
 
 
 async def test_a_pull_beyond_the_minute_gets_429_with_reason_and_time(tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ async def test_a_pull_beyond_the_minute_gets_429_with_reason_and_time(tmp_path: 
         for name in ("one", "two", "three"):
             await push(OTHER, upstream.url, name, ["v1"])
         async with pulling(tmp_path, upstream.host, limits={"pulls_a_minute": 2}) as pulls:
-            await manifest(pulls, "one")
+            assert await status(pulls, "one") == 200
             pulls.now += 20.0
-            await manifest(pulls, "two")
+            assert await status(pulls, "two") == 200
             before = upstream.hits()
 
             refused = await pulls.ask(f"{UPSTREAM}/three/manifests/v1")
@@ -43,7 +43,7 @@ async def test_a_pull_beyond_the_minute_gets_429_with_reason_and_time(tmp_path: 
             assert refused.headers["content-type"] == head.headers["content-type"] == "application/json"
             assert upstream.hits() == before
             pulls.now += 40.0
-            await manifest(pulls, "three")
+            assert await status(pulls, "three") == 200
 
 
 async def test_real_clients_pull_a_whole_image_as_one_pull(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ async def test_real_clients_pull_a_whole_image_as_one_pull(tmp_path: Path) -> No
             assert answer.status == 429
             assert answer.message.startswith("1MiB in 1h are allowed for each client; 127.0.0.1 may ask again in 3")
             pulls.configure(limits={"pulls_a_minute": 1})
-            await manifest(pulls, "other")
+            assert await status(pulls, "other") == 200
 
 
 async def test_machines_behind_one_address_that_pull_one_image_are_one_pull(tmp_path: Path) -> None:
@@ -86,19 +86,20 @@ async def test_exempt_clients_are_not_limited(tmp_path: Path) -> None:
         for number in range(4):
             await push(OTHER, upstream.url, f"app{number}", ["v1"])
         async with pulling(tmp_path, upstream.host, limits={"pulls_a_minute": 1}) as pulls:
-            await manifest(pulls, "app0")
-            await manifest(pulls, "app1", status=429)
+            assert await status(pulls, "app0") == 200
+            assert await status(pulls, "app1") == 429
             pulls.configure(limits={"pulls_a_minute": 1, "exempt": ["127.0.0.0/8"]})
             for number in range(4):
-                await manifest(pulls, f"app{number}")
+                assert await status(pulls, f"app{number}") == 200
 
 
-@pytest.mark.parametrize("pulled", ["missing", "nothing"])
-async def test_what_does_not_exist_counts_as_it_costs(tmp_path: Path, pulled: str) -> None:
-    """Guessing names is limited like pulling."""
+@pytest.mark.parametrize("name", ["team/app", "nothing"])
+async def test_what_does_not_exist_counts_as_it_costs(tmp_path: Path, name: str) -> None:
+    """Guessing tags and names of repositories is limited like pulling."""
     async with (
         DockerRegistry(access_log=True) as upstream,
         pulling(tmp_path, upstream.host, limits={"pulls_a_minute": 1}) as pulls,
     ):
-        await manifest(pulls, pulled, status=404)
-        await manifest(pulls, f"{pulled}2", status=429)
+        await push(OTHER, upstream.url, "team/app", ["v1"])
+        missing = [(await pulls.ask(f"{UPSTREAM}/{name}/manifests/{tag}")).status for tag in ("v2", "v3")]
+        assert missing == [404, 429]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,29 +11,26 @@ from mirrord.blobs.content_cache import ContentCache
 from mirrord.blobs.store import Remote, read_stored
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.files import LocalFile
-from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Response
 from mirrord.syncers.image.front.answers import VERSION, answer, page
-from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
-from mirrord.syncers.image.through.asked import AskedName
+from mirrord.syncers.image.front.path import BadRequestError
 from mirrord.syncers.image.through.failures import failed, out_of_date, serves_old, warning, why
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
+from mirrord.syncers.image.through.pull import FrontPull
 from mirrord.syncers.image.through.reading import UpstreamReader
+from mirrord.syncers.image.through.remembered import LastUsed
 from mirrord.wire.http.message import HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.document import read_object, sequence
 from mirrord.wire.oci.manifest import LIMIT, MOST_VALUES
 from mirrord.wire.oci.paging import PAGE, names_of, next_link
-from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.oci.reference import valid_tag
 from mirrord.wire.offload import offload
 
 LONGEST: Final = 1024  # characters of a query that goes upstream
 MOST: Final = 500  # answers about referrers that are remembered
 _SMALL: Final = 32 * 1024  # bytes of such an answer
-
-
-Note = Callable[[MirrordError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +47,15 @@ class UpstreamLists:
     ) -> None:
         """Ask `upstream`, and `manifests` for the list that registries without the API have under a tag."""
         self._cache, self._upstream, self._manifests, self._clock = cache, upstream, manifests, clock
-        self._referrers: OrderedDict[tuple[str, ...], _Remembered] = OrderedDict()
+        self._referrers = LastUsed[tuple[str, ...], _Remembered](MOST)
 
-    async def tags(
-        self, reference: Reference, called: AskedName, path: RegistryPath, query: Mapping[str, str], note: Note
-    ) -> Response:
+    async def tags(self, pull: FrontPull) -> Response:
         """Return a page of tags; those in the cache where upstream does not answer.
-
-        The client knows the repository as `called`; `note` gets the error of an upstream.
 
         Raises:
             BadRequestError: the query is none.
         """
+        reference, called, path, query = pull.reference, pull.called, pull.path, pull.request.query
         what = f"{reference.name}: tag list"
         asked = _query(query)
         if "n" in query and not whole(query["n"]):
@@ -70,9 +63,9 @@ class UpstreamLists:
         try:
             got = await self._upstream.page(reference, "tags/list", asked, {})
             names = await offload(len(got.body), names_of, got.body, "tags", what, valid_tag)
-            return answer(200, {"name": path.name, "tags": names}, _link(got, path, query, what))
+            return answer(200, {"name": path.name, "tags": names}, _link(got, pull, what))
         except MirrordError as error:
-            note(error)
+            pull.report_failed(error)
             state = await self._cache.repositories.state(cache_name(reference)) if serves_old(error) else None
             if state is None or not state.names:
                 return failed(error, called, "list of tags", "NAME")
@@ -80,56 +73,37 @@ class UpstreamLists:
             said = warning(f"{called.registry} {why(error)}; these are the tags in the cache")
             return answer(200, {"name": path.name, "tags": part}, {**link, **said})
 
-    async def referrers(
-        self,
-        reference: Reference,
-        called: AskedName,
-        path: RegistryPath,
-        query: Mapping[str, str],
-        *,
-        fresh: float,
-        note: Note,
-    ) -> Response:
+    async def referrers(self, pull: FrontPull) -> Response:
         """Return what refers to a manifest; an empty list only if upstream says that it is empty.
 
         Raises:
             BadRequestError: the query is none.
         """
+        called, path, query = pull.called, pull.path, pull.request.query
         # links to further pages have path and `ns`, warnings have the rest
-        key = cache_name(reference), path.ref, _query(query), path.name, query.get("ns", ""), called.name
+        key = cache_name(pull.reference), path.ref, _query(query), path.name, query.get("ns", ""), called.name
         known = self._referrers.get(key)
-        if known is not None and self._clock() < known.at + fresh:
+        if known is not None and self._clock() < known.at + pull.rules.keys.fresh:
             return known.answer
         try:
-            found = await self._listed(reference, called, path, query, fresh=fresh, note=note)
+            found = await self._listed(pull)
         except MirrordError as error:
-            note(error)
+            pull.report_failed(error)
             if known is not None and serves_old(error):
                 said = out_of_date(called, why(error))
                 return replace(known.answer, headers={**known.answer.headers, **said})
             return failed(error, called, f"list of referrers of {path.ref}", "MANIFEST")
         if isinstance(found.body, bytes) and len(found.body) <= _SMALL:
-            self._referrers[key] = _Remembered(found, self._clock())
-            self._referrers.move_to_end(key)
-            if len(self._referrers) > MOST:
-                self._referrers.popitem(last=False)
+            self._referrers.put(key, _Remembered(found, self._clock()))
         return found
 
-    async def _listed(
-        self,
-        reference: Reference,
-        called: AskedName,
-        path: RegistryPath,
-        query: Mapping[str, str],
-        *,
-        fresh: float,
-        note: Note,
-    ) -> Response:
-        what = f"{reference.name}: referrers of {path.ref}"
+    async def _listed(self, pull: FrontPull) -> Response:
+        rest, query = f"referrers/{pull.path.ref}", _query(pull.request.query)
+        what = f"{pull.reference.name}: referrers of {pull.path.ref}"
         try:
-            got = await self._upstream.page(reference, f"referrers/{path.ref}", _query(query), {"Accept": OCI_INDEX})
+            got = await self._upstream.page(pull.reference, rest, query, {"Accept": OCI_INDEX})
         except MissingError:
-            return await self._tagged(reference, called, Digest(path.ref), fresh, note)
+            return await self._tagged(pull)
         if len(got.body) > LIMIT:
             raise ContentError(f"{what}: {len(got.body)} bytes")
         document = await offload(len(got.body), read_object, got.body, what, MOST_VALUES)
@@ -138,26 +112,22 @@ class UpstreamLists:
             raise ContentError(f"{what}: no index")
         applied = got.headers.get("oci-filters-applied", "")
         filters = {"OCI-Filters-Applied": "artifactType"} if "artifactType" in applied else {}
-        headers = {"Content-Type": OCI_INDEX, **VERSION, **filters, **_link(got, path, query, what)}
+        headers = {"Content-Type": OCI_INDEX, **VERSION, **filters, **_link(got, pull, what)}
         return Response(200, headers, got.body)
 
-    async def _tagged(
-        self, reference: Reference, called: AskedName, subject: Digest, fresh: float, note: Note
-    ) -> Response:
+    async def _tagged(self, pull: FrontPull) -> Response:
         """Read the list that a registry without the API has under a tag (distribution-spec, "Referrers Tag Schema")."""
-        headers = {"Content-Type": OCI_INDEX, **VERSION}
+        headers, tag = {"Content-Type": OCI_INDEX, **VERSION}, pull.path.ref.replace(":", "-")[:128]
         try:
-            found = await self._manifests.find(
-                reference, f"{subject.algorithm}-{subject.hex}"[:128], fresh=fresh, whole=True
-            )
+            found = await self._manifests.find(pull.reference, tag, fresh=pull.rules.keys.fresh, whole=True)
         except MissingError:
             return Response(200, headers, index_of([]))
         if found.error is not None:
-            note(found.error)
+            pull.report_failed(found.error)
         if found.descriptor.media_type != OCI_INDEX:
             return Response(200, headers, index_of([]))
         body = await read_stored(found.body, LIMIT) if isinstance(found.body, LocalFile | Remote) else found.body
-        return Response(200, headers | out_of_date(called, found.warning), body or b"")
+        return Response(200, headers | out_of_date(pull.called, found.warning), body or b"")
 
 
 def _query(query: Mapping[str, str]) -> str:
@@ -177,8 +147,9 @@ def _query(query: Mapping[str, str]) -> str:
     return text
 
 
-def _link(got: HttpResponse, path: RegistryPath, query: Mapping[str, str], what: str) -> dict[str, str]:
+def _link(got: HttpResponse, pull: FrontPull, what: str) -> dict[str, str]:
     """Return the link to the next page, which leads to us."""
+    path, query = pull.path, pull.request.query
     target = next_link(got.headers.get("link", ""), what)
     if target is None:
         return {}

@@ -20,7 +20,14 @@ from mirrord.names.naming import segment
 from mirrord.syncers.image.through.failures import serves_old, why
 from mirrord.syncers.image.through.flights import Flights
 from mirrord.syncers.image.through.reading import IMPATIENT, PATIENT, UpstreamReader
-from mirrord.syncers.image.through.remembered import AGAIN, MISSING_LASTS, KnownBlobs, KnownManifest, KnownManifests
+from mirrord.syncers.image.through.remembered import (
+    AGAIN,
+    MISSING_LASTS,
+    MOST_NAMES,
+    KnownBlobs,
+    KnownManifest,
+    LastUsed,
+)
 from mirrord.wire.oci.descriptor import SCHEMA1, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
@@ -60,7 +67,7 @@ class FrontManifests:
     ) -> None:
         """Use a cache, and note in `blobs` which manifests refer to what."""
         self._cache, self._upstream, self._blobs, self._clock = cache, upstream, blobs, clock
-        self._known = KnownManifests()
+        self._known = LastUsed[tuple[str, str], KnownManifest](MOST_NAMES)  # by repository, and tag or digest
         self._flights = Flights[FoundManifest]()
 
     async def aclose(self) -> None:
@@ -79,27 +86,26 @@ class FrontManifests:
         Raises:
             MirrordError: upstream has none, or does not give it, and nothing that may be served is here.
         """
-        name = cache_name(reference)
         known = await self.known(reference, ref)
-        found = await self._fresh(name, ref, known, fresh, whole=whole)
+        found = await self._fresh(reference, ref, known, fresh, whole=whole)
         if found is not None:
             return found
         now = self._clock()
         if now < known.missing_until:
             raise MissingError(f"{reference.name}: {ref} does not exist", 404)
-        old = await self._kept(name, known.digest) if known.digest else None
+        old = await self.kept(reference, known.digest) if known.digest else None
         if old is not None and now < known.again:
             return replace(old, outcome="stale", warning="did not answer")
         try:
             ask = partial(self._ask, reference, ref, fresh, whole=whole)
-            return await self._flights.join((name, ref, whole), ask)
+            return await self._flights.join((cache_name(reference), ref, whole), ask)
         except MirrordError as error:
             return await self._instead(reference, ref, error)
 
     async def known(self, reference: Reference, ref: str) -> KnownManifest:
         """Return what is known of a tag or digest; what a tag pointed to before a restart is in the cache."""
         name = cache_name(reference)
-        known = self._known.get(name, ref)
+        known = self._known.get((name, ref)) or KnownManifest()
         if known.digest is None:
             digest = Digest(ref) if ":" in ref else await self._cache.repositories.tag(name, ref)
             known = replace(known, digest=digest)
@@ -107,33 +113,30 @@ class FrontManifests:
 
     async def kept(self, reference: Reference, digest: Digest) -> FoundManifest | None:
         """Return a manifest that was seen in this repository and is in the cache, or None."""
-        return await self._kept(cache_name(reference), digest)
-
-    async def _fresh(
-        self, name: str, ref: str, known: KnownManifest, fresh: float, *, whole: bool
-    ) -> FoundManifest | None:
-        """Return what may be served without a request upstream."""
-        by_digest = ":" in ref
-        if known.digest is None or not (by_digest or self._clock() < known.checked + fresh):
-            return None
-        found = await self._kept(name, known.digest)
-        if found is None and not whole and known.descriptor is not None and self._clock() < known.checked + fresh:
-            return FoundManifest(known.descriptor, None, "hit")
-        return found
-
-    async def _kept(self, name: str, digest: Digest) -> FoundManifest | None:
-        link = await self._cache.repositories.manifest(name, digest)
+        link = await self._cache.repositories.manifest(cache_name(reference), digest)
         stored = await self._cache.store.find(digest) if link else None
         if link is None or stored is None:
             return None
         return FoundManifest(Descriptor(link.media_type, digest, stored.size), stored, "hit", link.refs)
 
+    async def _fresh(
+        self, reference: Reference, ref: str, known: KnownManifest, fresh: float, *, whole: bool
+    ) -> FoundManifest | None:
+        """Return what may be served without a request upstream."""
+        by_digest = ":" in ref
+        if known.digest is None or not (by_digest or self._clock() < known.checked + fresh):
+            return None
+        found = await self.kept(reference, known.digest)
+        if found is None and not whole and known.descriptor is not None and self._clock() < known.checked + fresh:
+            return FoundManifest(known.descriptor, None, "hit")
+        return found
+
     async def _ask(self, reference: Reference, ref: str, fresh: float, *, whole: bool) -> FoundManifest:
         """Ask upstream: by HEAD where the bytes may be here or are not needed, else by GET."""
         name, known = cache_name(reference), await self.known(reference, ref)
-        if (found := await self._fresh(name, ref, known, fresh, whole=whole)) is not None:
+        if (found := await self._fresh(reference, ref, known, fresh, whole=whole)) is not None:
             return found  # another request has ended since this one looked
-        old = await self._kept(name, known.digest) if known.digest else None
+        old = await self.kept(reference, known.digest) if known.digest else None
         seconds = PATIENT if old is None else IMPATIENT
         if whole and old is None:
             if ":" in ref or known.digest is None or self._clock() >= known.checked + fresh:
@@ -145,15 +148,15 @@ class FrontManifests:
         if head.media_type in SCHEMA1:
             raise UnsupportedError(f"{reference.name}: {ref}: Docker schema 1, which clients have stopped to take")
         if old is not None and head.digest == old.descriptor.digest:
-            self._known.put(name, ref, KnownManifest(head.digest, self._clock(), old.descriptor))
+            self._known.put((name, ref), KnownManifest(head.digest, self._clock(), old.descriptor))
             return replace(old, outcome="revalidated")
-        if (other := await self._kept(name, head.digest)) is not None:
+        if (other := await self.kept(reference, head.digest)) is not None:
             await self._cache.link(name, {}, {} if ":" in ref else {ref: head.digest})
-            self._known.put(name, ref, KnownManifest(head.digest, self._clock(), other.descriptor))
+            self._known.put((name, ref), KnownManifest(head.digest, self._clock(), other.descriptor))
             return replace(other, outcome="revalidated")
         if whole:
             return await self._get_moved(reference, ref, head.digest, self._clock(), seconds)
-        self._known.put(name, ref, KnownManifest(head.digest, self._clock(), head))
+        self._known.put((name, ref), KnownManifest(head.digest, self._clock(), head))
         return FoundManifest(head, None, "miss")
 
     async def _get_moved(
@@ -170,7 +173,7 @@ class FrontManifests:
         name = cache_name(reference)
         manifest = await self._upstream.get_manifest(reference, wanted, seconds)
         self._blobs.named(name, manifest.blobs)
-        self._known.put(name, ref, KnownManifest(manifest.digest, checked, manifest.descriptor))
+        self._known.put((name, ref), KnownManifest(manifest.digest, checked, manifest.descriptor))
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         found = FoundManifest(manifest.descriptor, manifest.body, "miss", refs)
         try:
@@ -191,14 +194,14 @@ class FrontManifests:
         name, known = cache_name(reference), await self.known(reference, ref)
         if isinstance(error, MissingError):
             until = self._clock() + MISSING_LASTS
-            self._known.put(name, ref, replace(known, checked=-math.inf, missing_until=until))
+            self._known.put((name, ref), replace(known, checked=-math.inf, missing_until=until))
             raise error
         if not serves_old(error):
             raise error
         there = await self._cache.repositories.tag(name, ref) if ":" not in ref else None
         for digest in (known.digest, there):
-            old = await self._kept(name, digest) if digest else None
+            old = await self.kept(reference, digest) if digest else None
             if old is not None:
-                self._known.put(name, ref, replace(known, digest=digest, again=self._clock() + AGAIN))
+                self._known.put((name, ref), replace(known, digest=digest, again=self._clock() + AGAIN))
                 return replace(old, outcome="stale", warning=why(error), error=error)
         raise error

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.content_cache import ContentCache
 from mirrord.blobs.store import Remote
 from mirrord.errors import MirrordError, StorageError
-from mirrord.events import FrontAnswered, FrontBytes, FrontFailed, FrontRefused
+from mirrord.events import FrontAnswered, FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Services
@@ -21,16 +20,17 @@ from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
-from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
+from mirrord.syncers.image.through.asked import Asked, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
-from mirrord.syncers.image.through.clients import ClientKey, client_of
+from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
-from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, upstream_failed, warning
+from mirrord.syncers.image.through.failures import SOON, failed, out_of_date, warning
 from mirrord.syncers.image.through.limits import Admission, PullLimits
 from mirrord.syncers.image.through.lists import UpstreamLists
 from mirrord.syncers.image.through.look import FrontLooks
 from mirrord.syncers.image.through.manifests import FrontManifests
 from mirrord.syncers.image.through.pacing import Pacer
+from mirrord.syncers.image.through.pull import FrontPull
 from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
 from mirrord.syncers.image.through.rules import PullRules, RefusedPull, RulesInUse
@@ -38,23 +38,6 @@ from mirrord.syncers.image.upstream.allow_file import ListsInUse
 from mirrord.wire.oci.reference import Reference, valid_tag
 
 KIND: Final = "image"
-
-
-@dataclass(frozen=True, slots=True)
-class _Pull:
-    """One request for something that may be pulled through."""
-
-    request: Request
-    services: Services
-    rules: PullRules
-    path: RegistryPath
-    reference: Reference
-    called: AskedName
-
-    @property
-    def whole(self) -> bool:
-        """Whether the client wants the content, too."""
-        return self.request.method != "HEAD"
 
 
 class ImageFront:
@@ -106,7 +89,11 @@ class ImageFront:
             answer = refusal(error.status, error.code, str(error))
         except StorageError:
             answer = refusal(500, "UNKNOWN", "the store cannot be read; see the log")
-        return replace(answer, log=(_client(request).name, *named)) if services.events.detailed else answer
+        return (
+            replace(answer, log=(client_of(request.client, request.token).name, *named))
+            if services.events.detailed
+            else answer
+        )
 
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
         path, reference = asked.path, await self._covered.meant(asked, services)
@@ -115,7 +102,7 @@ class ImageFront:
             if local is None and asked.wrong is not None:
                 raise asked.wrong
             return local or refusal(404, "NAME_UNKNOWN", f"{path.name} is not mirrored here")
-        pull = _Pull(request, services, rules, path, reference, asked.called)
+        pull = FrontPull(request, services, rules, path, reference, asked.called)
         why, local = rules.refusal(reference, asked.called), None
         if why and why.word == "denied":
             return _refused(pull, why)
@@ -133,17 +120,16 @@ class ImageFront:
             return replace(local, headers={**local.headers, **said}) if local else answer
         return answer
 
-    async def _pulled(self, pull: _Pull) -> Response:
+    async def _pulled(self, pull: FrontPull) -> Response:
         if pull.path.verb == "manifests":
             return await self._manifest(pull)
         if pull.path.verb == "blobs":
             return await self._blob(pull, Digest(pull.path.ref))
-        query, fresh, note = pull.request.query, pull.rules.keys.fresh, partial(_note, pull)
         if pull.path.verb == "referrers":
-            return await self._listed.referrers(pull.reference, pull.called, pull.path, query, fresh=fresh, note=note)
+            return await self._listed.referrers(pull)
         if pull.path.ref != "list" or not pull.rules.keys.tags:
             return refusal(404, "UNSUPPORTED", "tags are not listed here")
-        return await self._listed.tags(pull.reference, pull.called, pull.path, query, note)
+        return await self._listed.tags(pull)
 
     async def _local(
         self, request: Request, services: Services, asked: Asked, reference: Reference | None
@@ -163,11 +149,11 @@ class ImageFront:
             other = other or found
         return other
 
-    async def _manifest(self, pull: _Pull) -> Response:
+    async def _manifest(self, pull: FrontPull) -> Response:
         reference, ref, services = pull.reference, pull.path.ref, pull.services
         if pull.path.digest is None and not valid_tag(ref):
             return refusal(404, "MANIFEST_UNKNOWN", "not a valid tag")
-        client = _client(pull.request)
+        client = pull.client
         admission = self._limits.admit_manifest(client, reference.name, ref, self._clock())
         if not admission.granted:
             return _limited(pull, admission)
@@ -176,7 +162,7 @@ class ImageFront:
         except MirrordError as error:
             return _failed(pull, error, "MANIFEST")
         if found.error is not None:
-            _note(pull, found.error)
+            pull.report_failed(found.error)
         kind = found.descriptor
         if not accepts(pull.request.accept, kind.media_type):
             return refusal(404, "MANIFEST_UNKNOWN", f"{ref} is {kind.media_type}, which the client does not accept")
@@ -186,9 +172,9 @@ class ImageFront:
         body = Remote(unread, kind.size) if found.body is None else found.body
         return Response(200, headers, body, outcome=found.outcome)
 
-    async def _blob(self, pull: _Pull, digest: Digest) -> Response:
+    async def _blob(self, pull: FrontPull, digest: Digest) -> Response:
         reference, services = pull.reference, pull.services
-        client = _client(pull.request)
+        client = pull.client
         admission = self._limits.admit_blob(client, reference.name, digest, self._clock())
         if not admission.granted:
             return _limited(pull, admission)
@@ -207,7 +193,7 @@ class ImageFront:
 
         meter = self._pacer.meter(client, reference.name, digest, note)
         if found.held is not None:
-            meter.left, found.held.failed = found.held.release, partial(_note, pull)
+            meter.left, found.held.failed = found.held.release, pull.report_failed
         return Response(200, headers, found.body, meter=meter, outcome=found.outcome)
 
     async def look(self, text: str) -> FrontLook:
@@ -231,18 +217,9 @@ def _empty(path: RegistryPath, local: Response) -> bool:
     return path.verb == "referrers" and isinstance(local.body, bytes) and b'"manifests":[]' in local.body
 
 
-def _client(request: Request) -> ClientKey:
-    return client_of(request.client, request.token)
-
-
-def _count(pull: _Pull, reason: str) -> None:
-    who = _client(pull.request).name
-    pull.services.events.emit(FrontRefused(reason, who, pull.reference.name, pull.path.ref))
-
-
-def _refused(pull: _Pull, why: RefusedPull) -> Response:
+def _refused(pull: FrontPull, why: RefusedPull) -> Response:
     """Refuse by the rules; an answer to HEAD has no body, so its header says why."""
-    _count(pull, why.word)
+    pull.report_refused(why.word)
     if why.word == "not_listed":
         answer = refusal(404, "NAME_UNKNOWN", why.reason)
     elif why.word == "no_list":
@@ -252,27 +229,17 @@ def _refused(pull: _Pull, why: RefusedPull) -> Response:
     return replace(answer, outcome=why.word)
 
 
-def _limited(pull: _Pull, admission: Admission) -> Response:
-    _count(pull, admission.limit)
+def _limited(pull: FrontPull, admission: Admission) -> Response:
+    pull.report_refused(admission.limit)
     headers = {"Retry-After": str(admission.retry_after), **warning(admission.reason)}
     return replace(refusal(429, "TOOMANYREQUESTS", admission.reason, headers), outcome=admission.limit)
 
 
-def _failed(pull: _Pull, error: MirrordError, kind: str) -> Response:
-    _note(pull, error)
+def _failed(pull: FrontPull, error: MirrordError, kind: str) -> Response:
+    pull.report_failed(error)
     ref = pull.path.ref if pull.path.digest else f"tag {pull.path.ref}"
     answer = failed(error, pull.called, ref, kind)
     if answer.status == 404:
         return replace(answer, outcome="missing")
-    _count(pull, "upstream")
+    pull.report_refused("upstream")
     return replace(answer, outcome="upstream")
-
-
-def _note(pull: _Pull, error: MirrordError) -> None:
-    """Report to the operator what upstream did."""
-    if not upstream_failed(error):
-        return
-    path, reference = pull.path, pull.reference
-    asked = f"{'@' if path.digest else ':'}{path.ref}" if path.verb in ("manifests", "blobs") else f" {path.verb}"
-    failure = FrontFailed(reference.domain, f"{reference.name}{asked}", pull.called.name, error.code, str(error))
-    pull.services.events.emit(failure)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
 
 MOST_NAMES: Final = 50_000
 """Tags and digests of manifests; with 50 000 blobs they take about 50 MB."""
@@ -39,31 +42,26 @@ class KnownManifest:
     again: float = -math.inf
 
 
-NOTHING: Final = KnownManifest()
+class LastUsed(Generic[_K, _V]):
+    """A mapping that forgets the least recently used entry when it has too many."""
 
-
-class KnownManifests:
-    """By repository and tag or digest; the least recently used are forgotten, which costs a HEAD."""
-
-    def __init__(self, most: int = MOST_NAMES) -> None:
-        """Remember at most `most`."""
+    def __init__(self, most: int) -> None:
+        """Remember at most `most` entries."""
         self._most = most
-        self._known: OrderedDict[tuple[str, str], KnownManifest] = OrderedDict()
+        self._entries: OrderedDict[_K, _V] = OrderedDict()
 
-    def get(self, name: str, ref: str) -> KnownManifest:
-        """Return what is known."""
-        found = self._known.get((name, ref))
-        if found is None:
-            return NOTHING
-        self._known.move_to_end((name, ref))
-        return found
+    def get(self, key: _K) -> _V | None:
+        """Return an entry, or None where there is none."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
 
-    def put(self, name: str, ref: str, known: KnownManifest) -> None:
-        """Remember it."""
-        self._known[name, ref] = known
-        self._known.move_to_end((name, ref))
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
+    def put(self, key: _K, value: _V) -> None:
+        """Add or replace an entry."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._most:
+            self._entries.popitem(last=False)
 
 
 class KnownBlobs:
@@ -73,37 +71,25 @@ class KnownBlobs:
     names the blob of somebody else.
     """
 
-    def __init__(self, most: int = MOST_BLOBS) -> None:
-        """Remember at most `most`."""
-        self._most = most
-        self._sizes: OrderedDict[tuple[str, Digest], tuple[int, bool]] = OrderedDict()
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._sizes = LastUsed[tuple[str, Digest], tuple[int, bool]](MOST_BLOBS)
 
     def size(self, name: str, digest: Digest) -> int | None:
         """Return the size of a blob of a repository, or None where nothing is known of it."""
-        return self._find(name, digest)[0]
+        found = self._sizes.get((name, digest))
+        return found[0] if found else None
 
     def shown(self, name: str, digest: Digest) -> bool:
         """Whether upstream itself has shown a blob in a repository."""
-        return self._find(name, digest)[1]
+        found = self._sizes.get((name, digest))
+        return found is not None and found[1]
 
     def named(self, name: str, blobs: Iterable[Descriptor]) -> None:
         """Note that a manifest of a repository names these blobs."""
         for blob in blobs:
-            self._put(name, blob.digest, blob.size, shown=self.shown(name, blob.digest))
+            self._sizes.put((name, blob.digest), (blob.size, self.shown(name, blob.digest)))
 
     def saw(self, name: str, digest: Digest, size: int) -> None:
         """Note that upstream has shown a blob in a repository."""
-        self._put(name, digest, size, shown=True)
-
-    def _find(self, name: str, digest: Digest) -> tuple[int, bool] | tuple[None, bool]:
-        found = self._sizes.get((name, digest))
-        if found is None:
-            return None, False
-        self._sizes.move_to_end((name, digest))
-        return found
-
-    def _put(self, name: str, digest: Digest, size: int, *, shown: bool) -> None:
-        self._sizes[name, digest] = size, shown
-        self._sizes.move_to_end((name, digest))
-        if len(self._sizes) > self._most:
-            self._sizes.popitem(last=False)
+        self._sizes.put((name, digest), (size, True))
