@@ -101,7 +101,8 @@ class Draft:
         alike = known.source.name == copy.source.name
         if not alike or not (known.rule == copy.rule or (known.rule.joinable and copy.rule.joinable)):
             why = _ALONE if alike else _ONE_WRITER
-            what = f"{copy.target.name} {why} ({known.origin}); give one of them another name at the target"
+            tag = f"{copy.rule.tags[0]} as {copy.rule.named}: " if copy.rule.tags and copy.rule.named else ""
+            what = f"{tag}{copy.target.name} {why} ({known.origin}); copy one of them to another repository"
             self.report.lose(copy.origin, copy.key, what)
             return False
         if known.timing != copy.timing:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from mirrord.errors import UsageError
-from mirrord.names.lists import ListLine, ListProblem, check_line, list_lines
+from mirrord.names.lists import ListLine, ListProblem, check_line, parse_lines
 from mirrord.wire.host import HUB
 from mirrord.wire.oci.reference import Reference, parse_repository
+
+Canonical = Callable[[Reference], Reference]
 
 _ONE, _ANY = "/*", "/**"
 _SAMPLE: Final = "/any/any"  # a depth at which no short name is meant
@@ -39,7 +41,7 @@ def unchanged(reference: Reference) -> Reference:
     return reference
 
 
-def parse_allow(line: ListLine, canonical: Callable[[Reference], Reference] = unchanged) -> AllowEntry:
+def parse_allow(line: ListLine, canonical: Canonical = unchanged) -> AllowEntry:
     """Read one line, with the names that aliases give to registries.
 
     Raises:
@@ -135,18 +137,11 @@ def _short(name: str) -> bool:
 
 
 def parse_allows(
-    text: str, file: str, canonical: Callable[[Reference], Reference] = unchanged
+    text: str, file: str, canonical: Canonical = unchanged
 ) -> tuple[tuple[AllowEntry, ...], tuple[ListProblem, ...]]:
     """Read an allow list: its entries, and the problems of lines that were left out.
 
     Raises:
         UsageError: the text is too long.
     """
-    entries: list[AllowEntry] = []
-    problems: list[ListProblem] = []
-    for line in list_lines(text, file):
-        try:
-            entries += [parse_allow(line, canonical)] if line.content else []
-        except UsageError as error:
-            problems.append(ListProblem(file, line.number, str(error)))
-    return tuple(entries), tuple(problems)
+    return parse_lines(text, file, lambda line: parse_allow(line, canonical))

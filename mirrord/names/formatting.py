@@ -7,15 +7,12 @@ a line that is taken out move to the line that makes it needless.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mirrord.errors import UsageError
-from mirrord.names.allows import AllowEntry, AllowList, parse_allow
+from mirrord.names.allows import AllowEntry, AllowList, Canonical, parse_allow
 from mirrord.names.lists import ListForm, ListLine, ListProblem, list_lines, parse_entry
-from mirrord.wire.oci.reference import Reference
-
-Canonical = Callable[[Reference], Reference]
 
 
 @dataclass(frozen=True, slots=True)

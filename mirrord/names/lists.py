@@ -13,16 +13,17 @@ every form: no tag has a blank, so no regular expression needs one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from mirrord.errors import UsageError
 from mirrord.model.choice import Choice
 from mirrord.patterns import compiled
 from mirrord.wire.oci.reference import Reference, parse_repository
 
+Entry = TypeVar("Entry")
 ListForm = Literal["tags", "patterns", "daily", "weekly", "allows"]
 
 MAX_CHARACTERS: Final = 8 << 20
@@ -140,24 +141,35 @@ def parse_list(text: str, file: str, form: ListForm) -> ImageList:
             f"{file}: an allow list says what may be pulled; name a list of images, or write another `form:`"
         )
     entries: list[ListEntry] = []
-    problems: list[ListProblem] = []
     repeated: list[ListProblem] = []
     first: dict[str, int] = {}
-    for line in list_lines(text, file):
-        if not line.content:
-            continue
-        try:
-            entry = parse_entry(line, form)
-        except UsageError as error:
-            problems.append(ListProblem(file, line.number, str(error)))
-            continue
-        earlier = first.setdefault(entry.text, line.number)
-        if earlier == line.number:
+    found, problems = parse_lines(text, file, lambda line: parse_entry(line, form))
+    for entry in found:
+        earlier = first.setdefault(entry.text, entry.line)
+        if earlier == entry.line:
             entries.append(entry)
         else:
             what = f"{entry.text} is listed at line {earlier} already; remove one of them"
-            repeated.append(ListProblem(file, line.number, what))
-    return ImageList(tuple(entries), tuple(problems), tuple(repeated))
+            repeated.append(ListProblem(file, entry.line, what))
+    return ImageList(tuple(entries), problems, tuple(repeated))
+
+
+def parse_lines(
+    text: str, file: str, parse: Callable[[ListLine], Entry]
+) -> tuple[tuple[Entry, ...], tuple[ListProblem, ...]]:
+    """Read each line that is no comment; return what they say, and the problems of lines that were left out.
+
+    Raises:
+        UsageError: the text is too long.
+    """
+    entries: list[Entry] = []
+    problems: list[ListProblem] = []
+    for line in list_lines(text, file):
+        try:
+            entries += [parse(line)] if line.content else []
+        except UsageError as error:
+            problems.append(ListProblem(file, line.number, str(error)))
+    return tuple(entries), tuple(problems)
 
 
 def parse_entry(line: ListLine, form: ListForm) -> ListEntry:

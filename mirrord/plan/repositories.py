@@ -28,15 +28,18 @@ class RepositoryChoice:
 
     def select(self, listed: Iterable[str]) -> Sequence[str]:
         """Return the paths that `match` names and `exclude` leaves, and then those of `matching`, each once."""
-        patterns, excluding = self.patterns, [*map(matcher, self.exclude)]
-        named = (one for one in self.match if one not in patterns and not any(exclude(one) for exclude in excluding))
-        return list(dict.fromkeys((*named, *self.matching(listed))))
+        patterns = {*self.patterns}
+        named = (one for one in self.match if one not in patterns)
+        return list(dict.fromkeys((*self._left(named), *self.matching(listed))))
 
     def matching(self, listed: Iterable[str]) -> Sequence[str]:
         """Return the listed paths that one of `patterns` matches and `exclude` leaves, in their order."""
-        including, excluding = ([*map(matcher, texts)] for texts in (self.patterns, self.exclude))
-        taken = (path for path in listed if any(include(path) for include in including))
-        return [path for path in taken if not any(exclude(path) for exclude in excluding)]
+        including = [*map(matcher, self.patterns)]
+        return self._left(path for path in listed if any(include(path) for include in including))
+
+    def _left(self, paths: Iterable[str]) -> Sequence[str]:
+        excluding = [*map(matcher, self.exclude)]
+        return [path for path in paths if not any(exclude(path) for exclude in excluding)]
 
     def idle(self, listed: Collection[str]) -> Sequence[str]:
         """Return those of `patterns` that match no listed path, excluded or not."""
