@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mirrord.cli.console import note, say, say_json, table
-from mirrord.cli.folders import config_folder, configuration
+from mirrord.cli.folders import config_folder, configuration, state_folder
 from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of
 
 
@@ -30,6 +31,8 @@ def check(*, config: Path | None, json: bool) -> int:
         say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
     notices = [*(one.problem for one in read.absent), *read.notices, *of_parts, *of_fronts]
+    if read.needs_token():
+        notices += TokenFile(state_folder(None, config)).notices()
     if tls := read.settings.tls:
         notices += filter(None, [expiry_notice(tls.certificate, expiry_of(tls.certificate), datetime.now(UTC))])
     if not read.mirrors and not read.fronts:

@@ -36,7 +36,7 @@ def _lines(look: FrontLook) -> list[str]:
     refused = look.comes_from == "refused"
     kept = f"{look.digest}, {size(look.size)}" if look.digest else "no"
     rows = {
-        "allowed": f"no: {look.reason}" if refused else "yes",
+        "allowed": f"no: {look.reason}" if refused else "yes, with a token" if look.needs_token else "yes",
         "by": look.line,
         "comes from": ""
         if refused

@@ -8,7 +8,7 @@ from pathlib import Path
 from mirrord.cli.console import note, say, say_json
 from mirrord.cli.folders import state_folder
 from mirrord.errors import UsageError
-from mirrord.serve.tokens import TokenFile
+from mirrord.tokens import TokenFile
 
 
 def token_add(name: str, *, read: bool, state: Path | None, json: bool) -> int:

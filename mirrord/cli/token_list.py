@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mirrord.cli.console import say, say_json, table
 from mirrord.cli.folders import state_folder
-from mirrord.serve.tokens import TokenFile
+from mirrord.tokens import TokenFile
 
 
 def token_list(*, state: Path | None, json: bool) -> int:

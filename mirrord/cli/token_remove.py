@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mirrord.cli.console import say, say_json
 from mirrord.cli.folders import state_folder
-from mirrord.serve.tokens import TokenFile
+from mirrord.tokens import TokenFile
 
 
 def token_remove(name: str, *, state: Path | None, json: bool) -> int:

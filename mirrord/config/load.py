@@ -50,6 +50,15 @@ class Configuration:
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)  # what clients may pull through, by kind
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
+    def needs_token(self, listen: str = "") -> bool:
+        """Return whether clients beyond this machine could read what our credentials may read.
+
+        Args:
+            listen: as for `Settings.address`.
+        """
+        ours = any(True in rules.upstreams.values() for rules in self.fronts.values())
+        return ours and self.settings.reaches_others(listen)
+
     def require(self, mirrors: Collection[str], undone: str = "nothing was done") -> None:
         """Check that all that these mirrors need is on this machine; without any, that everything is.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import TypeVar
 from mirrord import __version__, garbage
 from mirrord.blobs import reserve
 from mirrord.commands import WAITING, Changes, Command, GetStatus, Reload
-from mirrord.config.load import Configuration, load_folder, read_folder
-from mirrord.config.settings import Settings
+from mirrord.config.load import load_folder, read_folder
 from mirrord.daemon.catalog import catalog
+from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
@@ -35,34 +35,12 @@ from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.tls import ServedCertificate
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
+from mirrord.tokens import TokenFile
 
 _Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
-_AT_START = ("listen", "tls", "spool", "log")  # settings that count from a start on
-
-
-def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> Changes:
-    """Say what another configuration changes; `begun` are the settings that the daemon was started with."""
-    old, new = ({mirror.name: mirror for mirror in one.mirrors} for one in (before, fresh))
-
-    def differ(one: Settings, names: Iterable[str]) -> tuple[str, ...]:
-        return tuple(f"settings.{name}" for name in names if getattr(one, name) != getattr(fresh.settings, name))
-
-    return Changes(
-        added=tuple(name for name in new if name not in old),
-        removed=tuple(name for name in old if name not in new),
-        changed=tuple(name for name in new if name in old and old[name] != new[name]),
-        taken=(
-            *(["hosts"] if before.book != fresh.book else []),
-            *(["names"] if before.names != fresh.names else []),
-            *(["front"] if before.fronts != fresh.fronts else []),
-            *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
-        ),
-        waiting=differ(begun, _AT_START),
-        notices=fresh.notices,
-    )
 
 
 class Daemon(Dispatcher):
@@ -193,6 +171,7 @@ class Daemon(Dispatcher):
                 self._configuration_error, self._read_at = "", now()
                 await self.follow()
                 await self.follow_fronts()
+                changes = replace(changes, notices=(*changes.notices, *await self.token_notices()))
                 for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)
                 garbage.keep()
@@ -205,6 +184,11 @@ class Daemon(Dispatcher):
                 raise
             finally:
                 self._notifier.ready(self.summary())
+
+    async def token_notices(self) -> Sequence[str]:
+        """Return a notice if clients need a token, and there is none."""
+        needed = self.runtime.snapshot.configuration.needs_token(self._listen)
+        return await asyncio.to_thread(TokenFile(self._state).notices) if needed else ()
 
     # What it does by itself
 

@@ -117,12 +117,13 @@ class Dispatcher:
         current, settings, text = self.runtime.snapshot, self.runtime.snapshot.configuration.settings, command.reference
         for own in (settings.address(self._listen).partition("://")[2], self._listen or settings.listen):
             text = text.removeprefix(f"{own}/")
+        needs_token = current.configuration.needs_token(self._listen)
         for kind, syncer in current.syncers.items():
             if kind in self.opened:
-                return await self.opened[kind].look(text)
+                return replace(await self.opened[kind].look(text), needs_token=needs_token)
             if syncer.through:
                 async with syncer.through.open(lambda: current.services) as front:
-                    return await front.look(text)
+                    return replace(await front.look(text), needs_token=needs_token)
         raise UsageError("no installed kind can be pulled through; install the kind image")
 
     async def reload(self, _: Reload) -> Changes:

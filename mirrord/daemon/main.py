@@ -29,12 +29,13 @@ from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
 from mirrord.serve.control import make_control
 from mirrord.serve.door import GRACE, Listener, address_of, bind
+from mirrord.serve.gate import TokenGate
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
 from mirrord.serve.tls import ServedCertificate
-from mirrord.serve.tokens import TokenFile, TokenGate
 from mirrord.syncer.port import load_syncers
+from mirrord.tokens import TokenFile
 
 STOP_TIMEOUT = 120.0
 """Seconds that runs under way get to end after SIGTERM; `LONGEST_STOP` follows from it."""
@@ -88,11 +89,13 @@ async def serve(
             daemon.certificate = await asyncio.to_thread(open_certificate, tls, notice)
         for level, text in (*runtime.notices, *(("warning", text) for text in lock.notices)):
             notice(level, text)
+        for text in await daemon.token_notices():
+            notice("warning", text)
         gate = TokenGate(
-            TokenFile(state), lambda: daemon.runtime.snapshot.needs_token(address), partial(notice, "warning")
+            TokenFile(state),
+            lambda: daemon.runtime.snapshot.configuration.needs_token(address),
+            partial(notice, "warning"),
         )
-        if daemon.runtime.snapshot.needs_token(address) and not await asyncio.to_thread(TokenFile(state).exists):
-            notice("warning", "/v2/ needs a token, and there is none; make one: mirrord token add NAME --read")
         await _open(stack, daemon, public, state, gate)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()

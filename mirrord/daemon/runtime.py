@@ -72,11 +72,6 @@ class Snapshot:
         url = self.configuration.settings.address(listen)
         return served_addresses(self.configuration.mirrors, self.syncers, url)
 
-    def needs_token(self, listen: str = "") -> bool:
-        """Return whether clients beyond this machine could read what our credentials may read; `listen` likewise."""
-        ours = any(True in rules.upstreams.values() for rules in self.configuration.fronts.values())
-        return ours and self.configuration.settings.reaches_others(listen)
-
     def syncer(self, mirror: Mirror) -> Syncer:
         """Return the syncer of a mirror."""
         return self.syncers[mirror.kind]

@@ -10,10 +10,10 @@ from aiohttp import web
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
+from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.incoming import origin_of, seen_through
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import Handler, StatusPages, View
-from mirrord.serve.tokens import GRANTS, TokenGate, unauthorized
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""

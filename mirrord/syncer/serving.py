@@ -133,6 +133,7 @@ class FrontLook:
         digest: the digest of what is here, in `local` or in the cache; "" if nothing is.
         size: bytes of that manifest and of all that it names and that is here.
         fresh_until: until when a tag is answered without asking upstream; None if it is asked at once, or never.
+        needs_token: whether clients need a read token for it, as for all of `/v2/`.
     """
 
     reference: str
@@ -142,6 +143,7 @@ class FrontLook:
     digest: str = ""
     size: int = 0
     fresh_until: datetime | None = None
+    needs_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

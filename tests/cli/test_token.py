@@ -47,6 +47,29 @@ async def test_tokens_without_a_daemon(desk: Desk) -> None:
     assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["two"]
 
 
+async def test_a_token_that_is_missing(desk: Desk) -> None:
+    """Where a token is needed and there is none, `check`, the log of a start, and `reload` with its log say so."""
+    lacking = "all of /v2/ needs a token, and there is none in state; make one: mirrord token add NAME --read"
+    desk.configure("settings: {listen: '127.0.0.1:0'}\nmirrors: []\n")
+    assert "token" not in (await desk.run("check")).err
+    async with desk.serving() as daemon:
+        desk.configure(GUARDED.format(source="localhost:1"))
+        assert f"notice: {lacking}\n" in (await desk.run("check")).err
+        assert lacking in (await desk.run("check", "--json")).document["notices"]
+        assert lacking in (await desk.run("reload")).out.splitlines()
+        assert [one["message"] for one in daemon.lines if one["event"] == "daemon.notice"].count(lacking) == 1
+        guarded = await desk.run("front", "docker.io/team/app:v1")
+        assert guarded.out.splitlines()[1] == "  allowed      yes, with a token"
+        assert (await desk.run("front", "--json", "docker.io/team/app:v1")).document["needs_token"] is True
+    async with desk.serving() as daemon:
+        assert lacking in [one.get("message") for one in daemon.lines]
+        assert (await desk.run("token", "add", "one", "--read")).status == 0
+        assert lacking not in (await desk.run("check")).err
+        assert lacking not in (await desk.run("reload")).out
+        assert (await desk.run("token", "remove", "one")).status == 0
+        assert lacking in (await desk.run("reload")).out
+
+
 async def test_mirrord_reads_mirrord(desk: Desk, tmp_path: Path) -> None:
     """Another mirrord reads with a token in `hosts:`, and reports that a wrong one is refused."""
     require("docker-registry")
@@ -117,5 +140,4 @@ async def test_clients_log_in(desk: Desk) -> None:
             open_pages = await run("curl", "-sf", f"http://{daemon.address}/status")
             assert open_pages.status == 0
             log = json.dumps(daemon.lines)
-            assert "there is none; make one: mirrord token add NAME --read" in log
             assert token not in log

@@ -17,10 +17,11 @@ import pytest
 from mirrord.errors import StorageError, UsageError
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
+from mirrord.serve.gate import GRANTS, TokenGate
 from mirrord.serve.incoming import TrustedProxies
-from mirrord.serve.tokens import GRANTS, TokenFile, TokenGate
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
+from mirrord.tokens import TokenFile
 from tests.support.frontserver import Shown
 
 FORM = "application/x-www-form-urlencoded"

@@ -1,8 +1,8 @@
-"""Read tokens: who may read `/v2/` where that needs one, and who a client is for its limits.
+"""Who may read `/v2/` where that needs a token, and who a client is for its limits.
 
-A token has 256 random bits, and only its SHA-256 is kept. Guessing one is hopeless however often it is tried, so a
-wrong one is answered at once, and costs one hash. `Authorization` is read as registries do: Basic with the token as the
-password (any user), or Bearer. Nothing of it goes upstream.
+Guessing a token is hopeless however often it is tried, so a wrong one is answered at once, and costs one hash.
+`Authorization` is read as registries do: Basic with the token as the password (any user), or Bearer. Nothing of it goes
+upstream.
 
 Clients of registries choose by the challenge: many send a bearer token only after `Bearer`, which names an address that
 gives tokens for passwords (the token specification of distribution). Ours, `GRANTS`, gives the read token itself back:
@@ -14,139 +14,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
-import fcntl
 import hmac
-import json
 import math
-import os
 import re
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from mirrord.errors import MissingError, StorageError, UsageError
-from mirrord.files import make_folder, storage_errors, write_durably
+from mirrord.errors import StorageError
+from mirrord.tokens import ReadToken, TokenFile
 
-NAME: Final = "tokens.json"
-"""Name of the file in the state directory."""
 GRANTS: Final = "/v2/_token"
 """Path that gives tokens for passwords; no name of a repository begins with `_`."""
-_PREFIX: Final = "mirrord_"  # lets scanners for leaked secrets recognise a token
-_VALID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
-_LARGEST: Final = 4 << 20
 _LONGEST: Final = 512  # characters of a credential; a token has 51
 _LOOK_EVERY: Final = 1.0  # seconds
 _FIELDS: Final = 32  # in a form; OAuth2 has up to eight
 _LASTS: Final = 300  # seconds after which a client asks `GRANTS` again
 _ASKED: Final = re.compile(r"/v2/([a-z0-9._/:-]{1,255})/(?:manifests|blobs|tags|referrers)/[^/]+")
 _NEEDED: Final = "this registry needs a token: log in with it as the password"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadToken:
-    """What is kept of a token."""
-
-    name: str
-    sha256: str  # of the whole token, in hexadecimal digits
-    created: datetime
-
-
-class TokenFile:
-    """The tokens of a state directory. Everything blocks; commands and the daemon may use it at the same time."""
-
-    def __init__(self, state: Path) -> None:
-        """Use the file in this directory, which need not exist."""
-        self.path = state / NAME
-
-    def add(self, name: str, now: datetime) -> str:
-        """Make a token, and return it: it cannot be shown again.
-
-        Raises:
-            UsageError: the name is not valid, or taken.
-            StorageError: the file cannot be read or written.
-        """
-        if not _VALID.fullmatch(name):
-            raise UsageError(
-                f"{name[:80]!r} is no name for a token; write up to 63 of a-z, 0-9, '.', '_' and '-', such as cluster-1"
-            )
-        token = _PREFIX + secrets.token_urlsafe(32)
-        with self._changing() as tokens:
-            if any(one.name == name for one in tokens):
-                raise UsageError(f"there is a token {name!r} already; remove it, or take another name")
-            tokens.append(ReadToken(name=name, sha256=sha256(token.encode()).hexdigest(), created=now))
-        return token
-
-    def remove(self, name: str) -> None:
-        """Remove a token; the daemon refuses it within a second or two. Raises as `add`."""
-        with self._changing() as tokens:
-            left = [one for one in tokens if one.name != name]
-            if len(left) == len(tokens):
-                raise UsageError(f"there is no token {name[:80]!r}; `mirrord token list` shows them")
-            tokens[:] = left
-
-    def read(self) -> Sequence[ReadToken]:
-        """Return all tokens, the oldest first. StorageError: the file cannot be read, or is damaged."""
-        try:
-            with storage_errors(self.path, missing=True), self.path.open("rb") as file:
-                data = file.read(_LARGEST + 1)
-            return _parsed(data)
-        except MissingError:
-            return ()
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise StorageError(
-                f"{self.path}: is damaged; restore it from a backup, or remove it and make new tokens"
-            ) from None  # the cause repeats what is in it
-
-    def exists(self) -> bool:
-        """Return whether anybody has made a token here."""
-        return self.path.exists()
-
-    def stamp(self) -> tuple[int, ...]:
-        """Return what differs after each change; () for a missing file."""
-        try:
-            found = self.path.stat()
-        except OSError:  # reading it says why
-            return ()
-        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[list[ReadToken]]:
-        """Yield the tokens to change, and write them; one process at a time."""
-        folder = self.path.parent
-        with storage_errors(folder):
-            make_folder(folder)
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            tokens = list(self.read())
-            yield tokens
-            document = {"tokens": [{**asdict(one), "created": one.created.isoformat()} for one in tokens]}
-            write_durably(self.path, (json.dumps(document, indent=1) + "\n").encode())
-            owner = os.fstat(handle)
-            if os.geteuid() == 0 and owner.st_uid:  # the daemon has to read what root has written
-                with storage_errors(self.path):
-                    os.chown(self.path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        finally:
-            os.close(handle)
-
-
-def _parsed(data: bytes) -> Sequence[ReadToken]:
-    tokens = [
-        ReadToken(one["name"], one["sha256"], datetime.fromisoformat(one["created"]))
-        for one in json.loads(data)["tokens"]
-    ]
-    if not all(_VALID.fullmatch(one.name) and _HASH.fullmatch(one.sha256) for one in tokens):
-        raise ValueError
-    return tokens
 
 
 class TokenGate:
