@@ -84,9 +84,9 @@ async def serve(
         daemon = Daemon(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
-        await daemon.follow()
+        await daemon.shown.follow()
         if tls := configuration.settings.tls:
-            daemon.certificate = await asyncio.to_thread(open_certificate, tls, notice)
+            daemon.shown.certificate = await asyncio.to_thread(open_certificate, tls, notice)
         for level, text in (*runtime.notices, *(("warning", text) for text in lock.notices)):
             notice(level, text)
         for text in await daemon.token_notices():
@@ -131,12 +131,12 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     await control.listen(bind_control(state))
     for kind, syncer in daemon.runtime.snapshot.syncers.items():
         if syncer.through:
-            daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.services))
+            daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.shown.services))
     budget = daemon.runtime.snapshot.configuration.settings.spool.budget
-    room = AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS)
-    front = Listener(make_app(daemon, Programs(room), gate=gate))
+    room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
+    front = Listener(make_app(daemon.shown, Programs(room), gate=gate))
     stack.push_async_callback(front.close)
-    certificate = daemon.certificate
+    certificate = daemon.shown.certificate
     await front.listen(public, certificate.context if certificate else None)
     daemon.runtime.runner.settle()
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)

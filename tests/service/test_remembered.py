@@ -68,7 +68,7 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         environ={},
         listen="",
     )
-    await made.follow()
+    await made.shown.follow()
     return made
 
 
@@ -91,16 +91,16 @@ async def ended(daemon: Daemon, store: MemoryStore, one: Run) -> None:
 
 
 async def shown(daemon: Daemon, number: int) -> MirrorStatus:
-    return (await daemon.status()).mirrors[number]
+    return (await daemon.shown.status()).mirrors[number]
 
 
 async def test_a_status_asks_no_record(daemon: Daemon, store: AskedStore) -> None:
     """The record is read whole at the start, and for each mirror after its run; however many ask for the status."""
     for _ in range(10):
-        assert [mirror.state for mirror in (await daemon.status()).mirrors] == ["new"] * 3
+        assert [mirror.state for mirror in (await daemon.shown.status()).mirrors] == ["new"] * 3
     await ended(daemon, store, run("m1"))
     for _ in range(10):
-        assert [mirror.result for mirror in (await daemon.status()).mirrors] == [None, Result.SUCCESS, None]
+        assert [mirror.result for mirror in (await daemon.shown.status()).mirrors] == [None, Result.SUCCESS, None]
     assert store.asked == ["", "m1"]
 
 
@@ -114,8 +114,8 @@ async def test_what_the_record_was_not_told_is_shown(daemon: Daemon, store: Aske
     assert whole.last_error is not None
     assert whole.last_error.message == "disk full"
     assert whole.items == 1
-    assert daemon.health().storage == "disk full"
+    assert daemon.shown.health().storage == "disk full"
     store.broken = ""
     await daemon.look()
-    assert daemon.health().storage == ""
+    assert daemon.shown.health().storage == ""
     assert (await shown(daemon, 1)).result is Result.SUCCESS

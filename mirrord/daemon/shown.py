@@ -1,0 +1,162 @@
+"""What the running daemon shows: status, health, metrics, catalog, and through what clients may pull."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from mirrord import __version__
+from mirrord.daemon.catalog import catalog
+from mirrord.daemon.runtime import Runtime, now
+from mirrord.errors import MirrordError
+from mirrord.events import Event, Reloaded, RunFinished, RunStarted
+from mirrord.model.catalog import CatalogEntry
+from mirrord.model.history import Standing
+from mirrord.model.run import Run
+from mirrord.record.summary import RunSummary, standings_after
+from mirrord.report.front import FrontStatus, FrontTally
+from mirrord.report.health import Health
+from mirrord.report.logs import Logs
+from mirrord.report.metrics import Metrics
+from mirrord.report.status import Board, Status
+from mirrord.schedule import Clock
+from mirrord.serve.incoming import TrustedProxies
+from mirrord.serve.tls import ServedCertificate
+from mirrord.syncer.serving import OpenedThrough, Serves
+from mirrord.syncer.values import Services
+
+
+class Shown:
+    """The `View` of the pages. The daemon sets what it alone finds out.
+
+    Attributes:
+        ticked: loop time of the last tick.
+        trouble: what is wrong with the state on disk, as of the last look, or "".
+        configuration_error: why the last reload was refused, or "".
+        certificate: the certificate of the public address, with `settings.tls`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        logs: Logs,
+        metrics: Metrics,
+        *,
+        clock: Clock,
+        opened: Mapping[str, OpenedThrough],
+        listen: str,
+    ) -> None:
+        """Show what is open; `opened` has what serves in place of a kind's front, and may change."""
+        self._runtime, self._logs, self._metrics, self._clock = runtime, logs, metrics, clock
+        self._opened, self._listen = opened, listen
+        self._started = now()
+        self.ticked = asyncio.get_running_loop().time()
+        self.trouble, self.configuration_error = "", ""
+        self.certificate: ServedCertificate | None = None
+        self._edition = 0
+        self._board = Board()
+        self._tally = FrontTally()
+        self._addresses: Mapping[str, str] = {}
+        runtime.events.listen(self._hear)
+        runtime.events.listen(self._tally)
+
+    @property
+    def fronts(self) -> Mapping[str, Serves]:
+        """See `View.fronts`."""
+        serving = {kind: syncer.front for kind, syncer in self._runtime.snapshot.syncers.items() if syncer.front}
+        return {prefix: front for front in {**serving, **self._opened}.values() for prefix in front.prefixes}
+
+    def services(self) -> Services:
+        """See `View.services`."""
+        return self._runtime.snapshot.services
+
+    def proxies(self) -> TrustedProxies:
+        """See `View.proxies`."""
+        settings = self._runtime.snapshot.configuration.settings
+        return TrustedProxies(settings.proxies, settings.url or "")
+
+    def health(self) -> Health:
+        """See `View.health`."""
+        return Health(
+            tick_age=asyncio.get_running_loop().time() - self.ticked,
+            overdue=self._runtime.runner.overdue(),
+            scheduled=self._clock.running,
+            storage=self.trouble,
+            front="; ".join(front.list_troubles()) if (front := self.front()) and front.list_missing else "",
+            stopping=self._runtime.runner.stopping,
+        )
+
+    async def status(self) -> Status:
+        """See `View.status`."""
+        status = await asyncio.to_thread(
+            self._board.status,
+            __version__,
+            now(),
+            self._runtime.snapshot.configuration.mirrors,
+            running=self._runtime.runner.running(),
+            next_runs=self._clock.next_runs(),
+            addresses=self._addresses,
+            started=self._started,
+            stopping=self._runtime.runner.stopping,
+            configuration_error=self.configuration_error,
+            front=self.front(),
+        )
+        return replace(status, certificate_error=self.certificate.error) if self.certificate else status
+
+    def front(self) -> FrontStatus | None:
+        """Return what clients pulled through, or None where nothing can be."""
+        return self._tally.status(front.standing() for front in self._opened.values()) if self._opened else None
+
+    async def catalog(self) -> Sequence[CatalogEntry]:
+        """See `View.catalog`."""
+        current = self._runtime.snapshot
+        return await catalog(current, self._runtime.store, current.names)
+
+    async def metrics(self) -> bytes:
+        """See `View.metrics`."""
+        self._metrics.lost.set(self._logs.lost)
+        if (front := self.front()) is not None:
+            self._metrics.cached(front)
+        return await asyncio.to_thread(self._metrics.text, self._clock.next_runs())
+
+    def edition(self) -> int:
+        """See `View.edition`."""
+        return self._edition
+
+    async def follow(self) -> None:
+        """Let status and metrics follow the configuration in use."""
+        standing = await self._standing()
+        self._board = Board(standing)  # without those that are gone
+        snapshot = self._runtime.snapshot
+        self._addresses = snapshot.addresses(self._listen)
+        upstreams = [host for rules in snapshot.configuration.fronts.values() for host in rules.upstreams]
+        self._metrics.follow(snapshot.configuration.mirrors, standing, now(), upstreams)
+
+    async def read(self) -> None:
+        """Take from the record how all mirrors stand."""
+        self._remember(await self._standing())
+
+    async def after(self, run: Run) -> None:
+        """Show how a mirror stands after a run, also when the record did not take it."""
+        standing = await self._standing(run.mirror)
+        if not any(entry.last_attempt and entry.last_attempt >= run.finished for entry in standing):
+            summary = await asyncio.to_thread(RunSummary.of, run)
+            standing = standings_after(self._board.known(run.mirror), summary)
+        self._remember(standing)
+        self._edition += 1
+
+    async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:
+        """Ask the record; when that cannot be read the daemon goes on without, and says so."""
+        try:
+            return await self._runtime.store.standing(mirror)
+        except MirrordError as error:
+            self.trouble = str(error)
+            return ()
+
+    def _remember(self, standing: Sequence[Standing]) -> None:
+        self._board.learn(standing)
+        self._metrics.remember(standing)
+
+    def _hear(self, event: Event) -> None:
+        self._edition += isinstance(event, RunStarted | RunFinished | Reloaded)
