@@ -11,9 +11,10 @@ from typing import Final
 from mirrord.blobs.idle import CacheEntry, IdleEntries
 from mirrord.blobs.reserve import OtherContent
 from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source_queue import SourceQueue
 from mirrord.blobs.spool import Spool
 from mirrord.blobs.spool_folder import SpoolFolder
-from mirrord.errors import ContentError, DigestError, StorageError
+from mirrord.errors import DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
@@ -51,16 +52,10 @@ class SpoolCache:
 
     def sweep(self) -> None:
         """Remove unfinished blobs and list the complete ones, unverified; call it before the first use."""
-        with storage_errors(str(self._files.path)):
-            for file in sorted(self._files.path.iterdir(), key=lambda f: f.lstat().st_mtime):
-                try:
-                    digest = Digest.parse(file.name.replace("-", ":", 1))
-                except ContentError:
-                    file.unlink()
-                    continue
-                source = BlobSource(digest, file.stat().st_size)
-                self._idle.add(entry := self._put(Spool(source, file, 0.0), source.key))
-                self._named[digest] = entry.key
+        for file, digest, size in self._files.sweep():
+            source = BlobSource(digest, size)
+            self._idle.add(entry := self._put(Spool(source, file, 0.0), source.key))
+            self._named[digest] = entry.key
         self.trim()
 
     def find(self, source: BlobSource) -> CacheEntry | None:
@@ -69,16 +64,21 @@ class SpoolCache:
         Raises:
             DigestError: the blob is known with a different size.
         """
-        entry = self._entries.get(source.key)
-        named = self._entries.get(self._named.get(source.digest)) if source.digest and source.file is None else None
+        found = list(map(self._entries.get, source.keys))
+        named = self._complete(source)
         if named and named.task:
             size = named.spool.size
             if source.size not in (None, size):
                 raise DigestError(f"{source.digest} has {size} bytes, not {source.size} as its descriptor says")
-            entry = named
-        if entry is None or entry.spool.error or entry.spool.streamed or entry.task is None:
-            return None
-        return entry
+            found = [named]
+        return next((entry for entry in found if entry and entry.open_to(source)), None)
+
+    def claim(self, entry: CacheEntry, source: BlobSource) -> None:
+        """Keep sources of other origins out of a transfer of mirrors that `source` joins, if it demands that."""
+        if source.same_origin and not entry.spool.verified and entry.key != source.key:
+            if (left := self._entries.get(source.key)) is not None:  # a partial file of an earlier attempt
+                self.drop(left)
+            self._rename(entry, source.key)
 
     def begin(self, source: BlobSource, on_bytes: Callable[[int], None], *, streamed: bool = False) -> CacheEntry:
         """Add a blob to read; a partial file of an earlier attempt or process is resumed, other content is linked.
@@ -86,17 +86,17 @@ class SpoolCache:
         A `streamed` one takes no space and is not shared.
         """
         key, now = object() if streamed else source.key, asyncio.get_running_loop().time()
-        before = self._entries.get(key)
-        if before is not None:
-            if before.task is None:
-                self._files.recall(before.spool.path, before.spool.source)
+        before = None if streamed else self._before(source)
+        path, origins = source.file or self._files.unfinished(source.digest), set[str]()
+        if before is not None and (source.digest is None or source.file):
+            self.drop(before)  # it cannot be resumed
+        elif before is not None:
+            path = before.spool.path if before.task else self._files.recall(before.spool.path, source.digest)
+            origins = before.spool.queue.origins
             self._forget(before)
-            if source.digest is None:  # a partial file of it cannot be resumed
-                before.spool.path.unlink(missing_ok=True)
-        path = source.file or (self._files.unnamed() if streamed else self._files.part(source))
         if source.digest and source.size and not (source.file or streamed or path.exists()):
             any(other.link(source.digest, source.size, path) for other in self.others)
-        spool = Spool(source, path, now, on_bytes)
+        spool = Spool(source, path, now, on_bytes, SourceQueue(origins))
         if streamed:
             spool.stream()
         self._busy[entry := self._put(spool, key)] = None
@@ -122,14 +122,14 @@ class SpoolCache:
             self._idle.add(entry)
 
     def finish(self, entry: CacheEntry) -> None:
-        """Name a verified blob by its digest, unless it is streamed or another file of that name is being read."""
+        """Name a verified blob by its digest, unless it is streamed, or another one is verified or being read."""
         spool, digest = entry.spool, entry.spool.digest
         if entry not in self or spool.source.file or spool.streamed or digest is None or spool.size is None:
             return
-        key = digest, spool.size, None, 0
+        key = BlobSource(digest, spool.size).key
         other = self._entries.get(key, entry)
         if other is not entry:
-            if not other.idle:
+            if not other.idle or other.spool.verified:
                 return
             self.drop(other)
         with contextlib.suppress(OSError):  # the old name works as well; a start removes it
@@ -154,7 +154,7 @@ class SpoolCache:
         """Continue a blob's readers from memory: no space is left for it, and no reader may join."""
         self._rename(entry, object())
         with contextlib.suppress(OSError):
-            entry.spool.path = entry.spool.path.rename(self._files.unnamed())
+            entry.spool.path = entry.spool.path.rename(self._files.unfinished(entry.spool.digest))
         entry.spool.stream()
 
     def drop(self, entry: CacheEntry) -> None:
@@ -202,9 +202,9 @@ class SpoolCache:
         """
         if source.file is not None or not source.size:
             return True
-        before = self._entries.get(source.key)
+        before = self._before(source)
         charge = source.size - (before.charged if before else 0)
-        return self._fits(source, source.size, charge, source.size - self._files.begun(source), before)
+        return self._fits(source, source.size, charge, source.size - (before.begun if before else 0), before)
 
     def grow(self, entry: CacheEntry, size: int) -> bool:
         """Reserve `size` bytes for a blob in transfer, as `has_room` does; return whether that succeeded."""
@@ -217,6 +217,17 @@ class SpoolCache:
         """Release the space of a dropped blob; return what may be reserved for `size` later."""
         self._charge(entry, 0)
         return min(size, self._budget)
+
+    def _complete(self, source: BlobSource) -> CacheEntry | None:
+        """Return the entry whose file is named by a blob's digest; one without a task is unverified."""
+        return self._entries.get(self._named.get(source.digest)) if source.digest and source.file is None else None
+
+    def _before(self, source: BlobSource) -> CacheEntry | None:
+        """Return the entry to resume: with a partial file, or with a complete one of an earlier process."""
+        before, named = self._entries.get(source.key), self._complete(source)
+        if before is None and named and named.task is None and named.spool.size == source.size:
+            return named
+        return before
 
     def _fits(self, source: BlobSource, size: int, charge: int, need: int, keep: CacheEntry | None) -> bool:
         what = source.digest or source

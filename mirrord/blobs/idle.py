@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mirrord.blobs.reader import SpoolReader
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
 
 _AGAIN: Final = 100  # hard-linked entries that are checked again in one call
@@ -45,6 +47,20 @@ class CacheEntry:
     def stored(self) -> int:
         """Bytes that are on the disk."""
         return self.charged if self.task is None else min(self.charged, self.spool.written)
+
+    @property
+    def begun(self) -> int:
+        """Bytes on the disk that a transfer which resumes it need not write."""
+        with contextlib.suppress(OSError):
+            return self.spool.path.stat().st_size if self.spool.source.digest else 0
+        return 0
+
+    def open_to(self, source: BlobSource) -> bool:
+        """Whether a reader of `source` may join."""
+        spool = self.spool
+        if self.task is None or spool.error or spool.streamed:
+            return False
+        return spool.verified or not source.same_origin or spool.queue.origins <= {source.origin}
 
     @property
     def idle(self) -> bool:

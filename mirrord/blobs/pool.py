@@ -33,8 +33,8 @@ class SpoolPool:
     """Single-flight reading, a bounded cache of complete blobs, and the budget.
 
     Readers of one digest share a read, whatever their sources (see `blobs/source_queue.py`), unless they expect
-    different sizes: a wrong size fails its own reader only. A file that is read in place is shared only by readers
-    of the same file, since its owner may remove it.
+    different sizes (a wrong size fails its own reader only), or one demands that all are of its registry (see
+    `BlobSource`). A file that is read in place is shared only by readers of it, since its owner may remove it.
 
     Attributes:
         cache: the files and the space for them.
@@ -208,8 +208,8 @@ class SpoolPool:
 
     async def _entry(self, source: BlobSource, consumer: str, *, client: bool) -> CacheEntry:
         def begun() -> CacheEntry | None:
-            entry = self.cache.find(source)
-            if entry is not None:
+            if (entry := self.cache.find(source)) is not None:
+                self.cache.claim(entry, source)
                 return entry
             try:
                 if self.cache.has_room(source):

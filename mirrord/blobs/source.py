@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,9 @@ class BlobSource:
         limit: its largest size where no `size` is given; None for no limit but the space.
         on_bytes: called with the number of bytes of each read from the source.
         name: the source for messages, a host and the request; sources of one name share a connection.
+        origin: the registry that it is read from; "" where there is none.
+        same_origin: whether it shares a transfer only with sources of its origin. Clients of a front need that: wrong
+            bytes cut them off.
     """
 
     digest: Digest | None
@@ -54,13 +57,23 @@ class BlobSource:
     limit: int | None = None
     on_bytes: Callable[[int], None] = lambda _count: None
     name: str = ""
+    origin: str = ""
+    same_origin: bool = False
 
     @property
     def key(self) -> object:
-        """What readers share a read by: the digest, or the opener where no digest is known."""
+        """What readers share a read by: the digest, and the origin if it demands that; the opener without a digest."""
+        return self._keyed(self.origin if self.same_origin else "")
+
+    @property
+    def keys(self) -> Sequence[object]:
+        """The keys of transfers that it may join, its own first: that of its origin's clients, and that of mirrors."""
+        return list(dict.fromkeys((self.key, self._keyed(self.origin), self._keyed(""))))
+
+    def _keyed(self, origin: str) -> object:
         if self.digest is None and self.file is None:
             return self.open
-        return self.digest, self.size, self.file, self.start
+        return self.digest, self.size, self.file, self.start, origin
 
     def __str__(self) -> str:
         """Return its name in messages."""

@@ -84,8 +84,13 @@ class QueuedSource:
 
 @dataclass(eq=False, slots=True)
 class SourceQueue:
-    """The usable sources of one blob, the next one first."""
+    """The usable sources of one blob, the next one first.
 
+    Attributes:
+        origins: of all sources that were ever in it, and of the bytes that an earlier transfer left.
+    """
+
+    origins: set[str] = field(default_factory=set)
     _sources: dict[object, QueuedSource] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[QueuedSource]:
@@ -94,6 +99,7 @@ class SourceQueue:
 
     def join(self, request: BlobSource) -> QueuedSource:
         """Add a reader's source, at the end unless it is known."""
+        self.origins.add(request.origin)
         key = request.name or request.open
         source = self._sources.get(key)
         if source is None or source.error:

@@ -182,7 +182,8 @@ async def test_sweep_keeps_whole_blobs_and_drops_the_rest(tmp_path: Path) -> Non
     """After a crash unfinished blobs and strays are gone, whole ones serve without a request."""
     source = Source(data_of(1000))
     (tmp_path / f"sha256-{Digest.of(source.data).hex}").write_bytes(source.data)
-    (tmp_path / f"sha256-{'0' * 64}.part").write_bytes(b"x")
+    for name in (".part", ".9.part", f".{'0' * 32}.part"):  # two of earlier versions
+        (tmp_path / f"sha256-{'0' * 64}{name}").write_bytes(b"x")
     (tmp_path / "stray").write_bytes(b"x")
     pool = SpoolPool(tmp_path, MIB, Events())
     pool.cache.sweep()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
@@ -182,3 +183,23 @@ async def test_a_crowd(tmp_path: Path) -> None:
             answers = await asyncio.gather(*asking)
         assert {(one.status, one.body) for one in answers} == {(200, image.blobs[layer])}
         assert double.count("GET", f"/blobs/{layer}") == 1
+
+
+@pytest.mark.parametrize("judge", ["skopeo", "podman", "containerd-2"])
+async def test_another_upstream_sends_garbage(judge: str, upstream: DockerRegistry, tmp_path: Path) -> None:
+    """While one upstream sends wrong bytes and hangs, the same image comes whole from another one, by one read."""
+    async with Registry() as hostile:
+        await push(IMAGE, hostile, NAME, ["v1"])
+        both = [upstream.host, hostile.host]
+        async with fronted(tmp_path, upstream.host, upstreams=both, allow=[f"{host}/**" for host in both]) as front:
+            layer, path = IMAGE.layers[0], f"/v2/{NAME}/{{}}?ns={hostile.host}"
+            assert (await front.get(path.format("manifests/v1"))).body == IMAGE.body
+            fault = hostile.faults.on("GET", f"/blobs/{layer}", times=None).corrupt(0).stall(after=3 * CHUNK)
+            asked = asyncio.create_task(front.get(path.format(f"blobs/{layer}")))
+            await fault.reached.wait()
+            assert await judged(judge, front.reference("prefix", f"{NAME}:v1"), tmp_path / "pulled") == IMAGE.digest
+            assert set((await reads(upstream)).values()) == {1}
+            assert not asked.done()
+            fault.release()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await asked

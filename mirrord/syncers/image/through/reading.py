@@ -84,8 +84,8 @@ class UpstreamReader:
         once more after the tries of `Http`, or when it is silent.
         """
         opened = partial(self._open_blob, reference, Descriptor(BLOB, digest, size), shown, waits)
-        count = partial(self._count, reference.domain)
-        return BlobSource(digest, size, opened, on_bytes=count, name=reference.name)
+        origin, count = reference.domain, partial(self._count, reference.domain)
+        return BlobSource(digest, size, opened, on_bytes=count, name=reference.name, origin=origin, same_origin=True)
 
     async def page(self, reference: Reference, rest: str, query: str, headers: Mapping[str, str]) -> HttpResponse:
         """Return one page of a list of the repository."""

@@ -50,7 +50,7 @@ class RegistrySource:
         if blob.data is not None:
             return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{name}, embedded")
         opened = partial(self._repository.open_blob, blob)
-        return BlobSource(blob.digest, blob.size, opened, name=name)
+        return BlobSource(blob.digest, blob.size, opened, name=name, origin=self._repository.reference.domain)
 
 
 @dataclass(frozen=True, slots=True)
