@@ -35,8 +35,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import logs, status
 from mirrord.report.documents import run_document
 from mirrord.report.metrics import Metrics
-from mirrord.serve.catalog import CatalogPages
-from mirrord.serve.status import StatusPages
+from mirrord.serve.app import page_groups
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.frontserver import Shown
@@ -274,7 +273,7 @@ def test_the_readme_shows_a_real_configuration() -> None:
 def test_routes_are_documented() -> None:
     """Every route and every front is in docs/reference/http.md, and nothing else."""
     shown = Shown(None)  # type: ignore[arg-type]  # they need no services
-    served = {*StatusPages(shown).pages(), *CatalogPages(shown.catalog, shown.edition).pages()}
+    served = {path for part in page_groups(shown) for path in (*part.pages(), *part.below())}
     fronts = (syncer.front for syncer in load_syncers().values())
     prefixes = {prefix for front in fronts if front for prefix in front.prefixes}
     assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes

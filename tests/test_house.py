@@ -27,6 +27,7 @@ DOORS = {
     "re2": {"mirrord.patterns"},
     "httpx": {"mirrord.wire.api"},  # never on the way of content
     "git": {"mirrord.wire.git.version"},
+    "jinja2": {"mirrord.serve.pages.templates"},
     "idna": {"mirrord.wire.origin"},
     "yarl": {"mirrord.wire.http.transport"},
     "yaml": {

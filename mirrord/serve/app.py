@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote, unquote_to_bytes
 
 from aiohttp import web
@@ -12,8 +13,10 @@ from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.incoming import origin_of, seen_through
+from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.pages.static import StaticFiles
 from mirrord.serve.programs import Programs
-from mirrord.serve.status import Handler, StatusPages, View
+from mirrord.serve.status import StatusPages, View
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
@@ -25,6 +28,11 @@ _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+def page_groups(view: View) -> Sequence[PageGroup]:
+    """Return the groups of pages."""
+    return StatusPages(view), CatalogPages(view.catalog, view.edition), StaticFiles()
+
+
 def make_app(
     view: View, programs: Programs | None = None, bodies: Bodies | None = None, gate: TokenGate | None = None
 ) -> web.Application:
@@ -32,8 +40,9 @@ def make_app(
 
     `gate` knows the clients of registries, and refuses those that need a token.
     """
-    shown = StatusPages(view)
-    pages = {**shown.pages(), **CatalogPages(view.catalog, view.edition).pages()}
+    groups = page_groups(view)
+    pages = {path: page for group in groups for path, page in group.pages().items()}
+    below = {path: page for group in groups for path, page in group.below().items()}
     front = Front(view.fronts, view.services, programs, bodies)
 
     @web.middleware
@@ -50,7 +59,8 @@ def make_app(
             token = await gate.holder(request)
             if not gate.admits(token):
                 return unauthorized(path, origin_of(received, view.proxies()))
-        page = pages.get(unquote(path) if "%" in path else path)
+        plain = unquote(path) if "%" in path else path
+        page = pages.get(plain) or below.get(plain[: plain.find("/", 1) + 1])
         found = None if page else await front.answer(request, path, token)
         if found is not None:
             return found
@@ -60,7 +70,7 @@ def make_app(
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)
-    app.on_cleanup.extend((shown.close, front.close))
+    app.on_cleanup.extend((*(group.close for group in groups), front.close))
     app.router.add_route("*", "/{rest:.*}", _nothing)
     return app
 

@@ -19,6 +19,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report.catalog import FORMS
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
+from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.wire.number import whole
 
 PAGE: Final = 20_000
@@ -48,7 +49,7 @@ class _Catalog:
     pages: dict[tuple[str, int], _Page] = field(default_factory=dict)
 
 
-class CatalogPages:
+class CatalogPages(PageGroup):
     """Answers `/api/v1/catalog.{txt,json,csv}?page=N`."""
 
     def __init__(self, read: Callable[[], Awaitable[Sequence[CatalogEntry]]], edition: Callable[[], int]) -> None:
@@ -57,7 +58,7 @@ class CatalogPages:
         self._made: _Catalog | None = None
         self._making = asyncio.Lock()
 
-    def pages(self) -> Mapping[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]:
+    def pages(self) -> Mapping[str, Handler]:
         """Return the handlers of GET and HEAD by raw path."""
         return {f"/api/v1/catalog.{form}": partial(self._answer, form) for form in FORMS}
 

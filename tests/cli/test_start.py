@@ -19,7 +19,7 @@ from tests.support.commands import Desk, Said
 _CLIENTS = ("aiohttp", "asyncio", "ssl", "httpx", "git")
 _READERS = ("yaml", "pydantic")
 _STATE = ("sqlalchemy", "sqlite3", "alembic")
-_DAEMON = ("apscheduler", "structlog", "prometheus_client", "logging.config", "aiohttp.web", "mirrord.serve")
+_DAEMON = ("apscheduler", "structlog", "prometheus_client", "logging.config", "aiohttp.web", "mirrord.serve", "jinja2")
 _OTHERS = ("mirrord.syncers.helm", "mirrord.syncers.git", "mirrord.daemon.runtime", "mirrord.testing")
 
 

@@ -47,6 +47,7 @@ def test_the_wheel_has_what_an_installation_needs(built: Path) -> None:
     """The wheel holds the unit and the example configuration beside the program, and says what it is for whom."""
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
         data = {name.partition(".data/data/")[2]: archive.read(name) for name in archive.namelist() if ".data/" in name}
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         about = email.message_from_bytes(archive.read(name))
@@ -56,6 +57,8 @@ def test_the_wheel_has_what_an_installation_needs(built: Path) -> None:
     shipped["share/man/man1/mirrord.1"] = ROOT / "man/mirrord.1"
     shipped["share/mirrord/systemd/mirrord.service"] = ROOT / "systemd/mirrord.service"
     assert {name: file.read_bytes() for name, file in shipped.items()}.items() <= data.items()
+    pages = {str(file.relative_to(ROOT)) for file in (ROOT / "mirrord/serve/pages").rglob("*") if file.suffix != ".pyc"}
+    assert {name for name in pages if (ROOT / name).is_file()} <= inside
     assert about["Requires-Python"] == ">=3.11"
     assert about["License-Expression"] == "Apache-2.0"
     assert "mirror" in about["Keywords"]

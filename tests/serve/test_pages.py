@@ -21,7 +21,8 @@ from mirrord.model.run import Result
 from mirrord.report.status import Board, MirrorStatus, Running, Status
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.page import Fragments, page, rows_of
-from mirrord.serve.status import Rendered, document, line_of
+from mirrord.serve.rendered import Rendered
+from mirrord.serve.status import document, line_of
 from mirrord.syncer.values import Mirror, Target
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""The pages for people: templates, style and script, and what each page shows."""
