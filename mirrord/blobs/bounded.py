@@ -36,6 +36,7 @@ class BoundedStore:
         room: Callable[[], int],
         *,
         evicting: Callable[[Digest, int], None] = lambda _digest, _size: None,
+        evicted: Callable[[int, int], None] = lambda _count, _size: None,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - it is compared with modification times
     ) -> None:
         """Keep content below `folder`, which belongs to this store alone.
@@ -44,9 +45,11 @@ class BoundedStore:
             folder: of the files.
             room: returns how many bytes content may still take on the disk.
             evicting: is called with each entry to be evicted and its bytes, before its file goes.
+            evicted: is called once for each `evict` that removed something, with the number of entries and their bytes.
             clock: returns the time in seconds.
         """
-        self._folder, self._room, self._evicting, self._clock = folder, room, evicting, clock
+        self._folder, self._room, self._clock = folder, room, clock
+        self._evicting, self._evicted = evicting, evicted
         self._disk = DiskStore(folder)
         self.order = EvictionOrder()
         self._locks, self._turn = KeyedLock(), asyncio.Lock()
@@ -137,10 +140,15 @@ class BoundedStore:
             StorageError: the disk failed.
         """
         async with self._turn:
-            while (digest := self.order.next(self._clock(), lack)) and (held := self.order.get(digest)):
-                self._evicting(digest, held.size)
-                await self.remove(digest)
-                lack -= held.size
+            count = size = 0
+            try:
+                while (digest := self.order.next(self._clock(), lack)) and (held := self.order.get(digest)):
+                    self._evicting(digest, held.size)
+                    count, size, lack = count + 1, size + held.size, lack - held.size
+                    await self.remove(digest)  # goes on when this is cancelled, so it counts already
+            finally:
+                if count:
+                    self._evicted(count, size)
         if self.order.waits() and self._again is None:
             self._again = asyncio.get_running_loop().call_later(eviction.JUST, self._evict_again)
 

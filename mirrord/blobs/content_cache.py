@@ -61,7 +61,7 @@ class ContentCache:
 
     def __init__(self, folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None]) -> None:
         """Keep everything below `folder`; see `open_cache`."""
-        self.store = BoundedStore(folder / "blobs", spools.cache.room, evicting=self._evicting)
+        self.store = BoundedStore(folder / "blobs", spools.cache.room, evicting=self._evicting, evicted=self._count)
         self.repositories = DiskRepositories(folder / "repositories")
         self._spools, self._evicted, self._evictions, self._evicted_bytes = spools, evicted, 0, 0
         self._pins: Callable[[str], bool] | None = None
@@ -182,10 +182,12 @@ class ContentCache:
                 left += state.manifests[digest].refs if digest in state.manifests else ()
         return frozenset(reached)
 
-    def _evicting(self, digest: Digest, size: int) -> None:
+    def _evicting(self, digest: Digest, _: int) -> None:
         self._spools.cache.give_up(digest)  # its name of the file would keep the bytes on the disk
-        self._evictions, self._evicted_bytes = self._evictions + 1, self._evicted_bytes + size
-        self._evicted(1, size)
+
+    def _count(self, count: int, size: int) -> None:
+        self._evictions, self._evicted_bytes = self._evictions + count, self._evicted_bytes + size
+        self._evicted(count, size)
 
 
 @asynccontextmanager
@@ -197,7 +199,7 @@ async def open_cache(
     Args:
         folder: created with the first content.
         spools: of the same disk; the cache makes way when they need space.
-        evicted: is called with the number and the bytes of entries that are evicted.
+        evicted: is called once for each pass that evicts, with the number of entries and their bytes.
 
     Raises:
         StorageError: the folder cannot be read.

@@ -12,6 +12,7 @@ from mirrord.cli.folders import config_folder, configuration, state_folder
 from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
+from mirrord.printable import size
 from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.tokens import TokenFile
@@ -24,13 +25,18 @@ def check(*, config: Path | None, json: bool) -> int:
     try:
         read = configuration(folder, syncers)
         of_parts = check_parts(read.mirrors, syncers)
-        of_fronts = check_fronts(read.fronts, syncers, read.names)
+        fronts = check_fronts(read.fronts, syncers, read.names)
     except ConfigError as error:
         if not json:
             raise
         say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
-    notices = [*(one.problem for one in read.absent), *read.notices, *of_parts, *of_fronts]
+    notices = [
+        *(one.problem for one in read.absent),
+        *read.notices,
+        *of_parts,
+        *(notice for one in fronts.values() for notice in one.notices),
+    ]
     if read.needs_token():
         notices += TokenFile(state_folder(None, config)).notices()
     if tls := read.settings.tls:
@@ -46,9 +52,9 @@ def check(*, config: Path | None, json: bool) -> int:
             {"name": one.name, "kind": one.kind, "from": origin, "to": dict(to), "address": served[one.name]}
             for one, origin, to in mirrors
         ]
-        fronts = {kind: dict(rules.upstreams) for kind, rules in read.fronts.items()}
+        upstreams = {kind: dict(rules.upstreams) for kind, rules in read.fronts.items()}
         files = [str(file) for file in read.files]
-        say_json({"ok": True, "files": files, "mirrors": rows, "fronts": fronts, "notices": notices})
+        say_json({"ok": True, "files": files, "mirrors": rows, "fronts": upstreams, "notices": notices})
         return 0
     if mirrors:
         lines = [
@@ -57,8 +63,9 @@ def check(*, config: Path | None, json: bool) -> int:
         ]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
     for kind, rules in read.fronts.items():
-        hosts = (f"{host} (with credentials)" if ours else host for host, ours in rules.upstreams.items())
-        say(f"front.{kind}: clients may pull what its lists allow, from {', '.join(hosts)}")
+        hosts = ", ".join(f"{host} with credentials" if ours else host for host, ours in rules.upstreams.items())
+        found = f"{_count(fronts[kind].lines, 'line')} of allow, cache {size(fronts[kind].cache)}"
+        say(f"front.{kind}: {_count(len(rules.upstreams), 'upstream')} ({hosts}), {found}")
     counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
     say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
     return 0

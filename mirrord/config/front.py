@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mirrord.config.check import check
 from mirrord.config.lines import Problems, Value, nearest
 from mirrord.errors import ConfigError
 from mirrord.names.book import NameBook
-from mirrord.syncer.port import Syncer
+from mirrord.syncer.port import CheckedFront, Syncer
 from mirrord.syncer.values import FrontRules
 
 
@@ -41,18 +41,15 @@ def _behind_aliases(listed: Mapping[str, bool], names: NameBook) -> Mapping[str,
     return found
 
 
-def check_fronts(fronts: Mapping[str, FrontRules], syncers: Mapping[str, Syncer], names: NameBook) -> Sequence[str]:
-    """Read the files that `front:` names; return notices, one sentence each.
+def check_fronts(
+    fronts: Mapping[str, FrontRules], syncers: Mapping[str, Syncer], names: NameBook
+) -> Mapping[str, CheckedFront]:
+    """Read the files that `front:` names; return what was found, by kind.
 
     Raises:
         ConfigError: there are problems; holds a line for each.
     """
-    problems, notices = list[str](), list[str]()
-    for kind, rules in fronts.items():
-        if through := syncers[kind].through:
-            wrong, said = through.check(rules, names)
-            problems += wrong
-            notices += said
-    if problems:
+    found = {kind: t.check(rules, names) for kind, rules in fronts.items() if (t := syncers[kind].through)}
+    if problems := [problem for one in found.values() for problem in one.problems]:
         raise ConfigError(*problems)
-    return notices
+    return found

@@ -191,7 +191,7 @@ async def test_without_any_list_clients_are_asked_to_come_back(desk: Desk) -> No
 
 
 async def test_check_names_the_upstreams(desk: Desk) -> None:
-    """`check` prints what clients may pull from, and marks upstreams that are read with credentials."""
+    """`check` prints the upstreams, those read with credentials as such, the lines of `allow`, and the cache's size."""
     desk.configure(
         "hosts: {ghcr.io: {auth: {username: robot, password: {env: GHCR}}}}\n"
         "front: {image: {upstreams: [docker.io, {ghcr.io: {credentials: true}}], allow: [docker.io/*, ghcr.io/a/b]}}\n"
@@ -201,12 +201,19 @@ async def test_check_names_the_upstreams(desk: Desk) -> None:
         0,
         "",
         [
-            "front.image: clients may pull what its lists allow, from docker.io, ghcr.io (with credentials)",
+            "front.image: 2 upstreams (docker.io, ghcr.io with credentials), 2 lines of allow, cache 20.0 GiB",
             "conf.d: 1 file, 0 mirrors, no problem",
         ],
     )
     as_json = (await desk.run("check", "--json", GHCR="secret")).document
     assert as_json["fronts"] == {"image": {"docker.io": False, "ghcr.io": True}}
+    desk.configure("front: {image: {upstreams: [quay.io], allow: allows.txt, cache: {size: 2TiB}}}\n")
+    absent = await desk.run("check")
+    assert "front.image: 1 upstream (quay.io), 0 lines of allow, cache 2.0 TiB" in absent.out.splitlines()
+    assert "notice: conf.d/allows.txt: does not exist" in absent.err
+    (desk.folder / "conf.d" / "allows.txt").write_text("# ours\nquay.io/a/b\nquay.io/c/**  # all\n\nquay.io/d\n")
+    counted = await desk.run("check")
+    assert "front.image: 1 upstream (quay.io), 3 lines of allow, cache 2.0 TiB" in counted.out.splitlines()
 
 
 async def test_check_and_front_agree_about_a_bad_list(desk: Desk) -> None:

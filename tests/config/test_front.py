@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
@@ -201,7 +201,7 @@ def checked(folder: Path, text: str, *lines: str) -> list[str]:
     (folder / "allows.txt").write_text("".join(f"{line}\n" for line in lines))
     found = load_folder(folder, SYNCERS, {})
     try:
-        said = check_fronts(found.fronts, SYNCERS, found.names)
+        said: Sequence[str] = check_fronts(found.fronts, SYNCERS, found.names)["image"].notices
     except ConfigError as error:
         said = [f"!{problem}" for problem in error.problems]
     return [one.replace(f"{folder}/", "") for one in said]
@@ -229,7 +229,8 @@ def test_check_where_the_file_is_not(tmp_path: Path) -> None:
     """A list that is not on this machine is a notice, as it may be on the one that serves."""
     (tmp_path / "main.yaml").write_text(FILED.replace("UPSTREAMS", "[docker.io]"))
     found = load_folder(tmp_path, SYNCERS, {})
-    assert [one.replace(f"{tmp_path}/", "") for one in check_fronts(found.fronts, SYNCERS, found.names)] == [
+    (front,) = check_fronts(found.fronts, SYNCERS, found.names).values()
+    assert [one.replace(f"{tmp_path}/", "") for one in front.notices] == [
         "allows.txt: does not exist; make it, or correct the path; until then nothing may be pulled through"
     ]
 

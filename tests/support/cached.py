@@ -46,14 +46,14 @@ class CachedFront:
     """Clients that want blobs of one registry, a spool and a cache.
 
     Attributes:
-        evicted: bytes of each entry that was evicted.
+        evicted: number and bytes of the entries of each eviction.
     """
 
     def __init__(self, registry: Registry, folder: Path, budget: int = 100 * MIB) -> None:
         self.registry, self.folder, self.budget = registry, folder, budget
         self.cache: ContentCache
         self.pool: SpoolPool
-        self.evicted = asyncio.Queue[int]()
+        self.evicted = asyncio.Queue[tuple[int, int]]()
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -64,7 +64,7 @@ class CachedFront:
         self.pool = SpoolPool(spool, self.budget, Events(), 0.05)
         self._stack.push_async_callback(self.pool.aclose)
         self.pool.cache.sweep()
-        opened = open_cache(self.folder / "cache", self.pool, lambda _, size: self.evicted.put_nowait(size))
+        opened = open_cache(self.folder / "cache", self.pool, lambda *gone: self.evicted.put_nowait(gone))
         self.cache = await self._stack.enter_async_context(opened)
         return self
 

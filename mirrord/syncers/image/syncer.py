@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.names.book import NameBook
-from mirrord.syncer.port import Models, PullThrough, Syncer
+from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer
 from mirrord.syncer.values import FrontRules, Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
@@ -119,7 +119,7 @@ def _front_model() -> type[FrontKeys]:
     return FrontKeys
 
 
-def _check_front(rules: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequence[str]]:
+def _check_front(rules: FrontRules, names: NameBook) -> CheckedFront:
     """Read the lists of the front; see `PullThrough.check`."""
     from mirrord.syncers.image.upstream.allow_file import check_lists  # noqa: PLC0415 - as above
 

@@ -20,7 +20,7 @@ from mirrord.events import FrontAnswered
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import OnReceipt, PullThrough, Syncer
+from mirrord.syncer.port import CheckedFront, OnReceipt, PullThrough, Syncer
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Mirror, Publication, Services
 
@@ -142,5 +142,5 @@ SYNCER = Syncer(
     begin,
     publishing=publishing,
     front=Front(),
-    through=PullThrough(lambda: FrontSection, lambda keys: {"fake.example": False}, lambda *_: ((), ()), through),
+    through=PullThrough(lambda: FrontSection, lambda keys: {"fake.example": False}, lambda *_: CheckedFront(), through),
 )

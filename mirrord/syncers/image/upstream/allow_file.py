@@ -19,6 +19,7 @@ from mirrord.events import Events, ListRead
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
 from mirrord.names.book import ANY, NameBook
 from mirrord.names.lists import MAX_BYTES, ListLine
+from mirrord.syncer.port import CheckedFront
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys, check_literal
 from mirrord.syncers.image.upstream.kept_list import KeptList, keep_list, kept_list
@@ -169,14 +170,13 @@ def read_lists(front: FrontRules, names: NameBook) -> tuple[FrontLists, int, Seq
     return FrontLists(AllowList(entries), deny, pinned, file), len(entries), problems
 
 
-def check_lists(front: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequence[str]]:
-    """Return what is wrong with the lists, and notices about them; see `PullThrough.check`. Blocks."""
+def check_lists(front: FrontRules, names: NameBook) -> CheckedFront:
+    """Check the lists; see `PullThrough.check`. Blocks."""
+    keys: FrontKeys = front.keys
     file = list_file(front)
     if file and (absent := _absent(file)):
-        return (), (f"{file}: {absent}; until then nothing may be pulled through",)
-    lists, _, problems = read_lists(front, names)
-    if problems:
-        return problems, ()
+        return CheckedFront((), (f"{file}: {absent}; until then nothing may be pulled through",), 0, keys.cache.size)
+    lists, count, problems = read_lists(front, names)
     notices = [
         *_of_others(front, lists.allow, lambda entry: _written(entry, front, file), "it has no effect"),
         *_of_others(
@@ -188,7 +188,7 @@ def check_lists(front: FrontRules, names: NameBook) -> tuple[Sequence[str], Sequ
         *_unnamed(front, names),
         *_unlisted(front, names),
     ]
-    return (), notices
+    return CheckedFront(problems, () if problems else notices, count, keys.cache.size)
 
 
 def _of_others(front: FrontRules, lines: AllowList, place: Callable[[AllowEntry], str], effect: str) -> Iterator[str]:
