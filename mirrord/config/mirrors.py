@@ -2,111 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Annotated, ClassVar, TypeVar
+from typing import TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ValidationError
 
-from mirrord.config.check import Strict, check
+from mirrord.config.check import check
 from mirrord.config.crossings import check_crossings, check_places, wrong_places
+from mirrord.config.envelopes import NAME, Envelope, TargetEnvelope, check_name
 from mirrord.config.lines import Problems, Trail, Value, nearest
-from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
-from mirrord.config.units import Deadline, Trust
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-NAME_PATTERN = f"^{_NAME.pattern}$"
-_NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
-_KIND = "Kind of artifact: `image`, `helm` or `git`."
 E = TypeVar("E", bound=BaseModel)
 Targets = Mapping[str, Target | None]
 """By name; None for a target with problems, so that it is not reported as unknown."""
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        # No dots: in URLs a first segment with a dot is an upstream host (pull-through).
-        like = _NOT_IN_A_NAME.sub("-", text.lower()).strip("-")[:63]
-        # What comes before an `@` is often a password.
-        hint = f", such as {like}" if like and "@" not in text else ""
-        raise ValueError(f"{text[:80]!r} is not a name; write a-z, 0-9 and -, at most 63 characters{hint}")
-    return text
-
-
-Name = Annotated[
-    str,
-    AfterValidator(_name),
-    Field(
-        description="Name of the mirror: `a-z`, `0-9` and `-`, at most 63 characters, unique in all files.",
-        examples=["craned"],
-        json_schema_extra={"pattern": NAME_PATTERN},
-    ),
-]
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-    Field(min_length=1, examples=["[ghcr, local]"]),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
-            "description": "Name of a target, or a list of names. `local` is built in.",
-        }
-    ),
-]
-
-
-class Envelope(Timing):
-    """The keys that mirrors of every kind have; `from` and everything else belong to the kind."""
-
-    hints: ClassVar[Mapping[str, str]] = {
-        "interval": "write every: 6h, or cron:",
-        "schedule": "write every: 6h, or cron: '17 3 * * *'",
-        **dict.fromkeys(("source", "url", "repo"), "write from:"),
-        "target": "write to:",
-        "targets": "write to: and the names of targets",
-        "type": "write kind:",
-    }
-
-    name: Name
-    kind: Annotated[str, Field(description=_KIND, examples=["image"])]
-    to: Names
-    deadline: Deadline | None = Field(
-        default=None, description="A run that takes longer is cancelled. Default: `settings.deadline`."
-    )
-    trust: Trust | None = Field(
-        default=None,
-        description=(
-            "How long a recorded digest is trusted before the target is asked again. Default: `settings.trust`."
-        ),
-    )
-
-
-class TargetEnvelope(Strict):
-    """The keys that targets of every kind have."""
-
-    hints: ClassVar[Mapping[str, str]] = dict.fromkeys(("url", "registry", "repository", "repo"), "write to:")
-
-    kind: Annotated[str, Field(description=_KIND, examples=["image"])]
-    to: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description=(
-                "Where to write. Images: `host/path`, or `oci:/dir` for OCI layouts on this machine. Charts: a"
-                " URL, `oci://host/path` or an absolute path. Git: a URL or `git@host:path`. `{mirror}` stands"
-                " for the mirror's name, `{name}` for its `as:`, else for what a naming calls the image, else for the"
-                " mirror's name. `/{name}` is added to an image target without braces, and to a Git target"
-                " without braces that does not end in `.git`."
-            ),
-            examples=["ghcr.io/gocrane/crane"],
-        ),
-    ]
 
 
 def read_targets(value: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Targets:
@@ -119,7 +33,7 @@ def _target(name: str, entry: Value, syncers: Mapping[str, Syncer], problems: Pr
     trail = ("targets", name)
     before = problems.count()
     try:
-        _name(name)
+        check_name(name)
     except ValueError as error:
         problems.add(trail, str(error))
     if name == LOCAL:
@@ -128,7 +42,7 @@ def _target(name: str, entry: Value, syncers: Mapping[str, Syncer], problems: Pr
     envelope, options = _split(entry, trail, TargetEnvelope, syncer.target_spec if syncer else None, problems)
     if envelope is None or syncer is None:
         return None
-    target = Target(name, envelope.kind, envelope.to, options, problems.origin(trail))
+    target = Target(name, envelope.kind, envelope.to, options, problems.origin(trail), envelope.page or "")
     if options is None:
         _check_address(target, syncer, problems)
     return None if problems.count() > before else target
@@ -162,7 +76,7 @@ def read_mirrors(
     for number, entry in enumerate(entries):
         trail: Trail = ("mirrors", number)
         name = entry.get("name") if isinstance(entry, dict) else None
-        if isinstance(name, str) and _NAME.fullmatch(name):
+        if isinstance(name, str) and NAME.fullmatch(name):
             problems.names[trail] = name
             first = found.setdefault(name, trail)
             if first != trail:

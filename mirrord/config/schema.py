@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from mirrord.config.check import schema_of
+from mirrord.config.envelopes import NAME_PATTERN, Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
-from mirrord.config.mirrors import NAME_PATTERN, Envelope, TargetEnvelope
 from mirrord.config.names import NameKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from mirrord.errors import ConfigError, UsageError
 from mirrord.syncer.values import Mirror, Target
@@ -61,6 +62,13 @@ def pull_request_tags(number: int, build: str) -> tuple[str, str]:
 def _tags(branch: str, build: str) -> tuple[str, str]:
     short = build[:SHORT_COMMIT] if _FULL_COMMIT.fullmatch(build) else tag_of(build, LONGEST - 2)
     return f"{tag_of(branch, LONGEST - 1 - len(short))}-{short}", tag_of(branch)
+
+
+def page_text(mirror: Mirror, target: Target, name: str | None) -> str:
+    """Return a target's `page` with `{name}` and `{mirror}` filled in; "" where it needs a name, and there is none."""
+    if name is None and "{name}" in target.page:
+        return ""
+    return target.page.replace("{name}", quote(name or "")).replace("{mirror}", mirror.name)
 
 
 def target_text(mirror: Mirror, target: Target, name: str, *, below: bool = False) -> str:

@@ -19,7 +19,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.names.book import NameBook
-from mirrord.syncer.values import LOCAL, Backup, FrontRules, Mirror, MirrorParts, Publication, Services, Target
+from mirrord.syncer.values import LOCAL, Backup, FrontRules, Mirror, MirrorParts, Publication, Services, Target, Usage
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -142,6 +142,9 @@ class Syncer:
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
         called: returns, for a mirror, a function from an item to its name at the source and its name at each target; a
             target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
+        uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
+            it) and an item, or "" for the mirror as a whole. Call `uses_of`. Pure; without credentials.
+        link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
     """
@@ -165,6 +168,8 @@ class Syncer:
     through: PullThrough | None = None
     address: Callable[[Mirror, str], str] | None = None
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
+    uses: Callable[[Mirror, Target, str, str], Sequence[Usage]] | None = None
+    link: Callable[[Mirror, Target], str] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 
     @property
@@ -187,6 +192,19 @@ class Syncer:
         """Return the URL of a mirror's `local` content, or "" without `local` or `url`."""
         served = any(target.name == LOCAL for target in mirror.targets)
         return self.address(mirror, url) if self.address and served and url else ""
+
+    def uses_of(self, mirror: Mirror, target: Target, url: str, item: str = "") -> Sequence[Usage]:
+        """Return the commands by which clients use an item at a target, or with "" the mirror; the best one first.
+
+        `url` is the address of this server for clients, "" while nobody knows it. None are known of names that
+        nobody can type.
+        """
+        known = self.uses and item.isprintable() and (url or target.name != LOCAL)
+        return self.uses(mirror, target, url, item) if self.uses and known else ()
+
+    def link_of(self, mirror: Mirror, target: Target) -> str:
+        """Return the URL of a page about a target for people: its `page`, else what the kind knows; "" for none."""
+        return self.link(mirror, target) if self.link and target.name != LOCAL else ""
 
     @property
     def target_spec(self) -> type[BaseModel]:

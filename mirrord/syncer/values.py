@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -58,6 +59,20 @@ class Target:
     to: str  # where, in the syncer's own grammar; `local` for the built-in one
     options: Any  # the validated remainder (as the syncer's `target_spec` reads it)
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+    page: str = ""  # URL of its web page, in which `{name}` and `{mirror}` stand for names; "" for what the kind knows
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One command by which a client uses what a target has."""
+
+    tool: str  # the program, such as `docker`
+    command: str  # one line for a shell, quoted
+
+    @classmethod
+    def of(cls, *words: str) -> Usage:
+        """Make the command of its words; the first one is the program."""
+        return cls(words[0], shlex.join(words))
 
 
 @dataclass(frozen=True, slots=True)

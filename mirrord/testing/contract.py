@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -27,10 +28,11 @@ from mirrord.model.memory import NO_MEMORY, LastSeen, Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import Session, Syncer
-from mirrord.syncer.values import Mirror, Services
+from mirrord.syncer.values import LOCAL, Mirror, Services
 
 ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "through", "kept"})
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
+URL = "http://127.0.0.1:8080"
 
 
 class Scenario(Protocol):
@@ -220,6 +222,27 @@ async def check_cancel(scenario: Scenario) -> None:
     _all_there(scenario)
 
 
+async def check_uses(scenario: Scenario) -> None:
+    """A syncer that says how clients use its targets says it the same each time, in commands of one line each."""
+    done = await run_once(scenario)
+    syncer, mirror = scenario.syncer, scenario.mirror
+    for target in mirror.targets:
+        link = syncer.link_of(mirror, target)
+        assert not link or link.startswith(("https://", "http://")), f"{target.name}: nobody can open {link}"
+        here = replace(target, page="https://example.org/{mirror}") if syncer.link and target.name != LOCAL else None
+        assert here is None or syncer.link_of(mirror, here) == f"https://example.org/{mirror.name}", "`page` is ignored"
+        items = {receipt.step.item for receipt in done.receipts if receipt.step.target == target.name}
+        for item in ("", *sorted(items)):
+            found = syncer.uses_of(mirror, target, URL, item)
+            assert found == syncer.uses_of(mirror, target, URL, item)
+            for usage in found:
+                words = shlex.split(usage.command)
+                assert usage.command.isprintable(), f"not one line: {usage}"
+                assert shlex.join(words) == usage.command, f"not quoted: {usage}"
+                assert words[0] == usage.tool
+        assert not syncer.uses_of(mirror, target, URL, "a\nb"), "a name with a line break gets into a command"
+
+
 SCENARIO_CHECKS: tuple[Callable[[Scenario], Awaitable[None]], ...] = (
     check_places,
     check_plan,
@@ -228,6 +251,7 @@ SCENARIO_CHECKS: tuple[Callable[[Scenario], Awaitable[None]], ...] = (
     check_follows,
     check_isolation,
     check_cancel,
+    check_uses,
 )
 
 

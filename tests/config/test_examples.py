@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from mirrord.config.check import known_keys
+from mirrord.config.envelopes import Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
 from mirrord.config.load import Configuration, load_folder
-from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.settings import Settings
 from mirrord.syncer.port import load_syncers
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mirrord.config.envelopes import Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
-from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.names import NameKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings

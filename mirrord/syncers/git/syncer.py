@@ -13,6 +13,7 @@ from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import address, hosts, ignored_keys, places
 from mirrord.syncers.git.plan.steps import EVERYTHING, plan
+from mirrord.syncers.git.plan.uses import link, uses
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import refs_held, survey
@@ -67,4 +68,6 @@ SYNCER = Syncer(
     front=front,
     address=address,
     held=refs_held,
+    uses=uses,
+    link=link,
 )

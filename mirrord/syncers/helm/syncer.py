@@ -32,6 +32,7 @@ from mirrord.syncers.helm.names import (
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.uses import link, uses
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target, versions_held
 from mirrord.syncers.helm.transfer.local import LocalTarget
@@ -212,4 +213,6 @@ SYNCER = Syncer(
     front=front,
     address=address,
     held=partial(versions_held, reading=_listing),
+    uses=uses,
+    link=link,
 )

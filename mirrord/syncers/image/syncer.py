@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer
-from mirrord.syncer.values import FrontRules, Mirror, MirrorParts, Services, Target
+from mirrord.syncer.values import FrontRules, Mirror, MirrorParts, Services, Target, Usage
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
@@ -105,6 +105,20 @@ def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
     return called(mirror)
 
 
+def _uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]:
+    """Return how to pull from a target; see `Syncer.uses`."""
+    from mirrord.syncers.image.plan.uses import uses  # noqa: PLC0415 - a copy starts without it
+
+    return uses(mirror, target, url, item)
+
+
+def _link(mirror: Mirror, target: Target) -> str:
+    """Return the page of a target; see `Syncer.link`."""
+    from mirrord.syncers.image.plan.uses import link  # noqa: PLC0415 - as above
+
+    return link(mirror, target)
+
+
 def _models() -> Models:
     """Import the configuration models on demand: a copy starts without pydantic."""
     from mirrord.syncers.image.spec import ImageSpec, ImageTarget  # noqa: PLC0415 - as above
@@ -162,4 +176,6 @@ SYNCER = Syncer(
     address=address,
     called=_called,
     held=_held,
+    uses=_uses,
+    link=_link,
 )
