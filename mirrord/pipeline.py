@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -86,13 +87,16 @@ async def run_mirror(
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     receipts: list[Receipt] = []
+    took: dict[str, float] = {}
     run = Run(
         mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped before its end", code=StoppedError.code
     )
     run = replace(run, places=places(home or mirror, syncer))
+    began = time.monotonic()
 
     def done(receipt: Receipt) -> None:
         receipts.append(receipt)
+        took[receipt.step.target] = time.monotonic() - began
         tell(events.StepDone(mirror.name, receipt))
 
     try:
@@ -107,6 +111,7 @@ async def run_mirror(
             run = replace(run, plan=replace(plan, decisions=None))  # decisions for `open` are not needed any more
             tell(events.Planned(plan, await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))))
             async with syncer.open(mirror, plan, services) as session:
+                began = time.monotonic()
                 try:
                     await execute(plan, session, parallel, done)
                 finally:
@@ -121,7 +126,7 @@ async def run_mirror(
         run = replace(run, error=bug(error), code=MirrordError.code)
         raise
     finally:
-        run = replace(run, finished=clock(), receipts=tuple(receipts))
+        run = replace(run, finished=clock(), receipts=tuple(receipts), took=took)
         if store:
             run = await _remembered(run, store)
         tell(events.RunFinished(run))

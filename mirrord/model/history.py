@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
+from mirrord.model.memory import LastSeen
 from mirrord.model.run import Result
 
 
@@ -40,6 +42,7 @@ class RunRecord:
     code: str = ""  # code of the first error, or ""
     error: str = ""  # its message, or ""
     targets: tuple[TargetRecord, ...] = ()  # in the order of the plan
+    id: int = field(default=0, compare=False)  # number in the record, increasing; 0 before it is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class LastRun:
     failed: int = 0
     # one line for each of the first causes of refusals and failures, quoting the target
     troubles: tuple[str, ...] = ()
+    sent: int = 0  # content bytes written
+    seconds: float = 0.0  # from the start of the first transfer of the run to the end of the last step at this target
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,42 @@ class Noted:
 
     count: int = 0
     first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """An item that a target should have and does not have."""
+
+    target: str
+    item: str
+    digest: str  # the content that it should have; "" if unknown
+    since: datetime  # when a run first found it behind; stays until the target has the item
+    code: str = ""  # code of the last error, `refused` where a rule forbids it, or "interrupted"
+    reason: str = ""  # its message, one line
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The runs of a mirror that ended on one day in UTC."""
+
+    day: date
+    runs: int = 0
+    failed: int = 0  # those of them that failed in whole or in part
+    seconds: float = 0.0  # of all runs together
+    longest: float = 0.0  # seconds of the longest run
+    read: int = 0  # content bytes read from the source
+    sent: int = 0  # content bytes written to all targets
+    done: int = 0  # items written, each counted at each target
+    deleted: int = 0  # items deleted; 0 for days before this was recorded, and then included in `done`
+    result: Result = Result.NOOP  # the worst result
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """An item of a mirror and its recorded state, by target."""
+
+    item: str
+    at: Mapping[str, LastSeen] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +121,6 @@ class Standing:
     # of the mirror: what the last run skipped because it is wrong at the source
     problems: Noted = Noted()
     remarks: Noted = Noted()  # of the mirror: remarks of the last run that are not problems
+    size: int = 0  # known bytes of its items, each digest once; for the mirror, where that is most
+    behind: int = 0  # items that it should have and has not; for the mirror, the sum over its targets
+    behind_since: datetime | None = None  # since when the oldest of them is behind; None if none is

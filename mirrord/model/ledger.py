@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -29,6 +29,7 @@ class LedgerEntry:
     run: datetime  # start of the run
     at: datetime  # when the entry was written
     outcome: Settled = Settled.OPEN  # its outcome
+    id: int = field(default=0, compare=False)  # number in the record, increasing; 0 before it is recorded
 
 
 def settled(before: str | None, after: str | None, now: str | None) -> Settled:

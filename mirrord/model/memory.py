@@ -15,6 +15,8 @@ class LastSeen:
     digest: str  # the item's content there
     at: datetime  # when the target last confirmed it
     place: str = ""  # where that was (origin and address); it is not valid for another place
+    size: int | None = None  # bytes of its whole content (of an image, each blob once), or None if unknown
+    platforms: tuple[str, ...] = ()  # of an image, such as `linux/arm64/v8`; () if unknown or without meaning
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Receipt:
     remark: str = ""  # what was corrected during the step, one sentence, or ""
     # names of the step that were not moved after all; `remark` has the reason
     left: tuple[str, ...] = ()
+    size: int | None = None  # as `LastSeen.size`: of the whole content, whether it was sent or was there
+    platforms: tuple[str, ...] = ()  # as `LastSeen.platforms`
 
     @property
     def good(self) -> bool:
@@ -77,6 +79,7 @@ class Run:
     error: str = ""  # why the run as a whole failed, or ""
     code: str = ""  # `MirrordError.code` of that, or ""
     places: Mapping[str, str] = field(default_factory=dict)  # target name → `LastSeen.place`
+    took: Mapping[str, float] = field(default_factory=dict)  # target name → `LastRun.seconds`
 
     @cached_property
     def result(self) -> Result:

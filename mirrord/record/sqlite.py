@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
-from mirrord.model.history import RunRecord, Standing
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
+from mirrord.record.store import PAGE
 from mirrord.record.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -89,9 +90,21 @@ class SqliteStore:
         settled = self._take_settled()
         await self._call(self._write, self._opened, lambda rows: rows.add_run(RunSummary.of(run), settled))
 
-    async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
+    async def runs(self, mirror: str, limit: int = 20, before: int | None = None) -> Sequence[RunRecord]:
         """See `Store.runs`."""
-        return await self._call(self._opened.runs, mirror, limit)
+        return await self._call(self._opened.runs, mirror, min(limit, PAGE), before)
+
+    async def days(self, mirror: str) -> Sequence[Day]:
+        """See `Store.days`."""
+        return await self._call(self._opened.days, mirror)
+
+    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
+        """See `Store.behind`."""
+        return await self._call(self._opened.behind, mirror, min(limit, PAGE))
+
+    async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
+        """See `Store.items`."""
+        return await self._call(self._opened.items, mirror, min(limit, PAGE), after, find)
 
     async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """See `Store.standing`."""
@@ -117,11 +130,14 @@ class SqliteStore:
         """See `Store.settle`: they are written with a later change; a crash before leaves them open."""
         self._settled += entries
 
-    async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
+    async def moves(
+        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+    ) -> Sequence[LedgerEntry]:
         """See `Store.moves`."""
         if self._settled:
             await self.intend(())
-        return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled))
+        most = None if limit is None else min(limit, PAGE)
+        return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled, limit=most, before=before))
 
     async def unsettled(self) -> Collection[str]:
         """See `Store.unsettled`."""

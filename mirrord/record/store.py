@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from mirrord.errors import ConfigError
-from mirrord.model.history import RunRecord, Standing
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
@@ -23,6 +23,8 @@ KEEP: Final = 1000
 """Runs kept for each mirror; older ones are deleted."""
 MOVES: Final = 20
 """Entries of the ledger kept for each name; the newest one stays as long as the name exists."""
+PAGE: Final = 1000
+"""The largest number of rows that one call returns, whatever its limit."""
 FORGET: Final = timedelta(days=365)
 """Age after which entries of deleted names are removed."""
 
@@ -49,8 +51,24 @@ class Store(Facts, Protocol):
         The last run decides which build each name points to, and what moved it there.
         """
 
-    async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
-        """Return the newest `limit` runs of `mirror`, newest first."""
+    async def runs(self, mirror: str, limit: int = 20, before: int | None = None) -> Sequence[RunRecord]:
+        """Return the newest `limit` runs of `mirror`, newest first; with `before` only runs with smaller numbers."""
+
+    async def days(self, mirror: str) -> Sequence[Day]:
+        """Return the days on which runs of `mirror` ended, oldest first: of the 90 days up to its last run."""
+
+    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
+        """Return what the targets of `mirror` should have and have not, the oldest first."""
+
+    async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
+        """Return the known items of `mirror` by name, with their state at each target, also at former places.
+
+        Args:
+            mirror: the mirror.
+            limit: the most items.
+            after: only items with greater names.
+            find: only items whose names contain this text; letters of ASCII match in either case.
+        """
 
     async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """Return the standing of a mirror and its targets, or of every mirror, sorted by mirror and target."""
@@ -64,10 +82,13 @@ class Store(Facts, Protocol):
         It MAY become durable only with the next change: after a crash such a move is open and checked.
         """
 
-    async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
+    async def moves(
+        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+    ) -> Sequence[LedgerEntry]:
         """Return the moves, or with `unsettled` the open ones, newest first.
 
-        The newest completed entry of each name is kept until the name has been deleted for `FORGET`.
+        With `limit` at most so many, with `before` only those with smaller numbers. The newest completed entry of each
+        name is kept until the name has been deleted for `FORGET`.
         """
 
     async def unsettled(self) -> Collection[str]:

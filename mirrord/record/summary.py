@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 from mirrord.errors import StoppedError
-from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.record.behind import Lacking
 
+KEPT_DAYS: Final = 90
+"""Days of which the numbers of a mirror are kept."""
+_WORST = (Result.NOOP, Result.SUCCESS, Result.DEFERRED, Result.INTERRUPTED, Result.PARTIAL, Result.FAILED)
+_NO_CHANGE: Mapping[str, Sequence[Behind]] = MappingProxyType({})
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
@@ -28,6 +35,7 @@ class RunSummary:
     names: Mapping[tuple[str, str], NamedBuild]  # by target and name, its build
     last: Mapping[str, LastRun]  # by target, the result of the run
     noted: Mapping[str, Noted]  # by the field of `Standing`, problems and remarks of the survey
+    lacking: Lacking  # what targets have not
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
@@ -38,9 +46,9 @@ class RunSummary:
         for receipt in run.receipts:
             parts.setdefault(receipt.step.target, ([], []))[1].append(receipt)
         targets = tuple(_at_target(run, name, *part) for name, part in parts.items())
-        last = {name: _last_run(*part) for name, part in parts.items()}
+        last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items()}
         noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan else {}
-        return cls(_record(run, targets), *_learned(run), last, noted)
+        return cls(_record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts))
 
 
 def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
@@ -63,7 +71,7 @@ def _sentence(text: str) -> str:
     return " ".join(text[: 4 * _SENTENCE].split())[:_SENTENCE]
 
 
-def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
+def _last_run(seconds: float, steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
     """Count the results of a run at one target, with its errors."""
     counts: Counter[str] = Counter()
     for step in steps:
@@ -75,7 +83,8 @@ def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
     troubles = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
     for one, *more in causes(receipt for receipt in receipts if receipt.bad):
         troubles.append(_about(one.step, one.detail or one.outcome.value, len(more)))
-    return LastRun(troubles=tuple(_sentence(text) for text in troubles[:_LISTED]), **counts)
+    told, sent = tuple(_sentence(text) for text in troubles[:_LISTED]), sum(receipt.sent for receipt in receipts)
+    return LastRun(sent=sent, seconds=seconds, troubles=told, **counts)
 
 
 def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
@@ -104,29 +113,66 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
     kept = [step for step in run.plan.steps if step.action is Action.KEEP and step.confirmed] if run.plan else []
     seen = [(step, run.plan.at if run.plan else run.started, frozenset[str]()) for step in kept]
     seen += [(receipt.step, run.finished, frozenset(receipt.left)) for receipt in run.receipts if receipt.good]
+    sizes = {one.step.digest: (one.size, one.platforms) for one in run.receipts if one.size is not None}
     for step, at, left in seen:
         place = run.places.get(step.target, "")
         if step.action is Action.KEEP or not step.passing:
             gone = step.action is Action.DELETE
-            known[step.target, step.item] = None if gone else LastSeen(step.digest, at, place)
+            known[step.target, step.item] = (
+                None if gone else LastSeen(step.digest, at, place, *sizes.get(step.digest, ()))
+            )
         for named in step.named:
             if named.name not in left:
                 names[step.target, named.name] = replace(named, at=at, place=place)
     return known, names
 
 
-def standings_after(before: Mapping[str, Standing], summary: RunSummary) -> list[Standing]:
-    """Update the standings of a mirror ("") and of a run's targets; `before` is by target."""
+def standings_after(
+    before: Mapping[str, Standing], summary: RunSummary, behind: Mapping[str, Sequence[Behind]] = _NO_CHANGE
+) -> list[Standing]:
+    """Update the standings of a mirror ("") and of a run's targets.
+
+    Args:
+        before: the standings of before, by target.
+        summary: the run.
+        behind: what is behind now, by target; targets that are not in it are as before.
+    """
     record = summary.record
     parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
     parts += ((entry.target, entry) for entry in record.targets)
-    found = []
+    found = {name: before[name] for name in behind if name in before}
     for name, part in parts:
         standing = before.get(name, Standing(record.mirror, name))
         items = _items(standing.items, part.result, summary.last.get(name))
         after = advance(standing, part.result, record.finished, part.code, part.error)
-        found.append(replace(after, items=items))
-    return found
+        found[name] = replace(after, items=items)
+    for name, lacks in behind.items():
+        since = min((one.since for one in lacks), default=None)
+        found[name] = replace(found[name], behind=len(lacks), behind_since=since)
+    all_targets = [standing for name, standing in {**before, **found}.items() if name]
+    late = [standing.behind_since for standing in all_targets if standing.behind_since]
+    whole = replace(found[""], behind=sum(one.behind for one in all_targets), behind_since=min(late, default=None))
+    return list((found | {"": whole}).values())
+
+
+def day_after(before: Day | None, summary: RunSummary) -> Day:
+    """Add a run to the numbers of the day on which it ended."""
+    record, last = summary.record, summary.last.values()
+    ended = record.finished.astimezone(UTC).date()
+    day = before or Day(ended)
+    lasted = max(0.0, (record.finished - record.started).total_seconds())
+    return Day(
+        ended,
+        runs=day.runs + 1,
+        failed=day.failed + (record.result in _BAD),
+        seconds=day.seconds + lasted,
+        longest=max(day.longest, lasted),
+        read=day.read + record.read,
+        sent=day.sent + sum(one.sent for one in last),
+        done=day.done + sum(one.done for one in last),
+        deleted=day.deleted + sum(one.deleted for one in last),
+        result=max(day.result, record.result, key=_WORST.index),
+    )
 
 
 def _items(before: int, result: Result, last: LastRun | None) -> int:

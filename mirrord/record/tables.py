@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (  # noqa: TID251 - this is the door
@@ -20,7 +21,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -29,9 +30,16 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def row_of(value: Any) -> dict[str, Any]:
-    """Return the fields of a value as column values."""
-    found = ((field.name, getattr(value, field.name)) for field in fields(value))
-    return {name: micros(one) if isinstance(one, datetime) else one for name, one in found}
+    """Return the fields of a value as column values; those of a tuple of words as one text."""
+    return {field.name: _column_value(getattr(value, field.name)) for field in fields(value)}
+
+
+def _column_value(one: Any) -> Any:
+    if isinstance(one, datetime):
+        return micros(one)
+    if isinstance(one, date):
+        return days_since_1970(one)
+    return ",".join(one) if isinstance(one, tuple) and all(isinstance(word, str) for word in one) else one
 
 
 def value_of(kind: Any, row: RowMapping, **more: Any) -> Any:
@@ -51,12 +59,37 @@ def when(number: int) -> datetime:
     return _EPOCH + number * _MICROSECOND
 
 
-_TIMES = ("at", "run", "started", "finished", "created", "ahead", "published", "last_success", "last_attempt")
+def days_since_1970(day: date) -> int:
+    """Return a day as a column value."""
+    return (day - _EPOCH.date()).days
+
+
+@lru_cache(maxsize=10_000)
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words of a text; equal texts share one value, since thousands of items have the same platforms."""
+    return tuple(filter(None, text.split(",")))
+
+
+_TIMES = (
+    "at",
+    "run",
+    "started",
+    "finished",
+    "created",
+    "ahead",
+    "published",
+    "last_success",
+    "last_attempt",
+    "since",
+    "behind_since",
+)
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, when),
     "result": Result,
     "outcome": Settled,
     "stays": bool,
+    "platforms": _words,
+    "day": lambda number: _EPOCH.date() + timedelta(days=number),
 }
 """Converters of columns; other columns need none."""
 
@@ -71,11 +104,15 @@ run_targets = _table(
     "run_targets",
     "run position target result planned kept done refused failed cancelled sent mounted code error",
 )
-known = _table("known", "mirror target item digest at place")
+known = _table("known", "mirror target item digest at place size platforms")
 names = _table("names", "mirror target name digest at stays beside created ahead published number place")
 publishes = _table("publishes", "mirror number")
-last_run = _table("last_run", "mirror target done deleted kept refused failed troubles")
+last_run = _table("last_run", "mirror target done deleted kept refused failed sent seconds troubles")
 noted = _table("noted", "mirror what count first")
-standing = _table("standing", "mirror target last_success last_attempt failures result code error items")
+standing = _table(
+    "standing", "mirror target last_success last_attempt failures result code error items behind behind_since"
+)
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")
+behind = _table("behind", "mirror target item digest since code reason")
+days = _table("days", "mirror day runs failed seconds longest read sent done deleted result")

@@ -45,7 +45,7 @@ def plan_document(plan: Plan) -> Document:
 
 def run_document(run: Run) -> Document:
     """Write a run for machines, with what follows from its fields: `result`, `counts`, `problems` and `remarks`."""
-    document: Document = adapter(Run).dump_python(run, mode="json", exclude={"plan", "places", "receipts"})
+    document: Document = adapter(Run).dump_python(run, mode="json", exclude={"plan", "places", "receipts", "took"})
     plan = None if run.plan is None else plan_document(run.plan)
     turns = _turns(run.plan)
     steps = [plan["steps"][one] if plan and isinstance(one, int) else _step(one) for one in _of(run.receipts, turns)]

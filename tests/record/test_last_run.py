@@ -141,7 +141,8 @@ async def test_the_status_tells_them() -> None:
     now = Board(await store.standing()).status("1", NOW, [mirror])
     (found,) = status_document(now)["mirrors"]
     (there,) = found["targets"]
-    assert there["last_run"] == {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}
+    counts = {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}
+    assert there["last_run"] == {**counts, "sent": 0, "seconds": 0.0}
     assert there["troubles"] == list(EXPECTED.troubles)
     assert there["items"] == 3222
     last = now.mirrors[0].targets[0].last_run

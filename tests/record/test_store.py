@@ -165,7 +165,7 @@ async def test_history_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Old runs are forgotten, with their rows at targets; standings stay."""
     path = tmp_path / "mirrord.db"
     store = await SqliteStore.open(path, T0)
-    store._opened._keep = 3
+    store._opened.keep = 3
     for minute in range(5):
         await store.add_run(run(done("v1"), minute=minute))
     await store.add_run(run(done("v1"), mirror="n"))

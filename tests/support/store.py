@@ -8,17 +8,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.model.history import RunRecord, Standing
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
-from mirrord.record.store import KEEP, MOVES
-from mirrord.record.summary import RunSummary, standings_after
+from mirrord.record.behind import BEHIND
+from mirrord.record.store import KEEP, MOVES, PAGE
+from mirrord.record.summary import KEPT_DAYS, RunSummary, day_after, standings_after
 
 
 class MemoryStore:
@@ -41,6 +43,8 @@ class MemoryStore:
         self._count = 0
         self._accepted: Counter[str] = Counter()
         self._standing: dict[tuple[str, str], Standing] = {}
+        self._behind: dict[str, dict[str, Sequence[Behind]]] = {}
+        self._days: dict[str, dict[date, Day]] = {}
 
     async def memory(self, mirror: str) -> Memory:
         """See `Store.memory`."""
@@ -57,32 +61,64 @@ class MemoryStore:
         """See `Store.add_run`."""
         self._usable()
         summary = RunSummary.of(run)
-        record = summary.record
+        self._count += 1
+        record = replace(summary.record, id=self._count)
         self._runs.append(record)
         for surplus in [entry for entry in self._runs if entry.mirror == run.mirror][: -self._keep]:
             self._runs.remove(surplus)
         known = self._known.setdefault(run.mirror, {})
         for key, value in summary.learned.items():
-            known.pop(key, None)
+            before_it = known.pop(key, None)
             if value is not None:
-                known[key] = value
+                known[key] = _kept(before_it, value)
         self._names.setdefault(run.mirror, {}).update(summary.names)
         before = {target: standing for (mirror, target), standing in self._standing.items() if mirror == run.mirror}
-        for after in standings_after(before, summary):
+        behind = self._behind.setdefault(run.mirror, {})
+        now = summary.lacking.after(behind)
+        behind |= {target: lacks[:BEHIND] for target, lacks in now.items()}
+        days = self._days.setdefault(run.mirror, {})
+        day = day_after(None, summary).day
+        days[day] = day_after(days.get(day), summary)
+        for old in [one for one in days if one <= day - timedelta(days=KEPT_DAYS)]:
+            del days[old]
+        for after in standings_after(before, summary, now):
             more: dict[str, Any] = {} if after.target else dict(summary.noted)
             last = summary.last.get(after.target, after.last)
             self._standing[run.mirror, after.target] = replace(after, last=last, **more)
 
-    async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
+    async def runs(self, mirror: str, limit: int = 20, before: int | None = None) -> Sequence[RunRecord]:
         """See `Store.runs`."""
         self._usable()
-        return [entry for entry in reversed(self._runs) if entry.mirror == mirror][:limit]
+        mine = [entry for entry in reversed(self._runs) if entry.mirror == mirror and _older(entry.id, before)]
+        return mine[: min(limit, PAGE)]
+
+    async def days(self, mirror: str) -> Sequence[Day]:
+        """See `Store.days`."""
+        self._usable()
+        return [day for _, day in sorted(self._days.get(mirror, {}).items())][-KEPT_DAYS:]
+
+    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
+        """See `Store.behind`."""
+        self._usable()
+        found = [one for lacks in self._behind.get(mirror, {}).values() for one in lacks]
+        return sorted(found, key=lambda one: (one.since, one.target, one.item))[: min(limit, PAGE)]
+
+    async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
+        """See `Store.items`."""
+        self._usable()
+        found: dict[str, dict[str, LastSeen]] = {}
+        for (target, item), seen in sorted(self._known.get(mirror, {}).items()):
+            if item > after and _lower(find) in _lower(item):
+                found.setdefault(item, {})[target] = seen
+        return [ItemRow(item, at) for item, at in sorted(found.items())][: min(limit, PAGE)]
 
     async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """See `Store.standing`."""
         self._usable()
         found = [entry for entry in sorted(self._standing.items()) if mirror in (None, entry[0][0])]
-        return [replace(entry, items=max(entry.items, self._items(*key))) for key, entry in found]
+        return [
+            replace(entry, items=max(entry.items, self._items(*key)), size=self._size(*key)) for key, entry in found
+        ]
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """See `Facts.recall`."""
@@ -114,12 +150,15 @@ class MemoryStore:
                 if mine[number].outcome is not Settled.OPEN:
                     del mine[number]
 
-    async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
+    async def moves(
+        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+    ) -> Sequence[LedgerEntry]:
         """See `Store.moves`."""
         self._usable()
         mine = {number: one for key, found in self._ledger.items() if key[0] == mirror for number, one in found.items()}
-        newest = [one for _, one in sorted(mine.items(), reverse=True)]
-        return [one for one in newest if one.outcome is Settled.OPEN or not unsettled]
+        newest = [replace(one, id=number) for number, one in sorted(mine.items(), reverse=True)]
+        wanted = [one for one in newest if (one.outcome is Settled.OPEN or not unsettled) and _older(one.id, before)]
+        return wanted if limit is None else wanted[: min(limit, PAGE)]
 
     async def unsettled(self) -> Collection[str]:
         """See `Store.unsettled`."""
@@ -137,9 +176,32 @@ class MemoryStore:
     def _items(self, mirror: str, target: str) -> int:
         return len({item for place, item in self._known.get(mirror, {}) if target in ("", place)})
 
+    def _size(self, mirror: str, target: str) -> int:
+        sizes: dict[str, dict[str, int]] = {}
+        for (place, _), seen in self._known.get(mirror, {}).items():
+            there = sizes.setdefault(place, {})
+            there[seen.digest] = max(there.get(seen.digest, 0), seen.size or 0)
+        return max((sum(there.values()) for place, there in sizes.items() if target in ("", place)), default=0)
+
     def _usable(self) -> None:
         if self.broken:
             raise StorageError(self.broken)
+
+
+def _kept(before: LastSeen | None, now: LastSeen) -> LastSeen:
+    """Return what is known now; the same content keeps its size and platforms."""
+    if before is None or before.digest != now.digest:
+        return now
+    size = before.size if now.size is None else now.size
+    return replace(now, size=size, platforms=now.platforms or before.platforms)
+
+
+def _older(number: int, before: int | None) -> bool:
+    return before is None or number < before
+
+
+def _lower(text: str) -> str:
+    return "".join(one.lower() if one.isascii() else one for one in text)
 
 
 class FileFacts:
@@ -173,5 +235,11 @@ def age(file: Path, *lacks: str) -> None:
     with closing(sqlite3.connect(file)) as link, link:
         for table in ("alembic_version", "facts", "ledger", *lacks):
             link.execute(f"DROP TABLE {table}")
-        link.execute("ALTER TABLE standing DROP COLUMN items")
+        for table in ("behind", "days"):
+            link.execute(f"DROP TABLE {table}")
+        columns: dict[str, tuple[str, ...]] = {"known": ("size", "platforms"), "last_run": ("sent", "seconds")}
+        columns["standing"] = ("items", "behind", "behind_since")
+        for table, names in columns.items():
+            for name in names if table not in lacks else ():
+                link.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
         link.execute("UPDATE schema SET version = 1")

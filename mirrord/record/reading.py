@@ -1,0 +1,134 @@
+"""What is read of the record. Blocking: only the record's own thread may call this."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import func, select, text  # noqa: TID251 - this is the door
+
+from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.model.ledger import LedgerEntry
+from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.record import tables
+from mirrord.record.file import DatabaseFile, rows_with, where
+from mirrord.record.summary import KEPT_DAYS
+from mirrord.record.tables import value_of
+
+OPEN: Final = text("outcome = 'open'")
+"""Selects open entries; a literal, so that the partial index is used."""
+
+
+class Reading(DatabaseFile):
+    """One open database, to be read."""
+
+    def memory(self, mirror: str) -> Memory:
+        """Read the recorded state of the targets of `mirror`."""
+        known = {
+            (row["target"], row["item"]): value_of(LastSeen, row)
+            for row in self._read(rows_with(tables.known, mirror=mirror))
+        }
+        names = self._read(rows_with(tables.names, mirror=mirror))
+        return Memory(known, {(row["target"], row["name"]): value_of(NamedBuild, row) for row in names})
+
+    def runs(self, mirror: str, limit: int, before: int | None) -> Sequence[RunRecord]:
+        """Read the newest runs, or the newest before a number, newest first."""
+        table = tables.runs
+        query = rows_with(table, mirror=mirror).order_by(table.c.id.desc()).limit(limit)
+        found = self._read(query if before is None else query.where(table.c.id < before))
+        parts: dict[int, list[TargetRecord]] = {row["id"]: [] for row in found}
+        at_targets = select(tables.run_targets).where(tables.run_targets.c.run.in_(list(parts)))
+        for row in self._read(at_targets.order_by(tables.run_targets.c.position)):
+            parts[row["run"]].append(value_of(TargetRecord, row))
+        return [value_of(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
+
+    def days(self, mirror: str) -> Sequence[Day]:
+        """Read the days of a mirror, oldest first."""
+        newest = rows_with(tables.days, mirror=mirror).order_by(tables.days.c.day.desc()).limit(KEPT_DAYS)
+        return [value_of(Day, row) for row in reversed(self._read(newest))]
+
+    def behind(self, mirror: str, limit: int) -> Sequence[Behind]:
+        """Read what its targets lack, the oldest first."""
+        table = tables.behind
+        query = rows_with(table, mirror=mirror).order_by(table.c.since, table.c.target, table.c.item)
+        return [value_of(Behind, row) for row in self._read(query.limit(limit))]
+
+    def items(self, mirror: str, limit: int, after: str, find: str) -> Sequence[ItemRow]:
+        """Read items by name, with their state at each target."""
+        table = tables.known
+        targets = [row["target"] for row in self._read(rows_with(tables.standing, mirror=mirror)) if row["target"]]
+        names = set[str]()
+        for target in targets:  # one by one, in the order of the primary key
+            there = where(select(table.c.item), table, {"mirror": mirror, "target": target}).where(table.c.item > after)
+            if find:
+                there = there.where(func.instr(func.lower(table.c.item), func.lower(find)) > 0)
+            names |= {row["item"] for row in self._read(there.order_by(table.c.item).limit(limit))}
+        found: dict[str, dict[str, LastSeen]] = {item: {} for item in sorted(names)[:limit]}
+        at_them = rows_with(table, mirror=mirror).where(table.c.target.in_(targets), table.c.item.in_(list(found)))
+        for row in self._read(at_them):
+            found[row["item"]][row["target"]] = value_of(LastSeen, row)
+        return [ItemRow(item, at) for item, at in found.items()]
+
+    def standing(self, mirror: str | None) -> Sequence[Standing]:
+        """Read the standings of a mirror, or all, with their numbers of items and bytes."""
+        of = {} if mirror is None else {"mirror": mirror}
+        known = self._counted(of)
+        last = {
+            (row["mirror"], row["target"]): value_of(LastRun, row, troubles=_lines(row["troubles"]))
+            for row in self._read(rows_with(tables.last_run, **of))
+        }
+        noted: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in self._read(rows_with(tables.noted, **of)):
+            noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
+        found = []
+        for row in self._read(rows_with(tables.standing, **of).order_by(*tables.standing.c["mirror", "target"])):
+            key = (row["mirror"], row["target"])
+            items, size = known.get(key, (0, 0))
+            more = {"items": max(items, row["items"]), "size": size, "last": last.get(key), **noted.get(key, {})}
+            found.append(value_of(Standing, row, **more))
+        return found
+
+    def _counted(self, of: Mapping[str, str]) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """Count items and bytes by mirror and target; for the mirror (""), items anywhere, and bytes where most are."""
+        column = tables.known.c
+        keys = (column.mirror, column.target)
+        each = select(*keys, func.count().label("items"), func.max(column.size).label("size"))
+        digests = where(each, tables.known, of).group_by(*keys, column.digest).subquery().c
+        by = (digests.mirror, digests.target)
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        most: dict[str, int] = {}
+        total = (func.sum(digests["items"]).label("items"), func.sum(digests.size).label("size"))
+        for row in self._read(select(*by, *total).group_by(*by)):
+            mirror, size = str(row["mirror"]), int(row["size"] or 0)
+            found[mirror, row["target"]] = (row["items"], size)
+            most[mirror] = max(most.get(mirror, 0), size)
+        anywhere = select(column.mirror, func.count(column.item.distinct()).label("items"))
+        for row in self._read(where(anywhere, tables.known, of).group_by(column.mirror)):
+            found[row["mirror"], ""] = (row["items"], most[row["mirror"]])
+        return found
+
+    def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """Read facts."""
+        written = self._facts(mirror, name)
+        return json.loads(written) if written else {}
+
+    def _facts(self, mirror: str, name: str) -> str | None:
+        found = self._read(rows_with(tables.facts, mirror=mirror, name=name))
+        return str(found[0]["facts"]) if found else None
+
+    def moves(self, mirror: str, *, unsettled: bool, limit: int | None, before: int | None) -> Sequence[LedgerEntry]:
+        """Read entries of the ledger, newest first."""
+        table = tables.ledger
+        query = rows_with(table, mirror=mirror).order_by(table.c.id.desc())
+        query = query.where(OPEN) if unsettled else query
+        query = query if before is None else query.where(table.c.id < before)
+        return [value_of(LedgerEntry, row) for row in self._read(query if limit is None else query.limit(limit))]
+
+    def unsettled(self) -> Collection[str]:
+        """Read the mirrors with open moves."""
+        return {row["mirror"] for row in self._read(select(tables.ledger.c.mirror).where(OPEN).distinct())}
+
+
+def _lines(texts: str) -> tuple[str, ...]:
+    return tuple(filter(None, texts.split("\n")))
