@@ -68,6 +68,25 @@ def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
     return Memory(known, names)
 
 
+class _Ended:
+    """The receipts of a run as they come, and by target the seconds from the first transfer to the last receipt."""
+
+    def __init__(self, mirror: str, tell: Callable[[events.Event], None]) -> None:
+        self._mirror, self._tell, self._began = mirror, tell, 0.0
+        self.receipts: list[Receipt] = []
+        self.took: dict[str, float] = {}
+
+    def begin(self) -> Callable[[Receipt], None]:
+        """Return the listener for receipts; transfers begin now."""
+        self._began = time.monotonic()
+        return self._take
+
+    def _take(self, receipt: Receipt) -> None:
+        self.receipts.append(receipt)
+        self.took[receipt.step.target] = time.monotonic() - self._began
+        self._tell(events.StepDone(self._mirror, receipt))
+
+
 async def run_mirror(
     mirror: Mirror,
     syncer: Syncer,
@@ -86,19 +105,11 @@ async def run_mirror(
     """
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
-    receipts: list[Receipt] = []
-    took: dict[str, float] = {}
+    ended = _Ended(mirror.name, tell)
     run = Run(
         mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped before its end", code=StoppedError.code
     )
     run = replace(run, places=places(home or mirror, syncer))
-    began = time.monotonic()
-
-    def done(receipt: Receipt) -> None:
-        receipts.append(receipt)
-        took[receipt.step.target] = time.monotonic() - began
-        tell(events.StepDone(mirror.name, receipt))
-
     try:
         async with asyncio.timeout(mirror.deadline):
             memory = NO_MEMORY
@@ -111,9 +122,8 @@ async def run_mirror(
             run = replace(run, plan=replace(plan, decisions=None))  # decisions for `open` are not needed any more
             tell(events.Planned(plan, await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))))
             async with syncer.open(mirror, plan, services) as session:
-                began = time.monotonic()
                 try:
-                    await execute(plan, session, parallel, done)
+                    await execute(plan, session, parallel, ended.begin())
                 finally:
                     run = replace(run, read=session.read)
         run = replace(run, error="", code="")
@@ -126,7 +136,7 @@ async def run_mirror(
         run = replace(run, error=bug(error), code=MirrordError.code)
         raise
     finally:
-        run = replace(run, finished=clock(), receipts=tuple(receipts), took=took)
+        run = replace(run, finished=clock(), receipts=tuple(ended.receipts), took=ended.took)
         if store:
             run = await _remembered(run, store)
         tell(events.RunFinished(run))
