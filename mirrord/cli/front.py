@@ -34,7 +34,9 @@ def front(reference: str, *, config: Path | None, state: Path | None, json: bool
 
 def _lines(look: FrontLook) -> list[str]:
     refused = look.comes_from == "refused"
-    kept = f"{look.digest}, {size(look.size)}" if look.digest else "no"
+    part = "" if look.size == look.whole else f" of {size(look.whole)}"
+    words = "manifest only, " if not look.blobs else "in part, " if part else ""
+    kept = f"{look.digest}, {words}{size(look.size)}{part}" if look.digest else "no"
     rows = {
         "allowed": f"no: {look.reason}" if refused else "yes, with a token" if look.needs_token else "yes",
         "by": look.line,

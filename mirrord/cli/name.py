@@ -12,11 +12,13 @@ from mirrord.cli.folders import configuration
 from mirrord.config.lines import nearest
 from mirrord.config.load import Configuration
 from mirrord.errors import ConfigError, MirrordError, MissingError, UsageError
+from mirrord.names.book import begins_path
 from mirrord.names.naming import Naming, below, registry_prefix
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
 from mirrord.syncers.image.plan.many import RepositoryPart, apart, chosen, derived
+from mirrord.syncers.image.upstream.allow_file import read_lists
 from mirrord.syncers.image.upstream.many import of_file
 from mirrord.wire.oci.reference import Reference, parse_repository
 
@@ -50,6 +52,7 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     writers = [mirror for mirror in mirrors if _copies(mirror, meaning, read)]
     # A list may name one repository several times, with digests.
     rows = [*dict.fromkeys(row for target in targets for row in _rows(target, meaning, writers, given, read))]
+    rows += _served(meaning.source, given, read) if meaning.source and at is None else ()
     if json:
         named = [{"target": target, "name": place, "mirror": mirror or None} for target, place, mirror in rows]
         image = str(meaning.source) if meaning.source else None
@@ -128,6 +131,8 @@ def _meaning(given: Reference, mirrors: Sequence[Mirror], read: Configuration) -
     for target in _targets(read, None):
         if source := _back(target, given, read):
             return _Meaning(_with_tag(read.names.canonical(source), given), f"{given.name} at {target.name}")
+    if source := _behind_front(given, read):
+        return _Meaning(_with_tag(source, given), f"{given.name} at front")
     canonical = read.names.canonical(given)
     return _Meaning(canonical, "" if canonical == given else f"names.aliases for {given.name}")
 
@@ -179,6 +184,33 @@ def _rows(
             yield target.name, _tagged(_place(nobody, target, read), given), ""
     except ConfigError as error:
         note(f"notice: {str(error).rpartition('from.repository: ')[2]}")
+
+
+def _served(source: Reference, given: Reference, read: Configuration) -> Iterator[tuple[str, str, str]]:
+    """Yield what clients pull an image as through the front, if that allows it."""
+    rules = read.fronts.get(_IMAGE)
+    if rules is None or source.domain not in rules.upstreams:
+        return
+    lists, _, problems = read_lists(rules, read.names)
+    if problems:
+        note(f"notice: {problems[0]}")
+        return
+    if lists.allowed_by(source) and not lists.denied_by(source):
+        with suppress(UsageError):  # an alias makes it too long for any name
+            if place := read.names.served_as(source, _own_host(read)):
+                yield "front", _tagged(place, given), ""
+
+
+def _behind_front(given: Reference, read: Configuration) -> Reference | None:
+    """Return the repository of an upstream that a path at our own address names."""
+    rules = read.fronts.get(_IMAGE)
+    if rules is None or given.domain != _own_host(read) or not begins_path(given.path.partition("/")[0]):
+        return None
+    try:
+        source = read.names.canonical(parse_repository(given.path))
+    except UsageError:
+        return None
+    return source if source.domain in rules.upstreams else None
 
 
 def _tagged(place: str, given: Reference) -> str:

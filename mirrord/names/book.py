@@ -78,6 +78,33 @@ class NameBook:
             return Reference.parse(str(reference).partition("/")[2])
         return _moved(reference, reference.domain, self.hosts)
 
+    def served_as(self, repository: Reference, own: str) -> str:
+        """Return what clients call a repository in canonical form at our own address `own` (`host[:port]`).
+
+        It is a path that begins with the registry or an alias of it, else below one of `hosts`; "" if only `?ns=` can
+        name it.
+
+        Raises:
+            UsageError: the name with an alias or below a host is too long.
+        """
+        if begins_path(repository.domain):
+            return f"{own}/{repository.name}"
+        for alias, meant in self.aliases.items():
+            if begins_path(alias.partition("/")[0]) and (rest := below(repository.name, meant)) is not None:
+                place = "/".join(filter(None, (alias, rest)))
+                if "/" in place and self.canonical(named(place)).name == repository.name:
+                    return f"{own}/{place}"
+        for host, meant in self.hosts.items():
+            rest = below(repository.name, meant if "/" in meant else self.registry(meant)) if meant != ANY else None
+            if rest and self.canonical(self.meant(f"{host}/{rest}")).name == repository.name:
+                return f"{host}/{rest}"
+        return ""
+
+
+def begins_path(host: str) -> bool:
+    """Return whether the path of a request can begin with a registry: it has no port, and a dot or is localhost."""
+    return not {*":["} & {*host} and ("." in host or host == "localhost")
+
 
 def our_host(text: str) -> str:
     """Return the one spelling of a host without a path.

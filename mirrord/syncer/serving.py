@@ -132,6 +132,9 @@ class FrontLook:
         reason: why it is refused, one sentence; "" if it is not.
         digest: the digest of what is here, in `local` or in the cache; "" if nothing is.
         size: bytes of that manifest and of all that it names and that is here.
+        whole: `size`, and the bytes of blobs that the manifests here name and that are not here. Images of an index
+            whose manifests nobody asked for do not count.
+        blobs: how many blobs of it are here.
         fresh_until: until when a tag is answered without asking upstream; None if it is asked at once, or never.
         needs_token: whether clients need a read token for it, as for all of `/v2/`.
     """
@@ -142,6 +145,8 @@ class FrontLook:
     reason: str = ""
     digest: str = ""
     size: int = 0
+    whole: int = 0
+    blobs: int = 0
     fresh_until: datetime | None = None
     needs_token: bool = False
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
+from mirrord.printable import size
 from mirrord.testing import Image, Registry, build_image, push
 from tests.support.commands import Desk
 
@@ -115,6 +117,40 @@ async def test_without_a_daemon(desk: Desk) -> None:
         later = (await desk.run("front", "--json", f"src.example/team/tool@{image.digest}")).document
         assert (later["comes_from"], later["digest"], later["fresh_until"]) == ("cache", image.digest, None)
         assert len(source.log) == asked
+
+
+@pytest.mark.parametrize(("layer", "last"), [(1000, ""), (65 << 20, "in part, ")])
+async def test_what_is_not_here_whole(desk: Desk, layer: int, last: str) -> None:
+    """While not all of an image is here, its bytes here and in all are shown; a layer may be larger than the cache."""
+    image = build_image(["linux/amd64"], layers=1, layer_size=layer)
+    (config, first), (blob, second) = sorted(image.blobs.items(), key=lambda one: len(one[1]))
+    sizes = [len(image.body), len(first), len(second)]
+    async with Registry() as source:
+        await push(image, source, "team/tool", ["v1"])
+        desk.configure(
+            f"names: {{aliases: {{src.example: '{source.host}'}}}}\nsettings: {{listen: '127.0.0.1:0'}}\n"
+            f"front: {{image: {{upstreams: ['{source.host}'], allow: ['src.example/**'], cache: {{size: 64MiB}}}}}}\n"
+        )
+        async with desk.serving() as daemon:
+            for words, blobs, path in (
+                ("manifest only, ", 0, "manifests/v1"),
+                ("in part, ", 1, f"blobs/{config}"),
+                (last, 1 if last else 2, f"blobs/{blob}"),
+            ):
+                await asyncio.to_thread(read, daemon.address, f"src.example/team/tool/{path}")
+                here, whole = sum(sizes[: blobs + 1]), sum(sizes)
+                look = await looked(desk, blobs)
+                assert (look["size"], look["whole"], look["blobs"]) == (here, whole, blobs)
+                shown = (await desk.run("front", "src.example/team/tool:v1")).out.splitlines()[4]
+                part = f" of {size(whole)}" if words else ""
+                assert shown == f"  here         {image.digest}, {words}{size(here)}{part}"
+
+
+async def looked(desk: Desk, blobs: int) -> Any:
+    """Return the document of `front` once so many blobs are kept, which ends after their last byte was sent."""
+    while (look := (await desk.run("front", "--json", "src.example/team/tool:v1")).document)["blobs"] != blobs:  # noqa: ASYNC110 - another process
+        await asyncio.sleep(0.05)
+    return look
 
 
 async def test_a_section_that_is_removed_takes_its_errors_with_it(desk: Desk) -> None:

@@ -182,3 +182,54 @@ def test_mistakes(typed: Typed, arguments: tuple[str, ...], code: int, words: st
     found, out, err = typed(*arguments)
     assert (found, out) == (code, "")
     assert words in err
+
+
+FRONT = """
+front:
+  image:
+    upstreams: [docker.io, quay.io, "port.example:5000", "dark.example:5000", "hosted.example:5000"]
+    allow: allows.txt
+    deny: [quay.io/bad/**]
+"""
+
+
+@pytest.fixture
+def fronted(typed: Typed, tmp_path: Path) -> Typed:
+    """Add a front, and an alias and a host for two of its upstreams that have a port."""
+    text = CONFIGURATION.replace("aliases: {", 'aliases: {up.example: "port.example:5000", ')
+    text = text.replace("hosts: {docker.m", 'hosts: {in.m.example: "hosted.example:5000", docker.m')
+    (tmp_path / "main.yaml").write_text(text + FRONT)
+    hosts = ("docker.io/library/*", "quay.io/**", "*.example:5000/**")
+    lines = [*hosts[:2], *(hosts[2].replace("*", name, 1) for name in ("port", "dark", "hosted"))]
+    (tmp_path / "allows.txt").write_text("".join(f"{line}\n" for line in lines))
+    return typed
+
+
+@pytest.mark.parametrize(
+    ("image_at_source", "called"),
+    [
+        ("nginx:1.29", "mirror.corp.example/docker.io/library/nginx:1.29"),
+        (f"quay.io/a/b@{DIGEST}", f"mirror.corp.example/quay.io/a/b@{DIGEST}"),
+        ("port.example:5000/a/b:1", "mirror.corp.example/up.example/a/b:1"),
+        ("hosted.example:5000/a/b:1", "in.m.example/a/b:1"),
+        ("dark.example:5000/a/b", None),  # only containerd's ns= can name it
+        ("docker.io/other/nginx", None),  # no line
+        ("quay.io/bad/x", None),  # denied
+        ("ghcr.io/a/b", None),  # no upstream
+    ],
+)
+def test_what_clients_pull_through_the_front(fronted: Typed, image_at_source: str, called: str | None) -> None:
+    """An image that the front allows has a name there, which leads back to the image."""
+    assert named(fronted, image_at_source).get("front") == ([(called, None)] if called else None)
+    assert "front" not in named(fronted, image_at_source, "--at", "harbor")
+    if called:
+        first, back = json.loads(fronted(image_at_source, "--json")[1]), json.loads(fronted(called, "--json")[1])
+        assert (back["image"], back["names"]) == (first["image"], first["names"])
+
+
+def test_a_bad_list_of_the_front_is_a_notice(fronted: Typed, tmp_path: Path) -> None:
+    """The names at the targets are shown all the same."""
+    (tmp_path / "allows.txt").write_text("quay.io/a/b:v1\n")
+    code, out, err = fronted("quay.io/a/b")
+    assert (code, "front" in out, "harbor" in out) == (0, False, True)
+    assert err.startswith(f"notice: {tmp_path}/allows.txt:1: ")

@@ -61,11 +61,12 @@ Exit code 0 when there is at least one, 1 when no mirror has this repository, or
 
 _NAME = command(
     "name",
-    """Show what an image is called at every target and in `local`, and which mirror copies it.
+    """Show what an image is called at every target, in `local` and at the front, and which mirror copies it.
 
-REF is the image at its source (`nginx`, `quay.io/calico/node:v3.30`), or what it is called at a target, in `local`, or
-under one of `names.hosts`. The first line is the image at its source, with aliases applied. A name without a mirror
-is what a naming would call the image; a tag is not compared with `tags:`. No host is asked.
+REF is the image at its source (`nginx`, `quay.io/calico/node:v3.30`), or what it is called at a target, in `local`, at
+the front, or under one of `names.hosts`. The first line is the image at its source, with aliases applied. A name
+without a mirror is what a naming would call the image; `front` stands for what clients may pull through. A tag is not
+compared with `tags:`. No host is asked.
 
   $ mirrord name harbor.corp.example/mirror/docker.io/library/nginx:1.29
 

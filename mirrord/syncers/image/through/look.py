@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from mirrord.blobs.content_cache import ContentCache
-from mirrord.blobs.repositories import Repositories
-from mirrord.blobs.store import BlobStore
-from mirrord.errors import UsageError
+from mirrord.blobs.repositories import ManifestRef, Repositories
+from mirrord.blobs.store import BlobStore, Stored, read_stored
+from mirrord.errors import MirrordError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.names.book import NameBook
 from mirrord.syncer.serving import FrontLook
@@ -20,7 +20,10 @@ from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
 from mirrord.syncers.image.through.rules import PullRules
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_repository
+from mirrord.wire.offload import offload
 
 _LATEST: Final = "latest"  # what no tag stands for, as everywhere
 _SOME: Final = "a.b"  # a host, before a name that has none
@@ -55,7 +58,7 @@ class FrontLooks:
             assert store is not None
             digest = path.digest or await local.tag(name, path.ref)
             if digest is not None and await local.manifest(name, digest) is not None:
-                return FrontLook(shown, "local", line, "", digest, await _size(local, store, name, digest))
+                return FrontLook(shown, "local", line, "", digest, *await _kept(local, store, name, digest))
         if asked.wrong is not None:
             raise UsageError(str(asked.wrong))
         if reference is None or rules is None:
@@ -73,8 +76,8 @@ class FrontLooks:
             datetime.fromtimestamp(self.wall(), UTC) + timedelta(seconds=left) if ":" not in ref and left > 0 else None
         )
         comes: Literal["cache", "upstream"] = "cache" if until or ":" in ref else "upstream"
-        size = await _size(self.cache.repositories, self.cache.store, cache_name(reference), known.digest)
-        return FrontLook(shown, comes, line, "", known.digest, size, until)
+        kept = await _kept(self.cache.repositories, self.cache.store, cache_name(reference), known.digest)
+        return FrontLook(shown, comes, line, "", known.digest, *kept, until)
 
 
 def _line(rules: PullRules | None, reference: Reference | None) -> str:
@@ -120,15 +123,33 @@ def _asked(text: str, book: NameBook, upstreams: Collection[str]) -> Asked:
         raise UsageError(str(error)) from error
 
 
-async def _size(repositories: Repositories, store: BlobStore, name: str, digest: Digest) -> int:
-    """Return the bytes of what a manifest reaches and that is there."""
-    size, reached, left = 0, set[Digest](), [digest]
+async def _kept(repositories: Repositories, store: BlobStore, name: str, digest: Digest) -> tuple[int, int, int]:
+    """Return `size`, `whole` and `blobs` of a `FrontLook` for what a manifest reaches."""
+    size, blobs, reached, left = 0, 0, set[Digest](), [digest]
+    manifests, lacking = list[tuple[Digest, ManifestRef, Stored]](), set[Digest]()
     while left and len(reached) < _MOST:
         if (one := left.pop()) in reached:
             continue
         reached.add(one)
-        stored = await store.find(one)
-        size += stored.size if stored else 0
-        link = await repositories.manifest(name, one)
+        stored, link = await store.find(one), await repositories.manifest(name, one)
         left += link.refs if link else ()
-    return size
+        if stored is None:
+            lacking.add(one)
+            continue
+        size += stored.size
+        if link:
+            manifests.append((one, link, stored))
+        else:
+            blobs += 1
+    incomplete = [one for one in manifests if not lacking.isdisjoint(one[1].refs)]
+    sizes = {blob.digest: blob.size for one in incomplete for blob in await _named(*one) if blob.digest in lacking}
+    return size, size + sum(sizes.values()), blobs
+
+
+async def _named(digest: Digest, link: ManifestRef, stored: Stored) -> Sequence[Descriptor]:
+    """Return the blobs that a manifest names; none if it cannot be read."""
+    try:
+        body = await read_stored(stored, LIMIT)
+        return (await offload(len(body), Manifest.parse, body, link.media_type, digest)).blobs
+    except MirrordError:
+        return ()

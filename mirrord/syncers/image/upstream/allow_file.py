@@ -17,7 +17,7 @@ from mirrord.config.files import AbsentError, UnreadableError, read_file, text_o
 from mirrord.errors import MirrordError, UsageError
 from mirrord.events import Events, ListRead
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
-from mirrord.names.book import ANY, NameBook
+from mirrord.names.book import ANY, NameBook, begins_path
 from mirrord.names.lists import MAX_BYTES, ListLine
 from mirrord.syncer.port import CheckedFront
 from mirrord.syncer.values import FrontRules
@@ -203,18 +203,14 @@ def _of_others(front: FrontRules, lines: AllowList, place: Callable[[AllowEntry]
 
 def _unnamed(front: FrontRules, names: NameBook) -> Iterator[str]:
     """Yield a notice for each upstream that neither a path nor a host of ours can name."""
-    places = [place for alias, place in names.aliases.items() if _in_path(alias.partition("/")[0])]
+    places = [place for alias, place in names.aliases.items() if begins_path(alias.partition("/")[0])]
     meant = {names.registry(place.partition("/")[0]) for place in (*places, *names.hosts.values())}
     for host in front.upstreams:
-        if not _in_path(host) and host not in meant:
+        if not begins_path(host) and host not in meant:
             bare = host.rpartition(":")[0]
             alias = bare if "." in bare else "registry.example.com"
             what = f"no path can name {host}, so only containerd can pull from it, which sends the registry as ns="
             yield f"{front.place('front.image.upstreams')}: {what}; write names: {{aliases: {{{alias}: '{host}'}}}}"
-
-
-def _in_path(host: str) -> bool:
-    return not {*":["} & {*host} and ("." in host or host == "localhost")
 
 
 def _unlisted(front: FrontRules, names: NameBook) -> Iterator[str]:
