@@ -9,6 +9,7 @@
     │  ├─ UnreachableError  no connection: DNS, refused, TLS
     │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
     │  ├─ BrokenError       the connection ended in the middle of a message
+    │  ├─ PreemptedError    we closed the connection, since another request needed it
     │  ├─ RestartedError    the bytes so far are void; restart from the beginning
     │  ├─ ThrottledError    429, or a quota: says when to retry
     │  └─ ServerError       5xx
@@ -132,6 +133,12 @@ class BrokenError(TransportError):
     """The connection ended before the message did."""
 
     code = "broken"
+
+
+class PreemptedError(TransportError):
+    """We closed the connection while nobody read from it, since another request needed it; request the rest."""
+
+    code = "preempted"
 
 
 class RestartedError(TransportError):

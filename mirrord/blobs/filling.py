@@ -17,6 +17,7 @@ from mirrord.errors import (
     BrokenError,
     DigestError,
     MirrordError,
+    PreemptedError,
     RestartedError,
     StorageError,
     TooLargeError,
@@ -107,6 +108,7 @@ class _Download:
                 if self._lacks:  # hold no connection meanwhile: the holders of the space may need it
                     await self._room(self._lacks)
                     self._lacks = 0
+                await spool.drained(CHUNK)  # nor while the readers of a streamed blob have to take what is in memory
                 before, source = source, spool.queue.next()
                 if source is None:
                     raise BrokenError(f"{spool.source}: no source is left to read it from")
@@ -144,6 +146,8 @@ class _Download:
         request = source.requests[-1]
         try:
             await self._read_on(source, request)
+        except PreemptedError:
+            pass  # not a failure of the source: the rest is requested when the readers have taken what is in memory
         except TransportError as error:
             self._broke(source, error, self._spool.written - before, clock() - began)
         except DigestError as error:

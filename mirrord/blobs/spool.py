@@ -143,11 +143,11 @@ class Spool:
         self.streamed = True
         self.announce()
 
-    async def drained(self) -> None:
-        """Wait until the readers have taken enough of the streamed bytes to free memory for more."""
+    async def drained(self, most: int = BUFFER) -> None:
+        """Wait until the readers have taken all but `most` of the streamed bytes; free the memory of what they took."""
         while self.streamed:
             taken = self._taken()
             self.recent.forget(taken)
-            if self.written - taken < BUFFER:
+            if self.written - taken < most:
                 return
             await self.changed()

@@ -13,7 +13,15 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import BUFFER, WITHHELD
-from mirrord.errors import BrokenError, DetachedError, DigestError, RestartedError, StorageError
+from mirrord.errors import (
+    BrokenError,
+    DetachedError,
+    DigestError,
+    PreemptedError,
+    RestartedError,
+    StorageError,
+    TransportError,
+)
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model.digest import Digest
 
@@ -28,6 +36,7 @@ class Host:
     def __init__(self, data: bytes = DATA, *, stops_at: int = -1, lies: int = 0, says: int | None = None) -> None:
         self.data, self.stops_at, self.lies, self.says = data, stops_at, lies, says
         self.breaks_at: list[int] = []
+        self.breaks_with: type[TransportError] = BrokenError
         self.asked: list[int] = []
         self.given = 0
         self.gate, self.stopped = asyncio.Event(), asyncio.Event()
@@ -44,7 +53,7 @@ class Host:
                 await self.gate.wait()
             if self.breaks_at and at == self.breaks_at[0]:
                 del self.breaks_at[0]
-                raise BrokenError("reset")
+                raise self.breaks_with("reset")
             await asyncio.sleep(0)
             self.given += len(data[at : at + STEP])
             yield data[at : at + STEP]
@@ -406,6 +415,16 @@ async def test_a_broken_source_of_what_is_streamed(tmp_path: Path) -> None:
         host.breaks_at = [2 * MIB, 5 * MIB]
         assert await client(pool, host.source()) == DATA
         assert (host.asked, host.given) == ([0, 2 * MIB, 5 * MIB], len(DATA))
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_preempted_download_is_no_failure(streamed: bool, tmp_path: Path) -> None:
+    """However often it happens, and however little came before: the rest is requested each time."""
+    host = Host()
+    host.breaks_with, host.breaks_at = PreemptedError, list(range(STEP, len(DATA), STEP))
+    async with pinned(tmp_path, 0 if streamed else len(DATA)) as pool:
+        assert await client(pool, host.source()) == DATA
+    assert (host.asked, host.given) == (list(range(0, len(DATA), STEP)), len(DATA))
 
 
 async def test_leaving_what_is_streamed_ends_it(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ class Said:
     async def aclose(self) -> None:
         """Nothing is open."""
 
+    def abort(self) -> None:
+        """Nothing is open."""
+
 
 class Played:
     """Every host, played by one function.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 
 import pytest
 
-from mirrord.errors import ContentError, RestartedError
+from mirrord.errors import ContentError, PreemptedError, RestartedError
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.wire.host import HostBook
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.http.pace import Party
 from mirrord.wire.http.resume import Validator, from_offset
+from mirrord.wire.http.sharing import PREEMPTIBLE_AFTER
 
 DATA = bytes(range(256)) * 100
 
@@ -36,6 +40,24 @@ async def test_from_an_offset(offset: int, ranges: bool, server: ChartRepository
     server.ranges = ranges
     assert await get(server, offset) == (len(DATA), DATA[offset:])
     assert [one.headers.get("range") for one in server.log] == [f"bytes={offset}-" if offset else None]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_the_rest_is_not_read(ranges: bool, server: ChartRepository) -> None:
+    """Another request gets its place at the host, but not where each further try would send all of it again."""
+    server.ranges, server.files["file"], server.files["small"] = ranges, DATA * 400, b"x"
+    book = HostBook({server.host: HostPolicy(server.host, requests=1)})
+    call, small = (HttpRequest("GET", f"{server.url}/{name}", server.host) for name in ("file", "small"))
+    async with Http(book, party=Party.FRONT) as http, from_offset(http, call, 1) as (_, chunks):
+        read = bytearray(await anext(chunks))
+        with nullcontext() if ranges else pytest.raises(TimeoutError):
+            async with asyncio.timeout(20 if ranges else 4 * PREEMPTIBLE_AFTER):
+                assert (await http.fetch(small)).body == b"x"
+        with pytest.raises(PreemptedError) if ranges else nullcontext():
+            async for chunk in chunks:
+                read += chunk
+    assert (DATA * 400)[1:].startswith(read)
+    assert (len(read) == len(DATA) * 400 - 1) is not ranges
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.errors import MirrordError, StalledError, UnreachableError
+from mirrord.errors import MirrordError, PreemptedError, StalledError, UnreachableError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
 from mirrord.wire.http.pace import Bucket, Circuit, Party, RequestClass, admits, admits_share
-from mirrord.wire.http.sharing import LENT_AFTER, MOST_LENT, HostLimiter, HostShares
+from mirrord.wire.http.sharing import PREEMPTIBLE_AFTER, HostLimiter, HostShares
 
 RUNS, FRONT = Party.RUNS, Party.FRONT
 
@@ -185,38 +186,53 @@ def _spend(buckets: dict[Party, Bucket], seconds: float, start: float = 0.0) -> 
     return got
 
 
-async def test_a_place_that_nobody_uses_is_lent_and_taken_back_in_line() -> None:
-    """A download that is not read makes way for the next one, goes on after it, and gives back no more than it has."""
-    limiter = HostLimiter(2)
-    async with limiter.slot(RequestClass.DOWN) as first:
-        with first.unread():
-            async with asyncio.timeout(20), limiter.slot(RequestClass.DOWN):  # waits until the first one is lent
-                assert limiter.lent == 1
-                back = asyncio.create_task(first.again())
-                for _ in range(10):
-                    await asyncio.sleep(0)
-                assert not back.done()
-            await back
-        assert limiter.lent == 0
-        assert not limiter.enter(RequestClass.DOWN)
-        with first.unread():
-            await asyncio.sleep(2 * LENT_AFTER)
-    assert limiter.lent == 0
+async def test_a_download_that_nobody_reads_is_preempted() -> None:
+    """It is closed for the next in line, who has its place; it has none to give back then."""
+    limiter, closed = HostLimiter(2), list[str]()
+    async with limiter.slot(RequestClass.DOWN) as slot:
+        unread = slot.unread(lambda: closed.append("a"))
+        unread.__enter__()
+        async with asyncio.timeout(20), limiter.slot(RequestClass.DOWN):
+            assert closed == ["a"]
+            assert not limiter.enter(RequestClass.DOWN)
+        with pytest.raises(PreemptedError, match="since nobody read on"):
+            unread.__exit__(None, None, None)
     assert [limiter.enter(RequestClass.DOWN) for _ in range(2)] == [True, False]
 
 
-async def test_places_are_lent_within_a_limit() -> None:
-    """However many downloads are not read, what they keep in memory is bounded: the rest keep their places."""
-    limiter = HostLimiter(2)
+async def test_those_that_are_unread_for_longest_are_preempted_first() -> None:
+    """One for each request in line, also for one that comes later; who reads again in time stays."""
+    limiter, closed, begun = HostLimiter(4), list[int](), list[Any]()
     async with contextlib.AsyncExitStack() as stack:
-        for _ in range(MOST_LENT + 1):
+        for number in range(3):
             slot = await stack.enter_async_context(limiter.slot(RequestClass.DOWN))
-            stack.enter_context(slot.unread())
-            slot._lend()
-        assert limiter.lent == MOST_LENT
-        assert not limiter.enter(RequestClass.DOWN)
-    assert limiter.lent == 0
-    assert limiter.enter(RequestClass.DOWN)
+            begun.append(slot.unread(partial(closed.append, number)))
+            begun[-1].__enter__()
+        await asyncio.sleep(2 * PREEMPTIBLE_AFTER)
+        begun[0].__exit__(None, None, None)
+        await stack.enter_async_context(limiter.slot(RequestClass.DOWN))
+        assert closed == [1]
+        await stack.enter_async_context(limiter.slot(RequestClass.SMALL))  # the place above those of downloads is free
+        assert closed == [1]
+        await stack.enter_async_context(limiter.slot(RequestClass.SMALL))
+        assert closed == [1, 2]
+    assert [limiter.enter(RequestClass.SMALL) for _ in range(5)] == [True] * 4 + [False]
+
+
+async def test_a_download_that_nobody_reads_stays_while_that_helps_nobody() -> None:
+    """Neither when nobody is in line, nor when its place is not for who is: runs that have all of their share."""
+    limiter, closed = HostLimiter(8, shared=True), list[str]()
+    async with contextlib.AsyncExitStack() as stack:
+        slot = await stack.enter_async_context(limiter.slot(RequestClass.DOWN, party=FRONT))
+        stack.enter_context(slot.unread(lambda: closed.append("a")))
+        await asyncio.sleep(2 * PREEMPTIBLE_AFTER)
+        while limiter.enter(RequestClass.DOWN, RUNS):
+            stack.callback(limiter.leave, RequestClass.DOWN, RUNS)
+        waiting = asyncio.create_task(limiter.wait(RequestClass.DOWN, RUNS))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (closed, waiting.done()) == ([], False)
+        waiting.cancel()
 
 
 def test_both_have_half_of_the_bandwidth_and_one_alone_has_all() -> None:

@@ -103,13 +103,14 @@ class ResponseStream:
     bucket: Bucket | None = field(repr=False, default=None)
     upload: UploadBody | None = field(repr=False, default=None)
     on_close: Callable[[], None] | None = field(repr=False, default=None)
-    place: HostSlot | None = field(repr=False, default=None)  # to lend while nobody reads
+    place: HostSlot | None = field(repr=False, default=None)  # that another request may take while nobody reads
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes as they come, in pieces of up to about 2 MiB; once.
 
         Raises:
             StalledError: none, or too few in time.
+            PreemptedError: the connection was closed for another request while the caller did not read on.
             BrokenError: the connection ended before Content-Length was reached. Without that header the end
                 cannot be told from a broken connection: compare size or digest.
         """
@@ -127,9 +128,8 @@ class ResponseStream:
             if self.place is None:
                 yield chunk
             else:
-                with self.place.unread():
+                with self.place.unread(self.wire.abort):
                     yield chunk
-                await self.place.again()
             before = clock()
 
     async def read(self, cap: int) -> bytes:

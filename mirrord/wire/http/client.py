@@ -151,7 +151,8 @@ class Http:
                     place = await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
                     deadline.begin()
                     response = await self._open_if_alive(request, deadline)
-                    response.place = place if self._party is Party.FRONT else None
+                    if self._party is Party.FRONT and not ("Range" in request.headers and response.status == 200):
+                        response.place = place  # a host that ignores Range would send it from the beginning each time
                     stack.push_async_callback(response.aclose)
                     held.push_async_exit(stack.pop_all())
                     return response

@@ -56,6 +56,9 @@ class WireResponse(Protocol):
     async def aclose(self) -> None:
         """Give the connection back, or close it when the body was not read to its end."""
 
+    def abort(self) -> None:
+        """Close the connection at once; `aclose` is still to be called."""
+
 
 class Transport(Protocol):
     """Carries out single requests: no redirects, cookies, decoding or second tries."""

@@ -5,30 +5,29 @@ third of the host's `requests`, rounded up, which the other cannot take; the res
 content each has half of the `bandwidth`. At all other hosts, and where there is no front, nothing is kept for anybody.
 A host with `requests: 1` has nothing to divide: the two take turns.
 
-A download of the front that nobody reads, since its client is slow, lends its place to others meanwhile: a few slow
-clients must not keep all others from an upstream.
+A download of the front that nobody reads, since its client is slow, is preempted when another request waits for a
+place: slow clients, however many, must not keep others from an upstream. Its connection is closed, and the rest is
+requested later.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from mirrord.errors import MirrordError, StalledError
+from mirrord.errors import MirrordError, PreemptedError, StalledError
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.message import permanent
 from mirrord.wire.http.pace import Bucket, Party, RequestClass, admits, admits_share
 from mirrord.wire.http.sender import Deadline
 
-LENT_AFTER: Final = 0.25
-"""Seconds without reading after which a place is lent."""
-MOST_LENT: Final = 64
-"""Places of one host that are lent at once; each download takes up to about 3 MB of memory."""
+PREEMPTIBLE_AFTER: Final = 0.25
+"""Seconds without reading after which a download may be preempted; what was received and not read is lost then."""
 
 _Line = OrderedDict[asyncio.Future[None], None]
 
@@ -40,12 +39,12 @@ class HostLimiter:
     limit: int  # how many requests at once
     shared: bool = False  # whether each party keeps a share
     host: str = ""  # for messages
-    lent: int = 0  # places of downloads that nobody reads at the moment
     _all: Counter[RequestClass] = field(default_factory=Counter)
     _active: dict[Party, Counter[RequestClass]] = field(default_factory=lambda: {party: Counter() for party in Party})
     _waiting: dict[Party, dict[RequestClass, _Line]] = field(
         default_factory=lambda: {party: {kind: OrderedDict() for kind in RequestClass} for party in Party}
     )
+    _preemptible: OrderedDict[HostSlot, Callable[[], None]] = field(default_factory=OrderedDict)  # longest unread first
 
     def slot(
         self,
@@ -74,14 +73,14 @@ class HostLimiter:
 
     def leave(self, kind: RequestClass, party: Party = Party.RUNS) -> None:
         """Give the slot to the next in line."""
-        self._active[party][kind] -= 1
-        self._all[kind] -= 1
+        self._end(kind, party)
         self._wake()
 
     async def wait(self, kind: RequestClass, party: Party = Party.RUNS) -> None:
         """Wait in line for a slot."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[party][kind][turn] = None
+        self._wake()
         try:
             await turn
         except asyncio.CancelledError:
@@ -91,12 +90,39 @@ class HostLimiter:
                 self.leave(kind, party)
             raise
 
+    def offer(self, slot: HostSlot, abort: Callable[[], None]) -> None:
+        """Let a request in line have this slot, since nobody reads the download that holds it; `abort` ends that."""
+        self._preemptible[slot] = abort
+        self._wake()
+
+    def withdraw(self, slot: HostSlot) -> None:
+        """Keep the slot: its download is read again."""
+        self._preemptible.pop(slot, None)
+
     def busy(self, seconds: float) -> MirrordError:
         """Return the error of a request that waited so long for its slot."""
         many = f"{self.limit} requests are under way (`requests:` under hosts:), none ended within {seconds:.0f} s"
         return permanent(StalledError(f"{self.host}: {many}"))
 
     def _wake(self) -> None:
+        self._admit()
+        while self._preempt():
+            self._admit()
+
+    def _preempt(self) -> bool:
+        """Take the slot of the download that is unread for longest, if a request in line can have it."""
+        slot = next(iter(self._preemptible), None)
+        if slot is None:
+            return False
+        self._end(slot.kind, slot.party)
+        if not any(next(self._ready(kind), None) for kind in RequestClass):
+            self._begin(slot.kind, slot.party)
+            return False
+        abort, slot.preempted = self._preemptible.pop(slot), True
+        abort()
+        return True
+
+    def _admit(self) -> None:
         for kind in RequestClass:
             while (party := next(self._ready(kind), None)) is not None:
                 turn, _ = self._waiting[party][kind].popitem(last=False)
@@ -109,6 +135,10 @@ class HostLimiter:
         self._active[party][kind] += 1
         self._all[kind] += 1
 
+    def _end(self, kind: RequestClass, party: Party) -> None:
+        self._active[party][kind] -= 1
+        self._all[kind] -= 1
+
     def _ready(self, kind: RequestClass) -> Iterator[Party]:
         return (party for party, lines in self._waiting.items() if lines[kind] and self._admits(kind, party))
 
@@ -119,58 +149,57 @@ class HostLimiter:
 
 
 class HostSlot:
-    """A slot for one request at a host."""
+    """A slot for one request at a host, for `async with`.
 
-    __slots__ = ("_deadline", "_kind", "_lent", "_limiter", "_party", "_patience")
+    Attributes:
+        kind: what the request weighs.
+        party: who asks.
+        preempted: whether another request has it now.
+    """
+
+    __slots__ = ("_deadline", "_limiter", "_patience", "kind", "party", "preempted")
 
     def __init__(
         self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None, party: Party, patience: float | None
     ) -> None:
         """Prepare; `__aenter__` waits."""
-        self._limiter, self._kind, self._deadline = limiter, kind, deadline
-        self._party, self._patience, self._lent = party, patience, False
+        self._limiter, self._deadline, self._patience = limiter, deadline, patience
+        self.kind, self.party, self.preempted = kind, party, False
 
     async def __aenter__(self) -> Self:
         """Wait for it; StalledError when patience is at an end."""
-        if self._limiter.enter(self._kind, self._party):
+        if self._limiter.enter(self.kind, self.party):
             return self
         with self._deadline.waiting() if self._deadline else nullcontext():
             try:
                 async with asyncio.timeout(self._patience):
-                    await self._limiter.wait(self._kind, self._party)
+                    await self._limiter.wait(self.kind, self.party)
             except TimeoutError as error:
                 raise self._limiter.busy(self._patience or 0.0) from error
         return self
 
     @contextmanager
-    def unread(self) -> Iterator[None]:
-        """Lend the place to others while the holder does not read; `again` takes it back."""
-        timer = asyncio.get_running_loop().call_later(LENT_AFTER, self._lend)
+    def unread(self, abort: Callable[[], None]) -> Iterator[None]:
+        """Offer the slot to others while the holder does not read; `abort` closes its connection if one takes it.
+
+        Raises:
+            PreemptedError: another request took it.
+        """
+        timer = asyncio.get_running_loop().call_later(PREEMPTIBLE_AFTER, self._limiter.offer, self, abort)
         try:
             yield
         finally:
             timer.cancel()
-
-    async def again(self) -> None:
-        """Stand in line again if the place was lent."""
-        if self._lent:
-            if not self._limiter.enter(self._kind, self._party):
-                await self._limiter.wait(self._kind, self._party)
-            self._lent, self._limiter.lent = False, self._limiter.lent - 1
-
-    def _lend(self) -> None:
-        if self._limiter.lent < MOST_LENT:
-            self._lent, self._limiter.lent = True, self._limiter.lent + 1
-            self._limiter.leave(self._kind, self._party)
+            self._limiter.withdraw(self)
+        if self.preempted:
+            raise PreemptedError(f"{self._limiter.host}: closed for another request, since nobody read on")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
-        if self._lent:
-            self._limiter.lent -= 1
-        else:
-            self._limiter.leave(self._kind, self._party)
+        """Give it back, unless another request has it."""
+        if not self.preempted:
+            self._limiter.leave(self.kind, self.party)
 
 
 class HostShares:
