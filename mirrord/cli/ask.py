@@ -28,10 +28,11 @@ from mirrord.daemon.runtime import now, open_runtime
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
+from mirrord.report.board import Board
 from mirrord.report.documents import run_document
-from mirrord.report.status import Board, Status
+from mirrord.report.status import Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
-from mirrord.syncer.port import Syncer, load_syncers, served_addresses
+from mirrord.syncer.port import Syncer, addresses_of, load_syncers
 from mirrord.syncer.serving import FrontLook
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ async def _without_state(command: LookAtFront, read: Configuration, syncers: Map
 
 def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:
     """Return the status of mirrors that never ran."""
-    addresses = served_addresses(read.mirrors, syncers, read.settings.address())
+    addresses = addresses_of(read.mirrors, syncers, read.settings.address())
     return Board().status(__version__, now(), read.mirrors, addresses=addresses)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.printable import size
-from mirrord.syncer.port import Syncer, load_syncers, served_addresses
-from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncer.port import addresses_of, load_syncers
 from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of
 
@@ -45,22 +42,19 @@ def check(*, config: Path | None, json: bool) -> int:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     for notice in notices:
         note(f"notice: {notice}")
-    mirrors = [(mirror, *_places(mirror, syncers[mirror.kind])) for mirror in read.mirrors]
-    served = served_addresses(read.mirrors, syncers, read.settings.address())
+    addresses = addresses_of(read.mirrors, syncers, read.settings.address())
+    mirrors = [(mirror, addresses[mirror.name]) for mirror in read.mirrors]
     if json:
         rows = [
-            {"name": one.name, "kind": one.kind, "from": origin, "to": dict(to), "address": served[one.name]}
-            for one, origin, to in mirrors
+            {"name": one.name, "kind": one.kind, "from": at.source, "to": dict(at.targets), "address": at.served}
+            for one, at in mirrors
         ]
         upstreams = {kind: dict(rules.upstreams) for kind, rules in read.fronts.items()}
         files = [str(file) for file in read.files]
         say_json({"ok": True, "files": files, "mirrors": rows, "fronts": upstreams, "notices": notices})
         return 0
     if mirrors:
-        lines = [
-            (mirror.name, mirror.kind, origin, ", ".join(_shown(to, served[mirror.name])))
-            for mirror, origin, to in mirrors
-        ]
+        lines = [(mirror.name, mirror.kind, at.source, ", ".join(map(at.shown, at.targets))) for mirror, at in mirrors]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
     for kind, rules in read.fronts.items():
         hosts = ", ".join(f"{host} with credentials" if ours else host for host, ours in rules.upstreams.items())
@@ -71,17 +65,5 @@ def check(*, config: Path | None, json: bool) -> int:
     return 0
 
 
-def _places(mirror: Mirror, syncer: Syncer) -> tuple[str, Mapping[str, str]]:
-    """Return origin and targets; for many sources without the mark of their aliases, which is for the record."""
-    if syncer.parts_of(mirror):
-        mirror = replace(mirror, names=replace(mirror.names, aliases={}))
-    return syncer.places(mirror)
-
-
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _shown(places: Mapping[str, str], address: str) -> Iterator[str]:
-    """Yield where a mirror writes; for what mirrord serves itself, where clients get it."""
-    return (address if name == LOCAL and address else place for name, place in places.items())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,12 +14,17 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from mirrord.config.check import Strict
 from mirrord.config.lines import nearest
-from mirrord.config.units import Duration, between
+from mirrord.config.units import Duration, Stale, between
 from mirrord.syncer.values import Schedule
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _LONGEST = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+_PATIENCE = 3  # missed starts after which a mirror is stale
+_LEAST = 3600.0  # seconds after which it is, however often it starts
+_DAY = 24 * 60  # minutes
+_SUNDAY = date(2023, 1, 1).toordinal()
+_PERIOD = 9 * 366  # days, two of which are 29 February
 _PART = re.compile(r"(?P<first>\*|[0-9]{1,4}|[a-z]{3})(?:-(?P<last>[0-9]{1,4}|[a-z]{3}))?(?:/(?P<step>[0-9]{1,4}))?")
 
 
@@ -109,6 +117,30 @@ def _timezone(name: str) -> str:
     return name
 
 
+def longest_gap(schedule: Schedule) -> float:
+    """Return the longest time between two starts in seconds, without jitter and changes of summer time."""
+    if schedule.every is not None:
+        return schedule.every
+    parts = (schedule.cron or "").split()
+    minutes, hours = (field.values(part) for field, part in zip(_FIELDS[:2], parts, strict=False))
+    times = sorted(60 * hour + minute for hour in hours for minute in minutes)
+    over_night = _DAY * _most_days(*parts[2:]) - times[-1] + times[0]
+    return 60.0 * max([over_night, *(later - earlier for earlier, later in pairwise(times))])
+
+
+@lru_cache(1000)
+def _most_days(*parts: str) -> int:
+    """Return the longest time between two days with starts in days, given the last three fields of a cron line."""
+    days, months, weekdays = (field.values(part) for field, part in zip(_FIELDS[2:], parts, strict=True))
+    dates = (date.fromordinal(_SUNDAY + number) for number in range(_PERIOD))
+    starts = [
+        number
+        for number, day in enumerate(dates)
+        if day.day in days and day.month in months and not weekdays.isdisjoint((number % 7, number % 7 or 7))
+    ]
+    return max((later - earlier for earlier, later in pairwise(starts)), default=_PERIOD)
+
+
 class Timing(Strict):
     """The keys of a mirror for its schedule."""
 
@@ -136,6 +168,15 @@ class Timing(Strict):
         default=None, description="Maximum of the random delay that is added to each start, at most 1 d. Default: `0s`."
     )
 
+    stale: Stale | None = Field(
+        default=None,
+        description=(
+            "Time without a successful run after which the mirror counts as stale, 1 m to 3660 d. Default:"
+            " `settings.stale`, without that three times the longest time between two starts, at least `1h`; never"
+            " without a schedule."
+        ),
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> Timing:
         if self.every is not None and self.cron is not None:
@@ -152,3 +193,9 @@ class Timing(Strict):
         if self.every is None and self.cron is None:
             return None
         return Schedule(self.every, self.cron, self.timezone or "UTC", self.jitter or 0.0)
+
+    def stale_after(self, default: float | None) -> float | None:
+        """Return the seconds without success after which the mirror is stale, or None for never."""
+        if self.stale is not None or self.schedule is None:
+            return self.stale
+        return default or max(_PATIENCE * longest_gap(self.schedule), _LEAST)

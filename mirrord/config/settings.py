@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
 from mirrord.config.pem import readable
-from mirrord.config.units import Deadline, Network, Size, Trust, between, parse_size
+from mirrord.config.units import Deadline, Network, Size, Stale, Trust, between, parse_size
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.certificate import server_context
@@ -150,6 +150,13 @@ class Settings(Strict):
         ),
     )
     deadline: Deadline = Field(default=6 * 3600.0, description="A run that takes longer is cancelled. 10 s to 30 d.")
+    stale: Stale | None = Field(
+        default=None,
+        description=(
+            "Time without a successful run after which a mirror with a schedule counts as stale, 1 m to 3660 d."
+            " Default: three times the longest time between two of its starts, at least `1h`."
+        ),
+    )
     log: Log = Field(default=Log(), description="Logging.")
 
     @property

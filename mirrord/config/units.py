@@ -126,5 +126,8 @@ Network = Annotated[
 Deadline = Annotated[Duration, AfterValidator(between("10s", "30d"))]
 """Seconds after which a run is cancelled."""
 
+Stale = Annotated[Duration, AfterValidator(between("1m", "3660d"))]
+"""Seconds without a success after which a mirror is stale."""
+
 Trust = Annotated[Duration, AfterValidator(between("0s", "366d"))]
 """Seconds for which a recorded digest is trusted; `0s` asks every time."""

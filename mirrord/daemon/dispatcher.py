@@ -30,8 +30,9 @@ from mirrord.errors import BusyError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
-from mirrord.report.status import Board, Status
+from mirrord.report.status import Status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.serving import FrontLook, OpenedThrough
 from mirrord.syncer.values import Backup, Mirror

@@ -26,8 +26,8 @@ from mirrord.errors import StorageError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.record.store import Store, file_url, open_store
-from mirrord.syncer.port import Syncer, served_addresses
-from mirrord.syncer.values import Facts, Mirror, Services
+from mirrord.syncer.port import Syncer, addresses_of
+from mirrord.syncer.values import Addresses, Facts, Mirror, Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
@@ -67,10 +67,10 @@ class Snapshot:
         """Return these mirrors, each once, or all; nothing may start before `mirror` found every name."""
         return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
 
-    def addresses(self, listen: str = "") -> Mapping[str, str]:
-        """Return where clients get what mirrord itself has of each mirror; `listen` as for `Settings.address`."""
+    def addresses(self, listen: str = "") -> Mapping[str, Addresses]:
+        """Return the addresses of each mirror by its name; `listen` as for `Settings.address`."""
         url = self.configuration.settings.address(listen)
-        return served_addresses(self.configuration.mirrors, self.syncers, url)
+        return addresses_of(self.configuration.mirrors, self.syncers, url)
 
     def syncer(self, mirror: Mirror) -> Syncer:
         """Return the syncer of a mirror."""

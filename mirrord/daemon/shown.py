@@ -15,16 +15,17 @@ from mirrord.model.catalog import CatalogEntry
 from mirrord.model.history import Standing
 from mirrord.model.run import Run
 from mirrord.record.summary import RunSummary, standings_after
+from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus, FrontTally
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Board, Status
+from mirrord.report.status import Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.tls import ServedCertificate
 from mirrord.syncer.serving import OpenedThrough, Serves
-from mirrord.syncer.values import Services
+from mirrord.syncer.values import Addresses, Services
 
 
 class Shown:
@@ -57,7 +58,7 @@ class Shown:
         self._edition = 0
         self._board = Board()
         self._tally = FrontTally()
-        self._addresses: Mapping[str, str] = {}
+        self._addresses: Mapping[str, Addresses] = {}
         runtime.events.listen(self._hear)
         runtime.events.listen(self._tally)
 

@@ -5,26 +5,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import PlainSerializer
 
-from mirrord.errors import kind_of
-from mirrord.model.history import LastRun, Noted, Standing
+from mirrord.model.history import LastRun, Noted
 from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
 from mirrord.report.front import FrontStatus
-from mirrord.syncer.values import Mirror, Schedule
+from mirrord.syncer.values import Schedule
 
-_NO_RUN: Mapping[str, Running] = MappingProxyType({})
-_NO_TIME: Mapping[str, datetime] = MappingProxyType({})
-_NO_ADDRESS: Mapping[str, str] = MappingProxyType({})
 _NOTHING = Noted()
+Condition = Literal["failing", "stale", "new", "deferred", "ok"]
+HEALTHS: Final[tuple[Condition, ...]] = get_args(Condition)
+"""The words of `TargetStatus.health`, the worst first."""
 
 
 def rfc3339(at: datetime | None) -> str | None:
@@ -37,7 +34,15 @@ At = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A run that has not ended; `steps` counts the steps to do, and is None until the plan is known."""
+    """A run that has not ended.
+
+    Attributes:
+        trigger: what started it: `schedule`, `command`, `publish`, `restore`.
+        started: when it began.
+        steps: number of steps to do; null until the plan is made.
+        done: steps that have ended well.
+        failed: steps that were refused or failed.
+    """
 
     trigger: str
     started: At
@@ -48,7 +53,13 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatus:
-    """An error; `permanent` means that retrying will not help."""
+    """An error.
+
+    Attributes:
+        code: its code, see exit-codes.md.
+        message: one sentence.
+        permanent: whether retrying will not help.
+    """
 
     code: str
     message: str
@@ -57,7 +68,23 @@ class ErrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """One target of one mirror; `last_run` is None for the mirror as a whole."""
+    """One target of one mirror.
+
+    Attributes:
+        name: its name.
+        result: of the last run; null if it never ran. `deferred` means a rate limit.
+        last_success: end of the last successful run.
+        last_attempt: end of the last run.
+        consecutive_failures: failed or partial runs since the last successful one.
+        last_error: error of the last run, or null.
+        items: number of items known to be there; for a mirror, at any of its targets.
+        last_run: what the last run did there, in items; null for a mirror.
+        troubles: why items were refused or failed, one sentence for each of the first 20 causes.
+        health: `failing`: the last runs failed in whole or in part; `stale`: the last success is too long ago, see
+            `stale_after`; `new`: no run has succeeded yet; `deferred`: the last run stopped at a rate limit; `ok`. The
+            first that applies.
+        place: address of the target; for `local` where clients get what it has; empty for a mirror.
+    """
 
     name: str
     result: Result | None = None
@@ -68,17 +95,33 @@ class TargetStatus:
     items: int = 0
     last_run: LastRun | None = None
     troubles: tuple[str, ...] = ()
+    health: Condition = "new"
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus(TargetStatus):
-    """One mirror; `state` is `running`, `idle`, or `new` when it never ran.
+    """One mirror.
 
-    `address` is where clients get what mirrord itself has of it: a URL, for images a reference; "" without `local`.
+    Attributes:
+        kind: kind of artifact.
+        state: `new`: it never ran.
+        problems: items that the last run left out because they are wrong upstream: their `count`, and the `first` 20,
+            a sentence each. They do not change the result.
+        remarks: likewise other notes, such as corrected values, a tag that was not moved, or a restored Git ref.
+        schedule: `every 6 h`, or the fields of `cron` and their time zone; empty: it runs on demand.
+        next_run: time of the next scheduled run; null without a daemon.
+        running: the run that has not ended, or null.
+        targets: its targets.
+        address: address in `local`: a URL for `helm repo add` or `git clone`, for images a reference without tag; empty
+            when `local` is not a target.
+        source: where it reads.
+        stale_after: seconds after its last success at which it is stale; null for never.
+        stale_at: when it is stale, or has been since; null for never, and before the first success.
     """
 
     kind: str = ""
-    state: str = "new"
+    state: Literal["running", "idle", "new"] = "new"
     problems: Noted = _NOTHING
     remarks: Noted = _NOTHING
     schedule: str = ""
@@ -86,23 +129,36 @@ class MirrorStatus(TargetStatus):
     running: Running | None = None
     targets: tuple[TargetStatus, ...] = ()
     address: str = ""
+    source: str = ""
+    stale_after: float | None = None
+    stale_at: At | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole document; `state` is `ready`, `stopping` or `offline` (asked without a daemon).
+    """The whole document.
 
-    `front` is None without a daemon, and where no kind can be pulled through.
+    Attributes:
+        version: of mirrord.
+        state: `offline`: no daemon runs (`mirrord status`).
+        now: when this was written.
+        started: when the daemon started.
+        configuration_error: error of the last reload, or empty.
+        mirrors: one entry a mirror, in the order of the configuration.
+        front: what clients pulled through since the start; null without a daemon, and where no kind can be.
+        certificate_error: why changed files of `settings.tls` are not in use, or empty.
+        totals: number of mirrors by `health`, and of those that run (`running`).
     """
 
     version: str
-    state: str
+    state: Literal["ready", "stopping", "offline"]
     now: At
     started: At | None
     configuration_error: str
     mirrors: tuple[MirrorStatus, ...]
     front: FrontStatus | None = None
-    certificate_error: str = ""  # why the changed files of `settings.tls` are not in use
+    certificate_error: str = ""
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 def status_document(status: Status) -> Document:
@@ -118,110 +174,6 @@ def mirror_document(mirror: MirrorStatus) -> Document:
         mirror, mode="json", exclude={**left, "targets": {"__all__": left}}
     )
     return document
-
-
-class Board:
-    """The state of all mirrors in memory. `learn` updates it, and only changed mirrors are built anew."""
-
-    def __init__(self, standing: Iterable[Standing] = ()) -> None:
-        """Begin with the state in the record."""
-        self._known: dict[str, Mapping[str, Standing]] = {}
-        self._made: Mapping[str, tuple[_Sources, MirrorStatus]] = {}
-        self.learn(standing)
-
-    def known(self, mirror: str) -> Mapping[str, Standing]:
-        """Return the state of a mirror ("") and of its targets, by the target's name."""
-        return self._known.get(mirror, {})
-
-    def learn(self, standing: Iterable[Standing]) -> None:
-        """Take the current state of these mirrors, each with all its targets."""
-        found = defaultdict[str, dict[str, Standing]](dict)
-        for entry in standing:
-            found[entry.mirror][entry.target] = entry
-        self._known |= found
-
-    def status(
-        self,
-        version: str,
-        now: datetime,
-        mirrors: Iterable[Mirror],
-        *,
-        running: Mapping[str, Running] = _NO_RUN,
-        next_runs: Mapping[str, datetime] = _NO_TIME,
-        addresses: Mapping[str, str] = _NO_ADDRESS,
-        started: datetime | None = None,
-        stopping: bool = False,
-        configuration_error: str = "",
-        front: FrontStatus | None = None,
-    ) -> Status:
-        """Say how these mirrors stand; `running`, `next_runs`, `addresses` are by mirror. May be called in any thread.
-
-        Of a mirror of which nothing changed it is the very value of before. `started` is when the daemon began, or
-        None when there is none; `configuration_error` why the last reload was refused, or "".
-        """
-        before, made = self._made, dict[str, tuple[_Sources, MirrorStatus]]()
-        for mirror in mirrors:
-            name = mirror.name
-            sources = (
-                mirror,
-                self.known(name),
-                running.get(name),
-                next_runs.get(name),
-                addresses.get(name, ""),
-            )
-            found = before.get(name)
-            made[name] = (sources, found[1] if found and found[0] == sources else _mirror(*sources))
-        self._made = made
-        state = "offline" if started is None else "stopping" if stopping else "ready"
-        found_all = tuple(one for _, one in made.values())
-        return Status(version, state, now, started, configuration_error, found_all, front)
-
-
-_Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None, str]
-"""Everything that the status of a mirror is made from."""
-
-
-def _mirror(
-    mirror: Mirror,
-    known: Mapping[str, Standing],
-    running: Running | None,
-    next_run: datetime | None,
-    address: str,
-) -> MirrorStatus:
-    whole = known.get("")
-    targets = tuple(TargetStatus(target.name, **_fields(known.get(target.name))) for target in mirror.targets)
-    own = MirrorStatus(
-        mirror.name,
-        **_fields(whole),
-        kind=mirror.kind,
-        state="running" if running else "idle" if whole else "new",
-        problems=whole.problems if whole else Noted(),
-        remarks=whole.remarks if whole else Noted(),
-        schedule=scheduled(mirror.schedule),
-        next_run=next_run,
-        running=running,
-        targets=targets,
-        address=address,
-    )
-    # Not every counted item is remembered by name.
-    return replace(own, items=max([own.items, *(target.items for target in targets)]))
-
-
-def _fields(standing: Standing | None) -> dict[str, Any]:
-    if standing is None:
-        return {}
-    last = standing.last
-    error = ErrorStatus(standing.code, standing.error, not kind_of(standing.code).passing) if standing.error else None
-    return {
-        "result": standing.result,
-        "last_success": standing.last_success,
-        "last_attempt": standing.last_attempt,
-        "consecutive_failures": standing.failures,
-        "last_error": error,
-        "items": standing.items,
-        "last_run": last,
-        "troubles": last.troubles if last else (),
-    }
 
 
 def scheduled(schedule: Schedule | None) -> str:

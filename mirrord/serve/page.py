@@ -87,7 +87,8 @@ def _front(front: FrontStatus | None) -> str:
 
 def rows_of(mirror: MirrorStatus) -> str:
     """Render the rows of a mirror and its targets."""
-    running, state = mirror.running, mirror.state
+    running = mirror.running
+    state: str = mirror.state
     if running is not None:
         state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
     if count := mirror.problems.count:

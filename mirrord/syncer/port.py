@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -19,7 +19,18 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.names.book import NameBook
-from mirrord.syncer.values import LOCAL, Backup, FrontRules, Mirror, MirrorParts, Publication, Services, Target, Usage
+from mirrord.syncer.values import (
+    LOCAL,
+    Addresses,
+    Backup,
+    FrontRules,
+    Mirror,
+    MirrorParts,
+    Publication,
+    Services,
+    Target,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -212,9 +223,17 @@ class Syncer:
         return self.models()[1]
 
 
-def served_addresses(mirrors: Iterable[Mirror], syncers: Mapping[str, Syncer], url: str) -> Mapping[str, str]:
-    """Return by mirror where clients get what it has in `local`; `url` and the addresses as for `Syncer.served_at`."""
-    return {mirror.name: syncers[mirror.kind].served_at(mirror, url) for mirror in mirrors}
+def addresses_of(mirrors: Iterable[Mirror], syncers: Mapping[str, Syncer], url: str) -> Mapping[str, Addresses]:
+    """Return the addresses of each mirror by its name; `url` is as for `Syncer.served_at`."""
+    return {mirror.name: _addresses(mirror, syncers[mirror.kind], url) for mirror in mirrors}
+
+
+def _addresses(mirror: Mirror, syncer: Syncer, url: str) -> Addresses:
+    """Return the addresses; for many sources without the mark of their aliases, which is for the record."""
+    served = syncer.served_at(mirror, url)
+    if syncer.parts_of(mirror):
+        mirror = replace(mirror, names=replace(mirror.names, aliases={}))
+    return Addresses(*syncer.places(mirror), served)
 
 
 GROUP = "mirrord.syncers.v1"

@@ -96,11 +96,31 @@ class Mirror:
     schedule: Schedule | None = None  # None means on command only
     deadline: float = 6 * 3600.0  # seconds after which a run is cancelled
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
+    stale: float | None = None  # seconds after its last success at which the mirror is stale; None means never
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
     explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)
     publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a mirror reads and writes.
+
+    Attributes:
+        source: the origin, in canonical spelling.
+        targets: the address of each target by name, likewise; `local/NAME` for the built-in one.
+        served: where clients get what mirrord itself has of it: a URL, for images a reference; "" without `local`.
+    """
+
+    source: str = ""
+    targets: Mapping[str, str] = field(default_factory=dict)
+    served: str = ""
+
+    def shown(self, target: str) -> str:
+        """Return the address of a target for people; for the built-in one, where clients get what it has."""
+        return self.served if target == LOCAL and self.served else self.targets.get(target, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import pytest
 from mirrord.cli.status import _show
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
+from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus
-from mirrord.report.status import Board, Running
+from mirrord.report.status import Running
 from mirrord.syncer.values import Mirror, Schedule, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 

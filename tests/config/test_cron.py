@@ -9,7 +9,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from mirrord.config.load import Configuration
-from mirrord.config.schedules import parse_cron
+from mirrord.config.schedules import longest_gap, parse_cron
 from mirrord.syncer.values import Schedule
 
 Load = Callable[..., Configuration]
@@ -73,6 +73,45 @@ def test_bad_lines(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+DAY = 86400
+GAPS = {
+    "* * * * *": 60,
+    "17 3 * * *": DAY,
+    "0 8,18 * * *": 14 * 3600,
+    "0,10 8 * * *": DAY - 600,
+    "*/15 9-17 * * 1-5": 2 * DAY + 15 * 3600 + 900,  # Friday 17:45 to Monday 9:00
+    "0 0 1 * *": 31 * DAY,
+    "0 0 31 * *": 61 * DAY,  # May to July
+    "0 0 29 2 *": (4 * 365 + 1) * DAY,
+    "0 0 * 2 *": (365 - 27) * DAY,  # 28 February to 1 February
+}
+
+
+@pytest.mark.parametrize("text", GAPS)
+def test_the_longest_time_between_two_starts(text: str) -> None:
+    """It is exact over day, week, month and leap year, so that a mirror is not stale on a weekend."""
+    assert longest_gap(Schedule(cron=parse_cron(text))) == GAPS[text]
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys", "stale"),
+    [
+        ("", "every: 6h", 18 * 3600),
+        ("", "every: 10s", 3600),
+        ("", "cron: '0 3 * * 1-5'", 9 * DAY),
+        ("", "trust: 1h", None),
+        ("", "stale: 2h", 7200),
+        ("stale: 2d", "every: 6h", 2 * DAY),
+        ("stale: 2d", "every: 6h, stale: 1d", DAY),
+        ("stale: 2d", "trust: 1h", None),
+    ],
+)
+def test_when_a_mirror_is_stale(load: Load, settings: str, keys: str, stale: float | None) -> None:
+    """Its own key decides, then that of the settings, then its schedule; without a schedule only its own key."""
+    mirror = f"{{name: m, kind: image, from: {{layouts: /x}}, to: local, {keys}}}"
+    assert load(f"settings: {{{settings}}}\nmirrors: [{mirror}]").mirrors[0].stale == stale
+
+
 def schedule(load: Load, text: str) -> Schedule | None:
     return load(f"mirrors: [{{name: m, kind: image, from: {{layouts: /x}}, to: local, {text}}}]").mirrors[0].schedule
 
@@ -101,6 +140,8 @@ def test_schedules(load: Load, folder: Path) -> None:
         pytest.param("every: 1000000000s", ".every: 1000000000s is outside 10s to 366d", id="72-ceiling"),
         pytest.param("cron: '61 * * * *'", ".cron: field 1 (minute): 61 is outside 0-59", id="71-minute"),
         pytest.param("every: 1h, cron: '* * * * *'", ": `every` and `cron` are both given", id="both"),
+        pytest.param("stale: 59s", ".stale: 59s is outside 1m to 3660d", id="stale-short"),
+        pytest.param("stale: never", ".stale: 'never' is not a duration", id="stale-word"),
         pytest.param("timezone: UTC", ": `timezone` needs `cron`", id="zone-alone"),
         pytest.param("jitter: 1m", ": `jitter` needs `every` or `cron`", id="jitter-alone"),
         pytest.param(

@@ -12,7 +12,8 @@ from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.status import Board, counted, status_document
+from mirrord.report.board import Board
+from mirrord.report.status import counted, status_document
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from tests.support.store import MemoryStore, age

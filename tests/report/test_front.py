@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mirrord import events as ev
+from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus, FrontTally
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Board, Status, status_document
+from mirrord.report.status import Status, status_document
 from mirrord.serve.page import Fragments, page, rows_of
 from mirrord.syncer.serving import FrontStanding
 

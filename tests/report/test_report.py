@@ -17,6 +17,7 @@ from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import health
+from mirrord.report.board import Board
 from mirrord.report.documents import (
     PIECE,
     Gathering,
@@ -30,7 +31,7 @@ from mirrord.report.documents import (
 from mirrord.report.health import Health
 from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Board, Running, Status, status_document
+from mirrord.report.status import Running, Status, status_document
 from mirrord.serve import page as pages
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret

@@ -16,9 +16,10 @@ import pytest
 from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.files import LocalFile
 from mirrord.model.catalog import CatalogEntry
+from mirrord.report.board import Board
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Board, Status
+from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.incoming import TrustedProxies

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from mirrord.model.history import Standing
 from mirrord.model.run import Result
-from mirrord.report.status import Board, MirrorStatus, Running, Status
+from mirrord.report.board import Board
+from mirrord.report.status import MirrorStatus, Running, Status
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.page import Fragments, page, rows_of
 from mirrord.serve.rendered import Rendered

@@ -1,0 +1,83 @@
+"""The status of all mirrors: their health, their addresses, and what is built anew when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
+
+from mirrord.model.history import Standing
+from mirrord.model.run import Result
+from mirrord.report.board import Board
+from mirrord.report.status import MirrorStatus, Running, status_document
+from mirrord.syncer.values import Addresses, Mirror, Target
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
+
+
+class Anything(BaseModel):
+    pass
+
+
+def mirror(name: str = "m", *targets: str) -> Mirror:
+    return Mirror(name, "image", Anything(), tuple(Target(t, "image", t, Anything()) for t in targets or ("a",)))
+
+
+def test_health() -> None:
+    """Each mirror and target has one word, the worst that applies; totals count mirrors by it, and those that run."""
+    last, long_ago = T0 - timedelta(minutes=59), T0 - timedelta(hours=1)
+    standing = [
+        Standing("failing", "", long_ago, T0, 1, Result.PARTIAL, "denied", "no"),
+        Standing("failing", "a", long_ago, T0, 1, Result.FAILED, "denied", "no"),
+        Standing("failing", "b", T0, T0, 0, Result.SUCCESS),
+        Standing("then-limited", "", last, T0, 2, Result.DEFERRED, "limited", "later"),
+        Standing("stale", "", long_ago, T0, 0, Result.DEFERRED),
+        Standing("limited", "", last, T0, 0, Result.DEFERRED, "limited", "later"),
+        Standing("stopped", "", None, T0, 0, Result.INTERRUPTED, "stopped", "stopped"),
+        Standing("old", "", T0 - timedelta(days=900), T0 - timedelta(days=900), 0, Result.SUCCESS),
+        Standing("ok", "", last, last, 0, Result.NOOP),
+    ]
+    names = ("failing", "then-limited", "stale", "limited", "stopped", "new", "old", "ok")
+    mirrors = [replace(mirror(name, "a", "b"), stale=None if name == "old" else 3600.0) for name in names]
+    board = Board(standing)
+    status = board.status("1", T0, mirrors, running={"ok": Running("command", T0)}, started=T0)
+    assert {one.name: one.health for one in status.mirrors} == {
+        "failing": "failing",
+        "then-limited": "failing",
+        "stale": "stale",
+        "limited": "deferred",
+        "stopped": "new",
+        "new": "new",
+        "old": "ok",
+        "ok": "ok",
+    }
+    assert [target.health for target in status.mirrors[0].targets] == ["failing", "ok"]
+    assert status.totals == {"failing": 2, "stale": 1, "new": 2, "deferred": 1, "ok": 2, "running": 1}
+    document = status_document(status)
+    assert (document["totals"], document["mirrors"][-1]["stale_at"]) == (status.totals, "2026-11-21T01:03:03Z")
+    assert document["mirrors"][-2]["stale_at"] is None
+
+
+def test_time_alone_makes_a_mirror_stale() -> None:
+    """A status that nothing else changes is the same value until its time, and is built anew then, also backwards."""
+    board = Board([Standing("m", "", T0, T0, 0, Result.SUCCESS), Standing("m", "a", T0, T0, 0, Result.SUCCESS)])
+    only = replace(mirror(), stale=3600.0)
+
+    def at(seconds: float) -> MirrorStatus:
+        return board.status("1", T0 + timedelta(seconds=seconds), [only], started=T0).mirrors[0]
+
+    fresh = at(1)
+    assert at(3599.9) is fresh
+    stale = at(3600)
+    assert (fresh.health, stale.health, stale.targets[0].health) == ("ok", "stale", "stale")
+    assert at(9999) is stale
+    assert at(0).health == "ok"  # the clock of the machine went back
+
+
+def test_addresses_are_shown() -> None:
+    """A mirror says where it reads, each target where it is; `local` says where clients get what it has."""
+    addresses = {"m": Addresses("ghcr.io/a/b", {"a": "quay.io/a/b", "local": "local/m"}, "mirror.example/m")}
+    there = Board().status("1", T0, [mirror("m", "a", "local")], addresses=addresses).mirrors[0]
+    assert (there.source, there.address) == ("ghcr.io/a/b", "mirror.example/m")
+    assert [target.place for target in there.targets] == ["quay.io/a/b", "mirror.example/m"]
