@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -29,6 +29,7 @@ _NO_RUN: Mapping[str, Running] = MappingProxyType({})
 _NO_TIME: Mapping[str, datetime] = MappingProxyType({})
 _NO_ADDRESSES: Mapping[str, Addresses] = MappingProxyType({})
 _NOWHERE = Addresses()
+_MINUTE = timedelta(minutes=1)
 _EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -152,9 +153,22 @@ def _made(sources: _Sources, now: datetime) -> _Made:
     )
     # Not every counted item is remembered by name.
     own = replace(own, items=max([own.items, *(target.items for target in targets)]))
-    changes = [at for entry in known.values() if (at := _stale_at(entry, patience))]
+    changes = [at for entry in known.values() for at in _changes(entry, patience, now)]
     begins = max((at for at in changes if at <= now), default=_EVER)
     return _Made(sources, own, begins, min((at for at in changes if at > now), default=_NEVER))
+
+
+def _changes(standing: Standing, patience: float | None, now: datetime) -> Iterator[datetime]:
+    """Yield times between which nothing changes by itself, among them the last one before now, and the next one."""
+    if stale_at := _stale_at(standing, patience):
+        yield stale_at
+    if since := standing.behind_since:
+        minute = since + timedelta(seconds=_lag(since, now))
+        yield from (minute, minute + _MINUTE)
+
+
+def _lag(since: datetime, now: datetime) -> float:
+    return max(0, (now - since) // _MINUTE) * _MINUTE.total_seconds()
 
 
 def _stale_at(standing: Standing | None, patience: float | None) -> datetime | None:
@@ -178,6 +192,11 @@ def _fields(standing: Standing | None, patience: float | None, now: datetime) ->
         "last_run": last,
         "troubles": last.troubles if last else (),
         "health": _health(standing, _stale_at(standing, patience), now),
+        "behind": standing.behind,
+        "behind_since": standing.behind_since,
+        "lag": _lag(standing.behind_since, now) if standing.behind_since else 0.0,
+        "size": standing.size,
+        "rate": last.sent / last.seconds if last and last.sent and last.seconds else None,
     }
 
 

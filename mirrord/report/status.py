@@ -84,6 +84,11 @@ class TargetStatus:
             `stale_after`; `new`: no run has succeeded yet; `deferred`: the last run stopped at a rate limit; `ok`. The
             first that applies.
         place: address of the target; for `local` where clients get what it has; empty for a mirror.
+        behind: number of items that it should have and had not at the end of the last run; for a mirror, the sum.
+        behind_since: since when the oldest of them is behind, or null.
+        lag: seconds since then, in whole minutes; 0 if nothing is behind, null before the first run.
+        size: known bytes of its items, each digest once; for a mirror, where that is most.
+        rate: bytes that the last run sent there a second, or null; null for a mirror.
     """
 
     name: str
@@ -97,6 +102,11 @@ class TargetStatus:
     troubles: tuple[str, ...] = ()
     health: Condition = "new"
     place: str = ""
+    behind: int = 0
+    behind_since: At | None = None
+    lag: float | None = None
+    size: int = 0
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
-from mirrord.model.history import Standing
+from mirrord.model.history import LastRun, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
 from mirrord.report.status import MirrorStatus, Running, status_document
@@ -73,6 +73,30 @@ def test_time_alone_makes_a_mirror_stale() -> None:
     assert (fresh.health, stale.health, stale.targets[0].health) == ("ok", "stale", "stale")
     assert at(9999) is stale
     assert at(0).health == "ok"  # the clock of the machine went back
+
+
+def test_what_a_target_lacks() -> None:
+    """A target says what it lacks and since when; its lag grows by the minute, and is 0 when it lacks nothing."""
+    since, last = T0 - timedelta(seconds=150), LastRun(done=2, sent=3_000_000, seconds=1.5)
+    found = {"a": Standing("m", "a", T0, T0, size=10, behind=2, behind_since=since, last=last)}
+    found |= {
+        "b": Standing("m", "b", T0, T0, size=12),
+        "": Standing("m", "", T0, T0, size=12, behind=2, behind_since=since),
+    }
+    board = Board(found.values())
+
+    def at(seconds: float) -> MirrorStatus:
+        return board.status("1", T0 + timedelta(seconds=seconds), [mirror("m", "a", "b", "new")]).mirrors[0]
+
+    first = at(0)
+    a, b, new = first.targets
+    assert (first.behind, first.behind_since, first.lag, first.size, first.rate) == (2, since, 120, 12, None)
+    assert (a.behind, a.behind_since, a.lag, a.size, a.rate) == (2, since, 120, 10, 2_000_000)
+    assert (b.behind, b.behind_since, b.lag, b.size, b.rate) == (0, None, 0, 12, None)
+    assert (new.behind, new.lag, new.size) == (0, None, 0)
+    assert at(29.9) is first
+    assert (at(30).lag, at(30).targets[0].lag, at(89).lag, at(90).lag) == (180, 180, 180, 240)
+    assert at(-1000).lag == 0  # the clock of the machine went back
 
 
 def test_addresses_are_shown() -> None:
