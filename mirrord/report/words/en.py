@@ -171,6 +171,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "advice.unreachable": "Check the host's name and port, firewall, proxy and certificate (ca: under hosts:).",
     "advice.stalled": "Check the line to the host; if it is slow by nature, lower its limits or raise the deadline.",
     "advice.broken": "If it passes, do nothing: the next run resumes. Else look for a proxy that cuts connections.",
+    "advice.preempted": "Do nothing: a slow client made way for another request, and the rest follows by itself.",
     "advice.restarted": "If it passes, do nothing: the content changed at the source while it was read.",
     "advice.throttled": "Wait: the next run asks again. Credentials under hosts: may raise the limit.",
     "advice.server": "The host has a fault of its own. Wait, or ask its operator.",

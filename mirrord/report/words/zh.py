@@ -171,6 +171,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "advice.unreachable": "请检查该主机的域名、端口、防火墙和代理，以及证书（hosts: 下的 ca:）。",
     "advice.stalled": "请检查到该主机的线路；如果线路本来就慢，请调低对它的限制或延长 deadline。",
     "advice.broken": "偶尔出现无需处理，下次运行会续传；持续出现时请检查是否有代理切断了连接。",
+    "advice.preempted": "无需处理：读取缓慢的客户端为其他请求让出了连接，其余内容会自动续传。",
     "advice.restarted": "偶尔出现无需处理：读取期间源端的内容发生了变化。",
     "advice.throttled": "请等待，对方允许后 mirrord 会再次请求。在 hosts: 下配置凭据通常可以提高限额。",
     "advice.server": "对方主机自身出现故障。请等待恢复，或联系其管理员。",
