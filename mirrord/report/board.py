@@ -132,7 +132,12 @@ def _made(sources: _Sources, now: datetime) -> _Made:
     mirror, known, running, addresses = sources.mirror, sources.known, sources.running, sources.addresses
     whole, patience = known.get(""), mirror.stale
     targets = tuple(
-        TargetStatus(target.name, **_fields(known.get(target.name), patience, now), place=addresses.shown(target.name))
+        TargetStatus(
+            target.name,
+            **_fields(known.get(target.name), patience, now),
+            place=addresses.shown(target.name),
+            link=addresses.pages.get(target.name, ""),
+        )
         for target in mirror.targets
     )
     own = MirrorStatus(

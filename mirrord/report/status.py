@@ -84,6 +84,7 @@ class TargetStatus:
             `stale_after`; `new`: no run has succeeded yet; `deferred`: the last run stopped at a rate limit; `ok`. The
             first that applies.
         place: address of the target; for `local` where clients get what it has; empty for a mirror.
+        link: URL of a page about it for people; empty where none is known, and for a mirror.
         behind: number of items that it should have and had not at the end of the last run; for a mirror, the sum.
         behind_since: since when the oldest of them is behind, or null.
         lag: seconds since then, in whole minutes; 0 if nothing is behind, null before the first run.
@@ -102,6 +103,7 @@ class TargetStatus:
     troubles: tuple[str, ...] = ()
     health: Condition = "new"
     place: str = ""
+    link: str = ""
     behind: int = 0
     behind_since: At | None = None
     lag: float | None = None
@@ -195,6 +197,16 @@ def scheduled(schedule: Schedule | None) -> str:
     seconds = round(schedule.every)
     unit, length = next((unit for unit in UNITS if not seconds % unit[1]), ("s", 1))
     return f"every {seconds // length} {unit}"
+
+
+def schedule_of(text: str) -> Schedule | None:
+    """Return the schedule that `scheduled` formatted, without its jitter."""
+    words = text.split(" ")
+    if not text:
+        return None
+    if words[0] == "every":
+        return Schedule(every=float(words[1]) * dict(UNITS).get(words[2], 1))
+    return Schedule(cron=" ".join(words[:-1]), timezone=words[-1])
 
 
 UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))

@@ -14,6 +14,7 @@ from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.incoming import origin_of, seen_through
 from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.pages.overview import OverviewPages
 from mirrord.serve.pages.static import StaticFiles
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages, View
@@ -30,7 +31,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 def page_groups(view: View) -> Sequence[PageGroup]:
     """Return the groups of pages."""
-    return StatusPages(view), CatalogPages(view.catalog, view.edition), StaticFiles()
+    return StatusPages(view), OverviewPages(view), CatalogPages(view.catalog, view.edition), StaticFiles()
 
 
 def make_app(
@@ -70,6 +71,7 @@ def make_app(
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)
+    app.on_shutdown.extend(group.stop for group in groups)
     app.on_cleanup.extend((*(group.close for group in groups), front.close))
     app.router.add_route("*", "/{rest:.*}", _nothing)
     return app

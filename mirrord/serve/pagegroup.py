@@ -20,5 +20,8 @@ class PageGroup:
         """Return the handlers of everything below a first segment, by `/segment/`; a whole path goes first."""
         return {}
 
+    async def stop(self, _: web.Application) -> None:
+        """End the answers that would not end by themselves: mirrord stops."""
+
     async def close(self, _: web.Application) -> None:
         """Stop what runs for this group."""

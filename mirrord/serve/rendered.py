@@ -1,38 +1,87 @@
-"""A page that all clients share: it is rendered at most once a second, and compressed once."""
+"""What all clients share: it is made at most once a second, and compressed once."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from aiohttp import web
 
+from mirrord.report.status import MirrorStatus
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
+
+_Made = TypeVar("_Made")
+_Part = TypeVar("_Part")
 
 EVERY: Final = 1.0
 """Minimum seconds between two renderings of a page."""
+_NONCE: Final = secrets.token_hex(6)  # of this process: numbers begin again at each start
+_numbers = count()
 
 
-@dataclass(slots=True)
-class _Made:
-    """A rendered page: bytes, tag, start time, edition, and its gzip form."""
+class Paced(Generic[_Made]):
+    """Something that is made when it is asked for, and at most once in `every` seconds."""
 
-    body: bytes
-    etag: str
-    began: float
-    edition: int
-    small: asyncio.Task[bytes] | None = None
+    def __init__(self, make: Callable[[], Awaitable[_Made]], edition: Callable[[], int], every: float = EVERY) -> None:
+        """Make nothing yet.
 
-    async def packed(self) -> bytes:
-        """Return the gzip form, which is compressed once, on demand."""
-        if self.small is None:
-            self.small = asyncio.create_task(asyncio.to_thread(gzip.compress, self.body, 1))
-        return await asyncio.shield(self.small)
+        `make` returns the present one, and MUST NOT block the event loop for long; `edition` grows with each event
+        that later requests have to show.
+        """
+        self._make, self._edition, self._every = make, edition, every
+        self._made: tuple[_Made, float, int] | None = None  # with when it was begun, and at which edition
+        self._making: asyncio.Task[None] | None = None
+
+    async def current(self) -> _Made:
+        """Return the present one."""
+        asked, edition = asyncio.get_running_loop().time(), self._edition()
+        while self._made is None or self._made[2] < edition or self._made[1] + self._every <= asked:
+            # A task that is done must not be awaited again: that returns at once, so that this would never yield.
+            if self._making is None or self._making.done():
+                self._making = asyncio.create_task(self._next())
+                self._making.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiters get it
+            await asyncio.shield(self._making)  # a cancelled client must not affect others
+        return self._made[0]
+
+    async def close(self) -> None:
+        """Stop making."""
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait((self._making,))
+
+    async def _next(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._made is not None:
+            await asyncio.sleep(self._made[1] + self._every - loop.time())
+        began, edition = loop.time(), self._edition()
+        self._made = await self._make(), began, edition
+
+
+class Body:
+    """The bytes of a page, which differ from all others since they show the time; compressed on demand, once."""
+
+    def __init__(self, body: bytes) -> None:
+        """Give it a tag."""
+        self._body, self._etag = body, f'"{_NONCE}-{next(_numbers)}"'
+        self._small: asyncio.Task[bytes] | None = None
+
+    async def answer(self, request: web.Request, fields: Mapping[str, str]) -> web.Response:
+        """Send it with these header fields, or 304 if the client has it."""
+        small = wants_gzip(request.headers.get("Accept-Encoding"))
+        headers = with_vary({"Cache-Control": "no-cache", **fields, "ETag": self._etag}, "Accept-Encoding")
+        headers = packed(headers) if small else headers
+        if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=await self._packed() if small else self._body, headers=headers)
+
+    async def _packed(self) -> bytes:
+        if self._small is None:
+            self._small = asyncio.create_task(asyncio.to_thread(gzip.compress, self._body, 1))
+        return await asyncio.shield(self._small)
 
 
 class Rendered:
@@ -45,47 +94,36 @@ class Rendered:
         headers: Mapping[str, str],
         every: float = EVERY,
     ) -> None:
-        """Render nothing yet.
+        """Render nothing yet; `make`, `edition` and `every` are those of `Paced`."""
 
-        `make` returns the present page, and MUST NOT block the event loop for long; `edition` grows with each event
-        that later requests have to show.
-        """
-        self._make, self._edition, self._every = make, edition, every
-        self._headers = with_vary({"Cache-Control": "no-cache", **headers}, "Accept-Encoding")
-        # Pages always differ, since they show the time.
-        self._tags = (f'"{secrets.token_hex(6)}-{number}"' for number in count())
-        self._made: _Made | None = None
-        self._making: asyncio.Task[None] | None = None
+        async def body() -> Body:
+            return Body(await make())
+
+        self._headers, self._page = headers, Paced(body, edition, every)
 
     async def answer(self, request: web.Request) -> web.Response:
         """Send the page, or 304 if the client has it."""
-        made = await self._current()
-        headers, small = {**self._headers, "ETag": made.etag}, wants_gzip(request.headers.get("Accept-Encoding"))
-        headers = packed(headers) if small else headers
-        if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=await made.packed() if small else made.body, headers=headers)
+        return await (await self._page.current()).answer(request, self._headers)
 
     async def close(self) -> None:
         """Stop rendering."""
-        if self._making is not None:
-            self._making.cancel()
-            await asyncio.wait((self._making,))
+        await self._page.close()
 
-    async def _current(self) -> _Made:
-        asked, edition = asyncio.get_running_loop().time(), self._edition()
-        while self._made is None or self._made.edition < edition or self._made.began + self._every <= asked:
-            # A task that is done must not be awaited again: that returns at once, so that this would never yield.
-            if self._making is None or self._making.done():
-                self._making = asyncio.create_task(self._next())
-                self._making.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiters get it
-            await asyncio.shield(self._making)  # a cancelled client must not affect others
-        return self._made
 
-    async def _next(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._made is not None:
-            await asyncio.sleep(self._made.began + self._every - loop.time())
-        began, edition = loop.time(), self._edition()
-        body = await self._make()
-        self._made = _Made(body, next(self._tags), began, edition)
+class Fragments(Generic[_Part]):
+    """The part of each mirror in one format, made again only when its status has changed."""
+
+    def __init__(self, write: Callable[[MirrorStatus], _Part]) -> None:
+        """Begin empty."""
+        self._write = write
+        self._written: Mapping[str, tuple[MirrorStatus, _Part]] = {}
+
+    def of(self, mirrors: Iterable[MirrorStatus]) -> list[_Part]:
+        """Return the part of each mirror; an unchanged one is the very value of before."""
+        before, written = self._written, dict[str, tuple[MirrorStatus, _Part]]()
+        for mirror in mirrors:
+            found = before.get(mirror.name)
+            same = found is not None and found[0] is mirror
+            written[mirror.name] = found if found and same else (mirror, self._write(mirror))
+        self._written = written
+        return [part for _, part in written.values()]

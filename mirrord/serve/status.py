@@ -1,4 +1,4 @@
-"""Health, status, metrics and the page at `/` over HTTP. Probes decide by status code; `?verbose` adds text.
+"""Health, status and metrics over HTTP. Probes decide by status code; `?verbose` adds text.
 
 Each page is rendered in a thread, at most once a second for all clients. The part of an unchanged mirror is reused.
 """
@@ -20,9 +20,8 @@ from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
 from mirrord.report.status import MirrorStatus, Status, mirror_document, status_document
 from mirrord.serve.incoming import TrustedProxies
-from mirrord.serve.page import POLICY, Fragments, page, rows_of
 from mirrord.serve.pagegroup import Handler, PageGroup
-from mirrord.serve.rendered import Rendered
+from mirrord.serve.rendered import Fragments, Rendered
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
@@ -69,16 +68,8 @@ class StatusPages(PageGroup):
 
     def __init__(self, view: View) -> None:
         self._view = view
-        html = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
         self._pages = {
-            "/": Rendered(
-                partial(self._write, page, Fragments(rows_of)),
-                view.edition,
-                {**html, "X-Content-Type-Options": "nosniff"},
-            ),
-            "/status": Rendered(
-                partial(self._write, document, Fragments(line_of)), view.edition, {"Content-Type": _JSON}
-            ),
+            "/status": Rendered(partial(self._document, Fragments(line_of)), view.edition, {"Content-Type": _JSON}),
             "/metrics": Rendered(view.metrics, view.edition, {"Content-Type": CONTENT_TYPE}),
         }
 
@@ -100,16 +91,16 @@ class StatusPages(PageGroup):
 
         return probe
 
-    async def _write(self, form: Callable[[Status, Fragments], bytes], fragments: Fragments) -> bytes:
-        return await asyncio.to_thread(form, await self._view.status(), fragments)
+    async def _document(self, lines: Fragments[bytes]) -> bytes:
+        return await asyncio.to_thread(document, await self._view.status(), lines)
 
 
-def document(status: Status, lines: Fragments) -> bytes:
+def document(status: Status, lines: Fragments[bytes]) -> bytes:
     """Encode a status as JSON, each mirror on its own line."""
     head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("]}")
     return b"".join([head.encode(), b"\n", b",\n".join(lines.of(status.mirrors)), b"\n]}\n"])
 
 
-def line_of(mirror: MirrorStatus) -> str:
+def line_of(mirror: MirrorStatus) -> bytes:
     """Encode the line of a mirror."""
-    return json.dumps(mirror_document(mirror))
+    return json.dumps(mirror_document(mirror)).encode()

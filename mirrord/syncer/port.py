@@ -233,7 +233,8 @@ def _addresses(mirror: Mirror, syncer: Syncer, url: str) -> Addresses:
     served = syncer.served_at(mirror, url)
     if syncer.parts_of(mirror):
         mirror = replace(mirror, names=replace(mirror.names, aliases={}))
-    return Addresses(*syncer.places(mirror), served)
+    pages = {target.name: page for target in mirror.targets if (page := syncer.link_of(mirror, target))}
+    return Addresses(*syncer.places(mirror), served, pages)
 
 
 GROUP = "mirrord.syncers.v1"

@@ -112,11 +112,13 @@ class Addresses:
         source: the origin, in canonical spelling.
         targets: the address of each target by name, likewise; `local/NAME` for the built-in one.
         served: where clients get what mirrord itself has of it: a URL, for images a reference; "" without `local`.
+        pages: the URL of a page about each target for people, by name; without those of which none is known.
     """
 
     source: str = ""
     targets: Mapping[str, str] = field(default_factory=dict)
     served: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self, target: str) -> str:
         """Return the address of a target for people; for the built-in one, where clients get what it has."""

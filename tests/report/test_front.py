@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +15,8 @@ from mirrord.report.front import FrontStatus, FrontTally
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status, status_document
-from mirrord.serve.page import Fragments, page, rows_of
 from mirrord.syncer.serving import FrontStanding
+from tests.support.overview import overview
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 HAPPENED: list[ev.Event] = [
@@ -169,23 +170,26 @@ def test_refusals_are_bounded() -> None:
 
 def shown(front: FrontStatus | None) -> str:
     """Return the page."""
-    return page(Status("1", "ready", T0, T0, "", (), front), Fragments(rows_of)).decode()
+    return overview(Status("1", "ready", T0, T0, "", (), front))
 
 
 def test_page() -> None:
-    """The page says it in words once the front was used, and its troubles in red; nothing of it is markup."""
-    assert "Front" not in shown(None)
-    assert "Front" not in shown(FrontStatus())
+    """The page says it in words once the front was used, and its troubles as warnings; nothing of it is markup."""
+    assert "Registry front" not in shown(None)
+    assert "Registry front" not in shown(FrontStatus())
     text = shown(TOTALS)
     answers = "1 from the cache, 1 from mirrors, 2 read from upstream, 1 from the cache because upstream did not answer"
     assert answers in text
     assert "2 not_allowed, 1 pulls" in text
     assert "1000 B from upstream, 3.4 KiB to clients" in text
     assert "4.0 MiB of 2.0 GiB, 13 blobs and manifests, 3 evicted" in text
-    assert '<p class="bad">the disk is full</p><p class="bad">An allow list was refused, the one before it' in text
-    assert "stays in use: /etc/allows.txt:3: bad</p>" in text
+    warnings = re.findall(r'<p class="warning.*?<span>(.*?)</span></p>', text)
+    assert warnings == [
+        "The cache of the registry front cannot be used: the disk is full",
+        "An allow list was refused, the one before it stays in use: /etc/allows.txt:3: bad",
+    ]
     missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))
-    assert "An allow list was refused, nothing can be pulled through: x: gone</p>" in missing
+    assert "An allow list was refused, nothing can be pulled through: x: gone</span>" in missing
     assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))
 
 

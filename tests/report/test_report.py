@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,9 +33,10 @@ from mirrord.report.health import Health
 from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Running, Status, status_document
-from mirrord.serve import page as pages
+from mirrord.serve.pages.static import asset
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
+from tests.support.overview import overview as page
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g", frozenset({"v1"}), count=3)
@@ -59,10 +61,6 @@ def second(status: Status) -> Status:
     document = adapter(Status).dump_python(status, mode="json")
     found: Status = adapter(Status).validate_python(json.loads(json.dumps(document)))
     return found
-
-
-def page(status: Status) -> str:
-    return pages.page(status, pages.Fragments(pages.rows_of)).decode()
 
 
 EVENTS: list[ev.Event] = [
@@ -179,16 +177,19 @@ def test_page_escapes() -> None:
     """Nothing from outside becomes markup (bad input 81), and the page asks for nothing from elsewhere."""
     standing = [Standing("m", "", T0, T0, 2, Result.FAILED, "content", "<script>alert('x')</script>")]
     text = page(Board(standing).status("1", T0, [mirror("m", "<b>")], started=T0, configuration_error="<img src=x>"))
-    assert "<script" not in text
+    assert re.findall(r"<script[^>]*>", text) == [f'<script src="{asset("page.js")}" defer>']
     assert "&lt;script&gt;" in text
-    assert "<img" not in text
+    assert "<img src=x" not in text
+    assert "<b>&lt;b&gt;</b>" in text
     assert "://" not in text
 
 
 def test_page_tells_problems() -> None:
-    """The page counts what was left out beside the mirror's state, and does not call it an error."""
+    """The page counts what was left out beside the mirror's items, and does not call it an error."""
     standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
-    assert "<td>idle, 1 problem</td>" in page(Board(standing).status("1", T0, [mirror("m", "a")]))
+    text = page(Board(standing).status("1", T0, [mirror("m", "a")]))
+    assert ">1 problem at the source</span>" in text
+    assert 'class="row ok"' in text
 
 
 def test_left_out_is_a_line_of_its_own() -> None:
@@ -202,13 +203,14 @@ def test_left_out_is_a_line_of_its_own() -> None:
 
 
 def test_page_counts() -> None:
-    """The page shows what the last run did at each target; without a mirror its one cell is as wide as the table."""
+    """The page shows what the last run did at each target; without a mirror it says how to begin."""
     standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
     text = page(Board(standing).status("1", T0, [mirror("m", "a")]))
-    assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
-    assert 'class="bad"' not in text  # nothing failed
+    assert "3 written · 1 deleted · 3,221 up to date · 1 refused" in text
+    assert 'class="trouble"' not in text  # nothing failed
     empty = page(Board().status("1", T0, []))
-    assert f'colspan="{empty.count("<th>")}"' in empty
+    assert "mirrord init" in empty
+    assert "mirrord init" not in text
 
 
 TOLD = [event for event in EVENTS if not isinstance(event, ev.RunFinished)]  # that one comes with its run, in pieces

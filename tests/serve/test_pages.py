@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 from aiohttp import ClientSession, web
@@ -21,11 +22,13 @@ from mirrord.model.run import Result
 from mirrord.report.board import Board
 from mirrord.report.status import MirrorStatus, Running, Status
 from mirrord.serve.door import Listener, address_of, bind
-from mirrord.serve.page import Fragments, page, rows_of
-from mirrord.serve.rendered import Rendered
+from mirrord.serve.pages.rows import MirrorRows
+from mirrord.serve.rendered import Fragments, Rendered
 from mirrord.serve.status import document, line_of
 from mirrord.syncer.values import Mirror, Target
+from tests.support.overview import overview
 
+Part = TypeVar("Part")
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 
 
@@ -46,10 +49,12 @@ class Shown:
     def __init__(self) -> None:
         self.board = Board(one for mirror in MIRRORS for one in standing(mirror.name))
         self.written: Counter[str] = Counter()
-        self.rows, self.lines = (Fragments(self._counted(write)) for write in (rows_of, line_of))
+        self.rows = MirrorRows("en")
+        self.rows._rows = Fragments(self._counted(self.rows._row))
+        self.lines = Fragments(self._counted(line_of))
 
-    def _counted(self, write: Callable[[MirrorStatus], str]) -> Callable[[MirrorStatus], str]:
-        def counted(mirror: MirrorStatus) -> str:
+    def _counted(self, write: Callable[[MirrorStatus], Part]) -> Callable[[MirrorStatus], Part]:
+        def counted(mirror: MirrorStatus) -> Part:
             self.written[mirror.name] += 1
             return write(mirror)
 
@@ -61,7 +66,7 @@ class Shown:
     def show(self, status: Status) -> Counter[str]:
         """Write both pages; return which mirrors were written for that."""
         self.written.clear()
-        text = page(status, self.rows).decode()
+        text = overview(status, self.rows)
         told = json.loads(document(status, self.lines))
         assert [one["name"] for one in told["mirrors"]] == [mirror.name for mirror in MIRRORS]
         assert told["now"] in text
@@ -161,6 +166,6 @@ def test_a_certificate_that_is_not_in_use() -> None:
     """Page and document say why changed files of `settings.tls` are not in use; the page escapes it."""
     shown = Shown()
     status = replace(shown.status(), certificate_error="/a&b.pem cannot be read")
-    assert b"The certificate before stays in use: /a&amp;b.pem cannot be read" in page(status, shown.rows)
+    assert "the one before stays in use: /a&amp;b.pem cannot be read" in overview(status, shown.rows)
     assert json.loads(document(status, shown.lines))["certificate_error"] == "/a&b.pem cannot be read"
-    assert b"certificate" not in page(shown.status(), shown.rows)
+    assert "certificate" not in overview(shown.status(), shown.rows)

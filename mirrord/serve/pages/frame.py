@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from mirrord.report.words import LANGUAGES, Words, negotiated, words
+from mirrord.report.words import LANGUAGES, TEXTS, Words, negotiated, words
 
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -88,6 +89,12 @@ class Frame:
     def themes(self) -> tuple[str, ...]:
         """The themes to choose from."""
         return THEMES
+
+    @property
+    def texts(self) -> str:
+        """What the script needs to say times, as JSON."""
+        texts = TEXTS[self.look.language]
+        return json.dumps({key: text for key, text in texts.items() if key.startswith(("time.", "span."))})
 
     def link(self, **changes: str) -> str:
         """Return the address of this page with another query; "" leaves a key out."""

@@ -12,9 +12,20 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mirrord.printable import plain
+from mirrord.report.status import rfc3339
 from mirrord.serve.pages.static import asset
 
 FOLDER: Final = Path(__file__).parent / "templates"
+
+
+class Html(str):
+    """Markup that a template inserts as it is: what another template made."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        """Return it; Jinja2 asks for this."""
+        return self
 
 
 def render(name: str, **values: object) -> str:
@@ -38,10 +49,10 @@ def _environment() -> Environment:
         auto_reload=False,
         finalize=_printable,
     )
-    made.filters["clipped"] = clipped
+    made.filters |= {"clipped": clipped, "rfc3339": rfc3339}
     made.globals["asset"] = asset
     return made
 
 
 def _printable(value: object) -> object:
-    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value  # not of a macro
+    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value  # it is markup of ours

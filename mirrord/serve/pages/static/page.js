@@ -1,1 +1,141 @@
+// A page is whole without this script: it keeps times right, filters while one types, and shows changes as they happen.
 "use strict";
+
+(() => {
+  const root = document.documentElement;
+  const skew = Date.parse(root.dataset.now) - Date.now();
+  const texts = JSON.parse(root.dataset.texts);
+  root.classList.add("live");
+
+  // Times, in the words that the server uses.
+  const UNITS = [["year", 31536000, 2], ["month", 2592000, 2], ["day", 86400, 1], ["hour", 3600, 1], ["minute", 60, 1]];
+
+  function text(key, values) {
+    let form = texts[key];
+    if (Array.isArray(form)) form = form[values.count === 1 ? 0 : 1];
+    return form.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  }
+
+  function span(seconds) {
+    const whole = Math.max(0, Math.floor(seconds));
+    const [unit, length] = UNITS.find(([, length, enough]) => whole >= length * enough) || ["second", 1];
+    return text(`span.${unit}`, {count: Math.floor(whole / length)});
+  }
+
+  function said(way, at) {
+    const seconds = (at - Date.now() - skew) / 1000 * (way === "ago" ? -1 : 1);
+    if (way === "ago") return seconds < 10 ? text("time.now", {}) : text("time.ago", {span: span(seconds)});
+    return seconds < 1 ? text("time.due", {}) : text("time.in", {span: span(seconds)});
+  }
+
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time[data-rel]")) {
+      const words = said(time.dataset.rel, Date.parse(time.dateTime));
+      if (time.textContent !== words) time.textContent = words;
+    }
+  }, 5000);
+
+  const overview = document.getElementById("overview");
+  if (!overview) return;
+  const filter = document.getElementById("filter");
+  let loading = null;
+
+  // Load the page at an address, and show it in place of this one.
+  async function load(address) {
+    loading?.abort();
+    loading = new AbortController();
+    try {
+      const answer = await fetch(address, {signal: loading.signal});
+      if (!answer.ok) return;
+      const other = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = other.getElementById("overview");
+      if (!fresh || !filter || !fresh.querySelector("#list")) return location.reload();
+      overview.dataset.serial = fresh.dataset.serial;
+      for (const id of ["verdict", "found", "list"]) swap(document.getElementById(id), other.getElementById(id));
+      filter.elements.state.value = other.getElementById("filter").elements.state.value;
+    } catch (error) {
+      if (error.name !== "AbortError") throw error;
+    }
+  }
+
+  // Replace an element; a link that had the focus has it again.
+  function swap(old, fresh) {
+    const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    old.replaceWith(fresh);
+    if (focused) [...fresh.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
+  }
+
+  // Filters
+  let typing = 0;
+
+  function chosen() {
+    const query = new URLSearchParams();
+    for (const [key, value] of new FormData(filter)) if (value.trim()) query.set(key, value.trim());
+    return query.size ? `/?${query}` : "/";
+  }
+
+  function choose() {
+    const address = chosen();
+    history.replaceState(null, "", address);
+    load(address);
+  }
+
+  filter?.addEventListener("input", (event) => {
+    clearTimeout(typing);
+    typing = setTimeout(choose, event.target.type === "search" ? 150 : 0);
+  });
+  filter?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    choose();
+  });
+  document.addEventListener("click", (event) => {
+    const tile = event.target.closest?.("a[data-state]");
+    if (!tile || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    filter.elements.state.value = tile.dataset.state;
+    choose();
+  });
+
+  // What changes meanwhile
+  function show(change) {
+    const here = new URLSearchParams(location.search);
+    const filtered = ["q", "state", "kind", "target"].some((key) => here.get(key));
+    if (change.from !== overview.dataset.serial || change.moved || filtered) return load(location.href);
+    overview.dataset.serial = change.to;
+    total(change);
+    for (const [name, html] of Object.entries(change.rows)) {
+      const row = document.getElementById(`m-${name}`);
+      const holder = document.createElement("template");
+      holder.innerHTML = html;
+      if (row) swap(row, holder.content.firstElementChild);
+    }
+  }
+
+  function total(change) {
+    document.getElementById("verdict").className = `verdict ${change.health}`;
+    document.getElementById("sentence").textContent = change.sentence;
+    document.querySelector("#verdict h1 use").setAttribute("href", `#${change.health}`);
+    let x = 0;
+    for (const [state, count] of Object.entries(change.totals)) {
+      const number = document.querySelector(`[data-total="${state}"]`);
+      number.textContent = count.toLocaleString("en");
+      number.parentElement.classList.toggle("zero", !count);
+      const part = document.querySelector(`#bar .${state}`);
+      part?.setAttribute("x", x);
+      part?.setAttribute("width", count);
+      x += count;
+    }
+  }
+
+  function listen() {
+    const events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
+    events.addEventListener("page", (event) => {
+      if (event.data !== overview.dataset.serial) load(location.href);
+    });
+    events.addEventListener("message", (event) => show(JSON.parse(event.data)));
+    events.addEventListener("error", () => {
+      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
+    });
+  }
+  listen();
+})();

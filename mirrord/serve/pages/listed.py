@@ -1,0 +1,121 @@
+"""All mirrors at one time in one language, and what changed since the time before. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+from mirrord.report.front import FrontStatus
+from mirrord.report.status import HEALTHS, Status
+from mirrord.report.words import Words, words
+from mirrord.serve.pages.frame import Look
+from mirrord.serve.pages.rows import Filter, MirrorRows, Row, filled
+from mirrord.serve.rendered import Body
+
+MOST: Final = 100
+"""Rows that are sent one by one; when more have changed, readers load the page again."""
+_NONCE: Final = secrets.token_hex(4)  # of this process: numbers begin again at each start
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """All mirrors in one sentence, with its health and the numbers."""
+
+    sentence: str
+    health: str
+    totals: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Listed:
+    """A page before its filter, its look and its times.
+
+    Attributes:
+        status: what it is made from.
+        rows: a row for each mirror, in the order of the page.
+        headline: what is said above them.
+        warnings: what is wrong with the daemon itself.
+        serial: differs from that of another one that shows something else, apart from times.
+        bodies: what was made of it.
+    """
+
+    status: Status
+    rows: Sequence[Row]
+    headline: Headline
+    warnings: Sequence[str]
+    serial: str = ""
+    bodies: OrderedDict[tuple[Look, Filter], asyncio.Task[Body]] = field(default_factory=OrderedDict)
+
+
+def listed_of(status: Status, rows: MirrorRows, language: str, before: Listed | None) -> Listed:
+    """Render what is new since the one before."""
+    said = words(language)
+    now = Listed(status, rows.of(status.mirrors), _headline(status, said), _warnings(status, said))
+    same = (
+        before is not None
+        and now.headline == before.headline
+        and now.warnings == before.warnings
+        and len(now.rows) == len(before.rows)
+        and all(one is other for one, other in zip(now.rows, before.rows, strict=True))
+    )
+    now.serial = before.serial if before and same else f"{_NONCE}.{next(_numbers)}"
+    return now
+
+
+def changes(before: Listed, now: Listed, said: Words) -> str:
+    """Return what a reader of the page before needs, as JSON.
+
+    `from` and `to` are serials. With `moved` the page is to be loaded again: rows came, went or changed their group.
+    Otherwise `rows` are those that changed, by the name of the mirror.
+    """
+    old = {row.mirror.name: row for row in before.rows}
+    fresh = [row for row in now.rows if row is not old.get(row.mirror.name)]
+    moved = (
+        len(fresh) > MOST
+        or list(now.warnings) != list(before.warnings)
+        or [(row.mirror.name, row.group) for row in now.rows] != [(row.mirror.name, row.group) for row in before.rows]
+    )
+    return json.dumps(
+        {
+            "from": before.serial,
+            "to": now.serial,
+            "moved": moved,
+            "sentence": now.headline.sentence,
+            "health": now.headline.health,
+            "totals": now.headline.totals,
+            "rows": {} if moved else {row.mirror.name: filled([row], said, now.status.now) for row in fresh},
+        },
+        ensure_ascii=False,
+    )
+
+
+def _headline(status: Status, said: Words) -> Headline:
+    totals, total = status.totals, len(status.mirrors)
+    if not total:
+        return Headline(said.text("overview.none"), "new", totals)
+    worst = next((health for health in HEALTHS[:2] if totals[health]), "ok")
+    if worst != "ok":
+        return Headline(said.text(f"verdict.{worst}", count=totals[worst], total=total), worst, totals)
+    health = "ok" if totals["ok"] else "new"
+    return Headline(
+        said.text("verdict.ok" if totals["ok"] == total else "verdict.part", count=totals["ok"], total=total),
+        health,
+        totals,
+    )
+
+
+def _warnings(status: Status, said: Words) -> list[str]:
+    front = status.front or FrontStatus()
+    use = "front.list_missing" if front.list_missing else "front.list_kept"
+    lists = (said.text(use, error=error) for error in front.list_errors.values())
+    found = {"page.reload_refused": status.configuration_error, "page.certificate": status.certificate_error}
+    found["front.cache_error"] = front.cache_error
+    stopping = [said.text("page.stopping")] if status.state == "stopping" else []
+    return [*stopping, *(said.text(key, error=error) for key, error in found.items() if error), *lists]

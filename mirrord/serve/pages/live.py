@@ -1,0 +1,113 @@
+"""What changes on the page at `/`, as server-sent events (`/events?lang=en`), at most once a second.
+
+All readers of a language share each message. A reader who does not keep up is disconnected, and loads the page again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from aiohttp import web
+
+from mirrord.report.words import words
+from mirrord.serve.door import while_there
+from mirrord.serve.pages.frame import Look
+from mirrord.serve.pages.listed import Listed, changes
+from mirrord.serve.rendered import EVERY
+
+MOST: Final = 200
+"""Readers at a time; others get 503, and see the present when they load the page."""
+_WAITING: Final = 4  # messages for one reader
+_SILENCE: Final = 15.0  # seconds after which a reader gets a sign of life
+_SLOW: Final = 30.0  # seconds that a reader may take to read a message
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would keep messages back
+    "X-Content-Type-Options": "nosniff",
+}
+
+_Reader = asyncio.Queue[bytes | None]
+"""Messages for a reader; None ends the stream."""
+
+
+class Live:
+    """The readers of all languages."""
+
+    def __init__(self, lists: Mapping[str, Callable[[], Awaitable[Listed]]], every: float = EVERY) -> None:
+        """Begin without readers; `lists` return what the page shows now, by language."""
+        self._lists, self._every = lists, every
+        self._readers: dict[str, set[_Reader]] = {language: set() for language in lists}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Send the serial of the page, and then each change, until the reader leaves."""
+        language, busy = Look.of(request).language, sum(map(len, self._readers.values())) >= MOST
+        if self._stopping or busy:
+            return web.Response(status=503, headers={"Retry-After": "60"}, text="too many readers\n")
+        answer = web.StreamResponse(headers=_HEADERS)
+        if request.method == "HEAD":
+            await answer.prepare(request)
+            return answer
+        reader = _Reader(_WAITING)
+        self._readers[language].add(reader)
+        try:
+            listed = await self._lists[language]()
+            self._watch(language, listed)
+            await answer.prepare(request)
+            with suppress(ConnectionError, TimeoutError):
+                await while_there(request, _send(answer, reader, f"event: page\ndata: {listed.serial}\n\n".encode()))
+        finally:
+            self._readers[language].discard(reader)
+        return answer
+
+    async def stop(self) -> None:
+        """End all streams."""
+        self._stopping = True
+        for readers in self._readers.values():
+            for reader in tuple(readers):
+                _tell(reader, None)
+        for task in self._watching.values():
+            task.cancel()
+        if self._watching:
+            await asyncio.wait(self._watching.values())
+
+    def _watch(self, language: str, listed: Listed) -> None:
+        task = self._watching.get(language)
+        if task is None or task.done():
+            self._watching[language] = asyncio.create_task(self._follow(language, listed))
+
+    async def _follow(self, language: str, before: Listed) -> None:
+        """Send what changes, while there are readers."""
+        while self._readers[language]:
+            await asyncio.sleep(self._every)
+            now = await self._lists[language]()
+            if now.serial != before.serial:
+                text = await asyncio.to_thread(changes, before, now, words(language))
+                for reader in tuple(self._readers[language]):
+                    _tell(reader, f"data: {text}\n\n".encode())
+            before = now
+
+
+async def _send(answer: web.StreamResponse, reader: _Reader, message: bytes | None) -> None:
+    while message is not None:
+        async with asyncio.timeout(_SLOW):
+            await answer.write(message)
+        try:
+            async with asyncio.timeout(_SILENCE):
+                message = await reader.get()
+        except TimeoutError:
+            message = b":\n\n"
+
+
+def _tell(reader: _Reader, message: bytes | None) -> None:
+    """Give a message to a reader; one who does not keep up gets no more."""
+    if reader.full():
+        while not reader.empty():
+            reader.get_nowait()
+        message = None
+    reader.put_nowait(message)
