@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.cli.console import note
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, RunStarted, StepDone, StepSized
 from mirrord.printable import plain, size
+from mirrord.report.tally import Tally
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -41,66 +41,6 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
         yield
     finally:
         stop()
-
-
-@dataclass(slots=True)
-class Tally:
-    """Progress of a plan at one target. Times are of the monotonic clock."""
-
-    planned: int
-    began: float = field(default_factory=time.monotonic)
-    ended: int = 0
-    bad: int = 0
-    sent: int = 0  # bytes
-    last: float = 0.0  # time of the last sent bytes
-    _sizes: dict[str, int] = field(default_factory=dict)  # bytes of running steps, by item
-    _sized: int = 0  # steps whose bytes are known
-    _content: int = 0  # their bytes
-    _through: int = 0  # bytes of the ended ones
-    _most: float = 0.0
-
-    def take(self, event: BytesSent | StepSized | StepDone) -> None:
-        """Count an event at this target."""
-        match event:
-            case BytesSent(_, count):
-                self.sent += count
-                self.last = time.monotonic()
-            case StepSized(_, item, total) if item not in self._sizes:
-                self._sizes[item] = total
-                self._sized += 1
-                self._content += total
-            case StepDone(_, receipt):
-                self.ended += 1
-                self.bad += receipt.bad
-                self._through += self._sizes.pop(receipt.step.item, 0)
-            case _:
-                pass
-
-    @property
-    def share(self) -> float:
-        """The completed share of the plan, from 0 to 1. It never falls, and is 1 only when all steps have ended.
-
-        It is measured in steps, and in bytes for steps whose size is known.
-        """
-        if self.ended >= self.planned:
-            return 1.0
-        share = self.ended / self.planned
-        if self._content:
-            done = min(1.0, max(self._through, self.sent) / self._content)
-            share = max(share, self._sized / self.planned * done)
-        self._most = max(self._most, min(share, 0.99))
-        return self._most
-
-    @property
-    def rate(self) -> str:
-        """The average rate since the plan: `24.0 MiB/s`, or "" before the first byte."""
-        seconds = self.last - self.began
-        return f"{size(self.sent / seconds)}/s" if self.sent and seconds > 0 else ""
-
-    @property
-    def steps(self) -> str:
-        """Ended and planned steps: `3/12`, `3/12, 1 failed`."""
-        return f"{self.ended}/{self.planned}{f', {self.bad} failed' if self.bad else ''}"
 
 
 class _Retried:

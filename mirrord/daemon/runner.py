@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mirrord import pipeline
 from mirrord.errors import BusyError, MirrordError, UsageError
-from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
+from mirrord.events import Event, Events, RunFinished, RunSkipped
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.run import Run
 from mirrord.record.ledger import settle
 from mirrord.record.store import Store
+from mirrord.report.activity import Activity
 from mirrord.report.status import Running
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.wire.secret import bug, redact
@@ -34,7 +35,8 @@ class _Active:
     """A run under way, and how it ended when that is known before it is over; `began` is loop time."""
 
     mirror: Mirror
-    running: Running
+    trigger: str
+    started: datetime
     began: float
     ended: Run | None = None
 
@@ -58,9 +60,11 @@ class Runner:
         self.after: Callable[[Run], Awaitable[None]] | None = None  # hears of an ended run before whoever waits for it
         self.turns = KeyedLock()  # by mirror: its run holds it, and so does whoever changes what its runs read
         self._active: dict[str, _Active] = {}
+        self._activity = Activity()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stopping = False  # whether `stop` was called; no run starts any more
         events.listen(self._hear)
+        events.listen(self._activity)
 
     async def tick(self, mirror: str) -> None:
         """Start a scheduled run, unless one is under way or wanted already; returns at once."""
@@ -107,7 +111,7 @@ class Runner:
 
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
-        return {name: active.running for name, active in self._active.items()}
+        return self._activity.running()
 
     def overdue(self) -> tuple[str, ...]:
         """Return the mirrors whose run outlived its cancellation at the deadline."""
@@ -147,13 +151,15 @@ class Runner:
             if publication is not None and syncer.publishing:
                 mirror = syncer.publishing(mirror, publication)
             mirror = replace(mirror, allow=allow)
-            active = _Active(mirror, Running(trigger, self._now()), asyncio.get_running_loop().time())
+            active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
             self._active[name] = active
+            self._activity.begin(name, trigger, active.started)
             try:
                 async with current.lease():
                     run = await self._walk(current, active)
             finally:
                 del self._active[name]
+                self._activity.end(name)
         if self.after is not None:
             await self.after(run)
         return run
@@ -163,7 +169,7 @@ class Runner:
         mirror = active.mirror
         try:
             await asyncio.to_thread(self._check)
-            trigger, home, services = active.running.trigger, current.mirror(mirror.name), current.services
+            trigger, home, services = active.trigger, current.mirror(mirror.name), current.services
             syncer, parallel = current.syncer(mirror), current.configuration.settings.parallel
             return await pipeline.run_mirror(
                 mirror, syncer, services, self._store, trigger, clock=self._now, parallel=parallel, home=home
@@ -174,19 +180,10 @@ class Runner:
             code, text = MirrordError.code, redact(bug(error))
         if active.ended is not None:
             return active.ended
-        trigger, started = active.running.trigger, active.running.started
-        run = Run(mirror.name, mirror.kind, trigger, started, self._now(), error=text, code=code)
+        run = Run(mirror.name, mirror.kind, active.trigger, active.started, self._now(), error=text, code=code)
         self._events.emit(RunFinished(run))
         return run
 
     def _hear(self, event: Event) -> None:
-        match event:
-            case Planned(plan) if active := self._active.get(plan.mirror):
-                active.running = replace(active.running, steps=len(plan.active))
-            case StepDone(mirror, receipt) if active := self._active.get(mirror):
-                done, failed = active.running.done + receipt.good, active.running.failed + receipt.bad
-                active.running = replace(active.running, done=done, failed=failed)
-            case RunFinished(run) if active := self._active.get(run.mirror):
-                active.ended = run
-            case _:
-                pass
+        if isinstance(event, RunFinished) and (active := self._active.get(event.run.mirror)):
+            active.ended = event.run

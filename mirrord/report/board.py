@@ -172,8 +172,8 @@ def _changes(standing: Standing, patience: float | None, now: datetime) -> Itera
         yield from (minute, minute + _MINUTE)
 
 
-def _lag(since: datetime, now: datetime) -> float:
-    return max(0, (now - since) // _MINUTE) * _MINUTE.total_seconds()
+def _lag(since: datetime, now: datetime) -> int:
+    return 60 * max(0, (now - since) // _MINUTE)
 
 
 def _stale_at(standing: Standing | None, patience: float | None) -> datetime | None:
@@ -199,9 +199,9 @@ def _fields(standing: Standing | None, patience: float | None, now: datetime) ->
         "health": _health(standing, _stale_at(standing, patience), now),
         "behind": standing.behind,
         "behind_since": standing.behind_since,
-        "lag": _lag(standing.behind_since, now) if standing.behind_since else 0.0,
+        "lag": _lag(standing.behind_since, now) if standing.behind_since else 0,
         "size": standing.size,
-        "rate": last.sent / last.seconds if last and last.sent and last.seconds else None,
+        "rate": round(last.sent / last.seconds) if last and last.sent and last.seconds else None,
     }
 
 

@@ -33,6 +33,29 @@ At = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """What a run that has not ended does at one target.
+
+    Attributes:
+        steps: number of steps to do.
+        done: steps that have ended well.
+        failed: steps that were refused or failed.
+        sent: bytes sent so far.
+        total: bytes of the steps whose size is known so far; what is there already is not sent.
+        rate: bytes a second, over the last ten seconds; null before the first byte.
+        left: seconds until the end at this rate, an estimate; null if that is unknown.
+    """
+
+    steps: int
+    done: int = 0
+    failed: int = 0
+    sent: int = 0
+    total: int = 0
+    rate: int | None = None
+    left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A run that has not ended.
 
@@ -42,6 +65,11 @@ class Running:
         steps: number of steps to do; null until the plan is made.
         done: steps that have ended well.
         failed: steps that were refused or failed.
+        sent: bytes sent so far, to all targets.
+        total: bytes of the steps whose size is known so far; what is there already is not sent.
+        rate: bytes a second, over the last ten seconds; null before the first byte.
+        left: seconds until the end at this rate, an estimate; null if that is unknown.
+        targets: the same for each target by name; empty until the plan is made.
     """
 
     trigger: str
@@ -49,6 +77,11 @@ class Running:
     steps: int | None = None
     done: int = 0
     failed: int = 0
+    sent: int = 0
+    total: int = 0
+    rate: int | None = None
+    left: int | None = None
+    targets: Mapping[str, Sending] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +139,9 @@ class TargetStatus:
     link: str = ""
     behind: int = 0
     behind_since: At | None = None
-    lag: float | None = None
+    lag: int | None = None
     size: int = 0
-    rate: float | None = None
+    rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

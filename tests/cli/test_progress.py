@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.cli.progress import Tally
 from mirrord.events import BytesSent, StepDone, StepSized
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
+from mirrord.report.tally import Tally
 
 MIB = 1 << 20
 
