@@ -7,23 +7,27 @@ import subprocess
 import sys
 import tomllib
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import TableClause
 
 from mirrord.errors import ConfigError, StorageError
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record import migrations, tables
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import file_url, open_store
-from tests.support.store import age
+from tests.support.store import age, before_history
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent.parent
 OPENING = """
 import asyncio, sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from mirrord.record.store import open_store
 async def main():
     store = await open_store(sys.argv[1], datetime(2026, 11, 21, tzinfo=UTC))
@@ -62,6 +66,61 @@ async def test_a_record_of_before_ends_as_a_new_one(tmp_path: Path) -> None:
     assert schema(file) < new
     await (await SqliteStore.open(file, T0)).close()
     assert schema(file) == new
+
+
+async def test_days_are_filled_from_the_runs(tmp_path: Path) -> None:
+    """A record from before days were counted gets them from its runs; nothing else in it changes, and runs go on."""
+    file = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(file, T0)
+    copy, gone = Step(Action.COPY, "v1", "sha256:1", "a", (), ""), Step(Action.DELETE, "v0", "", "a", (), "")
+    for day, outcome, seconds in ((0, Outcome.DONE, 5), (0, Outcome.FAILED, -7), (95, Outcome.DONE, 2), (100, None, 1)):
+        began = T0 + timedelta(days=day)
+        receipts = (Receipt(copy, outcome, sent=9), Receipt(gone, Outcome.DONE)) if outcome else ()
+        plan = Plan("m", "image", began, (copy, gone) if outcome else ())
+        ended = began + timedelta(seconds=seconds)
+        await store.add_run(Run("m", "image", "start", began, ended, plan, receipts, read=10))
+    before = [await store.runs("m"), await store.memory("m"), await store.standing("m")]
+    days = list(await store.days("m"))
+    await store.close()
+    before_history(file)
+    for _ in range(2):
+        store = await SqliteStore.open(file, T0)
+        assert await store.days("m") == [
+            replace(days[0], day=(T0 + timedelta(days=95)).date(), done=2, deleted=0),  # deletions were counted as done
+            replace(days[1], day=(T0 + timedelta(days=100)).date()),
+        ]
+        standing = [
+            replace(one, last=one.last and replace(one.last, sent=9 if one.target else 0))
+            for one in await store.standing("m")
+        ]
+        assert [await store.runs("m"), await store.memory("m"), standing] == before
+        assert await store.behind("m") == []
+        await store.close()
+    store = await SqliteStore.open(file, T0)
+    await store.add_run(
+        Run("m", "image", "start", T0 + timedelta(days=100), T0 + timedelta(days=100), None, error="no")
+    )
+    assert (await store.days("m"))[-1].runs == 2
+    await store.close()
+
+
+async def test_a_worse_result_of_a_day_stays_at_the_migration(tmp_path: Path) -> None:
+    """The worst result of the runs of a day is that of the day, as it is for days that were counted at once."""
+    file = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(file, T0)
+    codes = {"": Result.NOOP, "interrupted": Result.INTERRUPTED, "throttled": Result.DEFERRED, "server": Result.FAILED}
+    for mirror in range(len(codes)):
+        for code in list(codes)[: mirror + 1]:
+            plan = None if code else Plan(f"m{mirror}", "image", T0)
+            await store.add_run(Run(f"m{mirror}", "image", "start", T0, T0, plan, error=code and "no", code=code))
+    counted = [await store.days(f"m{mirror}") for mirror in range(len(codes))]
+    worst = [Result.NOOP, Result.INTERRUPTED, Result.INTERRUPTED, Result.FAILED]
+    assert [days[0].result for days in counted] == worst
+    await store.close()
+    before_history(file)
+    store = await SqliteStore.open(file, T0)
+    assert [await store.days(f"m{mirror}") for mirror in range(len(codes))] == counted
+    await store.close()
 
 
 async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,46 @@ async def test_a_run_costs_the_same_among_many_mirrors(store: SqliteStore) -> No
             await store.add_run(run(2, f"m{mirror}", Action.KEEP))
         counts.append(len(statements.found))
     assert len(set(counts)) == 1
+
+
+async def test_pages_of_the_record_use_indexes(store: SqliteStore) -> None:
+    """No page walks through a table: rows are found by an index, in its order, also far behind the first page."""
+    for number in range(3):
+        await store.add_run(run(20, f"m{number}"))
+    failing = run(5)
+    await store.add_run(replace(failing, receipts=(Receipt(failing.receipts[0].step, Outcome.FAILED),)))
+    with heard(store) as statements:
+        assert len(await store.runs("m1", 5, 9)) == 1
+        assert len(await store.days("m1")) == 1
+        assert len(await store.behind("m", 5)) == 5
+        assert [one.item for one in await store.items("m1", 2, "v1", "0")] == ["v10"]
+        assert await store.moves("m1", limit=5, before=9) == []
+        assert await store.moves("m1", unsettled=True, limit=5) == []
+    assert len(statements.found) == 11
+    used = []
+    for statement, parameters, _ in statements.found:
+        with store._opened._engine.connect() as link:
+            plan = [row[3] for row in link.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        used.append(re.sub(r"SEARCH \w+ USING (COVERING )?INDEX (sqlite_autoindex_)?", "", "; ".join(plan)))
+    assert used == [
+        "runs_by_mirror (mirror=? AND id<?)",
+        "run_targets_1 (run=?)",
+        "days_1 (mirror=?)",
+        "behind_by_age (mirror=?); USE TEMP B-TREE FOR RIGHT PART OF ORDER BY",
+        "standing_1 (mirror=?)",
+        *["known_1 (mirror=? AND target=? AND item>?)"] * 3,
+        "known_1 (mirror=? AND target=? AND item=?)",
+        "ledger_by_mirror (mirror=? AND id<?)",
+        "ledger_open (mirror=?)",
+    ]
+
+
+async def test_items_are_read_as_far_as_the_page_goes(store: SqliteStore) -> None:
+    """A page of a mirror takes a query for each target and one for the page, however many items there are."""
+    counts = []
+    for items in (10, 500):
+        await store.add_run(run(items))
+        with heard(store) as statements:
+            assert len(await store.items("m", 5)) == 5
+        counts.append(len(statements.found))
+    assert counts == [5, 5]

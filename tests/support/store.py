@@ -230,16 +230,28 @@ class FileFacts:
         fresh.rename(file)
 
 
-def age(file: Path, *lacks: str) -> None:
-    """Make a record one of before there were migrations, without some of the tables that came bit by bit."""
+def before_history(file: Path, *lacks: str) -> None:
+    """Make a record one of before sizes, days and what is behind were recorded; it has no tables of `lacks`."""
+    columns = {
+        "known": ("size", "platforms"),
+        "last_run": ("sent", "seconds"),
+        "standing": ("behind", "behind_since"),
+    }
     with closing(sqlite3.connect(file)) as link, link:
-        for table in ("alembic_version", "facts", "ledger", *lacks):
-            link.execute(f"DROP TABLE {table}")
+        link.execute("DROP INDEX ledger_by_mirror")
         for table in ("behind", "days"):
             link.execute(f"DROP TABLE {table}")
-        columns: dict[str, tuple[str, ...]] = {"known": ("size", "platforms"), "last_run": ("sent", "seconds")}
-        columns["standing"] = ("items", "behind", "behind_since")
         for table, names in columns.items():
             for name in names if table not in lacks else ():
                 link.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+        link.execute("UPDATE alembic_version SET version_num = '0003'")
+
+
+def age(file: Path, *lacks: str) -> None:
+    """Make a record one of before there were migrations, without some of the tables that came bit by bit."""
+    before_history(file, *lacks)
+    with closing(sqlite3.connect(file)) as link, link:
+        for table in ("alembic_version", "facts", "ledger", *lacks):
+            link.execute(f"DROP TABLE {table}")
+        link.execute("ALTER TABLE standing DROP COLUMN items")
         link.execute("UPDATE schema SET version = 1")

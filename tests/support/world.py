@@ -109,13 +109,11 @@ class World:
         assert IMAGE.publishing
         number = await self.store.accept(mirror.name) if number is None else number
         publication = Publication(source, names, if_newest, number, self.now)
-        return await self._walk(IMAGE.publishing(mirror, publication), mirror)
+        return await self._walk(IMAGE.publishing(mirror, publication), mirror, "publish")
 
-    async def _walk(self, mirror: Mirror, home: Mirror) -> Run:
+    async def _walk(self, mirror: Mirror, home: Mirror, trigger: str = "command") -> Run:
         services, clock, parallel = self.services, lambda: self.now, self.parallel
-        return await run_mirror(
-            mirror, IMAGE, services, self.store, "command", clock=clock, parallel=parallel, home=home
-        )
+        return await run_mirror(mirror, IMAGE, services, self.store, trigger, clock=clock, parallel=parallel, home=home)
 
     def later(self, **span: float) -> None:
         """Let time pass, as `timedelta` takes it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from alembic import op  # noqa: TID251 - this is the door
-from sqlalchemy import BigInteger, Column, Float, Integer, String, Text  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Text, text  # noqa: TID251 - this is the door
 
 from mirrord.record.migrations import keys, numbers
 
@@ -20,6 +20,10 @@ def upgrade() -> None:
     op.add_column("known", Column("size", BigInteger))
     op.add_column("known", Column("platforms", Text, nullable=False, server_default=""))  # with commas between
     op.create_index("ledger_by_mirror", "ledger", ["mirror", "id"])
+    # Of two indexes that serve a query alike SQLite takes the newer one: for open entries the one that has only those.
+    op.drop_index("ledger_open", "ledger")
+    still = text("outcome = 'open'")
+    op.create_index("ledger_open", "ledger", ["mirror", "id"], sqlite_where=still, postgresql_where=still)
     op.add_column("last_run", Column("sent", BigInteger, nullable=False, server_default="0"))
     op.add_column("last_run", Column("seconds", Float, nullable=False, server_default="0"))
     op.add_column("standing", Column("behind", BigInteger, nullable=False, server_default="0"))
