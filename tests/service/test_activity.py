@@ -1,0 +1,59 @@
+"""What `/status` says of a run under way, in a real daemon that reads slowly."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession
+
+from mirrord.commands import Sync
+from mirrord.model.run import Result
+from mirrord.serve.remote import ControlClient
+from mirrord.testing import Registry, build_image, push
+from tests.support.commands import Desk
+
+SIZE = 1_500_000
+IMAGE = build_image(layers=2, layer_size=SIZE, seed="activity")
+
+
+async def test_bytes_rate_and_time_left(tmp_path: Path) -> None:
+    """While an image goes out, each target has its bytes, their sum, a rate and a time left; then its run has them."""
+    desk = Desk(tmp_path)
+    async with Registry() as source, Registry() as target:
+        await push(IMAGE, source, "up/app", ["v1"])
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\n"
+            f"hosts: {{'{source.host}': {{bandwidth: 1MiB/s}}}}\n"
+            f"targets: {{far: {{kind: image, to: {target.host}/team}}}}\nmirrors:\n"
+            "  - {name: app, kind: image, to: [far, local], "
+            f"from: {{repository: {source.host}/up/app, tags: [v1]}}}}\n"
+        )
+        async with desk.serving() as served, ClientSession(f"http://{served.address}") as client:
+
+            async def mirror() -> Any:
+                async with client.get("/status") as answer:
+                    return (await answer.json())["mirrors"][0]
+
+            run = asyncio.create_task(ControlClient(desk.folder / "state").carry_out(Sync()))
+            seen: list[dict[str, Any]] = []
+            while not run.done():
+                if running := (await mirror())["running"]:
+                    seen.append(running)
+            assert [one.result for one in await run] == [Result.SUCCESS]
+            ended = await mirror()
+    rated = [one for one in seen if one["left"]]
+    assert rated  # it takes six seconds
+    for one in rated:
+        far = one["targets"]["far"]
+        assert (one["steps"], far["steps"], far["total"]) == (2, 1, sum(map(len, IMAGE.blobs.values())))
+        assert 0 < far["sent"] <= far["total"]
+        assert one["sent"] == sum(target["sent"] for target in one["targets"].values())
+        assert far["rate"] > 0
+        assert one["left"] >= far["left"]
+    sent = [one["targets"]["far"]["sent"] for one in rated]
+    assert sent == sorted(sent)
+    assert ended["running"] is None
+    assert ended["targets"][0]["last_run"]["sent"] == rated[0]["targets"]["far"]["total"]
+    assert ended["targets"][0]["rate"] > 0
