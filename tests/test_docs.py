@@ -25,6 +25,7 @@ import yaml
 from pydantic import BaseModel
 
 from mirrord import errors
+from mirrord.cli.docs import site
 from mirrord.cli.grammar import COMMANDS
 from mirrord.cli.results import mark
 from mirrord.config.check import known_keys
@@ -35,6 +36,8 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import logs, status
 from mirrord.report.documents import run_document
 from mirrord.report.metrics import Metrics
+from mirrord.report.site.markdown import markdown
+from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
@@ -152,6 +155,14 @@ def test_the_readme_lists_the_commands() -> None:
     begin, end = "<!-- commands -->\n", "<!-- /commands -->\n"
     head, _, rest = readme.read_text().partition(begin)
     must_be(readme, f"{head}{begin}{command_table()}{end}{rest.partition(end)[2]}")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_about_the_shipped_mirrors_is_made_by_the_program(language: str) -> None:
+    """docs/mirrors shows what `mirrord docs` writes of conf.d, in each language."""
+    syncers = load_syncers()
+    wanted = markdown(site(read_folder(ROOT / "conf.d", syncers, {}), syncers, language))
+    must_be(ROOT / f"docs/mirrors/mirrors.{language}.md", wanted)
 
 
 def outline(page: Path) -> list[str]:

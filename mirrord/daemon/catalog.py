@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mirrord.daemon.runtime import Snapshot
 from mirrord.model.catalog import CatalogEntry
@@ -32,10 +32,18 @@ def entries_of(mirror: Mirror, syncer: Syncer, memory: Memory) -> list[CatalogEn
     return list(_each(mirror, syncer, believable(memory, places(mirror, syncer))))
 
 
-def _each(mirror: Mirror, syncer: Syncer, memory: Memory) -> Iterator[CatalogEntry]:
-    called = syncer.called(mirror) if syncer.called else None
+def naming_of(mirror: Mirror, syncer: Syncer) -> Callable[[str], tuple[str, Mapping[str, str]]]:
+    """Return what names an item at the source, and at each target that has a name for it."""
+    if syncer.called:
+        return syncer.called(mirror)
     origin, at = syncer.places(mirror)
+    return lambda item: (f"{origin}#{item}", {target: f"{place}#{item}" for target, place in at.items()})
+
+
+def _each(mirror: Mirror, syncer: Syncer, memory: Memory) -> Iterator[CatalogEntry]:
+    called = naming_of(mirror, syncer)
     for (target, item), seen in memory.items():
-        names = called(item) if called else (f"{origin}#{item}", {target: f"{at[target]}#{item}"})
-        if target in names[1]:
-            yield CatalogEntry(mirror.name, mirror.kind, item, names[0], target, names[1][target], seen.digest, seen.at)
+        source, names = called(item)
+        if target in names:
+            about = (names[target], seen.digest, seen.at, seen.size, seen.platforms)
+            yield CatalogEntry(mirror.name, mirror.kind, item, source, target, *about)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 from mirrord import __version__
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.sync_log import sync_log
 from mirrord.errors import MirrordError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.catalog import CatalogEntry
@@ -113,6 +114,11 @@ class Shown:
         """See `View.catalog`."""
         current = self._runtime.snapshot
         return await catalog(current, self._runtime.store, current.names)
+
+    def sync_log(self, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """See `View.sync_log`."""
+        current = self._runtime.snapshot
+        return sync_log(current, self._runtime.store, mirrors or current.names)
 
     async def metrics(self) -> bytes:
         """See `View.metrics`."""

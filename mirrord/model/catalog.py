@@ -18,6 +18,8 @@ class CatalogEntry:
     name: str  # what it is called there
     digest: str  # its content there
     at: datetime  # when the target last confirmed it
+    size: int | None = None  # bytes of its whole content, or None if unknown
+    platforms: tuple[str, ...] = ()  # of an image; () if unknown or without meaning
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 - `txt`: name at the source, name at the target and digest, separated by tabs, what cannot be printed escaped;
 - `json`: `{"entries": [...]}` with one entry a line;
-- `csv`: a head and a line for each entry. A cell that a spreadsheet would take for a formula has a `'` in front.
+- `csv`: a head and a line for each entry, platforms separated by spaces. A cell that a spreadsheet would take for a
+  formula has a `'` in front.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from mirrord.model.catalog import CatalogEntry
 from mirrord.printable import plain
@@ -28,7 +30,7 @@ def _text(entries: Iterable[CatalogEntry]) -> str:
 
 
 def _json(entries: Iterable[CatalogEntry]) -> str:
-    lines = ",\n".join(json.dumps(dict(zip(COLUMNS, _values(one), strict=True))) for one in entries)
+    lines = ",\n".join(json.dumps(dict(_values(one))) for one in entries)
     return f'{{"entries": [\n{lines}\n]}}\n'
 
 
@@ -36,15 +38,22 @@ def _csv(entries: Iterable[CatalogEntry]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
     writer.writerow(COLUMNS)
-    writer.writerows(map(_safe, map(_values, entries)))
+    writer.writerows(_safe(map(_cell, dict(_values(one)).values())) for one in entries)
     return out.getvalue()
 
 
-def _values(entry: CatalogEntry) -> Sequence[str]:
-    return [*(getattr(entry, name) for name in COLUMNS[:-1]), rfc3339(entry.at) or ""]
+def _values(entry: CatalogEntry) -> Iterator[tuple[str, Any]]:
+    """Yield the columns of an entry with their values."""
+    for name in COLUMNS:
+        value = getattr(entry, name)
+        yield name, rfc3339(value) if isinstance(value, datetime) else value
 
 
-def _safe(cells: Sequence[str]) -> Iterator[str]:
+def _cell(value: Any) -> str:
+    return "" if value is None else " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _safe(cells: Iterable[str]) -> Iterator[str]:
     return (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(plain, cells))
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from aiohttp import web
 
+from mirrord.serve.badges import Badges
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
@@ -18,6 +19,7 @@ from mirrord.serve.pages.overview import OverviewPages
 from mirrord.serve.pages.static import StaticFiles
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages, View
+from mirrord.serve.sync_log import SyncLogs
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
@@ -31,7 +33,8 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 def page_groups(view: View) -> Sequence[PageGroup]:
     """Return the groups of pages."""
-    return StatusPages(view), OverviewPages(view), CatalogPages(view.catalog, view.edition), StaticFiles()
+    catalog = CatalogPages(view.catalog, view.edition)
+    return StatusPages(view), OverviewPages(view), catalog, Badges(view), SyncLogs(view), StaticFiles()
 
 
 def make_app(

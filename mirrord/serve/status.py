@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -45,6 +45,12 @@ class View(Protocol):
 
     async def catalog(self) -> Sequence[CatalogEntry]:
         """Return what is mirrored where; MirrordError: the record cannot be read."""
+
+    def sync_log(self, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """Return the log of what is where, of these mirrors or of all.
+
+        UsageError: there is no such mirror; StorageError: the record cannot be read.
+        """
 
     async def metrics(self) -> bytes:
         """Return all series as text."""

@@ -156,6 +156,7 @@ class Syncer:
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
             it) and an item, or "" for the mirror as a whole. Call `uses_of`. Pure; without credentials.
         link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
+        example: an item that stands for any other where documents show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
     """
@@ -181,6 +182,7 @@ class Syncer:
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
     uses: Callable[[Mirror, Target, str, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
+    example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 
     @property

@@ -27,9 +27,9 @@ from mirrord.syncers.git.plan.steps import EVERYTHING
 T0 = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def entry(number: int, **more: str) -> CatalogEntry:
+def entry(number: int, **more: Any) -> CatalogEntry:
     """Return one of many entries."""
-    values = {
+    values: dict[str, Any] = {
         "mirror": "m",
         "kind": "image",
         "item": f"v{number}",
@@ -49,6 +49,17 @@ def test_no_cell_is_a_formula(text: str) -> None:
     assert tuple(head) == COLUMNS
     assert row[2] == "'" + text.replace("\r", "\\r").replace("\n", "\\n")
     assert row[7] == "2026-05-01T00:00:00Z"
+
+
+def test_size_and_platforms_are_the_last_columns() -> None:
+    """Programs that read earlier columns by number keep working; what is unknown is an empty cell and null."""
+    entries = [entry(1, size=2048, platforms=("linux/amd64", "linux/arm64")), entry(2)]
+    assert COLUMNS[-3:] == ("at", "size", "platforms")
+    _, one, two = csv.reader(io.StringIO(FORMS["csv"](entries)))
+    assert (one[8:], two[8:]) == (["2048", "linux/amd64 linux/arm64"], ["", ""])
+    one_too, two_too = json.loads(FORMS["json"](entries))["entries"]
+    assert (one_too["size"], one_too["platforms"]) == (2048, ["linux/amd64", "linux/arm64"])
+    assert (two_too["size"], two_too["platforms"]) == (None, [])
 
 
 def test_a_text_stays_on_its_line() -> None:

@@ -138,6 +138,25 @@ def test_schedules_in_words(schedule: Schedule | None, english: str, chinese: st
 
 
 @pytest.mark.parametrize(
+    ("schedule", "english", "chinese"),
+    [
+        (Schedule(21600), "every six hours", "每六小时"),
+        (Schedule(cron="17 3 * * *"), "every day", "每天"),
+        (Schedule(cron="17 3 * * mon"), "every week", "每周"),
+        (Schedule(cron="17 3 * * mon,thu"), "every Monday and Thursday at 03:17 UTC", "每周一、周四 03:17 UTC"),
+        (Schedule(cron="17 3,15 * * *"), "daily at 03:17 and 15:17 UTC", "每天 03:17、15:17 UTC"),
+        (Schedule(cron="17 3 1 * *"), "monthly on day 1 at 03:17 UTC", "每月 1 日 03:17 UTC"),
+        (Schedule(cron="17 */6 * * *"), "every six hours, from 00:17 UTC", "自 00:17 UTC 起每六小时"),
+        (Schedule(cron="5 * * * *"), "hourly at minute 5", "每小时第 5 分"),
+        (None, "on demand", "手动触发"),
+    ],
+)
+def test_how_often(schedule: Schedule | None, english: str, chinese: str) -> None:
+    """How often a mirror runs is said without the time of day where that is once a day or a week."""
+    assert (words("en").often(schedule), words("zh").often(schedule)) == (english, chinese)
+
+
+@pytest.mark.parametrize(
     ("seconds", "english", "chinese"),
     [
         (0.4, "under 1 s", "不到 1 秒"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,10 @@ class FakeView:
 
     async def catalog(self) -> Sequence[CatalogEntry]:
         return ()
+
+    async def sync_log(self, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        for name in mirrors:
+            yield name.encode()
 
     async def metrics(self) -> bytes:
         self.rendered += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mirrord.model.catalog import CatalogEntry
@@ -43,6 +43,11 @@ class Shown:
     async def catalog(self) -> Sequence[CatalogEntry]:
         """Return nothing."""
         return ()
+
+    async def sync_log(self, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """Yield nothing."""
+        for name in mirrors:
+            yield name.encode()
 
     async def metrics(self) -> bytes:
         """Return none."""

@@ -96,6 +96,45 @@ Exit code 0 when it may be pulled, 1 when it is refused.
     JSON,
 )
 
+_DOCS = command(
+    "docs",
+    """Write a page about the mirrors for their users, as Markdown or HTML, in English or Chinese.
+
+The page has for each kind and target the origins, the mirrors and their schedule, and the commands to use them. It is
+made from the configuration alone; no host is asked. Places on this machine are left out, and `local` where others
+cannot reach it. The Markdown is for MkDocs with tabs and admonitions.
+
+  $ mirrord docs --output site/docs
+
+With `--live` the page also has what the running daemon knows, or when none runs the database: digests, sizes and
+platforms of the items, and when each target last succeeded.
+
+Exit code 0 when it was written, 64 when there is no state for `--live`, 74 when a file cannot be written.
+""",
+    click.Option(
+        ["--format", "shape"],
+        type=click.Choice(["markdown", "html"]),
+        metavar="FORMAT",
+        default="markdown",
+        help="Write `markdown` or `html`. Default: markdown.",
+    ),
+    click.Option(
+        ["--language"],
+        type=click.Choice(["en", "zh"]),
+        metavar="LANGUAGE",
+        help="Write in this language, `en` or `zh`. Default: `en`; with `--output` a file for each.",
+    ),
+    flag("--live", "Show also what the targets have."),
+    click.Option(
+        ["--output", "-o"],
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Write `mirrors.en.md`, `mirrors.zh.md` (or `.html`) into this folder. Default: standard output.",
+    ),
+    CONFIG,
+    STATE,
+)
+
 _TAGS = command(
     "tags",
     """List the tags of a repository, or try which of them rules would choose, and why.
@@ -135,4 +174,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _NAME, _FRONT, _RAW_URL, _TAGS, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _NAME, _FRONT, _RAW_URL, _TAGS, _DOCS, _HEALTHCHECK)

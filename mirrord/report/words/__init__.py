@@ -144,6 +144,10 @@ class Words:
         """Return what things of a kind are called, as a heading; the kind itself for one of a plugin."""
         return self._of("kind", kind)
 
+    def type(self, kind: str) -> str:
+        """Return what a thing of a kind is called, in a table; the kind itself for one of a plugin."""
+        return self._of("type", kind)
+
     def advice(self, code: str) -> str:
         """Say what to do about an error with this code of `mirrord.errors`; "" where it is unknown."""
         return self.text(f"advice.{code}") if f"advice.{code}" in self._texts else ""
@@ -156,6 +160,13 @@ class Words:
             return self._every(round(schedule.every))
         cron, zone = schedule.cron or "", schedule.timezone if schedule.timezone == "UTC" else f"({schedule.timezone})"
         return self._cron(read_cron(cron), zone) or f"{cron} {zone}"
+
+    def often(self, schedule: Schedule | None) -> str:
+        """Say how often a mirror runs, without the time of day: `every day`."""
+        read = read_cron(schedule.cron or "") if schedule else None
+        if read and len(read.times) == 1 and not (read.every or read.day or len(read.weekdays) > 1):
+            return self.text("every.one.week" if read.weekdays else "every.one.day")
+        return self.schedule(schedule)
 
     def _every(self, seconds: int) -> str:
         unit, length = next((unit for unit in _INTERVALS if not seconds % unit[1]), _INTERVALS[-1])

@@ -82,6 +82,9 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "kind.git": "Git repositories",
     "kind.helm": "Helm charts",
     "kind.image": "Container images",
+    "type.git": "Git",
+    "type.helm": "Helm",
+    "type.image": "Image",
     # Every page
     "page.title": "Mirror Resources",
     "page.skip": "Skip to content",
@@ -189,6 +192,24 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.list_kept": "An allow list was refused, the one before it stays in use: {error}",
     "front.list_missing": "An allow list was refused, nothing can be pulled through: {error}",
     "front.cache_error": "The cache of the registry front cannot be used: {error}",
+    # Documents and badges
+    "site.description": "Where the mirrors are, and how to use them.",
+    "site.about": (
+        "These mirrors are copies of resources that are slow or impossible to reach from some places."
+        " A copy can be a little behind its origin."
+    ),
+    "site.as_of": "State as of {time}.",
+    "site.tip": "Tip",
+    "site.schedule": "Synchronized with upstream {schedule}.",
+    "site.demand": "Synchronized with upstream on demand.",
+    "site.place": "Mirror",
+    "site.own": "in-house",
+    "site.list": "a list",
+    "site.everywhere": "all",
+    "site.more": ("and {count} more item", "and {count} more items"),
+    "badge.label": "mirrored",
+    "badge.none": "nothing yet",
+    "badge.title": "{name} {label}: {message}; last success: {success}",
     # What to do about an error, by its code
     "advice.error": "Read the message and the log of this run; run `mirrord sync NAME` to try again.",
     "advice.config": "Correct the configuration as the message says; `mirrord check` shows all that is wrong.",

@@ -70,4 +70,5 @@ SYNCER = Syncer(
     held=refs_held,
     uses=uses,
     link=link,
+    example="refs/heads/main",
 )

@@ -215,4 +215,5 @@ SYNCER = Syncer(
     held=partial(versions_held, reading=_listing),
     uses=uses,
     link=link,
+    example="CHART-1.2.3",
 )

@@ -178,4 +178,5 @@ SYNCER = Syncer(
     held=_held,
     uses=_uses,
     link=_link,
+    example="TAG",
 )

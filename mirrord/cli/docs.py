@@ -1,0 +1,69 @@
+"""`mirrord docs`: a page about the mirrors for their users, as Markdown or HTML."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mirrord.cli.console import note, say
+from mirrord.cli.folders import configuration
+from mirrord.commands import GetCatalog, GetStatus
+from mirrord.config.load import Configuration
+from mirrord.files import storage_errors
+from mirrord.report.site import Site, SiteData, described
+from mirrord.report.site.html import html
+from mirrord.report.site.markdown import markdown
+from mirrord.report.words import LANGUAGES, words
+from mirrord.syncer.port import Syncer, addresses_of, load_syncers
+from mirrord.syncer.values import LOCAL
+
+_FORMS = {"markdown": (markdown, "md"), "html": (html, "html")}
+
+
+def docs(
+    *, shape: str, language: str | None, live: bool, output: Path | None, config: Path | None, state: Path | None
+) -> int:
+    """Run the command and return its exit code."""
+    syncers = load_syncers()
+    read = configuration(config, syncers)
+    known = _site_data(config, state) if live else None
+    write, suffix = _FORMS[shape]
+    wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
+    _note_what_is_left_out(read)
+    for one in wanted:
+        text = write(site(read, syncers, one, known))
+        if output is None:
+            sys.stdout.write(text)
+            continue
+        file = output / f"mirrors.{one}.{suffix}"
+        with storage_errors(file):
+            output.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        say(f"{file} is written")
+    return 0
+
+
+def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live: SiteData | None = None) -> Site:
+    """Describe the mirrors of a configuration in a language."""
+    url = read.settings.address() if read.settings.reaches_others() else ""
+    addresses = addresses_of(read.mirrors, syncers, url)
+    return described(read.mirrors, syncers, addresses, words(language), url=url, live=live)
+
+
+def _site_data(config: Path | None, state: Path | None) -> SiteData:
+    from mirrord.cli.ask import ask  # noqa: PLC0415 - the configuration alone needs no daemon and no database
+
+    parts = ask(GetCatalog(), config, state, quiet=True)
+    status = ask(GetStatus(), config, state, quiet=True)
+    return SiteData(status, [entry for part in parts for entry in part.entries])
+
+
+def _note_what_is_left_out(read: Configuration) -> None:
+    if not read.settings.reaches_others() and _have_local(read):
+        address = read.settings.address()
+        note(f"`local` is left out: nobody else can reach {address}; write the address for clients to settings.url")
+
+
+def _have_local(read: Configuration) -> bool:
+    return any(target.name == LOCAL for mirror in read.mirrors for target in mirror.targets)

@@ -1,0 +1,66 @@
+"""Makes the log of what is where of the record, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+
+from mirrord.daemon.catalog import naming_of
+from mirrord.daemon.runtime import Snapshot
+from mirrord.model.history import Behind, ItemRow
+from mirrord.pipeline import places
+from mirrord.record.store import PAGE, Store
+from mirrord.report.sync_log import behind_line, error_line, more_line, present_line
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
+
+
+async def sync_log(snapshot: Snapshot, store: Store, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
+    """Yield the log of these mirrors; only one page of items is held at a time.
+
+    Raises:
+        StorageError: the record cannot be read.
+    """
+    for name in mirrors:
+        mirror = snapshot.mirror(name)
+        log = _Log(mirror, snapshot.syncer(mirror), await store.behind(name, PAGE))
+        standing = {one.target: one for one in await store.standing(name)}
+        if (whole := standing.get("")) and whole.error:
+            yield error_line(whole).encode()
+        after = ""
+        while rows := await store.items(name, PAGE, after):
+            yield "".join(await asyncio.to_thread(list, log.lines(rows))).encode()
+            after = rows[-1].item
+        yield "".join(await asyncio.to_thread(list, log.rest())).encode()
+        if whole and (more := whole.behind - log.behind) > 0:
+            yield more_line(name, more).encode()
+
+
+class _Log:
+    """The lines of one mirror; what is behind comes with its item, or at the end where the record has no such item."""
+
+    def __init__(self, mirror: Mirror, syncer: Syncer, behind: Sequence[Behind]) -> None:
+        self._called, self._places = naming_of(mirror, syncer), places(mirror, syncer)
+        self._targets = [target.name for target in mirror.targets]
+        self._behind: dict[tuple[str, str], Behind] = {(one.item, one.target): one for one in behind}
+        self.behind = len(behind)
+        self._at: Mapping[str, str] = syncer.places(mirror)[1]
+
+    def lines(self, rows: Sequence[ItemRow]) -> Iterator[str]:
+        """Yield the lines of some items; what a target had at a former place is left out."""
+        for row in rows:
+            source, names = self._called(row.item)
+            for target in self._targets:
+                behind, seen = self._behind.pop((row.item, target), None), row.at.get(target)
+                name = names.get(target) or f"{self._at[target]}#{row.item}"
+                if behind:
+                    yield behind_line(source, name, behind)
+                elif seen and seen.place == self._places[target]:
+                    yield present_line(source, name, seen)
+
+    def rest(self) -> Iterator[str]:
+        """Yield the lines of items that no target has."""
+        for (item, target), behind in sorted(self._behind.items()):
+            if target in self._at:
+                source, names = self._called(item)
+                yield behind_line(source, names.get(target) or f"{self._at[target]}#{item}", behind)

@@ -1,0 +1,285 @@
+"""What a project's site says of its mirrors: where the copies are, how to use them, and how fresh they are. Pure.
+
+`described` decides all of it as texts in one language; `markdown` and `html` only write them down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mirrord.model.catalog import CatalogEntry
+from mirrord.report.status import Status
+from mirrord.report.words import Words
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import LOCAL, Addresses, Mirror, Schedule, Target, Usage
+
+NEWEST: Final = 100
+"""Items of a mirror that are listed, the highest names first."""
+_NUMBERS = re.compile(r"([0-9]{1,18})")
+_HOSTS: Final = {
+    "docker.io": "Docker Hub",
+    "ghcr.io": "GitHub Container Registry",
+    "quay.io": "Quay",
+    "coding.net": "Coding",
+    "gitee.com": "Gitee",
+    "github.com": "GitHub",
+    "gitlab.com": "GitLab",
+    "cnb.cool": "CNB",
+}
+"""What people call hosts, and all below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table; `code` is what a machine reads, `link` the address of a page for people, or ""."""
+
+    text: str
+    link: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, and a sentence below it, or ""."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    below: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one target has of a kind."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """How to use a mirror at one target: one command a line."""
+
+    title: str
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPart:
+    """One mirror: the tabs of its targets, and its items as far as they are known."""
+
+    name: str
+    tabs: tuple[Tab, ...]
+    items: Table | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindPart:
+    """All mirrors of a kind."""
+
+    title: str
+    tip: str
+    groups: tuple[Group, ...]
+    use: str  # heading of the mirrors
+    mirrors: tuple[MirrorPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The whole document."""
+
+    language: str
+    title: str
+    description: str
+    about: tuple[str, ...]
+    tip: str  # heading of the tips
+    kinds: tuple[KindPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """What is known beyond the configuration."""
+
+    status: Status
+    entries: Sequence[CatalogEntry]
+
+
+def described(
+    mirrors: Sequence[Mirror],
+    syncers: Mapping[str, Syncer],
+    addresses: Mapping[str, Addresses],
+    words: Words,
+    *,
+    url: str,
+    live: SiteData | None = None,
+) -> Site:
+    """Describe mirrors for their users. Places on this machine are left out: nobody else can use them.
+
+    Args:
+        mirrors: those of the configuration.
+        syncers: by kind.
+        addresses: by mirror.
+        words: those of the language.
+        url: where clients reach this server; "" leaves out what it has itself.
+        live: what the daemon or the record knows, or None for the configuration alone.
+    """
+    about = [words.text("site.about")]
+    if live:
+        about.append(words.text("site.as_of", time=words.time(live.status.now)))
+    by_kind = defaultdict[str, list[Mirror]](list)
+    for mirror in mirrors:
+        by_kind[mirror.kind].append(mirror)
+    writer = _Writer(syncers, addresses, url, words, live)
+    order = sorted(by_kind, key=lambda kind: (kind != "image", kind != "helm", kind))  # as people look for them
+    kinds = tuple(writer.kind(kind, by_kind[kind]) for kind in order)
+    title, description = words.text("page.title"), words.text("site.description")
+    return Site(words.language, title, description, tuple(about), words.text("site.tip"), kinds)
+
+
+class _Writer:
+    def __init__(
+        self,
+        syncers: Mapping[str, Syncer],
+        addresses: Mapping[str, Addresses],
+        url: str,
+        words: Words,
+        live: SiteData | None,
+    ) -> None:
+        self._syncers, self._addresses, self._url, self._words = syncers, addresses, url, words
+        self._standing = {mirror.name: mirror for mirror in live.status.mirrors} if live else None
+        self._entries = defaultdict[str, list[CatalogEntry]](list)
+        for entry in live.entries if live else ():
+            self._entries[entry.mirror].append(entry)
+
+    def kind(self, kind: str, mirrors: Sequence[Mirror]) -> KindPart:
+        """Describe the mirrors of a kind."""
+        titles = self._titles(mirrors)
+        often = {self._words.often(mirror.schedule) for mirror in mirrors}
+        same = len({mirror.schedule for mirror in mirrors}) == 1
+        tip = self._tip(mirrors[0].schedule) if len(often) == 1 else ""
+        groups = [
+            Group(title, self._table(kind, target, mirrors, same=same and bool(tip)))
+            for target, title in titles.items()
+        ]
+        parts = [part for part in (self._mirror(mirror, titles) for mirror in mirrors) if part.tabs or part.items]
+        return KindPart(self._words.kind(kind), tip, tuple(groups), self._words.text("mirror.use"), tuple(parts))
+
+    def _tip(self, schedule: Schedule | None) -> str:
+        if schedule is None:
+            return self._words.text("site.demand")
+        return self._words.text("site.schedule", schedule=self._words.often(schedule))
+
+    def _titles(self, mirrors: Sequence[Mirror]) -> Mapping[str, str]:
+        """Return what the targets are called, in the order of the configuration; two of one host by their names."""
+        found: dict[str, str] = {}
+        for mirror in mirrors:
+            for target in self._public(mirror):
+                found.setdefault(target.name, self._host(mirror, target))
+        often = Counter(found.values())
+        return {name: title if often[title] == 1 else f"{title} ({name})" for name, title in found.items()}
+
+    def _host(self, mirror: Mirror, target: Target) -> str:
+        place = self._url if target.name == LOCAL else self._place(mirror, target)
+        host = place.partition("://")[2] or place
+        host = host.partition("/")[0].rpartition("@")[2]
+        return next((title for name, title in _HOSTS.items() if f".{host}".endswith(f".{name}")), host)
+
+    def _place(self, mirror: Mirror, target: Target) -> str:
+        return self._addresses[mirror.name].shown(target.name)
+
+    def _public(self, mirror: Mirror) -> Iterator[Target]:
+        """Yield the targets that others can use."""
+        for target in mirror.targets:
+            if self._url if target.name == LOCAL else not self._place(mirror, target).startswith("/"):
+                yield target
+
+    def _table(self, kind: str, target: str, mirrors: Sequence[Mirror], *, same: bool) -> Table:
+        say = self._words.text
+        head = [say("overview.origin"), say("site.place"), say("overview.kind"), say("overview.public")]
+        head += [] if same else [say("overview.schedule")]
+        head += [say("overview.state"), say("overview.success")] if self._standing is not None else []
+        there = [(mirror, one) for mirror in mirrors for one in self._public(mirror) if one.name == target]
+        return Table(tuple(head), tuple(tuple(self._row(kind, *one, same=same)) for one in there))
+
+    def _row(self, kind: str, mirror: Mirror, target: Target, *, same: bool) -> Iterator[Cell]:
+        yield self._origin(mirror)
+        yield Cell(self._place(mirror, target), code=True)
+        yield Cell(self._words.type(kind))
+        link = self._syncers[kind].link_of(mirror, target)
+        link = link if link.startswith(("https://", "http://")) else ""  # whatever a plugin returns
+        yield Cell(self._words.text("overview.public") if link else "", link)
+        if not same:
+            yield Cell(self._words.schedule(mirror.schedule))
+        if self._standing is not None:
+            own = self._standing.get(mirror.name)
+            at = next((one for one in own.targets if one.name == target.name), None) if own else None
+            yield Cell(self._words.health(at.health if at else "new"))
+            yield Cell(self._words.time(at.last_success if at else None) or self._words.text("time.never"))
+
+    def _origin(self, mirror: Mirror) -> Cell:
+        source = self._addresses[mirror.name].source
+        if source.startswith("/"):  # a path of this machine says nothing to others
+            many = self._syncers[mirror.kind].parts_of(mirror) is not None
+            return Cell(self._words.text("site.list" if many else "site.own"))
+        return Cell(source, code=True)
+
+    def _mirror(self, mirror: Mirror, titles: Mapping[str, str]) -> MirrorPart:
+        whole = self._addresses[mirror.name].source  # what has the name of the mirror itself is all of it, and no item
+        found = [entry for entry in self._entries.get(mirror.name, ()) if entry.source != whole]
+        syncer, newest = self._syncers[mirror.kind], ""
+        for entry in found:
+            newest = max(newest, entry.item, key=_natural)
+        tabs = []
+        for target in self._public(mirror):
+            usages = [*syncer.uses_of(mirror, target, self._url)]
+            usages += syncer.uses_of(mirror, target, self._url, newest or syncer.example)
+            tabs.append(Tab(titles[target.name], tuple(_chosen(usages))))
+        return MirrorPart(mirror.name, tuple(tab for tab in tabs if tab.commands), self._items(mirror, found, titles))
+
+    def _items(self, mirror: Mirror, entries: Sequence[CatalogEntry], titles: Mapping[str, str]) -> Table | None:
+        if not entries:
+            return None
+        say, found = self._words.text, defaultdict[str, list[CatalogEntry]](list)
+        for entry in entries:
+            found[entry.item].append(entry)
+        order = sorted(found, key=_natural, reverse=True)
+        targets = [target.name for target in self._public(mirror)]
+        rows = [self._item(item, found[item], targets, titles) for item in order[:NEWEST]]
+        below = say("site.more", count=len(order) - NEWEST) if len(order) > NEWEST else ""
+        columns = ("mirror.item", "mirror.digest", "mirror.size", "mirror.platforms", "overview.targets")
+        return Table(tuple(map(say, columns)), tuple(rows), below)
+
+    def _item(
+        self, item: str, entries: Sequence[CatalogEntry], targets: Sequence[str], titles: Mapping[str, str]
+    ) -> tuple[Cell, ...]:
+        """Describe an item: its newest content, and which targets have that."""
+        newest = max(entries, key=lambda entry: entry.at)
+        having = {entry.target for entry in entries if entry.digest == newest.digest}
+        names = [titles[target] for target in targets if target in having]
+        everywhere = self._words.text("site.everywhere") if having.issuperset(targets) else ""
+        return (
+            Cell(item, code=True),
+            Cell(newest.digest, code=True),
+            Cell(self._words.size(newest.size) if newest.size is not None else ""),
+            Cell(", ".join(newest.platforms)),
+            Cell(everywhere or self._words.listed(names)),
+        )
+
+
+def _chosen(usages: Iterable[Usage]) -> Iterator[str]:
+    """Yield the first command of each sort; podman takes what docker takes."""
+    found: dict[tuple[str, ...], Usage] = {}
+    for usage in usages:
+        found.setdefault(tuple(usage.command.split()[:2]), usage)
+    tools = {usage.tool for usage in found.values()}
+    for usage in sorted(found.values(), key=lambda usage: usage.tool == "skopeo"):  # it lists, others use
+        if not (usage.tool == "podman" and "docker" in tools):
+            yield usage.command
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Return what sorts names by the numbers in them: 1.10 is after 1.9."""
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name))
