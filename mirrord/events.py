@@ -39,10 +39,11 @@ class TrustRefused(NamedTuple):
 
 
 class RateLimit(NamedTuple):
-    """A host reported the rest of its quota (`ratelimit-remaining`)."""
+    """A host reported the rest of its quota (`ratelimit-remaining`), and mostly its whole (`ratelimit-limit`)."""
 
     host: str
     remaining: int
+    limit: int = 0  # 0: unknown
 
 
 class BytesRead(NamedTuple):

@@ -307,7 +307,7 @@ def test_metrics_are_documented() -> None:
     text = section("docs/reference/http.md", "## Metrics")
     assert {name for name in first_column(text) if name.startswith("mirrord_")} == names
     for name in names:
-        series: Any = metrics._registry._names_to_collectors[name]
+        series: Any = metrics.registry.collectors._names_to_collectors[name]
         row = next(line for line in text.splitlines() if f"`{name}`" in line)
         assert re.findall(r"`(\w+)`", row.split("|")[2]) == list(series._labelnames), name
 

@@ -39,7 +39,7 @@ DOORS = {
     "apscheduler": {"mirrord.schedule"},
     "sqlalchemy": {"mirrord.record"},
     "structlog": {"mirrord.report.logs"},
-    "prometheus_client": {"mirrord.report.metrics"},
+    "prometheus_client": {"mirrord.report.registry"},
     "uvloop": {"mirrord.daemon.loop"},
     "rich": {"mirrord.cli"},
     "click": {"mirrord.cli"},

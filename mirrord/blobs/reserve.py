@@ -45,6 +45,13 @@ def free(folder: Path) -> int:
     return stat.f_bavail * stat.f_frsize
 
 
+def capacity(folder: Path) -> int:
+    """Return the size of the disk of `folder` in bytes, as far as this user can have it; StorageError: unknown."""
+    with storage_errors(str(folder)):
+        stat = os.statvfs(folder)
+    return (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize
+
+
 def room(state: Path) -> int:
     """Return how many bytes content may still take on the disk of `state`; negative if the reserve is incomplete."""
     return free(state) + _held(state) - RESERVE

@@ -120,6 +120,7 @@ class _Reader:
             schedule=envelope.schedule,
             deadline=self.settings.deadline if envelope.deadline is None else envelope.deadline,
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
+            interval=envelope.interval,
             stale=envelope.stale_after(self.settings.stale),
             names=self.names,
             origin=self.problems.origin(trail),

@@ -194,8 +194,13 @@ class Timing(Strict):
             return None
         return Schedule(self.every, self.cron, self.timezone or "UTC", self.jitter or 0.0)
 
+    @property
+    def interval(self) -> float | None:
+        """Return the longest time between two starts in seconds, or None without a schedule."""
+        return longest_gap(self.schedule) if self.schedule else None
+
     def stale_after(self, default: float | None) -> float | None:
         """Return the seconds without success after which the mirror is stale, or None for never."""
-        if self.stale is not None or self.schedule is None:
+        if self.stale is not None or self.interval is None:
             return self.stale
-        return default or max(_PATIENCE * longest_gap(self.schedule), _LEAST)
+        return default or max(_PATIENCE * self.interval, _LEAST)

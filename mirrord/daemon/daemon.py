@@ -13,6 +13,7 @@ from mirrord import garbage
 from mirrord.blobs import reserve
 from mirrord.commands import WAITING, Changes, Command, GetStatus, Reload
 from mirrord.config.load import load_folder, read_folder
+from mirrord.daemon.areas import areas
 from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
@@ -32,6 +33,8 @@ _Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
+MEASURE_EVERY = 600.0
+"""Seconds between two measurements of its parts, at least; a slow one is made at most for a hundredth of the time."""
 
 
 class Daemon(Dispatcher):
@@ -129,6 +132,7 @@ class Daemon(Dispatcher):
                     self.runtime.snapshot.services.spools.cache.trim()
                     await asyncio.to_thread(reserve.keep, self._state)
                     self._metrics.free.set(await asyncio.to_thread(reserve.free, self._state))
+                    self._metrics.capacity.set(await asyncio.to_thread(reserve.capacity, self._state))
                 self.shown.trouble = ""
                 if before:  # what the record was owed is in it now
                     await self.shown.read()
@@ -145,6 +149,14 @@ class Daemon(Dispatcher):
             if self._ran and not self.runtime.runner.running():
                 self._ran = False
                 garbage.collect()
+
+    async def measure_state(self) -> None:
+        """Measure the parts of the state directory again and again, for the metrics."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            self._metrics.areas(await asyncio.to_thread(areas, self._state))
+            await asyncio.sleep(max(MEASURE_EVERY, 100 * (loop.time() - began)))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, RunStarted):

@@ -141,7 +141,8 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     daemon.runtime.runner.settle()
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
-    for work in (daemon.beat(), daemon.look_after_state(), *((certificate.follow(),) if certificate else ())):
+    own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state())
+    for work in (*own, *((certificate.follow(),) if certificate else ())):
         task = asyncio.create_task(work)
         stack.push_async_callback(_cancelled, task)
 

@@ -123,6 +123,11 @@ class Shown:
     async def metrics(self) -> bytes:
         """See `View.metrics`."""
         self._metrics.lost.set(self._logs.lost)
+        self._metrics.state.set(bool(self.trouble))
+        if self.certificate:
+            self._metrics.certificate(self.certificate.expires, self.certificate.error)
+        if upstreams := self._runtime.snapshot.services.upstreams:
+            self._metrics.circuits(upstreams.resting())
         if (front := self.front()) is not None:
             self._metrics.cached(front)
         return await asyncio.to_thread(self._metrics.text, self._clock.next_runs())
@@ -163,7 +168,7 @@ class Shown:
 
     def _remember(self, standing: Sequence[Standing]) -> None:
         self._board.learn(standing)
-        self._metrics.remember(standing)
+        self._metrics.mirrors.remember(standing)
 
     def _hear(self, event: Event) -> None:
         self._edition += isinstance(event, RunStarted | RunFinished | Reloaded)

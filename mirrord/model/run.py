@@ -125,6 +125,18 @@ class Run:
         """The error codes of the run as a whole and of its steps."""
         return frozenset((self.code, *(receipt.code for receipt in self.receipts))) - {""}
 
+    @cached_property
+    def deleted(self) -> int:
+        """Items deleted, each counted at each target."""
+        done = (one.step for one in self.receipts if one.outcome is Outcome.DONE)
+        return sum(step.count for step in done if step.action is Action.DELETE)
+
+    @cached_property
+    def forbidden(self) -> int:
+        """Steps that a rule forbids in the plan, and those that were refused at execution."""
+        planned = sum(step.action is Action.REFUSE for step in self.plan.steps) if self.plan else 0
+        return planned + self.counts.get(Outcome.REFUSED.value, 0)
+
     @property
     def idle(self) -> int:
         """Inactive steps of the plan."""
@@ -132,5 +144,15 @@ class Run:
 
     def add_up(self) -> Run:
         """Compute all derived values and return self: for many thousands of receipts this is work for a thread."""
-        _ = self.result, self.problems, self.remarks, self.counts, self.sent, self.codes, self.idle
+        _ = (
+            self.result,
+            self.problems,
+            self.remarks,
+            self.counts,
+            self.sent,
+            self.codes,
+            self.idle,
+            self.deleted,
+            self.forbidden,
+        )
         return self

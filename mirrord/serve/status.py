@@ -17,7 +17,7 @@ from aiohttp import web
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
-from mirrord.report.metrics import CONTENT_TYPE
+from mirrord.report.registry import CONTENT_TYPE
 from mirrord.report.status import MirrorStatus, Status, mirror_document, status_document
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.pagegroup import Handler, PageGroup

@@ -96,6 +96,7 @@ class Mirror:
     schedule: Schedule | None = None  # None means on command only
     deadline: float = 6 * 3600.0  # seconds after which a run is cancelled
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
+    interval: float | None = None  # longest seconds between two scheduled starts; None without a schedule
     stale: float | None = None  # seconds after its last success at which the mirror is stale; None means never
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)

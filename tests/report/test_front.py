@@ -86,6 +86,7 @@ def test_series() -> None:
         'bytes_total{direction="to_clients",upstream="docker.io"} 3000.0',
         "cache_bytes 4.194304e+06",
         "cache_entries 13.0",
+        "cache_failing 1.0",
         "cache_limit_bytes 2.147483648e+09",
         "evicted_bytes_total 330.0",
         "evictions_total 3.0",

@@ -67,7 +67,7 @@ EVENTS: list[ev.Event] = [
     ev.RequestDone("docker.io", "GET", 200, 0.25),
     ev.Retrying("docker.io", "server", 1.5),
     ev.TrustRefused("docker.io", "realm"),
-    ev.RateLimit("docker.io", 99),
+    ev.RateLimit("docker.io", 99, 100),
     ev.BytesRead("m/a", 10),
     ev.BytesSent("m/a", 10),
     ev.StepSized("m/a", "v1", 20),
@@ -387,39 +387,6 @@ def test_metrics_of_a_run() -> None:
     assert found["mirrord_config_last_reload_success_timestamp_seconds"] == T0.timestamp()
 
 
-def test_number_of_series_is_constant() -> None:
-    """A hundred thousand tags, digests and hosts make no new series (bad input 82)."""
-    metrics = Metrics("1")
-    metrics.follow([mirror()], [], T0)
-
-    def busy(start: int, count: int) -> None:
-        for n in range(start, start + count):
-            step = Step(Action.COPY, f"v{n}", f"sha256:{n}", "a", (f"v{n}",), "new")
-            metrics(ev.StepDone("m", Receipt(step, Outcome.DONE)))
-            metrics(ev.BytesSent("m/a", 1))
-            metrics(ev.BytesSent(f"m/target{n}", 1))
-            metrics(ev.BytesRead(f"m/target{n}", 1))
-            metrics(ev.RequestDone(f"h{n}.example", "GET", 200 if n % 2 else 799, 0.1))
-            metrics(ev.RunFinished(make_run(name=f"m{n}")))
-            metrics(ev.RunFinished(make_run()))
-
-    busy(0, 100)
-    before = set(series(metrics))
-    busy(100, 2000)
-    assert set(series(metrics)) == before
-
-
-def test_series_of_removed_mirrors_go() -> None:
-    """A mirror that is no longer configured leaves no series behind; a target neither."""
-    metrics = Metrics("1")
-    metrics.follow([mirror("m", "a", "b"), mirror("n")], [Standing("m", "b", T0, T0), Standing("n", "a", T0, T0)], T0)
-    metrics(ev.RunFinished(make_run(name="n")))
-    metrics.follow([mirror("m", "a")], [], T0)
-    text = metrics.text({}).decode()
-    assert 'mirror="n"' not in text
-    assert 'target="b"' not in text
-
-
 def test_next_runs_follow_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a mirror runs next is set where it changed, and only there, and goes with the schedule."""
     metrics = Metrics("1")
@@ -427,13 +394,13 @@ def test_next_runs_follow_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     late = T0 + timedelta(hours=1)
     name = "mirrord_sync_next_run_timestamp_seconds"
     touched: list[str] = []
-    labels = metrics.next_run.labels
+    labels = metrics.mirrors.next_run.labels
 
     def counted(*names: str) -> Any:
         touched.extend(names)
         return labels(*names)
 
-    monkeypatch.setattr(metrics.next_run, "labels", counted)
+    monkeypatch.setattr(metrics.mirrors.next_run, "labels", counted)
     for next_runs, changed in (({"m": T0, "n": T0}, ["m", "n"]), ({"m": T0, "n": late}, ["n"]), ({"n": late}, [])):
         touched.clear()
         text = metrics.text(next_runs).decode()

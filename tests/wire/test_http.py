@@ -142,15 +142,16 @@ async def test_a_long_retry_after_goes_to_the_caller(serve: Any, client: Any, va
 
 async def test_rate_limits_are_told(serve: Any, http: Http, told: Any) -> None:
     """`ratelimit-remaining` of Docker Hub becomes an event, nonsense does not, and neither is an error."""
-    values = iter(["76;w=21600", "x", "", "²", "9" * 5000, "-1"])
+    values = iter([("76;w=21600", "100;w=21600"), ("75", "²"), *((text, "100") for text in ("x", "", "²", "9" * 5000))])
 
     async def handle(_: Any) -> Any:
-        return web.Response(headers={"RateLimit-Remaining": next(values)})
+        remaining, limit = next(values)
+        return web.Response(headers={"RateLimit-Remaining": remaining, "RateLimit-Limit": limit})
 
     server = await serve(handle)
     for _ in range(6):
         await http.fetch(HttpRequest("HEAD", server.url, server.host))
-    assert [event.remaining for event in told if isinstance(event, RateLimit)] == [76]
+    assert [event[1:] for event in told if isinstance(event, RateLimit)] == [(76, 100), (75, 0)]
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -344,6 +344,7 @@ async def test_a_host_that_rests_is_rested_for_the_front_alone(client: Any, unus
             await front.fetch(request)
     with pytest.raises(UnreachableError, match="is not asked for up to 600 s"):
         await front.fetch(request)
+    assert (front.resting(), runs.resting()) == ({host}, set())
     for _ in range(5):
         with pytest.raises(UnreachableError) as failure:
             await runs.fetch(request)
@@ -367,6 +368,7 @@ def test_after_its_rest_one_request_tries_a_host() -> None:
         assert circuit.closed(0.0)
         circuit.note("no route", 0.0)
     assert not circuit.closed(9.9)
+    assert [circuit.rests(now) for now in (9.9, 10.0)] == [True, False]
     assert circuit.closed(10.0)
     assert not circuit.closed(10.0)
     circuit.note("no route", 12.0)
@@ -374,6 +376,7 @@ def test_after_its_rest_one_request_tries_a_host() -> None:
     assert circuit.closed(22.0)
     circuit.note("", 22.1)
     assert all(circuit.closed(22.2) for _ in range(10))
+    assert not circuit.rests(22.2)
 
 
 async def test_a_slow_upstream_keeps_manifests_waiting_for_so_long(pair: Any, client: Any) -> None:

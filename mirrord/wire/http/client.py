@@ -45,6 +45,11 @@ def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
     return f"{trust.scheme_of(book.policy(host))}://{api_host or trust.api_authority(host)}"
 
 
+def _first(quota: str) -> int | None:
+    """Return the number in `100;w=21600`, a quota and its window in seconds."""
+    return whole(quota.partition(";")[0].strip())
+
+
 class Http:
     """Carries out calls, each with authentication, trust, redirects, retries and pace; safe for concurrent use.
 
@@ -108,6 +113,11 @@ class Http:
             self._calls -= 1
             if self._retired and not self._calls:
                 await self.aclose()
+
+    def resting(self) -> frozenset[str]:
+        """Return the hosts that are not asked now, after failures in a row."""
+        now = monotonic()
+        return frozenset(host for host, circuit in self._circuits.items() if circuit.rests(now))
 
     async def fetch(self, request: HttpRequest) -> HttpResponse:
         """Carry out `request` and read the whole answer, trying again as `decide` says.
@@ -228,9 +238,9 @@ class Http:
 
     async def _check(self, request: HttpRequest, response: ResponseStream) -> None:
         """Raise what the status stands for, unless it is an answer."""
-        left = response.headers.get("ratelimit-remaining")
-        if left is not None and (remaining := whole(left.partition(";")[0].strip())) is not None:
-            self._events.emit(RateLimit(request.host, remaining))
+        remaining, limit = (_first(response.headers.get(f"ratelimit-{name}", "")) for name in ("remaining", "limit"))
+        if remaining is not None:
+            self._events.emit(RateLimit(request.host, remaining, limit or 0))
         if response.status not in request.ok:
             after = retry_after(response.headers.get("retry-after"), self._wall())
             body = await response.head(CAPS.error)

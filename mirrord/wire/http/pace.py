@@ -182,6 +182,10 @@ class Circuit:
     _failures: int = 0
     _until: float = 0.0
 
+    def rests(self, now: float) -> bool:
+        """Whether no request may go to the host at this monotonic time; unlike `closed` this takes no turn."""
+        return self._failures >= _FAILURES and now < self._until
+
     def closed(self, now: float) -> bool:
         """Whether a request may go to the host at this monotonic time."""
         if self._failures < _FAILURES:
