@@ -111,20 +111,31 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
     known: dict[tuple[str, str], LastSeen | None] = {}
     names: dict[tuple[str, str], NamedBuild] = {}
     kept = [step for step in run.plan.steps if step.action is Action.KEEP and step.confirmed] if run.plan else []
-    seen = [(step, run.plan.at if run.plan else run.started, frozenset[str]()) for step in kept]
-    seen += [(receipt.step, run.finished, frozenset(receipt.left)) for receipt in run.receipts if receipt.good]
-    sizes = {one.step.digest: (one.size, one.platforms) for one in run.receipts if one.size is not None}
-    for step, at, left in seen:
-        place = run.places.get(step.target, "")
+    looked = run.plan.at if run.plan else run.started
+    seen = [(Receipt(step, Outcome.KEPT), looked) for step in kept]
+    seen += [(receipt, run.finished) for receipt in run.receipts if receipt.good]
+    measured = _measured(run.receipts)
+    for receipt, at in seen:
+        step, place = receipt.step, run.places.get(receipt.step.target, "")
         if step.action is Action.KEEP or not step.passing:
             gone = step.action is Action.DELETE
-            known[step.target, step.item] = (
-                None if gone else LastSeen(step.digest, at, place, *sizes.get(step.digest, ()))
-            )
+            size, platforms = measured.get(step.digest, (receipt.size, receipt.platforms))
+            fresh = None if gone else LastSeen(step.digest, at, place, size, platforms)
+            known[step.target, step.item] = fresh
         for named in step.named:
-            if named.name not in left:
+            if named.name not in receipt.left:
                 names[step.target, named.name] = replace(named, at=at, place=place)
     return known, names
+
+
+def _measured(receipts: Iterable[Receipt]) -> Mapping[str, tuple[int | None, tuple[str, ...]]]:
+    """Return size and platforms by digest: what was measured on the way to one target holds at all of them."""
+    found: dict[str, tuple[int | None, tuple[str, ...]]] = {}
+    for one in receipts:
+        if one.good and one.step.digest and (one.size is not None or one.platforms):
+            size, platforms = found.get(one.step.digest, (None, ()))
+            found[one.step.digest] = (one.size if size is None else size, platforms or one.platforms)
+    return found
 
 
 def standings_after(
@@ -148,7 +159,7 @@ def standings_after(
         found[name] = replace(after, items=items)
     for name, lacks in behind.items():
         since = min((one.since for one in lacks), default=None)
-        found[name] = replace(found[name], behind=len(lacks), behind_since=since)
+        found[name] = replace(found.get(name, Standing(record.mirror, name)), behind=len(lacks), behind_since=since)
     all_targets = [standing for name, standing in {**before, **found}.items() if name]
     late = [standing.behind_since for standing in all_targets if standing.behind_since]
     whole = replace(found[""], behind=sum(one.behind for one in all_targets), behind_since=min(late, default=None))

@@ -14,12 +14,14 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.plan.steps import INDEX_ITEM
 from mirrord.syncers.helm.transfer import server_index
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.exchange import Moment, Wire
+from mirrord.testing.servers import DockerRegistry, require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
 from tests.support.auth import Auth
@@ -49,6 +51,22 @@ async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
 def codes(run: Any) -> dict[tuple[str, str], str]:
     """Return what went wrong, by target and item."""
     return {key: receipt.code for key, receipt in receipts(run).items() if not receipt.good}
+
+
+async def test_sizes_are_recorded(source: ChartRepository, runs: ChartRuns) -> None:
+    """Each chart is recorded with the bytes of its archive, at a real registry as at others; an index has no size."""
+    require("docker-registry")
+    async with DockerRegistry() as registry:
+        mirror = runs.mirror(source.url, local=LOCAL, site=runs.folder / "site", registry=registry)
+        sizes = {"app-1.0.0": len(A1.data), "base-0.1.0": len(B1.data)}
+        expected = {(target, item): size for target in ("local", "site", "registry") for item, size in sizes.items()}
+        for _ in range(2):
+            assert (await runs.run(mirror)).result in (Result.SUCCESS, Result.NOOP)
+            found = {key: seen.size for key, seen in (await runs.store.memory("app")).items()}
+            assert {key: size for key, size in found.items() if size is not None} == expected
+            assert {item for (_, item), size in found.items() if size is None} <= {INDEX_ITEM}
+            runs.later(days=1)
+        assert (await runs.store.standing("app"))[0].size == sum(sizes.values())
 
 
 async def test_first_run(source: ChartRepository, runs: ChartRuns) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from mirrord.errors import ContentError, DigestError, about
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.document import check_spelling, mapping, sequence, text, texts
+from mirrord.wire.oci.platform import platform_name
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -50,6 +51,7 @@ class Descriptor:
         urls: where else the content may be; never followed unless somebody opted in.
         data: the content itself when it was embedded; already checked against size and digest.
         artifact_type: as written, or None.
+        platform: what it runs on, as one word; "" if that is not said.
     """
 
     media_type: str
@@ -59,6 +61,7 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     data: bytes | None = field(default=None, repr=False)
     artifact_type: str | None = None
+    platform: str = field(default="", compare=False)
 
     def entry(self) -> dict[str, object]:
         """Return its JSON form: type, digest, size and annotations."""
@@ -119,7 +122,7 @@ def read_descriptor(value: object, what: str) -> Descriptor:
     media_type = text(value.get("mediaType"), f"{what}: mediaType")
     if not media_type.isascii() or not media_type.isprintable() or "/" not in media_type:
         raise ContentError(f"{what}: mediaType is {ascii(media_type)[:80]}, not a media type")
-    mapping(value.get("platform"), f"{what}: platform")  # all are copied, whatever they run on
+    platform = mapping(value.get("platform"), f"{what}: platform")  # all are copied, whatever they run on
     return Descriptor(
         media_type,
         digest,
@@ -128,6 +131,7 @@ def read_descriptor(value: object, what: str) -> Descriptor:
         urls=tuple(text(url, f"{what}: urls") for url in sequence(value.get("urls"), f"{what}: urls")),
         data=_embedded(value.get("data"), digest, size, f"{what}: data"),
         artifact_type=text(value.get("artifactType"), f"{what}: artifactType") or None,
+        platform=platform_name(platform) if platform else "",
     )
 
 

@@ -175,7 +175,8 @@ class HelmSession:
                 self._put[step.target][item] = archive.digest
                 detail = f"{chart.file}: {archive.size} bytes{', signed' if beside is not None else ''}"
                 lacks = problem if target.provenance else ""
-                return Receipt(step, Outcome.DONE, detail, sent=archive.size, problem=lacks, remark=remark)
+                size = archive.size
+                return Receipt(step, Outcome.DONE, detail, sent=size, problem=lacks, remark=remark, size=size)
 
             await fan_out(batch, deliver, 0.0, on_receipt)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.reader import SpoolReader
+from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.created import Readable
 from mirrord.wire.oci.descriptor import Descriptor
@@ -94,3 +95,24 @@ async def send_blob(destination: Streamed | Keeping, blob: Descriptor, reader: S
     else:
         await reader.worth_sending()
         await destination.put_blob(blob, reader.chunks)
+
+
+async def send_config(destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> bytes:
+    """Send the config of an image as `send_blob` does, and return it; b"" if a local one cannot be read again."""
+    if destination.keeps:
+        await destination.take_blob(blob, reader)
+        try:
+            return await destination.get_blob(blob)
+        except MirrordError:
+            return b""
+    sent = bytearray()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        sent.clear()
+        async for chunk in reader.chunks():
+            sent.extend(chunk)
+            yield chunk
+
+    await reader.worth_sending()
+    await destination.put_blob(blob, chunks)
+    return bytes(sent)

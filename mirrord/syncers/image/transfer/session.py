@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 
 from mirrord import failpoints
+from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import ContentError, MirrordError, StorageError, UnsupportedError
 from mirrord.events import StepSized
 from mirrord.model.digest import Digest
@@ -18,17 +19,20 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import ImageSource
-from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob
+from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob, send_config
 from mirrord.syncers.image.transfer.publishing import Names, Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
 from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
 from mirrord.transfer.feed import feed
-from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.descriptor import CONFIGS, Descriptor
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.platform import config_platform
+from mirrord.wire.offload import offload
 
 UPLOADS = 6  # parallel uploads to one target
+_LISTED = 100  # platforms of one image
 WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
 
 
@@ -38,6 +42,8 @@ class _Tally:
     blobs: int = 0
     there: int = 0
     foreign: int = 0
+    config: Digest | None = None  # of an image without an index, whose config alone says its platform
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class _Copy:
         """What content is written to: two names in one repository of a registry share it, and send it once."""
         host = self.destination.host
         return (host, self.destination.repository) if host else self.consumer
+
+    def looked_at(self, manifest: Manifest, parts: Parts) -> None:
+        """Note what the first manifest says of the whole image."""
+        self.extent.read(parts)
+        self.tally.platforms = tuple(dict.fromkeys(one.platform for one in manifest.children if one.platform))[:_LISTED]
+        if not manifest.children:
+            config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
+            self.tally.config = config.digest if config else None
 
 
 class ImageSession:
@@ -139,7 +153,9 @@ class ImageSession:
                 top = Descriptor("", Digest.parse(step.digest), 0)
                 manifest = await self._manifest(copy, top)
                 unseen = (step.target, step.item) in self._unseen
-                lacking = await self._content(copy, Parts.of(top, manifest), 0, unseen=unseen)
+                parts = Parts.of(top, manifest)
+                copy.looked_at(manifest, parts)
+                lacking = await self._content(copy, parts, 0, unseen=unseen)
                 if lacking and not self._comes_with_its_name(copy, manifest, step):
                     await self._once.do(("top", copy.place, top.digest), self._put(copy, top))
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
@@ -149,10 +165,10 @@ class ImageSession:
         await delivery.gate.ready()
         whole = Whole(manifest, step, partial(self._made, copy.source, manifest))
         if images := self._waiting.get(step.target):
-            await images.add(whole, partial(_receipt, step, copy.tally), delivery)
+            await images.add(whole, partial(_receipt, step, copy), delivery)
             return None
         (names,) = await publish(copy.destination, [whole], self._services.ledger)
-        return _receipt(step, copy.tally, names)
+        return _receipt(step, copy, names)
 
     def _comes_with_its_name(self, copy: _Copy, manifest: Manifest, step: Step) -> bool:
         """Whether the PUT of its one name is all that it takes to write a manifest.
@@ -216,7 +232,9 @@ class ImageSession:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
         manifest = await self._entry(copy, child)
         if manifest is None:
-            copy.extent.found(Parts(child, 0, (), (child,), 0))
+            parts = Parts(child, 0, (), (child,), 0)
+            copy.extent.read(parts)
+            copy.extent.found(parts)
             self._measure(copy)
             await self._blob(copy, child)
             return
@@ -224,6 +242,7 @@ class ImageSession:
             raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
         parts = Parts.of(child, manifest)
         del manifest  # nobody holds more of it than its parts while it is carried
+        copy.extent.read(parts)
         await self._once.do(("carry", copy.place, child.digest), self._carry(copy, parts, depth))
 
     async def _blob(self, copy: _Copy, blob: Descriptor) -> None:
@@ -241,16 +260,22 @@ class ImageSession:
         else:
             async with self._slots[copy.consumer]:
                 source = replace(await copy.source.blob_source(blob), on_bytes=self._count)
-                await feed(
-                    self._services.spools, source, copy.consumer, self._label, partial(send_blob, destination, blob)
-                )
+                send = partial(_send_config, copy) if blob.digest == copy.tally.config else send_blob
+                await feed(self._services.spools, source, copy.consumer, self._label, partial(send, destination, blob))
             copy.tally.blobs += 1
             copy.tally.sent += blob.size
         locations.saw(destination.host, blob.digest, destination.repository)
         failpoints.hit("push.blob")
 
 
-def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
+async def _send_config(copy: _Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
+    data = await send_config(destination, blob, reader)
+    platform = await offload(len(data), config_platform, data)
+    copy.tally.platforms = (platform,) if platform else ()
+
+
+def _receipt(step: Step, copy: _Copy, names: Names) -> Receipt:
+    tally = copy.tally
     called = ", ".join(name for name in step.names if name not in names.left) or step.digest
     detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
     if tally.foreign:
@@ -264,4 +289,6 @@ def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
         mounted=tally.there,
         remark="; ".join(names.remarks),
         left=names.left,
+        size=copy.extent.size,
+        platforms=tally.platforms,
     )

@@ -140,37 +140,58 @@ class Extent:
         """Begin with nothing."""
         self._seen: set[Digest] = set()
         self._size = 0
-        self._blobs: dict[Digest, int] = {}
-        self._ahead = 1  # manifests not visited yet
+        self._lacking = _Contents()
+        self._all = _Contents()
 
     @property
     def whole(self) -> bool:
-        """Whether all manifests were visited."""
-        return not self._ahead
+        """Whether all manifests were visited that the target lacks."""
+        return not self._lacking.ahead
 
     @property
     def content(self) -> int:
-        """Bytes of all blobs found, each counted once."""
-        return sum(self._blobs.values())
+        """Bytes of all blobs of manifests that the target lacks, each counted once."""
+        return self._lacking.size
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all blobs of the image, each counted once; None if not all its manifests were read."""
+        return None if self._all.ahead else self._all.size
 
     def there(self) -> None:
         """Count a manifest that the target has, with everything that it refers to."""
-        self._ahead -= 1
+        self._lacking.ahead -= 1
+
+    def read(self, parts: Parts) -> None:
+        """Count what a manifest refers to, whether the target has it or not."""
+        self._all.add(parts)
 
     def found(self, parts: Parts) -> None:
-        """Count a manifest and what it refers to.
+        """Count a manifest that the target lacks, and what it refers to.
 
         Raises:
             TooLargeError: the image exceeds the limits.
         """
         self._seen.update(child.digest for child in parts.children)
         self._size += parts.size
-        self._ahead += len(parts.children) - 1
-        self._blobs |= {blob.digest: blob.size for blob in parts.blobs}
+        self._lacking.add(parts)
         if len(self._seen) > MOST_MANIFESTS:
             raise TooLargeError(f"more than {MOST_MANIFESTS} manifests in one image, which is the limit")
         if self._size > MOST_BYTES:
             raise TooLargeError(f"more than {MOST_BYTES} bytes of manifests in one image, which is the limit")
+
+
+class _Contents:
+    """Blobs, each counted once, and the number of manifests that have not been visited for more of them."""
+
+    def __init__(self) -> None:
+        self.size, self.ahead = 0, 1
+        self._blobs: set[Digest] = set()
+
+    def add(self, parts: Parts) -> None:
+        self.ahead += len(parts.children) - 1
+        self.size += sum(blob.size for blob in parts.blobs if blob.digest not in self._blobs)  # `blobs` has each once
+        self._blobs.update(blob.digest for blob in parts.blobs)
 
 
 async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | None:
