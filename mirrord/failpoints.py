@@ -32,6 +32,7 @@ NAMES = frozenset(
         "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet
         "ledger.settled",  # what came of moves is written to the database
+        "record.days",  # all that is derived from a run is written to the database, and not yet durable
         "record.receipts",  # what a run's receipts prove is written to the database, and not yet durable
     }
 )

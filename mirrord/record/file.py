@@ -18,8 +18,9 @@ _FRESH: Final[Mapping[str, Mapping[str, str]]] = {
         "size": f"{_SAME} THEN coalesce(excluded.size, known.size) ELSE excluded.size END",
         "platforms": f"{_SAME} AND excluded.platforms = '' THEN known.platforms ELSE excluded.platforms END",
     },
+    "standing": {"counted": "standing.counted", "size": "standing.size"},
 }
-"""Columns whose value of before stays in some cases: the same content keeps what is known of it."""
+"""Columns whose value of before stays: of the same content what is known of it, and sums that are written elsewhere."""
 
 
 class DatabaseFile:

@@ -71,9 +71,8 @@ class Reading(DatabaseFile):
         return [ItemRow(item, at) for item, at in found.items()]
 
     def standing(self, mirror: str | None) -> Sequence[Standing]:
-        """Read the standings of a mirror, or all, with their numbers of items and bytes."""
+        """Read the standings of a mirror, or all."""
         of = {} if mirror is None else {"mirror": mirror}
-        known = self._counted(of)
         last = {
             (row["mirror"], row["target"]): value_of(LastRun, row, troubles=_lines(row["troubles"]))
             for row in self._read(rows_with(tables.last_run, **of))
@@ -84,28 +83,8 @@ class Reading(DatabaseFile):
         found = []
         for row in self._read(rows_with(tables.standing, **of).order_by(*tables.standing.c["mirror", "target"])):
             key = (row["mirror"], row["target"])
-            items, size = known.get(key, (0, 0))
-            more = {"items": max(items, row["items"]), "size": size, "last": last.get(key), **noted.get(key, {})}
-            found.append(value_of(Standing, row, **more))
-        return found
-
-    def _counted(self, of: Mapping[str, str]) -> Mapping[tuple[str, str], tuple[int, int]]:
-        """Count items and bytes by mirror and target; for the mirror (""), items anywhere, and bytes where most are."""
-        column = tables.known.c
-        keys = (column.mirror, column.target)
-        each = select(*keys, func.count().label("items"), func.max(column.size).label("size"))
-        digests = where(each, tables.known, of).group_by(*keys, column.digest).subquery().c
-        by = (digests.mirror, digests.target)
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        most: dict[str, int] = {}
-        total = (func.sum(digests["items"]).label("items"), func.sum(digests.size).label("size"))
-        for row in self._read(select(*by, *total).group_by(*by)):
-            mirror, size = str(row["mirror"]), int(row["size"] or 0)
-            found[mirror, row["target"]] = (row["items"], size)
-            most[mirror] = max(most.get(mirror, 0), size)
-        anywhere = select(column.mirror, func.count(column.item.distinct()).label("items"))
-        for row in self._read(where(anywhere, tables.known, of).group_by(column.mirror)):
-            found[row["mirror"], ""] = (row["items"], most[row["mirror"]])
+            items = max(row["counted"], row["items"])
+            found.append(value_of(Standing, row, items=items, last=last.get(key), **noted.get(key, {})))
         return found
 
     def recall(self, mirror: str, name: str) -> Mapping[str, str]:

@@ -30,6 +30,17 @@ _OUTCOME = text(
     "UPDATE ledger SET outcome = :o WHERE mirror = :m AND target = :t AND name = :n AND run = :r AND outcome = 'open'"
 )
 _GONE = text("DELETE FROM known WHERE mirror = :m AND target = :t AND item = :i")
+_COUNTED = text(
+    "UPDATE standing SET counted = (SELECT count(*) FROM known WHERE mirror = :m AND target = standing.target),"
+    " size = coalesce((SELECT sum(size) FROM (SELECT DISTINCT digest, size FROM known"
+    " WHERE mirror = :m AND target = standing.target AND size IS NOT NULL)), 0)"
+    " WHERE mirror = :m AND target <> ''"
+)
+_COUNTED_ANYWHERE = text(
+    "UPDATE standing SET counted = (SELECT count(DISTINCT item) FROM known WHERE mirror = :m),"
+    " size = (SELECT coalesce(max(size), 0) FROM standing WHERE mirror = :m AND target <> '')"
+    " WHERE mirror = :m AND target = ''"
+)
 _SURPLUS = text(
     "DELETE FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome <> 'open' AND id < ("
     "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
@@ -109,6 +120,7 @@ class Rows(Reading):
             oldest = link.execute(newest.offset(self.keep).limit(1)).scalar()
             if oldest is not None:
                 link.execute(delete(runs).where(runs.c.mirror == mirror, runs.c.id <= oldest))
+            failpoints.hit("record.days")
             settle(link, settled)
             forget(link, mirror, record.finished)
 
@@ -171,12 +183,16 @@ def _follow(link: Connection, summary: RunSummary) -> None:
     standings = link.execute(rows_with(tables.standing, mirror=mirror)).mappings()
     before = {row["target"]: value_of(Standing, row) for row in standings}
     rows = map(row_of, standings_after(before, summary, now))
-    columns = [column.name for column in tables.standing.c]
-    put(link, tables.standing, "mirror target", [{name: row[name] for name in columns} for row in rows])
-    _count(link, summary)
+    columns = [column.name for column in tables.standing.c if column.name != "counted"]
+    put(
+        link, tables.standing, "mirror target", [{name: row[name] for name in columns} | {"counted": 0} for row in rows]
+    )
+    for statement in (_COUNTED, _COUNTED_ANYWHERE) if summary.learned else ():
+        link.execute(statement, {"m": mirror})
+    _count_day(link, summary)
 
 
-def _count(link: Connection, summary: RunSummary) -> None:
+def _count_day(link: Connection, summary: RunSummary) -> None:
     """Add a run to its day, and delete days of long ago."""
     mirror, table = summary.record.mirror, tables.days
     number = days_since_1970(day_after(None, summary).day)

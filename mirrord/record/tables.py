@@ -110,7 +110,8 @@ publishes = _table("publishes", "mirror number")
 last_run = _table("last_run", "mirror target done deleted kept refused failed sent seconds troubles")
 noted = _table("noted", "mirror what count first")
 standing = _table(
-    "standing", "mirror target last_success last_attempt failures result code error items behind behind_since"
+    "standing",
+    "mirror target last_success last_attempt failures result code error items behind behind_since counted size",
 )
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")

@@ -82,7 +82,7 @@ async def test_one_mirror_is_asked_for_by_its_name(store: SqliteStore) -> None:
     with heard(store) as statements:
         found = await store.standing("m7")
     assert {parameters for _, parameters, _ in statements.found} == {("m7",)}
-    assert len(statements.found) == 5
+    assert len(statements.found) == 3
     assert found == [entry for entry in await store.standing() if entry.mirror == "m7"]
     assert [(entry.target, entry.items) for entry in found] == [("", 2), ("a", 2), ("b", 2), ("c", 2)]
 

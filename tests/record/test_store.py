@@ -281,7 +281,8 @@ async def test_failed_write_changes_nothing(tmp_path: Path) -> None:
     await store.close()
 
 
-def test_kill_in_the_middle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["record.receipts", "record.days"])
+def test_kill_in_the_middle(place: str, tmp_path: Path) -> None:
     """After a crash in the middle of a run's rows the record opens, without a part of that run."""
     code = """
 import asyncio, sys
@@ -293,13 +294,13 @@ from mirrord.record.sqlite import SqliteStore
 async def main():
     store = await SqliteStore.open(Path(sys.argv[1]), t.T0)
     await store.add_run(t.run(t.done("v1")))
-    await store.add_run(t.run(t.done("v2"), t.done("v3"), minute=1))
+    await store.add_run(t.run(t.done("v2"), t.failed("v3"), minute=1))
 asyncio.run(main())
 """
     path = tmp_path / "mirrord.db"
     child = subprocess.run(
         [sys.executable, "-c", code, str(path), str(Path(__file__).parent)],
-        env=os.environ | {"MIRRORD_FAILPOINTS": "record.receipts=exit:1"},
+        env=os.environ | {"MIRRORD_FAILPOINTS": f"{place}=exit:1"},
         check=False,
     )
     assert child.returncode == failpoints.CRASH_STATUS
@@ -309,6 +310,9 @@ asyncio.run(main())
         assert store.lost == ""
         assert len(await store.runs("m")) == 1
         assert set(await store.memory("m")) == {("a", "v1")}
+        assert [day.runs for day in await store.days("m")] == [1]
+        assert await store.behind("m") == []
+        assert [(one.target, one.items, one.behind) for one in await store.standing("m")] == [("", 1, 0), ("a", 1, 0)]
         await store.close()
 
     asyncio.run(look())

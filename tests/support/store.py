@@ -235,7 +235,7 @@ def before_history(file: Path, *lacks: str) -> None:
     columns = {
         "known": ("size", "platforms"),
         "last_run": ("sent", "seconds"),
-        "standing": ("behind", "behind_since"),
+        "standing": ("behind", "behind_since", "counted", "size"),
     }
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("DROP INDEX ledger_by_mirror")

@@ -28,6 +28,12 @@ def upgrade() -> None:
     op.add_column("last_run", Column("seconds", Float, nullable=False, server_default="0"))
     op.add_column("standing", Column("behind", BigInteger, nullable=False, server_default="0"))
     op.add_column("standing", Column("behind_since", BigInteger))
+    op.add_column("standing", Column("counted", BigInteger, nullable=False, server_default="0"))  # rows of `known`
+    op.add_column("standing", Column("size", BigInteger, nullable=False, server_default="0"))  # their bytes
+    for where, count in (("target <> ''", "*"), ("target = ''", "DISTINCT item")):
+        there = "" if count != "*" else " AND known.target = standing.target"
+        known = f"SELECT count({count}) FROM known WHERE known.mirror = standing.mirror{there}"  # noqa: S608 - fixed words
+        op.execute(f"UPDATE standing SET counted = ({known}) WHERE {where}")  # noqa: S608 - fixed words
     op.create_table(
         "behind",
         *keys("mirror", "target"),
