@@ -51,7 +51,7 @@
       const fresh = other.getElementById("overview");
       if (!fresh || !filter || !fresh.querySelector("#list")) return location.reload();
       overview.dataset.serial = fresh.dataset.serial;
-      for (const id of ["verdict", "found", "list"]) swap(document.getElementById(id), other.getElementById(id));
+      for (const id of ["warnings", "verdict", "found", "list"]) swap(document.getElementById(id), other.getElementById(id));
       filter.elements.state.value = other.getElementById("filter").elements.state.value;
     } catch (error) {
       if (error.name !== "AbortError") throw error;

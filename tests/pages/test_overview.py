@@ -1,0 +1,237 @@
+"""The page at `/` in a real browser: what it shows, how it is filtered, and how it follows what happens."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from playwright.async_api import Page, expect
+
+from mirrord.model.run import Result
+from mirrord.report.status import Sending
+from mirrord.syncer.values import Schedule
+from tests.pages.conftest import Opener
+from tests.support.shownmirrors import ShownMirrors, mirror
+
+
+@pytest.fixture
+def shown() -> ShownMirrors:
+    """Six mirrors: one failing at one of its targets, one stale, one new, one deferred, two in order."""
+    made = ShownMirrors()
+    made.add(mirror("craned", "coding", "ghcr", "local"), "oci:/srv/craned", coding="https://coding.example/public")
+    made.add(mirror("nginx"), "docker.io/library/nginx")
+    made.add(mirror("redis"), "docker.io/library/redis")
+    made.add(mirror("grafana", "coding", kind="helm"), "https://grafana.github.io/helm-charts")
+    made.add(mirror("crane", "gitee", kind="git", every=None), "https://github.com/gocrane/crane.git")
+    made.add(mirror("fresh", kind="git"))
+    made.stand("craned", Result.PARTIAL, ago=3 * 86400, failed=["ghcr"])
+    made.stand("nginx")
+    made.stand("redis", Result.DEFERRED)
+    made.stand("grafana")
+    made.stand("crane", ago=5 * 86400)
+    made.next_runs["nginx"] = made.now + timedelta(hours=5, minutes=10)
+    return made
+
+
+async def names(page: Page) -> list[str]:
+    """Return the mirrors of the page, from top to bottom."""
+    return await page.locator(".row h3").all_inner_texts()
+
+
+async def totals(page: Page) -> list[str]:
+    return await page.locator(".tile").all_inner_texts()
+
+
+async def test_at_a_glance(opened: Opener, address: str) -> None:
+    """Totals first, then what fails with its error and what to do, then the others by kind, each with all about it."""
+    page = await opened(address)
+    await expect(page.locator("h1")).to_have_text("1 of 6 mirrors is failing")
+    assert [text.replace("\n", " ") for text in await totals(page)] == [
+        "6 All",
+        "1 failing",
+        "1 stale",
+        "1 never ran",
+        "1 deferred",
+        "2 healthy",
+        "0 running",
+    ]
+    assert await names(page) == ["craned", "crane", "nginx", "redis", "grafana", "fresh"]
+    assert await page.locator("h2").all_inner_texts() == [
+        "Needs attention 2",
+        "Container images 2",
+        "Helm charts 1",
+        "Git repositories 1",
+    ]
+    broken = page.locator("#m-craned")
+    await expect(broken.locator(".about")).to_have_text("failingContainer imagesevery six hours")
+    await expect(broken.locator(".when time")).to_have_text("3 days ago")
+    await expect(broken.locator(".trouble")).to_contain_text("denied ghcr.io: status 401: no Check the credential")
+    ways = [re.sub(r"\s+", " ", text) for text in await broken.locator(".ways li").all_text_contents()]
+    assert ways == [
+        "healthy coding coding.example/craned14 up to date",
+        "failing ghcr ghcr.example/cranedfailed 3 times in a row14 up to date",
+        "healthy local local.example/craned14 up to date",
+    ]
+    link = broken.get_by_role("link", name="coding.example/craned")
+    assert await link.get_attribute("href") == "https://coding.example/public"
+    good = page.locator("#m-nginx")
+    await expect(good.locator(".origin")).to_contain_text("docker.io/library/nginx")
+    await expect(good.locator(".when")).to_contain_text("12 minutes ago")
+    await expect(good.locator(".when")).to_contain_text("Next run in 5 hours")
+    exact = good.locator(".when time").first
+    assert await exact.get_attribute("title") == "2026-11-27 16:27:05 UTC"
+    assert await exact.get_attribute("datetime") == "2026-11-27T16:27:05Z"
+    await expect(page.locator("#m-crane .about")).to_contain_text("on demand")
+
+
+async def test_filters(opened: Opener, address: str) -> None:
+    """Tiles, choices and words filter at once, together, and stand in the address, which shows the same elsewhere."""
+    page = await opened(address)
+    await page.get_by_role("link", name="failing").click()
+    await expect(page.locator(".row h3")).to_have_text(["craned"])
+    assert page.url == f"{address}/?state=failing"
+    await page.get_by_role("link", name="All", exact=False).first.click()
+    await expect(page.locator(".row")).to_have_count(6)
+    await page.get_by_label("Target").select_option("coding")
+    await expect(page.locator(".row h3")).to_have_text(["craned", "grafana"])
+    await page.get_by_label("Type").select_option("helm")
+    await expect(page.locator(".row h3")).to_have_text(["grafana"])
+    await page.get_by_label("Type").select_option("")
+    await page.get_by_label("Search").press_sequentially("SRV crane")
+    await expect(page.locator(".row h3")).to_have_text(["craned"])
+    await expect(page.locator("#found")).to_contain_text("1 mirror found")
+    assert page.url == f"{address}/?q=SRV+crane&target=coding"
+    other = await opened(page.url)
+    assert await names(other) == ["craned"]
+    assert await other.get_by_label("Search").input_value() == "SRV crane"
+    await other.get_by_label("Search").fill("nobody")
+    await expect(other.locator(".nothing")).to_have_text("No mirror matches the filter.")
+    await other.get_by_role("link", name="Clear the filter").click()
+    await expect(other.locator(".row")).to_have_count(6)
+    assert other.url == f"{address}/"
+
+
+async def test_without_javascript(opened: Opener, address: str) -> None:
+    """All is there and can be filtered and switched without a script."""
+    page = await opened(address, java_script_enabled=False)
+    assert len(await names(page)) == 6
+    await page.get_by_label("Search").fill("docker.io")
+    await page.get_by_role("button", name="Filter").click()
+    assert await names(page) == ["nginx", "redis"]
+    await page.get_by_role("link", name="deferred").click()
+    assert await names(page) == ["redis"]
+    assert page.url == f"{address}/?q=docker.io&state=deferred"
+    await page.get_by_role("link", name="中文").click()
+    assert await names(page) == ["redis"]
+    assert await page.locator("h1").inner_text() == "6 个同步任务中有 1 个失败"
+    await page.get_by_role("link", name="深色").click()
+    assert await page.locator("html").get_attribute("data-theme") == "dark"
+
+
+async def test_languages(opened: Opener, address: str) -> None:
+    """The browser's language is used until another one is chosen, which is kept."""
+    page = await opened(address, locale="zh-CN")
+    assert await page.locator("html").get_attribute("lang") == "zh-CN"
+    text = await page.locator("main").inner_text()
+    assert "12 分钟前" in text
+    assert "每六小时" in text
+    left = re.findall(r"[a-z]{3,}", re.sub(r"[\w-]+\.(?:io|example|com)\S*|\S+:/\S+", "", text))
+    named = {"craned", "nginx", "redis", "grafana", "crane", "fresh", "coding", "ghcr", "local", "gitee"}
+    assert {*left} - named <= {"denied", "status", "hosts", "auth", "mirrord", "elm", "hart", "it"}
+    await page.get_by_role("link", name="English").click()
+    await expect(page.locator("h1")).to_have_text("1 of 6 mirrors is failing")
+    await page.goto(address)
+    await expect(page.locator("h1")).to_have_text("1 of 6 mirrors is failing")
+
+
+async def test_themes(opened: Opener, address: str) -> None:
+    """The page follows the system until a theme is chosen, which is kept."""
+    page = await opened(address, color_scheme="dark")
+
+    async def ground() -> str:
+        return str(await page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    dark = await ground()
+    await page.get_by_role("link", name="Light").click()
+    await page.wait_for_url("**/?theme=light")
+    light = await ground()
+    assert (dark, light) == ("rgb(14, 17, 22)", "rgb(245, 246, 249)")
+    await page.goto(address)
+    assert await ground() == light
+
+
+async def test_it_follows(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """A run appears, advances and ends, a failure moves to the top, and mirrors come and go, without a reload."""
+    page = await opened(address)
+    await page.evaluate("window.same = true")
+    await page.locator("#m-nginx h3 a").focus()
+    shown.run("nginx", 18, 7)
+    row = page.locator("#m-nginx")
+    await expect(row.locator(".run")).to_contain_text("7 of 18 steps")
+    local = {"local": Sending(18, 8, 0, 30 << 20, 100 << 20, 2 << 20, 35)}
+    shown.run("nginx", 18, 8, sent=30 << 20, total=100 << 20, rate=2 << 20, left=35, targets=local)
+    numbers = "8 of 18 steps · 30.0 MiB of 100.0 MiB · 2.0 MiB/s · 35 s left"
+    await expect(row.locator(".run")).to_contain_text(numbers)
+    await expect(row.locator(".ways li")).to_contain_text(numbers)
+    assert await row.locator("progress").evaluate("(one) => one.value / one.max") == 0.3
+    await expect(page.locator("[data-total=running]")).to_have_text("1")
+    await expect(row.locator("h3 a")).to_be_focused()
+    shown.run("nginx")
+    shown.stand("nginx", Result.SUCCESS, ago=0)
+    await expect(row.locator(".run")).to_have_count(0)
+    await expect(row.locator(".when time").first).to_have_text("just now")
+    shown.stand("nginx", Result.FAILED, ago=600)
+    await expect(page.locator(".row h3")).to_have_text(["craned", "nginx", "crane", "redis", "grafana", "fresh"])
+    await expect(page.locator("h1")).to_have_text("2 of 6 mirrors are failing")
+    await expect(page.locator("[data-total=failing]")).to_have_text("2")
+    shown.add(mirror("another", kind="file"))
+    del shown.mirrors["redis"]
+    await expect(page.locator(".row h3")).to_have_text(["craned", "nginx", "crane", "grafana", "fresh", "another"])
+    shown.more["configuration_error"] = "conf.d/a.yaml:7: bad"
+    shown.run("nginx", 1, 0)
+    await expect(page.locator(".warning")).to_contain_text("conf.d/a.yaml:7: bad")
+    assert await page.evaluate("window.same")
+
+
+async def test_a_filtered_page_follows(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """A mirror appears on a filtered page when it begins to match, and leaves it when it no longer does."""
+    page = await opened(f"{address}/?state=running")
+    await expect(page.locator(".row")).to_have_count(0)
+    shown.run("nginx", 3, 1)
+    await expect(page.locator(".row h3")).to_have_text(["nginx"])
+    shown.run("nginx")
+    await expect(page.locator(".row")).to_have_count(0)
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
+async def test_times_stay_right(opened: Opener, address: str, locale: str) -> None:
+    """The script says times as the server does, while they pass."""
+    page = await opened(address, locale=locale)
+    before = await page.locator("time[data-rel]").all_inner_texts()
+    await page.clock.install()
+    await page.reload()
+    assert await page.locator("time[data-rel]").all_inner_texts() == before
+    await page.clock.run_for(6_000)
+    assert await page.locator("time[data-rel]").all_inner_texts() == before
+    await page.clock.run_for(2 * 3600_000)
+    after = {"en-GB": ["2 hours ago", "in 3 hours"], "zh-CN": ["2 小时前", "3 小时后"]}[locale]
+    assert await page.locator("#m-nginx time").all_inner_texts() == after
+
+
+async def test_a_cron_expression_in_words(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """A schedule by cron is said in words."""
+    one = mirror("nightly", every=None)
+    shown.add(type(one)(one.name, one.kind, one.spec, one.targets, Schedule(cron="17 3 * * *")))
+    page = await opened(address)
+    await expect(page.locator("#m-nightly .about")).to_contain_text("daily at 03:17 UTC")
+
+
+async def test_nothing_configured(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """Without mirrors the page says how to begin, and shows the first one as soon as it is there."""
+    shown.mirrors.clear()
+    page = await opened(address)
+    await expect(page.locator("h1")).to_have_text("No mirror is configured.")
+    await expect(page.locator(".begin")).to_contain_text("mirrord init ./conf.d")
+    shown.add(mirror("first"))
+    await expect(page.locator(".row h3")).to_have_text(["first"])
