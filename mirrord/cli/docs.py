@@ -61,7 +61,7 @@ def _site_data(config: Path | None, state: Path | None) -> SiteData:
 
 def _note_what_is_left_out(read: Configuration) -> None:
     if not read.settings.reaches_others() and _have_local(read):
-        address = read.settings.address()
+        address = read.settings.address() or read.settings.listen
         note(f"`local` is left out: nobody else can reach {address}; write the address for clients to settings.url")
 
 

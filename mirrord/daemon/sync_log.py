@@ -40,11 +40,11 @@ class _Log:
     """The lines of one mirror; what is behind comes with its item, or at the end where the record has no such item."""
 
     def __init__(self, mirror: Mirror, syncer: Syncer, behind: Sequence[Behind]) -> None:
-        self._called, self._places = naming_of(mirror, syncer), places(mirror, syncer)
+        self._naming, self._places = naming_of(mirror, syncer), places(mirror, syncer)
         self._targets = [target.name for target in mirror.targets]
         self._behind: dict[tuple[str, str], Behind] = {(one.item, one.target): one for one in behind}
         self.behind = len(behind)
-        self._at: Mapping[str, str] = syncer.places(mirror)[1]
+        self._origin, self._at = syncer.places(mirror)
 
     def lines(self, rows: Sequence[ItemRow]) -> Iterator[str]:
         """Yield the lines of some items; what a target had at a former place is left out."""
@@ -52,15 +52,20 @@ class _Log:
             source, names = self._called(row.item)
             for target in self._targets:
                 behind, seen = self._behind.pop((row.item, target), None), row.at.get(target)
-                name = names.get(target) or f"{self._at[target]}#{row.item}"
                 if behind:
-                    yield behind_line(source, name, behind)
+                    yield behind_line(source, names[target], behind)
                 elif seen and seen.place == self._places[target]:
-                    yield present_line(source, name, seen)
+                    yield present_line(source, names[target], seen)
 
     def rest(self) -> Iterator[str]:
         """Yield the lines of items that no target has."""
         for (item, target), behind in sorted(self._behind.items()):
             if target in self._at:
                 source, names = self._called(item)
-                yield behind_line(source, names.get(target) or f"{self._at[target]}#{item}", behind)
+                yield behind_line(source, names[target], behind)
+
+    def _called(self, item: str) -> tuple[str, Mapping[str, str]]:
+        """Name an item at the source and at each target, also one without a name of its own, such as a ref of Git."""
+        source, names = self._naming(item)
+        named = source if source != self._origin or names else f"{source}#{item}"
+        return named, {target: names.get(target) or f"{place}#{item}" for target, place in self._at.items()}

@@ -57,10 +57,11 @@ def overall(status: Status, words: Words) -> Badge:
 def _badge(name: str, health: Condition, mirrors: Iterable[MirrorStatus], success: str, words: Words) -> Badge:
     targets = [target for mirror in mirrors for target in mirror.targets]
     present, behind = sum(target.items for target in targets), sum(target.behind for target in targets)
-    rate = f"{100 * present // (present + behind)} %" if present or behind else ""
+    rate = f"{100 * present // (present + behind)}%" if present or behind else ""
     word = words.health(health) if health in ("failing", "stale", "new") else ""
     label = words.text("badge.label")
-    message = words.text("list.comma").join(filter(None, [word, rate])) or words.text("badge.none")
+    both = words.text("badge.both", health=word, rate=rate) if word and rate else word or rate
+    message = both or words.text("badge.none")
     title = words.text("badge.title", name=name, label=label, message=message, success=success)
     return Badge(health, label, message, title)
 
@@ -110,4 +111,4 @@ def _advance(char: str) -> float:
         return 4.4
     if char in _WIDE or east_asian_width(char) in "WF":
         return 11.0
-    return 7.0
+    return 6.7

@@ -13,7 +13,8 @@ from mirrord.report.status import rfc3339
 
 def present_line(source: str, name: str, seen: LastSeen) -> str:
     """Write that a target has an item, as it last confirmed it."""
-    return _line(f"{rfc3339(seen.at)} SYNCHRONIZED: {source} and {name} are synchronized: {seen.digest}")
+    digest = f": {seen.digest}" if seen.digest else ""  # an index of charts has none
+    return _line(f"{rfc3339(seen.at)} SYNCHRONIZED: {source} and {name} are synchronized{digest}")
 
 
 def behind_line(source: str, name: str, behind: Behind) -> str:

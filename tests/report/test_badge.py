@@ -29,17 +29,17 @@ def status(*mirrors: MirrorStatus) -> Status:
 @pytest.mark.parametrize(
     ("health", "targets", "english", "chinese"),
     [
-        ("ok", [(10, 0), (10, 0)], "100 %", "100 %"),
+        ("ok", [(10, 0), (10, 0)], "100%", "100%"),
         ("ok", [(0, 0)], "nothing yet", "尚无内容"),
-        ("failing", [(10, 0), (9, 1)], "failing, 95 %", "失败、95 %"),
-        ("failing", [(99_999, 1)], "failing, 99 %", "失败、99 %"),
-        ("stale", [(1, 2)], "stale, 33 %", "已过期、33 %"),
-        ("deferred", [(1, 1)], "50 %", "50 %"),
+        ("failing", [(10, 0), (9, 1)], "failing, 95%", "失败 95%"),
+        ("failing", [(99_999, 1)], "failing, 99%", "失败 99%"),
+        ("stale", [(1, 2)], "stale, 33%", "已过期 33%"),
+        ("deferred", [(1, 1)], "50%", "50%"),
         ("new", [(0, 0)], "never ran", "尚未运行"),
     ],
 )
 def test_the_message(health: Condition, targets: list[tuple[int, int]], english: str, chinese: str) -> None:
-    """The rate is rounded down, never up to 100 %, and in front of it stands what is wrong."""
+    """The rate is rounded down, never up to 100%, and in front of it stands what is wrong."""
     found = mirror("craned", health, *targets)
     assert badge_of(found, EN).message == english
     assert badge_of(found, words("zh")).message == chinese
@@ -48,7 +48,7 @@ def test_the_message(health: Condition, targets: list[tuple[int, int]], english:
 def test_the_exact_time_is_in_the_title() -> None:
     """Who points at a badge reads the name of the mirror and when it last succeeded."""
     assert badge_of(mirror("craned", "ok", (1, 0)), EN).title == (
-        "craned mirrored: 100 %; last success: 2026-11-27 16:39:05 UTC"
+        "craned mirrored: 100%; last success: 2026-11-27 16:39:05 UTC"
     )
     assert badge_of(mirror("craned", "new", success=None), EN).title.endswith("last success: never")
 
@@ -58,7 +58,7 @@ def test_all_mirrors_together() -> None:
     old = T0.replace(year=2025)
     found = [mirror("a", "ok", (6, 0)), mirror("b", "stale", (1, 1), success=old), mirror("c", "new", success=None)]
     badge = overall(status(*found), EN)
-    assert (badge.health, badge.message) == ("stale", "stale, 87 %")
+    assert (badge.health, badge.message) == ("stale", "stale, 87%")
     assert badge.title.endswith("last success: 2025-11-27 16:39:05 UTC")
     assert overall(status(), EN).message == overall(status(found[2]), EN).message == "never ran"
 

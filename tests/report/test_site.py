@@ -130,6 +130,7 @@ def test_live_items(tmp_path: Path) -> None:
         entry("1.10", "hub", "sha256:new", 5),
         entry("1.10", "quay", "sha256:old", 1),
         entry("1.10", "disk", "sha256:new", 3),
+        entry("index", "hub", ""),
     ]
     status = Board().status("1", T0, found.mirrors)
     site = site_of(found, live=SiteData(status, entries))
@@ -156,6 +157,13 @@ def test_long_mirrors_are_cut(tmp_path: Path) -> None:
     assert items
     assert items.below == "and 7 more items"
     assert [row[0] for row in texts(items)] == [f"1.{number}" for number in reversed(range(7, NEWEST + 7))]
+
+
+def test_nothing_is_said_of_what_nobody_can_use(tmp_path: Path) -> None:
+    """A mirror whose targets are all on this machine is in no document, nor is a kind of such mirrors."""
+    text = CONFIGURATION.replace("to: [hub, quay, other, disk, local]", "to: [disk]").replace("to: [hub]", "to: [disk]")
+    found = read(tmp_path, text)
+    assert site_of(found, live=SiteData(Board().status("1", T0, found.mirrors), [entry("1.9", "disk")])).kinds == ()
 
 
 def hostile_site(text: str) -> Site:

@@ -134,7 +134,7 @@ def described(
         by_kind[mirror.kind].append(mirror)
     writer = _Writer(syncers, addresses, url, words, live)
     order = sorted(by_kind, key=lambda kind: (kind != "image", kind != "helm", kind))  # as people look for them
-    kinds = tuple(writer.kind(kind, by_kind[kind]) for kind in order)
+    kinds = tuple(part for part in (writer.kind(kind, by_kind[kind]) for kind in order) if part.groups)
     title, description = words.text("page.title"), words.text("site.description")
     return Site(words.language, title, description, tuple(about), words.text("site.tip"), kinds)
 
@@ -164,7 +164,8 @@ class _Writer:
             Group(title, self._table(kind, target, mirrors, same=same and bool(tip)))
             for target, title in titles.items()
         ]
-        parts = [part for part in (self._mirror(mirror, titles) for mirror in mirrors) if part.tabs or part.items]
+        shown = [mirror for mirror in mirrors if any(self._public(mirror))]
+        parts = [part for part in (self._mirror(mirror, titles) for mirror in shown) if part.tabs or part.items]
         return KindPart(self._words.kind(kind), tip, tuple(groups), self._words.text("mirror.use"), tuple(parts))
 
     def _tip(self, schedule: Schedule | None) -> str:
@@ -228,7 +229,8 @@ class _Writer:
 
     def _mirror(self, mirror: Mirror, titles: Mapping[str, str]) -> MirrorPart:
         whole = self._addresses[mirror.name].source  # what has the name of the mirror itself is all of it, and no item
-        found = [entry for entry in self._entries.get(mirror.name, ()) if entry.source != whole]
+        entries = self._entries.get(mirror.name, ())
+        found = [entry for entry in entries if entry.source != whole and entry.digest]  # an index is no item either
         syncer, newest = self._syncers[mirror.kind], ""
         for entry in found:
             newest = max(newest, entry.item, key=_natural)

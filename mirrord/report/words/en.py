@@ -151,6 +151,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "site.everywhere": "all",
     "site.more": ("and {count} more item", "and {count} more items"),
     "badge.label": "mirrored",
+    "badge.both": "{health}, {rate}",
     "badge.none": "nothing yet",
     "badge.title": "{name} {label}: {message}; last success: {success}",
     **en_advice.TEXTS,

@@ -148,6 +148,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "site.everywhere": "全部",
     "site.more": "另有 {count} 项",
     "badge.label": "同步率",
+    "badge.both": "{health} {rate}",
     "badge.none": "尚无内容",
     "badge.title": "{name} {label}：{message}；上次成功：{success}",
     **zh_advice.TEXTS,
