@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mirrord import __version__
 from mirrord.daemon.catalog import catalog
+from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.sync_log import sync_log
 from mirrord.errors import MirrordError
@@ -21,6 +22,7 @@ from mirrord.report.front import FrontStatus, FrontTally
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
@@ -119,6 +121,18 @@ class Shown:
         """See `View.sync_log`."""
         current = self._runtime.snapshot
         return sync_log(current, self._runtime.store, mirrors or current.names)
+
+    async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
+        """See `View.detail`."""
+        status, snapshot = await self.status(), self._runtime.snapshot
+        found = next((mirror for mirror in status.mirrors if mirror.name == name), None)
+        if found is None or name not in snapshot.names:
+            return None
+        schedule = snapshot.mirror(name).schedule
+        detail = MirrorDetail(found, status.now, front=status.front is not None, schedule=schedule)
+        detail = await add_record(detail, snapshot, self._runtime.store, wish)
+        url = snapshot.configuration.settings.address(self._listen)
+        return await asyncio.to_thread(add_uses, detail, snapshot, url, wish)
 
     async def metrics(self) -> bytes:
         """See `View.metrics`."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.registry import CONTENT_TYPE
 from mirrord.report.status import MirrorStatus, Status, mirror_document, status_document
 from mirrord.serve.incoming import TrustedProxies
@@ -51,6 +52,9 @@ class View(Protocol):
 
         UsageError: there is no such mirror; StorageError: the record cannot be read.
         """
+
+    async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
+        """Return what is known of one mirror, None where none is called so; never fails."""
 
     async def metrics(self) -> bytes:
         """Return all series as text."""

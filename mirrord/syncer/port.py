@@ -155,6 +155,8 @@ class Syncer:
             target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
             it) and an item, or "" for the mirror as a whole. Call `uses_of`. Pure; without credentials.
+        items: returns what a mirror has now, digest by item, for a kind of which the record knows only a part; None
+            while that is not known. It MUST NOT wait for a run.
         link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
         example: an item that stands for any other where documents show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
@@ -182,6 +184,7 @@ class Syncer:
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
     uses: Callable[[Mirror, Target, str, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
+    items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 

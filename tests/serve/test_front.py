@@ -19,6 +19,7 @@ from mirrord.model.catalog import CatalogEntry
 from mirrord.report.board import Board
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
@@ -80,6 +81,9 @@ class FakeView:
     async def sync_log(self, mirrors: Sequence[str]) -> AsyncGenerator[bytes, None]:
         for name in mirrors:
             yield name.encode()
+
+    async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
+        return None
 
     async def metrics(self) -> bytes:
         self.rendered += 1

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report.health import Health
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
@@ -48,6 +49,9 @@ class Shown:
         """Yield nothing."""
         for name in mirrors:
             yield name.encode()
+
+    async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
+        """Return None: there are no mirrors."""
 
     async def metrics(self) -> bytes:
         """Return none."""

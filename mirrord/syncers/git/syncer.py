@@ -47,6 +47,12 @@ def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
     return lambda item: (origin, at if item == EVERYTHING else {})
 
 
+async def _items(mirror: Mirror, services: Services) -> Mapping[str, str] | None:
+    """Return the refs that the mirror serves; the record has only some of them. See `Syncer.items`."""
+    known = await MirrorCache(mirror, services).known.peek()
+    return known.served.refs if known and known.served else None
+
+
 async def _remarks(mirrors: int) -> Sequence[tuple[str, str]]:
     """Report a git that is missing, too old, or older than its security fixes."""
     return remarks(await asyncio.to_thread(version), mirrors)
@@ -70,5 +76,6 @@ SYNCER = Syncer(
     held=refs_held,
     uses=uses,
     link=link,
+    items=_items,
     example="refs/heads/main",
 )

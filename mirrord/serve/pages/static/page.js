@@ -35,6 +35,57 @@
     }
   }, 5000);
 
+  // The page of a mirror: copy buttons, and what changes meanwhile.
+  function copied(button) {
+    const label = button.querySelector("span");
+    const before = label.textContent;
+    if (button.classList.contains("copied")) return;
+    button.classList.add("copied");
+    label.textContent = button.dataset.copied;
+    document.getElementById("said").textContent = button.dataset.copied;
+    setTimeout(() => {
+      button.classList.remove("copied");
+      label.textContent = before;
+      document.getElementById("said").textContent = "";
+    }, 2000);
+  }
+
+  // Copy the command beside a button. Browsers have a clipboard for pages only with TLS or on this machine.
+  async function copy(button) {
+    const command = button.parentElement.querySelector("code");
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(command.textContent);
+      return copied(button);
+    }
+    getSelection().selectAllChildren(command);
+    if (document.execCommand("copy")) copied(button);
+  }
+
+  const mirror = document.getElementById("mirror");
+  if (mirror) {
+    const offer = () => mirror.querySelectorAll("button.copy").forEach((button) => { button.hidden = false; });
+    offer();
+    mirror.addEventListener("click", (event) => {
+      const button = event.target.closest("button.copy");
+      if (button) copy(button);
+    });
+    const news = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
+    news.addEventListener("message", async (event) => {
+      if (!(mirror.dataset.name in JSON.parse(event.data).rows)) return;
+      const answer = await fetch(location.href);
+      if (!answer.ok) return location.reload();
+      const other = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const id of ["head", "errors", "uses", "days", "items", "changes"]) {
+        const old = document.getElementById(id);
+        const fresh = other.getElementById(id);
+        if (old && fresh && old.innerHTML !== fresh.innerHTML && !old.contains(document.activeElement)) {
+          old.replaceWith(fresh);
+        }
+      }
+      offer();
+    });
+  }
+
   const overview = document.getElementById("overview");
   if (!overview) return;
   const filter = document.getElementById("filter");

@@ -50,6 +50,10 @@ class KnownRefsNote:
         """Return the refs of the cache, from the note while it is good."""
         return await asyncio.to_thread(self._noted) or await self._ask()
 
+    async def peek(self) -> KnownRefs | None:
+        """Return the refs of the cache if the note is good; needs no lock, and starts no process."""
+        return await asyncio.to_thread(self._noted)
+
     def recognised(self, known: KnownRefs, refs: Refs) -> KnownRefs:
         """Put `refs` in the place of states that equal them, for the next run too: comparing them is free then."""
         served = known.served

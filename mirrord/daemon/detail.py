@@ -1,0 +1,92 @@
+"""Reads what the page of one mirror shows. The number of questions to the record does not depend on what it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from heapq import nsmallest
+
+from mirrord.daemon.runtime import Snapshot
+from mirrord.errors import MirrordError
+from mirrord.model.history import Behind, ItemRow
+from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.memory import LastSeen
+from mirrord.pipeline import places
+from mirrord.record.store import Store
+from mirrord.report.mirror import BEHIND, ITEMS, MOVES, MirrorDetail, Wish
+from mirrord.report.status import MirrorStatus
+
+_LACKED = 1000  # items that the record names as behind at a target
+
+
+async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wish: Wish) -> MirrorDetail:
+    """Add what the record has of a mirror; what cannot be read is left out, and `trouble` says so."""
+    name = detail.mirror.name
+    mirror = snapshot.mirror(name)
+    syncer = snapshot.syncer(mirror)
+    try:
+        listed = await syncer.items(mirror, snapshot.services) if syncer.items else None
+        behind = await store.behind(name, BEHIND + 1 if listed is None else _LACKED)
+        if listed is None:
+            rows = await store.items(name, ITEMS + 1, wish.after, wish.find)
+        else:
+            rows = await asyncio.to_thread(_rows, listed, detail.mirror, behind, wish)
+        moves = await store.moves(name, limit=MOVES + 1, before=wish.before or None)
+        return replace(
+            detail,
+            items=list(_here(rows[:ITEMS], places(mirror, syncer))) if listed is None else rows[:ITEMS],
+            more=len(rows) > ITEMS,
+            next=rows[:ITEMS][-1].item if rows else "",
+            days=await store.days(name),
+            behind=behind[: BEHIND + 1],
+            moves=moves[:MOVES],
+            older=len(moves) > MOVES,
+        )
+    except MirrordError as error:
+        return replace(detail, trouble=str(error))
+
+
+def _rows(listed: Mapping[str, str], mirror: MirrorStatus, behind: Iterable[Behind], wish: Wish) -> Sequence[ItemRow]:
+    """Return items that the kind lists: a target that a run has reached has them, but for those that it lacks."""
+    lacked, find = {(one.target, one.item) for one in behind}, wish.find.lower()
+    names = nsmallest(ITEMS + 1, (name for name in listed if name > wish.after and find in name.lower()))
+    reached = [(target.name, target.last_success) for target in mirror.targets]
+    return [
+        ItemRow(name, {at: LastSeen(listed[name], when) for at, when in reached if when and (at, name) not in lacked})
+        for name in names
+    ]
+
+
+def add_uses(detail: MirrorDetail, snapshot: Snapshot, url: str, wish: Wish) -> MirrorDetail:
+    """Add the commands of each target; `url` as for `Syncer.uses_of`. Of many items it takes the newest."""
+    mirror = snapshot.mirror(detail.mirror.name)
+    syncer = snapshot.syncer(mirror)
+    whole = {target.name: syncer.uses_of(mirror, target, url) for target in mirror.targets}
+    for item in _candidates(wish, detail.items, detail.moves):
+        uses = {target.name: syncer.uses_of(mirror, target, url, item) for target in mirror.targets}
+        if any(uses.values()):
+            return replace(detail, item=item, uses=uses, whole=whole)
+    return replace(detail, whole=whole)
+
+
+def _candidates(wish: Wish, items: Sequence[ItemRow], moves: Iterable[LedgerEntry]) -> Iterator[str]:
+    """Yield the items that a reader may mean: the one that was asked for, the one that moved last, the first one."""
+    if wish.item in {row.item for row in items}:
+        yield wish.item
+    gone = set[str]()
+    for move in moves:
+        if move.outcome is Settled.DONE and move.name not in gone:
+            if move.after:
+                yield move.name
+                break
+            gone.add(move.name)
+    yield from [row.item for row in items[:1]]
+
+
+def _here(rows: Iterable[ItemRow], now_at: Mapping[str, str]) -> Iterator[ItemRow]:
+    """Yield rows without what is recorded of the places before a change of the configuration."""
+    for row in rows:
+        at = {target: seen for target, seen in row.at.items() if seen.place == now_at.get(target)}
+        if at:
+            yield ItemRow(row.item, at)

@@ -1,0 +1,165 @@
+"""The page of one mirror, `/mirrors/NAME`: read anew for each reader, since each one may look at another part of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Final
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from mirrord import __version__
+from mirrord.report.mirror import (
+    BEHIND,
+    DAYS,
+    ItemShown,
+    MirrorDetail,
+    Wish,
+    changes_of,
+    items_of,
+    lacking_of,
+    plots_of,
+)
+from mirrord.report.status import TargetStatus
+from mirrord.report.words import Words
+from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.pages.frame import HEADERS, Frame, Look
+from mirrord.serve.pages.templates import Html, render
+from mirrord.serve.status import View
+from mirrord.syncer.values import LOCAL, Usage
+
+PREFIX: Final = "/mirrors/"
+_LONGEST: Final = 300  # characters of a part of the query
+_SIGNS: Final = {"present": "ok", "other": "stale", "absent": "new"}
+_KEYS: Final = ("find", "after", "item", "before")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to get a mirror from one target: its state, the commands for an item and for the mirror.
+
+    Attributes:
+        target: how it stands.
+        item: the commands for the item; none where the target lacks it.
+        whole: the commands for the mirror.
+        word: whether it has the item: as in `ItemShown.targets`, or "" where that is unknown.
+    """
+
+    target: TargetStatus
+    item: Sequence[Usage]
+    whole: Sequence[Usage]
+    word: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether clients can rely on it: the last run reached it, or one that was not long ago."""
+        return self.target.health in ("ok", "deferred") and self.word != "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """An error with the targets that have it, and what to do about it."""
+
+    targets: tuple[str, ...]
+    code: str
+    message: str
+    advice: str
+    failures: int
+    success: datetime | None  # the last one at the target that has waited longest for it; None for never
+
+
+class MirrorPages(PageGroup):
+    """Answers `/mirrors/NAME`."""
+
+    def __init__(self, view: View) -> None:
+        """Render nothing yet."""
+        self._view = view
+
+    def below(self) -> Mapping[str, Handler]:
+        """Return the handler."""
+        return {PREFIX: self._answer}
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        look, name = Look.of(request), unquote(request.path.removeprefix(PREFIX))
+        wish = _wish(request.query)
+        detail = await self._view.detail(name, wish)
+        if detail is None:
+            status = await self._view.status()
+            near = get_close_matches(name[:_LONGEST], [mirror.name for mirror in status.mirrors], 3)
+            frame = Frame(look, status.now, status.version, request.path, front=status.front is not None)
+            text = await asyncio.to_thread(render, "unknown.html", frame=frame, asked=name[:_LONGEST], near=near)
+        else:
+            text = await asyncio.to_thread(page, detail, look, wish, __version__)
+        answer = web.Response(body=text.encode(), status=200 if detail else 404, headers=HEADERS)
+        answer.headers["Cache-Control"] = "no-cache"
+        look.remember(request, answer)
+        return answer
+
+
+def _wish(query: Mapping[str, str]) -> Wish:
+    found = {key: query.get(key, "").strip()[:_LONGEST] for key in _KEYS}
+    before = found["before"]
+    number = int(before) if before.isascii() and before.isdecimal() and len(before) < 16 else 0
+    return Wish(found["find"], found["after"], found["item"], number)
+
+
+def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
+    """Render the page for a reader."""
+    mirror = detail.mirror
+    query = {"find": wish.find, "after": wish.after, "item": wish.item, "before": str(wish.before or "")}
+    frame = Frame(look, detail.now, version, f"{PREFIX}{mirror.name}", query, detail.front)
+    plots = plots_of(detail.days, detail.now, frame.words)
+    items = items_of(detail.items, [target.name for target in mirror.targets])
+    return render(
+        "mirror.html",
+        frame=frame,
+        detail=detail,
+        mirror=mirror,
+        wish=wish,
+        ways=ways_of(detail, items),
+        troubles=troubles_of(detail, frame.words),
+        lacking=lacking_of(detail.behind),
+        more_lacking=len(detail.behind) > BEHIND,
+        plots=[(plot, Html(plot.svg)) for plot in plots],
+        items=items,
+        sized=any(item.size is not None for item in items),
+        built=any(item.platforms for item in items),
+        signs=_SIGNS,
+        schedule=detail.schedule,
+        changes=changes_of(detail.moves),
+        first=detail.now.date() - timedelta(days=DAYS - 1),
+    )
+
+
+def ways_of(detail: MirrorDetail, items: Sequence[ItemShown]) -> Sequence[Way]:
+    """Return how to get the mirror from each target: the healthy ones first, and of these `local`, the nearest."""
+    words = next((item.targets for item in items if item.name == detail.item), {})
+    ways = []
+    for target in detail.mirror.targets:
+        name, word = target.name, words.get(target.name, "")
+        item = () if word == "absent" else detail.uses.get(name, ())
+        ways.append(Way(target, item, detail.whole.get(name, ()), word))
+    return sorted(ways, key=lambda way: (not way.good, way.target.name != LOCAL))
+
+
+def troubles_of(detail: MirrorDetail, said: Words) -> Sequence[LastError]:
+    """Return the last errors: one that several targets have is one, and that of the mirror only where none has it."""
+    found: dict[tuple[str, str], list[TargetStatus]] = {}
+    for target in (*detail.mirror.targets, detail.mirror):
+        if target.last_error and (target is not detail.mirror or not found):
+            found.setdefault((target.last_error.code, target.last_error.message), []).append(target)
+    return [
+        LastError(
+            tuple(target.name for target in targets if target is not detail.mirror),
+            code,
+            message,
+            said.advice(code),
+            max(target.consecutive_failures for target in targets),
+            min((target.last_success for target in targets if target.last_success), default=None),
+        )
+        for (code, message), targets in found.items()
+    ]
