@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from mirrord.model.catalog import CatalogPart
+from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.status import Status
@@ -28,6 +29,8 @@ class Command(Generic[Answer_co]):
     """Whether it needs a running daemon."""
     uses_hosts: ClassVar[bool] = True
     """Whether it connects to hosts, so that their secrets are needed."""
+    while_busy: ClassVar[bool] = False
+    """Whether also a command that holds the state answers it, not only a daemon."""
 
     @property
     def about(self) -> frozenset[str]:
@@ -82,6 +85,18 @@ class GetStatus(Command[Status]):
     """Return the state of all mirrors."""
 
     uses_hosts = False
+    while_busy = True
+
+
+@dataclass(frozen=True, slots=True)
+class GetRuns(Command[tuple[RunRecord, ...]]):
+    """List the newest `limit` runs of a mirror, newest first; with `before` only those with smaller numbers."""
+
+    uses_hosts = False
+    while_busy = True
+    mirror: str
+    limit: int = 20
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-LOOKS: Final = 50  # attempts of `status` when the state is in use and nothing answers
+LOOKS: Final = 50  # attempts of commands such as `status` when the state is in use and nothing answers
 PAUSE: Final = 0.1  # seconds between two attempts
 QUICK: Final = 1.0  # seconds after which a command answers `status`; shorter ones need not
 
@@ -113,7 +113,7 @@ async def _holder(
     """
     typed = click.get_current_context(silent=True)
     lock = StateLock(state, (typed.info_name if typed else "") or "")
-    client, looks = ControlClient(state, config), isinstance(command, GetStatus)
+    client, looks = ControlClient(state, config), command.while_busy
     for last in (*([False] * LOOKS if looks else []), True):
         try:
             stack.enter_context(lock)
@@ -132,11 +132,11 @@ async def _holder(
 
 @asynccontextmanager
 async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> AsyncIterator[None]:
-    """Answer `mirrord status` while a command runs. Other commands are refused by the lock."""
+    """Answer commands such as `mirrord status` while a command runs. Others are refused by the lock."""
     doors: list[Listener] = []
 
     async def answer(command: Command[Any]) -> Any:
-        if not isinstance(command, GetStatus):
+        if not command.while_busy:
             raise BusyError(f"{state}: a command is at work; try again when it has ended")
         return await dispatcher.carry_out(command)
 

@@ -14,6 +14,7 @@ from mirrord.commands import (
     Changes,
     Command,
     GetCatalog,
+    GetRuns,
     GetStatus,
     LookAtFront,
     PlanMirrors,
@@ -28,6 +29,7 @@ from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
+from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.board import Board
@@ -112,6 +114,11 @@ class Dispatcher:
         current = self.runtime.snapshot
         found = await catalog(current, self.runtime.store, current.chosen(command.mirrors))
         return tuple(CatalogPart(tuple(found[start : start + PIECE])) for start in range(0, len(found), PIECE))
+
+    async def get_runs(self, command: GetRuns) -> tuple[RunRecord, ...]:
+        """See `GetRuns`."""
+        name = self.runtime.snapshot.mirror(command.mirror).name
+        return tuple(await self.runtime.store.runs(name, command.limit, command.before))
 
     async def look_at_front(self, command: LookAtFront) -> FrontLook:
         """See `LookAtFront`; where no daemon holds the front open it is opened for the time being."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, host_options, value
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, host_options, mirrors, value
 
 _STATUS = command(
     "status",
@@ -25,6 +25,33 @@ that has none.
     CONFIG,
     STATE,
     flag("--watch", "Repeat every two seconds, until Ctrl-C."),
+    JSON,
+)
+
+_RUNS = command(
+    "runs",
+    """List the last runs of the mirror NAME: result, time, duration, items, bytes, and the first error.
+
+Asks the running daemon or command; when none runs, reads the database, which keeps 1000 runs of each mirror. Items and
+bytes are those of all targets together. For older runs give the RUN of the last one to `--before`.
+
+  $ mirrord runs nginx --limit 5
+
+Exit code 0 when they are listed, 64 when no mirror has that name or nothing has run yet.
+""",
+    click.Argument(["name"], metavar="NAME", help="The name of the mirror.", shell_complete=mirrors),
+    click.Option(
+        ["--limit"],
+        type=click.IntRange(1, 1000),
+        metavar="N",
+        default=20,
+        help="List at most N runs, up to 1000. Default: 20.",
+    ),
+    click.Option(
+        ["--before"], type=click.IntRange(1, (1 << 63) - 1), metavar="ID", help="List runs before this one, by its RUN."
+    ),
+    CONFIG,
+    STATE,
     JSON,
 )
 
@@ -174,4 +201,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _NAME, _FRONT, _RAW_URL, _TAGS, _DOCS, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _RUNS, _NAME, _FRONT, _RAW_URL, _TAGS, _DOCS, _HEALTHCHECK)

@@ -89,6 +89,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "last.kept": "{count} up to date",
     "last.refused": "{count} refused",
     "last.failed": "{count} failed",
+    "last.cancelled": "{count} not finished",
     "begin.what": "mirrord copies images, charts and repositories to where you need them. This page shows each one.",
     "begin.init": "Write a commented configuration to start from:",
     "begin.add": "Or add a mirror to a file in the folder of the configuration:",

@@ -89,6 +89,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "last.kept": "{count} 项已是最新",
     "last.refused": "{count} 项被拒绝",
     "last.failed": "{count} 项失败",
+    "last.cancelled": "{count} 项未完成",
     "begin.what": "mirrord 将镜像、Chart 和仓库复制到您需要的地方，并保持更新。它们都会显示在此页面上。",
     "begin.init": "生成一份带注释的初始配置：",
     "begin.add": "或者在配置目录的文件中添加一个同步任务：",

@@ -1,0 +1,81 @@
+"""`mirrord runs`: the runs of a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from mirrord.cli.ask import ask
+from mirrord.cli.console import say_json, shortened
+from mirrord.cli.layout import Column, Long, Row, laid_out
+from mirrord.cli.screen import Screen
+from mirrord.commands import GetRuns
+from mirrord.model.history import RunRecord, TargetRecord
+from mirrord.model.run import Result
+from mirrord.printable import size
+from mirrord.report.documents import Document, adapter
+from mirrord.report.status import rfc3339
+from mirrord.report.words import words
+
+_SAID: Final = words("en")
+_COLUMNS: Final = (
+    Column("RESULT"),
+    Column("STARTED"),
+    Column("DURATION"),
+    Column("TRIGGER", spare=1),
+    Column("ITEMS"),
+    Column("READ", spare=3),
+    Column("SENT"),
+    Column("RUN", spare=2),
+    Column("ERROR"),
+)
+COLOURS: Final = {Result.FAILED: "red", Result.PARTIAL: "red", Result.DEFERRED: "yellow", Result.INTERRUPTED: "yellow"}
+"""The colour of each result that needs attention."""
+
+
+def runs(*, name: str, limit: int, before: int | None, config: Path | None, state: Path | None, json: bool) -> int:
+    """Run the command and return its exit code."""
+    found = ask(GetRuns(name, limit, before), config, state, quiet=True)
+    if json:
+        say_json({"mirror": name, "runs": [run_document(run) for run in found]})
+        return 0
+    screen = Screen.of()
+    if not found:
+        print(f"{name}: no runs" if before is None else f"{name}: no runs before {before}")  # noqa: T201 - likewise
+        return 0
+    for line in laid_out(_COLUMNS, [_row(run) for run in found], screen):
+        print(line)  # noqa: T201 - the command line prints
+    if len(found) == limit and screen.width is not None:
+        print(f"older runs: mirrord runs {name} --before {found[-1].id}")  # noqa: T201 - likewise
+    return 0
+
+
+def run_document(run: RunRecord) -> Document:
+    """Return a recorded run as a JSON document."""
+    document: Document = adapter(RunRecord).dump_python(run, mode="json")
+    return {**document, "started": rfc3339(run.started), "finished": rfc3339(run.finished)}
+
+
+def _row(run: RunRecord) -> Row:
+    error = shortened(run.error or next((target.error for target in run.targets if target.error), ""))
+    cells = (
+        run.result.value,
+        _SAID.time(run.started),
+        _SAID.lasted((run.finished - run.started).total_seconds()),
+        run.trigger,
+        items_of(run.targets),
+        size(run.read),
+        size(sum(target.sent for target in run.targets)),
+        str(run.id),
+        Long(error),
+    )
+    return Row(cells, COLOURS.get(run.result, ""))
+
+
+def items_of(targets: Sequence[TargetRecord]) -> str:
+    """Count the items of a run, at all targets together: `3 written, 12 up to date`."""
+    keys = ("done", "kept", "refused", "failed", "cancelled")
+    found = {key: sum(getattr(target, key) for target in targets) for key in keys}
+    said = [_SAID.text(f"last.{key}", count=count) for key, count in found.items() if count]
+    return ", ".join(said)
