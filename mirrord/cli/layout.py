@@ -43,14 +43,14 @@ class Long:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One row; `colour` is that of its first cell."""
 
     cells: Sequence[str | Long]
     colour: str = ""
 
 
-def laid_out(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Iterator[str]:
+def laid_out(columns: Sequence[Column], rows: Sequence[TableRow], screen: Screen) -> Iterator[str]:
     """Yield the lines of a table, the heading first."""
     found = [[_plain(cell) for cell in row.cells] for row in rows]
     wholes = [[cell.whole for cell in cells] for cells in found]

@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import say_json, shortened
-from mirrord.cli.layout import Column, Long, Row, laid_out
+from mirrord.cli.layout import Column, Long, TableRow, laid_out
 from mirrord.cli.screen import Screen
 from mirrord.commands import GetRuns
 from mirrord.model.history import RunRecord, TargetRecord
@@ -57,7 +57,7 @@ def run_document(run: RunRecord) -> Document:
     return {**document, "started": rfc3339(run.started), "finished": rfc3339(run.finished)}
 
 
-def _row(run: RunRecord) -> Row:
+def _row(run: RunRecord) -> TableRow:
     error = shortened(run.error or next((target.error for target in run.targets if target.error), ""))
     cells = (
         run.result.value,
@@ -70,7 +70,7 @@ def _row(run: RunRecord) -> Row:
         str(run.id),
         Long(error),
     )
-    return Row(cells, COLOURS.get(run.result, ""))
+    return TableRow(cells, COLOURS.get(run.result, ""))
 
 
 def items_of(targets: Sequence[TargetRecord]) -> str:
