@@ -48,5 +48,7 @@ async def test_a_run_from_beginning_to_end(desk: Desk, opened: Opener) -> None:
             await expect(bad.locator(".trouble")).to_contain_text(f"{source.host}/b:v1 does not exist")
             await expect(page.locator("h1")).to_have_text("1 of 2 mirrors is failing")
             assert await page.locator(".row h3").all_inner_texts() == ["bad", "good"]
+            await expect(page.locator("#lost")).to_be_hidden()
             daemon.process.terminate()  # a reader does not keep the daemon from ending
             assert await asyncio.wait_for(daemon.process.wait(), 60) == 0
+            await expect(page.locator("#lost")).to_contain_text("No connection to mirrord")

@@ -190,7 +190,7 @@ async def test_it_follows(opened: Opener, address: str, shown: ShownMirrors) -> 
     await expect(page.locator(".row h3")).to_have_text(["craned", "nginx", "crane", "grafana", "fresh", "another"])
     shown.more["configuration_error"] = "conf.d/a.yaml:7: bad"
     shown.run("nginx", 1, 0)
-    await expect(page.locator(".warning")).to_contain_text("conf.d/a.yaml:7: bad")
+    await expect(page.locator("#warnings")).to_contain_text("conf.d/a.yaml:7: bad")
     assert await page.evaluate("window.same")
 
 

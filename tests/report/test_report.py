@@ -189,7 +189,7 @@ def test_page_tells_problems() -> None:
     """The page counts what was left out beside the mirror's items, and does not call it an error."""
     standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
     text = page(Board(standing).status("1", T0, [mirror("m", "a")]))
-    assert ">1 problem at the source</span>" in text
+    assert ">1 problem at the source</p>" in text
     assert 'class="row ok"' in text
 
 

@@ -78,6 +78,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.filter": "Filter",
     "overview.kinds": "All types",
     "overview.every_target": "All targets",
+    "overview.lost": "No connection to mirrord: what is shown here may be out of date.",
     "overview.attention": "Needs attention",
     "overview.found": ("{count} mirror found", "{count} mirrors found"),
     "verdict.failing": ("{count} of {total} mirrors is failing", "{count} of {total} mirrors are failing"),

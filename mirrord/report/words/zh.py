@@ -78,6 +78,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.filter": "筛选",
     "overview.kinds": "全部类型",
     "overview.every_target": "全部目标",
+    "overview.lost": "与 mirrord 的连接已断开：此处显示的内容可能已过时。",
     "overview.attention": "需要处理",
     "overview.found": "找到 {count} 个同步任务",
     "verdict.failing": "{total} 个同步任务中有 {count} 个失败",

@@ -178,15 +178,25 @@
     }
   }
 
+  const lost = document.getElementById("lost");
+  let events = null;
+
+  // A page that nobody looks at holds no connection: a browser has six for a server.
   function listen() {
-    const events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
+    events?.close();
+    events = null;
+    if (document.hidden) return;
+    events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
     events.addEventListener("page", (event) => {
+      lost.hidden = true;
       if (event.data !== overview.dataset.serial) load(location.href);
     });
     events.addEventListener("message", (event) => show(JSON.parse(event.data)));
     events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
+      lost.hidden = false;
+      if (events?.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
     });
   }
+  document.addEventListener("visibilitychange", listen);
   listen();
 })();

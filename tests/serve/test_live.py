@@ -1,0 +1,183 @@
+"""Server-sent events of the page, its files, and its filter: without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mirrord.model.run import Result
+from mirrord.report.status import schedule_of, scheduled
+from mirrord.serve.pages import live
+from mirrord.serve.pages.frame import POLICY
+from mirrord.serve.pages.static import FOLDER, asset, static_files
+from mirrord.syncer.values import Schedule
+from tests.support.frontserver import showing
+from tests.support.shownmirrors import ShownMirrors, mirror
+
+
+@pytest.fixture
+def shown() -> ShownMirrors:
+    made = ShownMirrors()
+    for name in ("a", "b", "c"):
+        made.add(mirror(name))
+        made.stand(name)
+    return made
+
+
+@pytest.fixture
+async def client(shown: ShownMirrors) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        showing(shown) as (host, port),
+        aiohttp.ClientSession(f"http://{host}:{port}", connector=connector, auto_decompress=False) as session,
+    ):
+        yield session
+
+
+async def event(answer: aiohttp.ClientResponse) -> tuple[str, str]:
+    """Return the next event: its name, or `message`, and its data."""
+    name, data = "message", ""
+    async with asyncio.timeout(30):
+        while line := (await answer.content.readline()).decode().rstrip("\n"):
+            key, _, value = line.partition(": ")
+            name, data = (value, data) if key == "event" else (name, value)
+    return name, data
+
+
+async def change(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    name, data = await event(answer)
+    assert name == "message"
+    return dict(json.loads(data))
+
+
+async def test_only_what_changed_is_sent(client: aiohttp.ClientSession, shown: ShownMirrors) -> None:
+    """A reader gets the serial of the page, then the changed rows alone, in its language, the same for all readers."""
+    page = await (await client.get("/", headers={"Accept-Encoding": "identity"})).text()
+    async with client.get("/events") as one, client.get("/events") as two, client.get("/events?lang=zh") as third:
+        assert one.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        name, serial = await event(one)
+        assert (name, f'data-serial="{serial}"' in page) == ("page", True)
+        assert (await event(two)) == (name, serial)
+        await event(third)
+        shown.run("b", 3, 1)
+        first, second, chinese = await change(one), await change(two), await change(third)
+        assert first == second
+        assert (first["from"], first["moved"], list(first["rows"])) == (serial, False, ["b"])
+        assert (first["totals"]["running"], first["sentence"]) == (1, "All 3 mirrors are healthy")
+        assert first["rows"]["b"].startswith('<li class="row ok" id="m-b">')
+        assert "12 minutes ago" in first["rows"]["b"]
+        assert "12 分钟前" in chinese["rows"]["b"]
+        shown.stand("c", Result.FAILED)
+        moved = await change(one)
+        assert (moved["from"], moved["moved"], moved["rows"]) == (first["to"], True, {})
+        assert (moved["health"], moved["totals"]["failing"]) == ("failing", 1)
+
+
+async def test_many_changes_at_once(client: aiohttp.ClientSession, shown: ShownMirrors) -> None:
+    """When more rows change than are sent one by one, readers are told to load the page, in a short message."""
+    for number in range(200):
+        shown.add(mirror(f"m{number:03}"))
+    async with client.get("/events") as reader:
+        await event(reader)
+        for number in range(200):
+            shown.run(f"m{number:03}", 1)
+        told = await change(reader)
+        assert (told["moved"], told["rows"]) == (True, {})
+
+
+async def test_readers_are_bounded(
+    client: aiohttp.ClientSession, shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reader too many gets 503 with Retry-After, until another one leaves; HEAD takes no place."""
+    monkeypatch.setattr(live, "MOST", 2)
+    one, two = await client.get("/events"), await client.get("/events?lang=zh")
+    async with client.get("/events") as third:
+        assert (third.status, third.headers["Retry-After"]) == (503, "60")
+    one.close()
+    async with asyncio.timeout(30):
+        while (await client.head("/events")).status != 200:
+            pass
+    async with client.get("/events") as third:
+        assert (await event(third))[0] == "page"
+        shown.run("a", 1)
+        assert list((await change(third))["rows"]) == ["a"]
+    two.close()
+
+
+async def test_a_sign_of_life(client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent stream gets a comment now and then, so that proxies keep it and a dead reader is noticed."""
+    monkeypatch.setattr(live, "_SILENCE", 0.05)
+    async with client.get("/events") as reader:
+        await event(reader)
+        assert [await asyncio.wait_for(reader.content.readline(), 30) for _ in range(4)] == [b":\n", b"\n"] * 2
+
+
+async def test_a_reader_who_does_not_keep_up() -> None:
+    """A reader for whom too many messages wait gets no more of them, and the end of the stream instead."""
+    reader: asyncio.Queue[bytes | None] = asyncio.Queue(live._WAITING)
+    for number in range(live._WAITING):
+        live._tell(reader, b"%d" % number)
+    live._tell(reader, b"too much")
+    assert (reader.get_nowait(), reader.empty()) == (None, True)
+
+
+async def test_streams_end_with_the_server(shown: ShownMirrors) -> None:
+    """Readers do not keep the server from ending: their streams end by themselves."""
+    async with aiohttp.ClientSession() as session:
+        async with showing(shown) as (host, port):
+            reader = await session.get(f"http://{host}:{port}/events")
+            await event(reader)
+        assert await asyncio.wait_for(reader.content.read(), 30) == b""
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
+async def test_files_are_good_for_ever(client: aiohttp.ClientSession, path: Any) -> None:
+    """A file has an address of its content, is cached for ever, and is packed for who wants that."""
+    address = asset(path.name)
+    assert static_files()[path.name].body == path.read_bytes()
+    async with client.get(address, headers={"Accept-Encoding": "identity"}) as answer:
+        assert (answer.status, await answer.read()) == (200, path.read_bytes())
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        tag = answer.headers["ETag"]
+    async with client.get(address, headers={"Accept-Encoding": "gzip"}) as answer:
+        assert gzip.decompress(await answer.read()) == path.read_bytes()
+        assert answer.headers["Content-Encoding"] == "gzip"
+    async with client.get(address, headers={"If-None-Match": tag, "Accept-Encoding": "identity"}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+    for wrong in (address.replace("/static/", "/static/0"), "/static/", f"/static/{path.name}"):
+        assert (await client.get(wrong)).status == 404
+
+
+async def test_headers_of_the_page(client: aiohttp.ClientSession) -> None:
+    """The page may load its own files alone, and depends on language and cookies; a choice of now is kept."""
+    async with client.get("/?lang=zh&theme=dark") as answer:
+        assert answer.headers["Content-Security-Policy"] == POLICY
+        assert "unsafe" not in POLICY
+        assert POLICY.startswith("default-src 'none'")
+        assert answer.headers["Vary"] == "Accept-Language, Cookie, Accept-Encoding"
+        assert {name: cookie.value for name, cookie in answer.cookies.items()} == {"lang": "zh", "theme": "dark"}
+        assert all(cookie["httponly"] and cookie["samesite"] == "Lax" for cookie in answer.cookies.values())
+        assert b'lang="zh-CN" data-theme="dark"' in gzip.decompress(await answer.read())
+    async with client.get("/", headers={"Cookie": "lang=zh; theme=<b>", "Accept-Encoding": "identity"}) as answer:
+        text = await answer.text()
+        assert ('lang="zh-CN" data-theme="auto"' in text, answer.cookies) == (True, {})
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        *(Schedule(every=float(one)) for one in (1, 90, 3600, 5400, 21600, 86400)),
+        Schedule(cron="17 3 * * 1-5"),
+        Schedule(cron="*/5 * * * *", timezone="Asia/Shanghai"),
+    ],
+)
+def test_schedules_can_be_read_back(schedule: Schedule | None) -> None:
+    """What `/status` says of a schedule is the schedule."""
+    assert schedule_of(scheduled(schedule)) == schedule
