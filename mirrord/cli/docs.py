@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirrord.cli.console import note, say
-from mirrord.cli.folders import configuration
+from mirrord.cli.folders import config_folder, configuration
 from mirrord.commands import GetCatalog, GetStatus
 from mirrord.config.load import Configuration
 from mirrord.files import storage_errors
-from mirrord.report.site import Site, SiteData, described
+from mirrord.report.site import Site
+from mirrord.report.site.describing import SiteData, described
 from mirrord.report.site.html import html
 from mirrord.report.site.markdown import markdown
 from mirrord.report.words import LANGUAGES, words
-from mirrord.syncer.port import Syncer, addresses_of, load_syncers
+from mirrord.syncer.port import Syncer, load_syncers
 from mirrord.syncer.values import LOCAL
 
 _FORMS = {"markdown": (markdown, "md"), "html": (html, "html")}
@@ -26,7 +27,7 @@ def docs(
 ) -> int:
     """Run the command and return its exit code."""
     syncers = load_syncers()
-    read = configuration(config, syncers)
+    read = configuration(config_folder(config).absolute(), syncers)  # so that paths can be told from names
     known = _site_data(config, state) if live else None
     write, suffix = _FORMS[shape]
     wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
@@ -47,8 +48,11 @@ def docs(
 def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live: SiteData | None = None) -> Site:
     """Describe the mirrors of a configuration in a language."""
     url = read.settings.address() if read.settings.reaches_others() else ""
-    addresses = addresses_of(read.mirrors, syncers, url)
-    return described(read.mirrors, syncers, addresses, words(language), url=url, live=live)
+    parts = {}
+    for mirror in read.mirrors:
+        if find := syncers[mirror.kind].parts_of(mirror):
+            parts[mirror.name] = find().mirrors
+    return described(read.mirrors, syncers, words(language), url=url, parts=parts, live=live)
 
 
 def _site_data(config: Path | None, state: Path | None) -> SiteData:

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from mirrord.cli.docs import site
 from mirrord.config.load import Configuration, read_folder
 from mirrord.model.catalog import CatalogEntry
 from mirrord.printable import plain
 from mirrord.report.board import Board
-from mirrord.report.site import NEWEST, Cell, Group, KindPart, MirrorPart, Site, SiteData, Tab, Table, described
+from mirrord.report.site import Cell, Group, KindPart, MirrorPart, Site, Tab, Table
+from mirrord.report.site.describing import NEWEST, SiteData
 from mirrord.report.site.html import html
 from mirrord.report.site.markdown import markdown
-from mirrord.report.words import LANGUAGES, words
-from mirrord.syncer.port import addresses_of, load_syncers
+from mirrord.report.words import LANGUAGES
+from mirrord.syncer.port import load_syncers
 
 T0 = datetime(2026, 11, 27, 16, 39, 5, tzinfo=UTC)
 SYNCERS = load_syncers()
@@ -63,9 +65,7 @@ def read(tmp_path: Path, text: str) -> Configuration:
 
 
 def site_of(found: Configuration, language: str = "en", live: SiteData | None = None) -> Site:
-    url = found.settings.address() if found.settings.reaches_others() else ""
-    addresses = addresses_of(found.mirrors, SYNCERS, url)
-    return described(found.mirrors, SYNCERS, addresses, words(language), url=url, live=live)
+    return site(found, SYNCERS, language, live)
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -164,6 +164,31 @@ def test_nothing_is_said_of_what_nobody_can_use(tmp_path: Path) -> None:
     text = CONFIGURATION.replace("to: [hub, quay, other, disk, local]", "to: [disk]").replace("to: [hub]", "to: [disk]")
     found = read(tmp_path, text)
     assert site_of(found, live=SiteData(Board().status("1", T0, found.mirrors), [entry("1.9", "disk")])).kinds == ()
+
+
+def test_a_list_is_shown_as_its_images(tmp_path: Path) -> None:
+    """Each image of a list has a row and a command; a registry has a row of its own beside its known repositories."""
+    (tmp_path / "images.txt").write_text("nginx:1.29\nquay.io/calico/node:v3.30\nquay.io/calico/node:v3.31\n")
+    text = """
+settings: {url: https://mirror.example}
+mirrors:
+  - {name: list, kind: image, from: {list: images.txt}, to: [local], every: 6h}
+  - {name: some, kind: image, from: {registry: quay.io, repositories: [team/a, "team/b*"], tags: [v1]}, to: [local]}
+"""
+    (kind,) = site(read(tmp_path, text), SYNCERS, "en").kinds
+    (group,) = kind.groups
+    assert [row[:2] for row in texts(group.table)] == [
+        ["docker.io/library/nginx", "mirror.example/docker.io/library/nginx"],
+        ["quay.io/calico/node", "mirror.example/quay.io/calico/node"],
+        ["quay.io", "mirror.example/*"],
+        ["quay.io/team/a", "mirror.example/quay.io/team/a"],
+    ]
+    listed, some = kind.mirrors
+    assert listed.tabs[0].commands == (
+        "docker pull mirror.example/docker.io/library/nginx:1.29",
+        "docker pull mirror.example/quay.io/calico/node:v3.30",
+    )
+    assert some.tabs[0].commands == ("docker pull mirror.example/quay.io/team/a:v1",)
 
 
 def hostile_site(text: str) -> Site:
