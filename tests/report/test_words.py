@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from string import Formatter
 
 import pytest
@@ -219,3 +220,26 @@ def test_the_language_of_a_reader(header: str, asked: str, language: str) -> Non
 def test_texts_are_texts() -> None:
     """No text holds markup: who writes HTML or Markdown escapes what the words say."""
     assert not [key for texts in TEXTS.values() for key, form in texts.items() if re.search(r"[<>&]", "".join(form))]
+
+
+ROOT = Path(__file__).parents[2] / "mirrord"
+WRITTEN = re.compile(r"""["']([a-z_]+(?:\.[a-z_0-9]+)*)["']""")
+MADE = re.compile(r"""f"([a-z_.]+)\.\{|["']([a-z_.]+)\.["'] ~|_of\("([a-z_]+)",""")
+IN_FULL = {"front", "mirror", "overview", "page", "site", "badge"}  # the keys of these are written in full
+OUTCOMES = {"local", "hit", "revalidated", "stale", "miss"}  # of the front: the exception
+
+
+def sources() -> str:
+    """Return all that may ask for a text, without the texts themselves."""
+    files = [*ROOT.rglob("*.py"), *ROOT.rglob("*.html")]
+    return "\n".join(file.read_text() for file in files if not re.match(r"(en|zh)(_\w+)?\.py", file.name))
+
+
+def test_each_text_is_used() -> None:
+    """Each key stands in the program, or its last word is put together there: no translator works for nothing."""
+    text = sources()
+    named, families = set(WRITTEN.findall(text)), {next(filter(None, found)) for found in MADE.findall(text)}
+    made = {key for key in TEXTS["en"] if key.rpartition(".")[0] in families - IN_FULL}
+    made |= {f"front.{outcome}" for outcome in OUTCOMES if "front" in families}
+    pending = {"front.hits", "front.upstreams", "front.budget", "front.top", "front.none"}  # of the page of the front
+    assert set(TEXTS["en"]) - named - made - pending == set()
