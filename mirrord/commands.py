@@ -115,6 +115,24 @@ class LookAtFront(Command[FrontLook]):
     reference: str
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A receiver of notifications took a message."""
+
+    receiver: str
+    kind: str
+    host: str
+    answer: str  # status, and the start of what it answered
+
+
+@dataclass(frozen=True, slots=True)
+class TryReceiver(Command[Delivered]):
+    """Send a test message to a receiver of notifications."""
+
+    uses_hosts = False  # it needs the secrets of its receiver, and no others
+    receiver: str
+
+
 WAITING: Final = "restart the daemon to apply it"
 """The message for each key in `Changes.waiting`."""
 
@@ -126,7 +144,7 @@ class Changes:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()  # `hosts`, `names`, `front` and `settings.x`, applied now
+    taken: tuple[str, ...] = ()  # `hosts`, `names`, `front`, `notify` and `settings.x`, applied now
     waiting: tuple[str, ...] = ()  # `settings.x` that differ from the start, and apply after a restart
     notices: tuple[str, ...] = ()  # what was ignored or has no effect, one sentence each
 

@@ -212,9 +212,39 @@ class ListRead(NamedTuple):
     error: str = ""
 
 
+class Notified(NamedTuple):
+    """A message to a receiver of notifications was sent, or was not.
+
+    Attributes:
+        receiver: its name.
+        result: `sent`; `failed`: it is sent again later; `refused`: likewise, but somebody has to act first; `dropped`:
+            it could not be sent for so long that it was given up.
+        notices: how many are in it.
+        error: why not, or "".
+        again: whether the same error was emitted before, since the last message that was sent.
+    """
+
+    receiver: str
+    result: str
+    notices: int
+    error: str = ""
+    again: bool = False
+
+
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
 FrontEvent = FrontAnswered | FrontRefused | FrontDone | FrontFailed | FrontBytes | Evicted | ListRead
-Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken | FrontEvent
+Event = (
+    Traffic
+    | RunStarted
+    | Planned
+    | StepDone
+    | RunFinished
+    | RunSkipped
+    | Reloaded
+    | AnswerBroken
+    | Notified
+    | FrontEvent
+)
 Listener = Callable[[Event], None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +19,13 @@ from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
-from mirrord.commands import Command, GetStatus, LookAtFront, PlanMirrors
+from mirrord.commands import Command, Delivered, GetStatus, LookAtFront, PlanMirrors, TryReceiver
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock, exists, used
 from mirrord.daemon.loop import run
+from mirrord.daemon.notifying import receivers_of
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
@@ -74,10 +76,10 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
         nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
-        if named or not isinstance(command, GetStatus | LookAtFront):
+        if named or not isinstance(command, GetStatus | LookAtFront | TryReceiver):
             raise UsageError(nothing)
         known = early if early is not None else await asyncio.to_thread(_read, config, command)
-        if isinstance(command, LookAtFront):
+        if isinstance(command, LookAtFront | TryReceiver):
             return cast("_Answer", await _without_state(command, *known))
         note(nothing)
         return cast("_Answer", _nothing_ran(*known))
@@ -157,7 +159,9 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
             await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)
 
 
-async def _without_state(command: LookAtFront, read: Configuration, syncers: Mapping[str, Syncer]) -> FrontLook:
+async def _without_state(
+    command: LookAtFront | TryReceiver, read: Configuration, syncers: Mapping[str, Syncer]
+) -> FrontLook | Delivered:
     """Carry out a command by the configuration alone, with a state that is removed again."""
     with TemporaryDirectory(prefix="mirrord-") as folder:
         async with open_runtime(read, syncers, Path(folder), Events()) as runtime:
@@ -167,7 +171,8 @@ async def _without_state(command: LookAtFront, read: Configuration, syncers: Map
 def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:
     """Return the status of mirrors that never ran."""
     addresses = addresses_of(read.mirrors, syncers, read.settings.address())
-    return Board().status(__version__, now(), read.mirrors, addresses=addresses)
+    status = Board().status(__version__, now(), read.mirrors, addresses=addresses)
+    return replace(status, notify=receivers_of(read))
 
 
 def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:

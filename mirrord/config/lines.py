@@ -1,7 +1,7 @@
 """Joins the files to one value, and remembers where each part was written and every problem.
 
-`settings` and `names` are joined key by key, `hosts`, `targets` and `front` name by name, `mirrors` one after the
-other. A problem is reported as `file:line: key: what is wrong; what to write`.
+`settings` and `names` are joined key by key, `hosts`, `targets`, `front` and `notify` name by name, `mirrors` one after
+the other. A problem is reported as `file:line: key: what is wrong; what to write`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Value = None | str | list["Value"] | dict[str, "Value"]
 """What a file holds. Scalars stay text: the model that wants a number or a flag reads it as one."""
 
 
-SECTIONS = ("settings", "hosts", "names", "front", "targets", "mirrors")
+SECTIONS = ("settings", "hosts", "names", "front", "targets", "mirrors", "notify")
 _SHAPES = {
     "settings": "is not a mapping; write keys such as listen: 127.0.0.1:8080",
     "hosts": "is not a mapping; write a host and its keys, such as ghcr.io: {requests: 4}",
@@ -38,6 +38,7 @@ _SHAPES = {
     "front": "is not a mapping; write a kind and its keys, such as image: {upstreams: [quay.io], allow: [quay.io/*]}",
     "targets": "is not a mapping; write a name and its keys, such as ghcr: {kind: image, to: ghcr.io/team}",
     "mirrors": "is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
+    "notify": "is not a mapping; write a name and its keys, such as ops: {kind: slack, url: {env: SLACK_URL}}",
 }
 
 

@@ -26,6 +26,7 @@ from mirrord.config.needs import (
     unused_targets,
     users_of_hosts,
 )
+from mirrord.config.notify import read_receivers, unmatched_mirrors
 from mirrord.config.settings import Settings, read_settings
 from mirrord.config.yaml_text import parse_text
 from mirrord.errors import ConfigError
@@ -34,6 +35,7 @@ from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import FrontRules, Mirror, Target
 from mirrord.wire.host import HostBook
+from mirrord.wire.notify.receiver import Receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Configuration:
     files: tuple[Path, ...] = ()  # what was read, in order
     notices: tuple[str, ...] = ()  # what was skipped or has no effect, one sentence each
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)  # what clients may pull through, by kind
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)  # who is notified, by name
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def needs_token(self, listen: str = "") -> bool:
@@ -66,7 +69,8 @@ class Configuration:
             ConfigError: something is not; holds a line for each. Its note says what was not done, and who needs them.
         """
         wanted = frozenset(mirrors)
-        needed = [one for one in self.absent if not wanted or one.mirrors is None or one.mirrors & wanted]
+        absent = [one for one in self.absent if not one.receiver]  # a command notifies nobody
+        needed = [one for one in absent if not wanted or one.mirrors is None or one.mirrors & wanted]
         if not needed:
             return
         error = ConfigError(*(one.problem for one in needed))
@@ -127,18 +131,20 @@ def _validated(
     fronts = read_fronts(whole.get("front"), syncers, names, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
+    receivers = read_receivers(whole.get("notify"), book, problems, environ)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
     for lacking in problems.absent if complete else ():
         problems.add(*lacking)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    users = users_of_hosts(mirrors, syncers, fronts)
+    users = users_of_hosts(mirrors, syncers, fronts, [receiver.host for receiver in receivers.values()])
     unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
+    notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, absent)
+    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, receivers, absent)
 
 
 def _ignored_keys(

@@ -40,23 +40,29 @@ class HostUsers:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A secret or a file that `hosts:` names and that is not on this machine, or not readable for this user.
+    """A secret or a file that the configuration names and that is not on this machine, or not readable for this user.
 
     Attributes:
         problem: `file:line: key: what is missing; what to do`.
         mirrors: which mirrors name the host; None where any mirror may need it, since a host that none of them names
             may still be one to which another host redirects.
+        receiver: who cannot be notified without it, or "".
     """
 
     problem: str
     mirrors: frozenset[str] | None
+    receiver: str = ""
 
 
 def users_of_hosts(
-    mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], fronts: Mapping[str, FrontRules]
+    mirrors: Sequence[Mirror],
+    syncers: Mapping[str, Syncer],
+    fronts: Mapping[str, FrontRules],
+    others: Sequence[str] = (),
 ) -> HostUsers | None:
-    """Return which mirrors need which host, those of fronts included; None when the kind of a mirror cannot tell."""
+    """Return which mirrors need which host, those of fronts and `others` included; None when a kind cannot tell."""
     found: dict[str, set[str]] = {host: set() for rules in fronts.values() for host in rules.upstreams}
+    found |= {host_key(host): set() for host in others}
     anywhere: set[str] = set()
     for mirror in mirrors:
         hosts = syncers[mirror.kind].hosts
@@ -73,7 +79,11 @@ def users_of_hosts(
 def absences(users: HostUsers | None, problems: Problems) -> Iterator[Absence]:
     """Yield what is not on this machine, in the order in which it was written."""
     for trail, what in problems.absent:
-        yield Absence(problems.line(trail, what), users.of(host_key(str(trail[1]))) if users else None)
+        name, line = str(trail[1]), problems.line(trail, what)
+        if trail[0] == "notify":
+            yield Absence(line, frozenset(), name)
+        else:
+            yield Absence(line, users.of(host_key(name)) if users else None)
 
 
 def unused_hosts(
@@ -82,6 +92,8 @@ def unused_hosts(
     """Yield a sentence for each entry of `hosts:` that no mirror and no target names, and that is no API of these."""
     if not users or not users.named or users.anywhere or not isinstance(written, dict):
         return  # a folder without mirrors is one that is not finished
+    if any(trail[0] == "notify" for trail, _ in problems.absent):
+        return  # nobody knows which host such a receiver has
     parts = {part for target in targets.values() if target for part in _BETWEEN.split(target.to.lower())}
     apis = {api_host(book, one) for one in users.named}
     for key in written:

@@ -11,6 +11,7 @@ from mirrord.config.check import schema_of
 from mirrord.config.envelopes import NAME_PATTERN, Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
 from mirrord.config.names import NameKeys
+from mirrord.config.notify import ReceiverKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size
 from mirrord.syncer.port import Syncer
@@ -23,7 +24,7 @@ _JOINED = ("properties", "required", "type", "additionalProperties", "descriptio
 
 def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
     """Return the schema (draft 2020-12) of one `*.yaml` of a folder, with the keys of these kinds."""
-    defined = {"host": _tidy(Host)}
+    defined = {"host": _tidy(Host), "receiver": _tidy(ReceiverKeys)}
     for kind, syncer in syncers.items():
         defined[f"{kind}-target"] = _joined(TargetEnvelope, syncer.target_spec, kind)
         defined[f"{kind}-mirror"] = _joined(Envelope, syncer.spec, kind)
@@ -48,6 +49,12 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
                 "object", "Where mirrors write, by name.", propertyNames=named, additionalProperties={"oneOf": targets}
             ),
             "mirrors": _section("array", "What is mirrored.", items={"oneOf": mirrors}),
+            "notify": _section(
+                "object",
+                "Who is notified of failures and recoveries, by name.",
+                propertyNames={"pattern": NAME_PATTERN},
+                additionalProperties={"$ref": "#/$defs/receiver"},
+            ),
         },
         "$defs": defined,
     }

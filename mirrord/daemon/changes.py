@@ -26,6 +26,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
             *(["hosts"] if before.book != fresh.book else []),
             *(["names"] if before.names != fresh.names else []),
             *(["front"] if before.fronts != fresh.fronts else []),
+            *(["notify"] if before.receivers != fresh.receivers else []),
             *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
         ),
         waiting=differ(begun, _AT_START),

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from mirrord import garbage
 from mirrord.blobs import reserve
-from mirrord.commands import WAITING, Changes, Command, GetStatus, Reload
+from mirrord.commands import WAITING, Changes, Command, Delivered, GetStatus, Reload, TryReceiver
 from mirrord.config.load import load_folder, read_folder
 from mirrord.daemon.areas import areas
 from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.daemon.notifying import Notifying
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
@@ -61,6 +62,8 @@ class Daemon(Dispatcher):
         self._ran = False  # whether runs ended since we looked for cycles
         self.clock = Clock(runtime.runner.tick, now)
         self.shown = Shown(runtime, logs, metrics, clock=self.clock, opened=self.opened, listen=listen)
+        self.notifying = Notifying(runtime, self.shown.status)
+        self.shown.receivers = self.notifying.standing
         runtime.runner.after = self.after
         runtime.events.listen(self._hear)
 
@@ -92,6 +95,7 @@ class Daemon(Dispatcher):
                 self.shown.configuration_error, self._read_at = "", now()
                 await self.shown.follow()
                 await self.follow_fronts()
+                await self.notifying.follow()
                 changes = replace(changes, notices=(*changes.notices, *await self.token_notices()))
                 for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)
@@ -106,6 +110,12 @@ class Daemon(Dispatcher):
             finally:
                 self._notifier.ready(self.summary())
 
+    async def try_receiver(self, command: TryReceiver) -> Delivered:
+        """See `TryReceiver`; what the receiver waits for follows."""
+        delivered = await super().try_receiver(command)
+        self.notifying.again(command.receiver)
+        return delivered
+
     async def token_notices(self) -> Sequence[str]:
         """Return a notice if clients need a token, and there is none."""
         needed = self.runtime.snapshot.configuration.needs_token(self._listen)
@@ -118,6 +128,7 @@ class Daemon(Dispatcher):
         if self.shown.trouble or StorageError.code in run.codes:
             await self.look()
         await self.shown.after(run)
+        self.notifying.wake()
         self._ran = True
         self._notifier.status(self.summary())
 

@@ -13,6 +13,7 @@ from mirrord.commands import (
     Backups,
     Changes,
     Command,
+    Delivered,
     GetCatalog,
     GetRuns,
     GetStatus,
@@ -22,9 +23,11 @@ from mirrord.commands import (
     Reload,
     Restore,
     Sync,
+    TryReceiver,
     word,
 )
 from mirrord.daemon.catalog import catalog
+from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, StorageError, UsageError
@@ -101,13 +104,14 @@ class Dispatcher:
         """See `GetStatus`."""
         board = Board(await self.runtime.store.standing())
         current = self.runtime.snapshot
-        return board.status(
+        status = board.status(
             __version__,
             now(),
             current.configuration.mirrors,
             running=self.runtime.runner.running(),
             addresses=current.addresses(),
         )
+        return replace(status, notify=receivers_of(current.configuration))
 
     async def get_catalog(self, command: GetCatalog) -> tuple[CatalogPart, ...]:
         """See `GetCatalog`."""
@@ -133,6 +137,10 @@ class Dispatcher:
                 async with syncer.through.open(lambda: current.services) as front:
                     return replace(await front.look(text), needs_token=needs_token)
         raise UsageError("no installed kind can be pulled through; install the kind image")
+
+    async def try_receiver(self, command: TryReceiver) -> Delivered:
+        """See `TryReceiver`."""
+        return await try_receiver(self.runtime.snapshot.configuration, command.receiver, now())
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""

@@ -19,6 +19,7 @@ from mirrord.config.load import load_folder
 from mirrord.config.settings import TlsSettings
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
+from mirrord.daemon.notifying import NOTIFY_GRACE
 from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
@@ -39,7 +40,7 @@ from mirrord.tokens import TokenFile
 
 STOP_TIMEOUT = 120.0
 """Seconds that runs under way get to end after SIGTERM; `LONGEST_STOP` follows from it."""
-LONGEST_STOP = STOP_TIMEOUT + CANCEL + 2 * 2 * GRACE
+LONGEST_STOP = STOP_TIMEOUT + CANCEL + NOTIFY_GRACE + 2 * 2 * GRACE
 """Seconds after which a stopping daemon has ended: each of its two doors closes in twice the grace of an answer."""
 _ANSWERS = 4  # answers on their way may have one part in so many of what the spool has, besides
 
@@ -103,6 +104,7 @@ async def serve(
         daemon.clock.stop()
         if not await runtime.runner.stop(stop_timeout):
             logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
+        await daemon.notifying.close()
     logs.write("info", "daemon.stopped")
     return 0
 
@@ -139,6 +141,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     certificate = daemon.shown.certificate
     await front.listen(public, certificate.context if certificate else None)
     daemon.runtime.runner.settle()
+    await daemon.notifying.follow()
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
     own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state())

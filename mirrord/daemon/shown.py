@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mirrord import __version__
@@ -23,7 +23,7 @@ from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.mirror import MirrorDetail, Wish
-from mirrord.report.status import Status
+from mirrord.report.status import ReceiverStatus, Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.tls import ServedCertificate
@@ -39,6 +39,7 @@ class Shown:
         trouble: what is wrong with the state on disk, as of the last look, or "".
         configuration_error: why the last reload was refused, or "".
         certificate: the certificate of the public address, with `settings.tls`.
+        receivers: returns how the receivers of notifications stand.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Shown:
         self.ticked = asyncio.get_running_loop().time()
         self.trouble, self.configuration_error = "", ""
         self.certificate: ServedCertificate | None = None
+        self.receivers: Callable[[], tuple[ReceiverStatus, ...]] = tuple
         self._edition = 0
         self._board = Board()
         self._tally = FrontTally()
@@ -106,7 +108,8 @@ class Shown:
             configuration_error=self.configuration_error,
             front=self.front(),
         )
-        return replace(status, certificate_error=self.certificate.error) if self.certificate else status
+        certificate_error = self.certificate.error if self.certificate else ""
+        return replace(status, certificate_error=certificate_error, notify=self.receivers())
 
     def front(self) -> FrontStatus | None:
         """Return what clients pulled through, or None where nothing can be."""

@@ -49,6 +49,7 @@ class Step:
     passing: bool = False  # asked again in each run, so not recorded
     count: int = 1  # number of items that it represents
     source: str = ""  # the host that it is read from, in a plan of several: none waits for a slow other one
+    code: str = ""  # of a refused step: `MirrordError.code` of the cause, "" for `refused`
     whole: bool = False  # stands for all that the target has; sentences about it do not name `item`
 
     @property

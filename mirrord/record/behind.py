@@ -62,7 +62,7 @@ def _at_target(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt]) -> 
     found: dict[str, Behind] = {}
     for step in steps:
         if step.action is Action.REFUSE:
-            code, reason = RefusedError.code, step.reason
+            code, reason = step.code or RefusedError.code, step.reason
         elif step.action is not Action.COPY:
             continue
         elif (receipt := ended.get(step.item)) is None:

@@ -241,7 +241,7 @@ def _trouble(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt], recor
             return receipt.code or "error", _about(receipt.step, receipt.detail or receipt.outcome.value)
     for step in steps:
         if step.action is Action.REFUSE:
-            return "refused", _about(step, step.reason)
+            return step.code or "refused", _about(step, step.reason)
     if record.cancelled:
         return run.code or StoppedError.code, run.error or "stopped before everything was done"
     return "", ""

@@ -63,7 +63,8 @@ def run_document(run: Run) -> Document:
 
 
 def _step(document: Any) -> Document:
-    del document["named"], document["whole"], document["source"]  # for the record, sentences, and turns of workers
+    for name in ("named", "code", "whole", "source"):  # for the record, sentences, and turns of workers
+        del document[name]
     document["stays"].sort()
     found: Document = document
     return found

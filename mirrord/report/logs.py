@@ -47,6 +47,8 @@ NAMES = frozenset(
         "library",  # a warning of a library we use, in `message`
         "list.read",  # an allow list is in use; `file`, `lines`
         "list.refused",  # the list before it stays in use, of `lines` lines, 0 without one; `file`, `error`
+        "notify.failed",  # a message could not be sent; `receiver`, `result`, `error`
+        "notify.sent",  # a message was sent; `receiver`, `notices`
         "reload.done",  # a new configuration is in use
         "reload.refused",  # the old one stays in use; `error`
         "run.finished",  # the one summary line of a run
@@ -100,10 +102,18 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
         case events.RateLimit(host, remaining):
             return Line("debug", "http.rate_limit", {"host": host, "remaining": remaining})
         case _:
-            return _front(event)
+            return _other(event)
 
 
-def _front(event: events.Event) -> Line | None:
+def _notified(event: events.Notified) -> Line | None:
+    fields: dict[str, object] = {"receiver": event.receiver, "notices": event.notices}
+    if not event.error:
+        return Line("info", "notify.sent", fields)
+    failed = fields | {"result": event.result, "error": event.error}
+    return None if event.again else Line("warning", "notify.failed", failed)
+
+
+def _other(event: events.Event) -> Line | None:
     match event:
         case events.ListRead(file, lines, error):
             read = Line("info", "list.read", {"file": file, "lines": lines})
@@ -119,8 +129,8 @@ def _front(event: events.Event) -> Line | None:
             return Line("debug", "front.answered", fields)
         case events.FrontRefused():
             return Line("info", "front.refused", dict(event._asdict()))
-        case _:
-            return None  # transferred bytes: metrics count them
+        case _:  # transferred bytes: metrics count them
+            return _notified(event) if isinstance(event, events.Notified) else None
 
 
 def _step(mirror: str, receipt: Receipt) -> Line:

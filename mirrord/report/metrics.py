@@ -44,6 +44,7 @@ class Metrics:
         self.whole_quota = gauge("upstream_ratelimit_limit", "The whole of it, as reported by the host.", "host")
         self.resting = gauge("upstream_circuit_open", "Whether a front does not ask the host after failures.", "host")
         self.refused = counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
+        self.notified = counter("notifications", "Attempts to send a message.", "receiver", "result")
         self.answers = counter("front_answers", "Answers of the front with content.", "upstream", "kind", "outcome")
         self.refusals = counter("front_refusals", "Requests that the front refused.", "reason")
         self.troubles = counter("front_failures", "Answers for which an upstream failed.", "upstream", "reason")
@@ -106,6 +107,8 @@ class Metrics:
                     self.whole_quota.labels(self._host(host)).set(limit)
             case events.TrustRefused(_, reason):
                 self.refused.labels(reason).inc()
+            case events.Notified(receiver, result):
+                self.notified.labels(receiver, result).inc()
             case events.Reloaded(error) if error:
                 self.reload.set(0)
             case _:

@@ -180,6 +180,31 @@ class MirrorStatus(TargetStatus):
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiverStatus:
+    """A receiver of notifications.
+
+    Attributes:
+        name: its name.
+        kind: the service.
+        host: where messages go; the rest of the address is a secret.
+        on: what is reported to it.
+        mirrors: names and globs of the mirrors that are reported.
+        waiting: notices that it has not got yet.
+        last_sent: when it last got a message, or null.
+        last_error: why the last attempt failed; empty after a success.
+    """
+
+    name: str
+    kind: str
+    host: str
+    on: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    waiting: int = 0
+    last_sent: At | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole document.
 
@@ -192,6 +217,7 @@ class Status:
         mirrors: one entry a mirror, in the order of the configuration.
         front: what clients pulled through since the start; null without a daemon, and where no kind can be.
         certificate_error: why changed files of `settings.tls` are not in use, or empty.
+        notify: receivers of notifications, in the order of the configuration.
         totals: number of mirrors by `health`, and of those that run (`running`).
     """
 
@@ -204,6 +230,7 @@ class Status:
     front: FrontStatus | None = None
     certificate_error: str = ""
     totals: Mapping[str, int] = field(default_factory=dict)
+    notify: tuple[ReceiverStatus, ...] = ()
 
 
 def status_document(status: Status) -> Document:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from mirrord.config.envelopes import Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
 from mirrord.config.names import NameKeys
+from mirrord.config.notify import ReceiverKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
 from mirrord.syncer.port import load_syncers
@@ -34,6 +35,7 @@ def tables() -> dict[str, str]:
         "## `names`": _table(keys_of(NameKeys)),
         "## `front`": _table(keys_of(FrontKeys)),
         "## `targets`": _table([*keys_of(TargetEnvelope), *options]),
+        "## `notify`": _table(keys_of(ReceiverKeys)),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
     }
@@ -52,7 +54,7 @@ def rewritten(page: str) -> str:
 
 def models() -> Iterator[type[BaseModel]]:
     """Yield every model that reads keys."""
-    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope, FrontKeys)
+    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope, FrontKeys, ReceiverKeys)
     for syncer in load_syncers().values():
         yield from syncer.models()
 

@@ -103,6 +103,43 @@ _TOKEN = click.Group(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_NOTIFY_LIST = command(
+    "notify list",
+    """Print the receivers of notifications: what is reported to each, when it last got a message, and the last error.
+
+  $ mirrord notify list
+
+Exit code 0, 75 when a command holds the state, 78 when no daemon runs and the configuration is wrong.
+""",
+    CONFIG,
+    STATE,
+    JSON,
+)
+
+_NOTIFY_TEST = command(
+    "notify test",
+    """Send a test message to a receiver of notifications, and print what its service answered.
+
+Uses the configuration of the running daemon; when none runs, the one in the folder.
+
+  $ mirrord notify test ops
+
+Exit code 0 when the service took the message, 1 when it refused it, 64 when there is no such receiver, 69 when the
+service cannot be reached, 75 when it limits the rate, 78 when a secret is missing.
+""",
+    click.Argument(["name"], metavar="NAME", help="The name of the receiver under `notify:`."),
+    CONFIG,
+    STATE,
+    JSON,
+)
+
+_NOTIFY = click.Group(
+    "notify",
+    help="List and test the receivers of notifications.",
+    commands=[_NOTIFY_LIST, _NOTIFY_TEST],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
 _DEMO = command(
     "demo",
     """Demonstrate everything on this machine alone, without account and configuration. Nothing is left behind.
@@ -119,4 +156,4 @@ Exit code 0 when everything was published and checked, 1 when not.
     flag("--once", "Exit after everything is published and checked."),
 )
 
-RUNNING: Final = (_SERVE, _RELOAD, _TOKEN, _DEMO)
+RUNNING: Final = (_SERVE, _RELOAD, _NOTIFY, _TOKEN, _DEMO)

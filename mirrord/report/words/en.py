@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mirrord.report.words import en_advice, en_times
+from mirrord.report.words import en_advice, en_notices, en_times
 
 TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     **en_times.TEXTS,
@@ -164,6 +164,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "badge.both": "{health}, {rate}",
     "badge.none": "nothing yet",
     "badge.title": "{name} {label}: {message}; last success: {success}",
+    **en_notices.TEXTS,
     **en_advice.TEXTS,
 }
 """Each text by its key; of two forms the first one is for a `count` of 1."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mirrord.report.words import zh_advice, zh_times
+from mirrord.report.words import zh_advice, zh_notices, zh_times
 
 TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     **zh_times.TEXTS,
@@ -161,6 +161,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "badge.both": "{health} {rate}",
     "badge.none": "尚无内容",
     "badge.title": "{name} {label}：{message}；上次成功：{success}",
+    **zh_notices.TEXTS,
     **zh_advice.TEXTS,
 }
 """Each text by its key."""

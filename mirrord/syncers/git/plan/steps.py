@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from mirrord.errors import GuardError
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, unless_meant
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -33,7 +34,7 @@ class _Decider:
 
     mirror: Mirror
     survey: GitSurvey
-    refused: Mapping[str, str]
+    refused: Mapping[str, tuple[str, str]]  # by target, why and the code of that
     lost: Mapping[tuple[str, str], LostObject]
 
     @property
@@ -56,7 +57,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     steps: list[Step] = []
     if survey.accident:
         why = unless_meant(mirror.name, survey.accident)
-        steps += (_everything(target, Action.REFUSE, why, "") for target in mirror.targets)
+        blocked = (_everything(target, Action.REFUSE, why, "") for target in mirror.targets)
+        steps += (replace(step, code=GuardError.code) for step in blocked)
     else:
         decider = _decider(mirror, survey, mirror.targets)
         for target in mirror.targets:
@@ -87,7 +89,7 @@ def decide(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> Mapp
 
 
 def _decider(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> _Decider:
-    refused = {target.name: reason for target in targets if (reason := _refusal(mirror, survey, target))}
+    refused = {target.name: found for target in targets if (found := _refusal(mirror, survey, target))[0]}
     lost = {(loss.ref, loss.oid): loss for loss in lost_objects(mirror, survey, frozenset(refused))}
     return _Decider(mirror, survey, refused, lost)
 
@@ -95,28 +97,36 @@ def _decider(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> _D
 def _decided(decider: _Decider, target: Target) -> Iterable[Step]:
     unasked = decider.survey.unasked.get(target.name)
     if target.name in decider.refused:
-        return [_everything(target, Action.REFUSE, decider.refused[target.name], "")]
+        why, code = decider.refused[target.name]
+        return [replace(_everything(target, Action.REFUSE, why, ""), code=code)]
     if unasked:
         return [_everything(target, Action.COPY, f"the target cannot be read: {unasked}", decider.after.fingerprint)]
     return _steps(decider, target)
 
 
-def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
-    """Say why a target must not be written, or ""."""
+def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> tuple[str, str]:
+    """Say why a target must not be written, with the error code of that; ("", "") if it may."""
+    if why := _unwritable(mirror, survey, target):
+        return why, ""
+    held = None if target.name == LOCAL or target.name in survey.unasked else survey.targets.get(target.name)
+    why = _stranger(mirror, survey, target, held) if held and held.refs and not mirror.allow else ""
+    return (unless_meant(mirror.name, why), GuardError.code) if why else ("", "")
+
+
+def _unwritable(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
+    """Say why a target cannot be written, or ""."""
     if target.name == LOCAL:
         return ""
     if unasked := survey.unasked.get(target.name):
         blind = target.name not in survey.known and not mirror.allow
         return f"the target cannot be read, so nothing is overwritten: {unasked}" if blind else ""
-    held = survey.targets.get(target.name)
-    if held is None and not options_of(target).create:
+    if survey.targets.get(target.name) is not None:
+        return ""
+    if not options_of(target).create:
         return "there is no such repository; make it there, or write `create: true` at the target"
-    if held is None:
-        forge, there = forge_at(mirror, target), "there is no such repository"
-        make = "make it there, or say by `host:` which kind of host it is"
-        return "" if forge.creates else f"{there}, and a {forge.name} host cannot be asked to make one; {make}"
-    why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
-    return unless_meant(mirror.name, why) if why else ""
+    forge, there = forge_at(mirror, target), "there is no such repository"
+    make = "make it there, or say by `host:` which kind of host it is"
+    return "" if forge.creates else f"{there}, and a {forge.name} host cannot be asked to make one; {make}"
 
 
 def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> str:

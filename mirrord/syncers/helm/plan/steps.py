@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from mirrord.errors import GuardError
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.select import matches
@@ -125,7 +126,8 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     whole = Plan(mirror.name, mirror.kind, now, problems=survey.problems, missing=survey.missing)
     blocked = "" if mirror.allow else guard(survey, spec_of(mirror))
     if blocked:
-        none = _everywhere(mirror, Action.REFUSE, unless_meant(mirror.name, blocked))
+        refused = _everywhere(mirror, Action.REFUSE, unless_meant(mirror.name, blocked))
+        none = tuple(replace(step, code=GuardError.code) for step in refused)
         return replace(whole, steps=none, remarks=survey.remarks, decisions=HelmDecisions(survey, survey.problems))
     steps = _Steps(mirror, survey, now)
     made = (*steps.versions(), *steps.removed())

@@ -1,0 +1,1 @@
+"""Services that people are notified by: one file each."""
