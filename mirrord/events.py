@@ -128,11 +128,13 @@ class FrontAnswered(NamedTuple):
         outcome: `local`: a mirror has it; `hit`: from the cache without a request upstream; `revalidated`: from the
             cache, and upstream said that it is the same; `stale`: from the cache, since upstream did not answer;
             `miss`: read from upstream.
+        repository: at its upstream, or in `local`.
     """
 
     upstream: str
     kind: str
     outcome: str
+    repository: str = ""
 
 
 class FrontRefused(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mirrord import events
+from mirrord.report.top import TopNames
 from mirrord.syncer.serving import FrontStanding
 
 _OUTCOMES: Final = {
@@ -17,6 +18,45 @@ _OUTCOMES: Final = {
     "stale": "from the cache because upstream did not answer",
     "miss": "read from upstream",
 }
+
+
+SHOWN: Final = 20
+"""Images and refused names that are shown."""
+_ROOM: Final = 200  # names that are counted at a time
+_HOSTS: Final = 100  # upstreams that are counted
+_HITS: Final = ("local", "hit", "revalidated", "stale")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStatus:
+    """One upstream of the front.
+
+    Attributes:
+        answers: answers with content by outcome, as for the front.
+        failures: answers for which it failed.
+        from_upstream: bytes of content that were read from it.
+        to_clients: bytes of its content that were sent to clients.
+        remaining: requests of its quota that were left when it last said so, or null.
+        limit: its whole quota; 0 if unknown.
+    """
+
+    answers: Mapping[str, int] = field(default_factory=dict)
+    failures: int = 0
+    from_upstream: int = 0
+    to_clients: int = 0
+    remaining: int | None = None
+    limit: int = 0
+
+    @property
+    def hits(self) -> float | None:
+        """The share of the answers that needed no content of it, 0 to 1; None without answers."""
+        return hit_rate(self.answers)
+
+
+def hit_rate(answers: Mapping[str, int]) -> float | None:
+    """Return the share of the answers that needed no content of an upstream, 0 to 1; None without answers."""
+    total = sum(answers.values())
+    return sum(answers.get(outcome, 0) for outcome in _HITS) / total if total else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +75,9 @@ class FrontStatus:
         list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
         list_missing: whether there is no usable list at all, so that only `local` is served.
         cache_limit: bytes that the cache may have; 0 before it is known.
+        upstreams: what was pulled through of each upstream, and how much of its quota is left.
+        top: the repositories of which most manifests were asked for, with the number, which may be a little too high.
+        refused_names: what was refused most often, `REASON REPOSITORY`, likewise.
     """
 
     answers: Mapping[str, int] = field(default_factory=dict)
@@ -48,6 +91,14 @@ class FrontStatus:
     list_errors: Mapping[str, str] = field(default_factory=dict)
     list_missing: bool = False
     cache_limit: int = 0
+    upstreams: Mapping[str, UpstreamStatus] = field(default_factory=dict)
+    top: Mapping[str, int] = field(default_factory=dict)
+    refused_names: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def hits(self) -> float | None:
+        """The share of the answers that needed no content of an upstream, 0 to 1; None without answers."""
+        return hit_rate(self.answers)
 
     def answered(self) -> str:
         """Return the counts of answers: `12 from mirrors, 3 read from upstream`."""
@@ -70,20 +121,39 @@ class FrontTally:
         """Begin with nothing."""
         self._answers, self._refusals, self._bytes = Counter[str](), Counter[str](), Counter[str]()
         self._evictions = 0
+        self._top, self._refused = TopNames(_ROOM), TopNames(_ROOM)
+        self._hosts: dict[str, _Upstream] = {}
 
     def __call__(self, event: events.Event) -> None:
         """Count `event`."""
         match event:
-            case events.FrontAnswered(outcome=outcome):
+            case events.FrontAnswered(upstream, kind, outcome, repository):
                 self._answers[outcome] += 1
-            case events.FrontRefused(reason=reason):
+                self._upstream(upstream).answers[outcome] += 1
+                if kind == "manifest" and repository:
+                    self._top.add(repository)
+            case events.FrontRefused(reason, _, repository):
                 self._refusals[reason] += 1
-            case events.FrontBytes(_, direction, size):
+                self._refused.add(f"{reason} {repository}")
+            case events.FrontBytes(upstream, direction, size):
                 self._bytes[direction] += size
+                self._upstream(upstream).bytes[direction] += size
+            case events.FrontFailed(upstream=upstream):
+                self._upstream(upstream).failures += 1
+            case events.RateLimit(host, remaining, limit):
+                self._upstream(host).quota = (remaining, limit)
             case events.Evicted(entries, _):
                 self._evictions += entries
             case _:
                 pass
+
+    def _upstream(self, host: str) -> _Upstream:
+        found = self._hosts.get(host)
+        if found is None:
+            found = _Upstream()
+            if host and len(self._hosts) < _HOSTS:  # more are counted in the totals alone
+                self._hosts[host] = found
+        return found
 
     def status(self, standings: Iterable[FrontStanding]) -> FrontStatus:
         """Return the totals, with how the open fronts stand."""
@@ -100,4 +170,23 @@ class FrontTally:
             {file: error for one in found for file, error in one.list_errors.items()},
             any(one.list_missing for one in found),
             sum(one.cache_limit for one in found),
+            {host: one.status() for host, one in sorted(self._hosts.items())},
+            dict(self._top.first(SHOWN)),
+            dict(self._refused.first(SHOWN)),
         )
+
+
+@dataclass(slots=True)
+class _Upstream:
+    """What is counted of one upstream."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
+    quota: tuple[int, int] | None = None
+
+    def status(self) -> UpstreamStatus:
+        """Return the numbers."""
+        left, limit = self.quota or (None, 0)
+        read, sent = self.bytes["from_upstream"], self.bytes["to_clients"]
+        return UpstreamStatus(dict(sorted(self.answers.items())), self.failures, read, sent, left, limit)

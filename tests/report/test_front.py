@@ -11,7 +11,7 @@ import pytest
 
 from mirrord import events as ev
 from mirrord.report.board import Board
-from mirrord.report.front import FrontStatus, FrontTally
+from mirrord.report.front import FrontStatus, FrontTally, UpstreamStatus
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status, status_document
@@ -20,14 +20,15 @@ from tests.support.overview import overview
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 HAPPENED: list[ev.Event] = [
-    ev.FrontAnswered("docker.io", "manifest", "miss"),
-    ev.FrontAnswered("docker.io", "blob", "miss"),
+    ev.FrontAnswered("docker.io", "manifest", "miss", "docker.io/a/b"),
+    ev.FrontAnswered("docker.io", "blob", "miss", "docker.io/a/b"),
     ev.FrontAnswered("docker.io", "blob", "hit"),
     ev.FrontAnswered("quay.io", "manifest", "stale"),
     ev.FrontAnswered("", "blob", "local"),
     ev.FrontRefused("not_allowed"),
     ev.FrontRefused("not_allowed"),
-    ev.FrontRefused("pulls"),
+    ev.FrontRefused("pulls", "10.0.0.1", "x.example/y", "v1"),
+    ev.RateLimit("docker.io", 76, 100),
     ev.FrontFailed("docker.io", "docker.io/a/b:v1", "hub.example/a/b", "stalled", "no headers"),
     ev.FrontFailed("evil.example", "evil.example/a/b:v1", "a/b", "denied", "status 403"),
     ev.FrontBytes("docker.io", "from_upstream", 1000),
@@ -51,6 +52,13 @@ TOTALS = FrontStatus(
     cache_error="the disk is full",
     list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"},
     cache_limit=2**31,
+    upstreams={
+        "docker.io": UpstreamStatus({"hit": 1, "miss": 2}, 1, 1000, 3000, 76, 100),
+        "evil.example": UpstreamStatus(failures=1),
+        "quay.io": UpstreamStatus({"stale": 1}),
+    },
+    top={"docker.io/a/b": 1},
+    refused_names={"not_allowed ": 2, "pulls x.example/y": 1},
 )
 
 

@@ -112,10 +112,19 @@ def _headline(status: Status, said: Words) -> Headline:
 
 
 def _warnings(status: Status, said: Words) -> list[str]:
-    front = status.front or FrontStatus()
-    use = "front.list_missing" if front.list_missing else "front.list_kept"
-    lists = (said.text(use, error=error) for error in front.list_errors.values())
     found = {"page.reload_refused": status.configuration_error, "page.certificate": status.certificate_error}
-    found["front.cache_error"] = front.cache_error
     stopping = [said.text("page.stopping")] if status.state == "stopping" else []
-    return [*stopping, *(said.text(key, error=error) for key, error in found.items() if error), *lists]
+    return [
+        *stopping,
+        *(said.text(key, error=error) for key, error in found.items() if error),
+        *front_troubles(status.front, said),
+    ]
+
+
+def front_troubles(front: FrontStatus | None, said: Words) -> list[str]:
+    """Return a sentence for each thing of the front that does not work."""
+    if front is None:
+        return []
+    key = "front.list_missing" if front.list_missing else "front.list_kept"
+    found = [said.text(key, error=error) for error in front.list_errors.values()]
+    return [*([said.text("front.cache_error", error=front.cache_error)] if front.cache_error else []), *found]

@@ -144,7 +144,8 @@ class ImageFront:
             if found is not None and found.status == 200:
                 if path.verb in ("manifests", "blobs"):
                     upstream = reference.domain if reference else ""
-                    services.events.emit(FrontAnswered(upstream, path.verb.removesuffix("s"), "local"))
+                    called = reference.name if reference else name
+                    services.events.emit(FrontAnswered(upstream, path.verb.removesuffix("s"), "local", called))
                 return replace(found, outcome="local")
             other = other or found
         return other
@@ -167,7 +168,7 @@ class ImageFront:
         if not accepts(pull.request.accept, kind.media_type):
             return refusal(404, "MANIFEST_UNKNOWN", f"{ref} is {kind.media_type}, which the client does not accept")
         self._limits.grant(client, reference.name, kind.digest, found.refs, admission=admission, now=self._clock())
-        services.events.emit(FrontAnswered(reference.domain, "manifest", found.outcome))
+        services.events.emit(FrontAnswered(reference.domain, "manifest", found.outcome, reference.name))
         headers = {**content_headers(kind.digest, kind.media_type), **out_of_date(pull.called, found.warning)}
         body = Remote(unread, kind.size) if found.body is None else found.body
         return Response(200, headers, body, outcome=found.outcome)
@@ -186,7 +187,7 @@ class ImageFront:
         headers = content_headers(digest, BLOB)
         if not pull.whole:
             return Response(200, headers, found.body, outcome=found.outcome)
-        services.events.emit(FrontAnswered(reference.domain, "blob", found.outcome))
+        services.events.emit(FrontAnswered(reference.domain, "blob", found.outcome, reference.name))
 
         def note(count: int) -> None:
             services.events.emit(FrontBytes(reference.domain, "to_clients", count))

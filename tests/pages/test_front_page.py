@@ -1,0 +1,91 @@
+"""The page of the registry front: its numbers, in words of the reader, and safe with what strangers asked for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from mirrord.report.front import FrontStatus, UpstreamStatus
+from mirrord.report.status import Status
+from mirrord.report.words import words
+from mirrord.serve.pages.frame import Look
+from mirrord.serve.pages.front import page, share_of
+
+NOW = datetime(2026, 11, 27, 16, 39, 5, tzinfo=UTC)
+FRONT = FrontStatus(
+    answers={"hit": 6, "local": 2, "miss": 2},
+    refusals={"not_allowed": 41},
+    from_upstream=1 << 20,
+    to_clients=8 << 20,
+    cache_bytes=1 << 30,
+    cache_entries=4213,
+    cache_limit=4 << 30,
+    upstreams={
+        "docker.io": UpstreamStatus({"hit": 6, "miss": 2}, 3, 1 << 20, 7 << 20, 17, 100),
+        "quay.io": UpstreamStatus(),
+    },
+    top={"docker.io/library/nginx": 8},
+    refused_names={"not_allowed docker.io/evil/miner": 41},
+)
+
+
+def text_of(front: FrontStatus | None, language: str = "en") -> str:
+    """Return the page without markup, its words parted by single spaces."""
+    made = page(Status("1", "ready", NOW, NOW, "", (), front), Look(language))
+    return " ".join(re.sub(r"<(style|script|svg)\b.*?</\1>|<[^>]*>", " ", made, flags=re.DOTALL).split())
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"),
+    [
+        (
+            "en",
+            [
+                "Hit rate 80 % of 10 answers with content",
+                "Sent to clients 8.0 MiB Read from upstream: 1.0 MiB",
+                "Cache 1.0 GiB 1.0 GiB of 4.0 GiB · 4,213 blobs and manifests · 0 evicted",
+                "Refused 41 41 not_allowed",
+                "2 from mirrors 6 from the cache 2 read from upstream",
+                "docker.io 75 % 1.0 MiB 7.0 MiB 3 17 of 100 requests left",
+                "quay.io unknown 0 B 0 B 0",
+                "docker.io/library/nginx 8",
+                "docker.io/evil/miner not_allowed 41",
+            ],
+        ),
+        ("zh", ["命中率 80 % 共 10 次有内容的应答", "剩余 17/100 次请求", "请求最多的镜像", "拒绝最多"]),
+    ],
+)
+def test_numbers(language: str, wanted: list[str]) -> None:
+    """Hit rate, traffic, cache, refusals, upstreams with their quotas, and the images, in the reader's language."""
+    text = text_of(FRONT, language)
+    assert [one for one in wanted if one not in text] == []
+
+
+@pytest.mark.parametrize("front", [None, FrontStatus()])
+def test_nothing_yet(front: FrontStatus | None) -> None:
+    """Without anything that was pulled through, the page says so, and has no empty tables."""
+    text = text_of(front)
+    assert "Nothing has been pulled through the front yet." in text
+    assert "Hit rate" not in text
+
+
+def test_hostile_names() -> None:
+    """What clients asked for is text, never markup, and of bounded length."""
+    evil = "<img src=x onerror=alert(1)>\x1b" + "y" * 10_000
+    hosts = {evil: UpstreamStatus({evil: 1})}
+    front = FrontStatus({"hit": 1, evil: 3}, {evil: 1}, upstreams=hosts, top={evil: 1}, refused_names={evil: 1})
+    made = page(Status("1", "ready", NOW, NOW, "", (), front), Look())
+    assert "<img src=x" not in made
+    assert "\x1b" not in made
+    assert len(made) < 60_000
+
+
+SHARES = [(0.0, "0 %"), (0.001, "1 %"), (0.5, "50 %"), (0.999, "99 %"), (1.0, "100 %"), (None, "unknown")]
+
+
+@pytest.mark.parametrize(("part", "wanted"), SHARES)
+def test_shares(part: float | None, wanted: str) -> None:
+    """Only all is 100 %, and only none is 0 %."""
+    assert share_of(words("en"), part) == wanted
