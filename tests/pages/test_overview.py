@@ -185,6 +185,7 @@ async def test_it_follows(opened: Opener, address: str, shown: ShownMirrors) -> 
     await expect(page.locator(".row h3")).to_have_text(["craned", "nginx", "crane", "redis", "grafana", "fresh"])
     await expect(page.locator("h1")).to_have_text("2 of 6 mirrors are failing")
     await expect(page.locator("[data-total=failing]")).to_have_text("2")
+    await expect(page).to_have_title("2 of 6 mirrors are failing · mirrord")
     shown.add(mirror("another", kind="file"))
     del shown.mirrors["redis"]
     await expect(page.locator(".row h3")).to_have_text(["craned", "nginx", "crane", "grafana", "fresh", "another"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import aiohttp
@@ -13,7 +15,7 @@ import pytest
 
 from mirrord.model.run import Result
 from mirrord.report.status import schedule_of, scheduled
-from mirrord.serve.pages import live
+from mirrord.serve.pages import live, overview
 from mirrord.serve.pages.frame import POLICY
 from mirrord.serve.pages.static import FOLDER, asset, static_files
 from mirrord.syncer.values import Schedule
@@ -152,6 +154,32 @@ async def test_files_are_good_for_ever(client: aiohttp.ClientSession, path: Any)
         assert (answer.status, await answer.read()) == (304, b"")
     for wrong in (address.replace("/static/", "/static/0"), "/static/", f"/static/{path.name}"):
         assert (await client.get(wrong)).status == 404
+
+
+async def test_filtered_pages_are_bounded(
+    client: aiohttp.ClientSession, shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filtered page is for one reader: who does not read it is disconnected, and others go on meanwhile."""
+    monkeypatch.setattr(overview, "_SLOW", 0.2)
+    for number in range(4000):
+        shown.add(mirror(f"m{number:04}"))
+    loop, base = asyncio.get_running_loop(), client._base_url
+    assert base is not None
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(8)]
+        for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.setblocking(False)
+            await loop.sock_connect(one, (base.host, base.port))
+            await loop.sock_sendall(one, b"GET /?q=m HTTP/1.1\r\nHost: h\r\n\r\n")
+        async with client.get("/?q=m0007", headers={"Accept-Encoding": "identity"}) as answer:
+            assert (answer.status, (await answer.text()).count('<li class="row ')) == (200, 1)
+        for one in held:
+            size = 0
+            with suppress(ConnectionError):
+                while got := await asyncio.wait_for(loop.sock_recv(one, 1 << 20), 30):
+                    size += len(got)
+            assert size < 3_000_000  # of more than four
 
 
 async def test_headers_of_the_page(client: aiohttp.ClientSession) -> None:

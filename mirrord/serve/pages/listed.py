@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +14,7 @@ from mirrord.report.front import FrontStatus
 from mirrord.report.status import HEALTHS, Status
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.frame import Look
-from mirrord.serve.pages.rows import Filter, MirrorRows, Row, filled
+from mirrord.serve.pages.rows import MirrorRows, Row, filled
 from mirrord.serve.rendered import Body
 
 MOST: Final = 100
@@ -43,7 +42,7 @@ class Listed:
         headline: what is said above them.
         warnings: what is wrong with the daemon itself.
         serial: differs from that of another one that shows something else, apart from times.
-        bodies: what was made of it.
+        bodies: what was made of it, without a filter.
     """
 
     status: Status
@@ -51,7 +50,7 @@ class Listed:
     headline: Headline
     warnings: Sequence[str]
     serial: str = ""
-    bodies: OrderedDict[tuple[Look, Filter], asyncio.Task[Body]] = field(default_factory=OrderedDict)
+    bodies: dict[Look, asyncio.Task[Body]] = field(default_factory=dict)
 
 
 def listed_of(status: Status, rows: MirrorRows, language: str, before: Listed | None) -> Listed:

@@ -19,9 +19,11 @@ from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.rows import ATTENTION, STATES, Filter, MirrorRows, filled
 from mirrord.serve.pages.templates import Html, render
 from mirrord.serve.rendered import Body, Paced
+from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
+from mirrord.serve.streaming import abort
 
-_KEPT: Final = 32  # bodies of one second: looks and filters
+_SLOW: Final = 30.0  # seconds that a reader may take to read a filtered page
 
 
 class OverviewPages(PageGroup):
@@ -35,6 +37,7 @@ class OverviewPages(PageGroup):
             for language in LANGUAGES
         }
         self._listings: dict[str, Listed] = {}  # the last one in each language
+        self._slots = Slots(16, 4, waiting=64, patience=10.0)  # filtered pages in memory, and of one client
         self._live = Live({language: paced.current for language, paced in self._lists.items()})
 
     def pages(self) -> Mapping[str, Handler]:
@@ -59,13 +62,28 @@ class OverviewPages(PageGroup):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         look, chosen = Look.of(request), Filter.of(request.query)
         listed = await self._lists[look.language].current()
-        body = listed.bodies.get((look, chosen))
+        if chosen != Filter():
+            return await self._filtered(request, listed, look, chosen)
+        body = listed.bodies.get(look)
         if body is None:
-            body = listed.bodies[look, chosen] = asyncio.create_task(_body(listed, look, chosen))
-            if len(listed.bodies) > _KEPT:
-                listed.bodies.popitem(last=False)
+            body = listed.bodies[look] = asyncio.create_task(_body(listed, look, chosen))
         answer = await (await asyncio.shield(body)).answer(request, HEADERS)
         look.remember(request, answer)
+        return answer
+
+    async def _filtered(self, request: web.Request, listed: Listed, look: Look, chosen: Filter) -> web.StreamResponse:
+        """Send a page that nobody shares; a few are in memory at a time, and none for long."""
+        try:
+            async with self._slots.slot(client_of(request.remote or "")):
+                answer = await (await _body(listed, look, chosen)).answer(request, HEADERS)
+                look.remember(request, answer)
+                async with asyncio.timeout(_SLOW):
+                    await answer.prepare(request)
+                    await answer.write_eof()
+        except FullError:
+            return web.Response(status=503, headers={"Retry-After": "5"}, text="too many readers\n")
+        except TimeoutError:
+            abort(request)
         return answer
 
 

@@ -102,6 +102,7 @@
       const fresh = other.getElementById("overview");
       if (!fresh || !filter || !fresh.querySelector("#list")) return location.reload();
       overview.dataset.serial = fresh.dataset.serial;
+      document.title = other.title;
       for (const id of ["warnings", "verdict", "found", "list"]) swap(document.getElementById(id), other.getElementById(id));
       filter.elements.state.value = other.getElementById("filter").elements.state.value;
     } catch (error) {
@@ -165,6 +166,7 @@
   function total(change) {
     document.getElementById("verdict").className = `verdict ${change.health}`;
     document.getElementById("sentence").textContent = change.sentence;
+    document.title = `${change.sentence} · mirrord`;
     document.querySelector("#verdict h1 use").setAttribute("href", `#${change.health}`);
     let x = 0;
     for (const [state, count] of Object.entries(change.totals)) {
