@@ -12,13 +12,14 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, text  # no
 from mirrord import failpoints
 from mirrord.model.history import Behind, Day, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
+from mirrord.model.memory import LastSeen
 from mirrord.record import tables
 from mirrord.record.behind import BEHIND
 from mirrord.record.engine import unsynchronised
 from mirrord.record.file import put, rows_with, where
 from mirrord.record.reading import Reading
 from mirrord.record.store import FORGET, KEEP, MOVES
-from mirrord.record.summary import KEPT_DAYS, RunSummary, day_after, standings_after
+from mirrord.record.summary import KEPT_DAYS, RunSummary, completed, day_after, standings_after
 from mirrord.record.tables import days_since_1970, micros, row_of, value_of
 
 _STEP: Final = 500  # names deleted in one go, so that no run waits long
@@ -89,11 +90,6 @@ class Rows(Reading):
     def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
         """Write one run, its targets, the resulting state and standings; all or nothing."""
         record, mirror = summary.record, summary.record.mirror
-        known = [
-            {"mirror": mirror, "target": target, "item": item, **row_of(seen)}
-            for (target, item), seen in summary.learned.items()
-            if seen is not None
-        ]
         gone = [{"m": mirror, "t": target, "i": item} for (target, item), seen in summary.learned.items() if not seen]
         names = [{"mirror": mirror, "target": target, **row_of(build)} for (target, _), build in summary.names.items()]
         last = [
@@ -109,6 +105,12 @@ class Rows(Reading):
             _add(link, record)
             if gone:
                 link.execute(_GONE, gone)
+            sizes = _sizes(link, mirror) if summary.unmeasured else {}
+            known = [
+                {"mirror": mirror, "target": target, "item": item, **row_of(completed(seen, sizes))}
+                for (target, item), seen in summary.learned.items()
+                if seen is not None
+            ]
             put(link, tables.known, "mirror target item", known)
             failpoints.hit("record.receipts")
             put(link, tables.names, "mirror target name", names)
@@ -167,6 +169,13 @@ def _add(link: Connection, record: RunRecord) -> None:
     parts = [{"run": number, "position": at, **row_of(entry)} for at, entry in enumerate(record.targets)]
     if parts:
         link.execute(insert(tables.run_targets), parts)
+
+
+def _sizes(link: Connection, mirror: str) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Read the known sizes and platforms by digest, before a run that set names of content that was there already."""
+    known = rows_with(tables.known, mirror=mirror).where(tables.known.c.size.is_not(None))
+    seen = (value_of(LastSeen, row) for row in link.execute(known).mappings())
+    return {one.digest: (one.size, one.platforms) for one in seen}
 
 
 def _follow(link: Connection, summary: RunSummary) -> None:

@@ -36,6 +36,7 @@ class RunSummary:
     last: Mapping[str, LastRun]  # by target, the result of the run
     noted: Mapping[str, Noted]  # by the field of `Standing`, problems and remarks of the survey
     lacking: Lacking  # what targets have not
+    unmeasured: frozenset[str]  # digests that were written or found, and whose size the run did not learn
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
@@ -48,7 +49,9 @@ class RunSummary:
         targets = tuple(_at_target(run, name, *part) for name, part in parts.items())
         last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items()}
         noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan else {}
-        return cls(_record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts))
+        return cls(
+            _record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts), _unmeasured(run.receipts)
+        )
 
 
 def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
@@ -136,6 +139,19 @@ def _measured(receipts: Iterable[Receipt]) -> Mapping[str, tuple[int | None, tup
             size, platforms = found.get(one.step.digest, (None, ()))
             found[one.step.digest] = (one.size if size is None else size, platforms or one.platforms)
     return found
+
+
+def _unmeasured(receipts: Sequence[Receipt]) -> frozenset[str]:
+    measured = _measured(receipts)
+    return frozenset(one.step.digest for one in receipts if one.good and one.step.digest) - measured.keys()
+
+
+def completed(seen: LastSeen, sizes: Mapping[str, tuple[int, tuple[str, ...]]]) -> LastSeen:
+    """Return a state with size and platforms of the same content under another name, unless it has a size itself."""
+    if seen.size is not None or seen.digest not in sizes:
+        return seen
+    size, platforms = sizes[seen.digest]
+    return replace(seen, size=size, platforms=seen.platforms or platforms)
 
 
 def standings_after(

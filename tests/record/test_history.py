@@ -179,3 +179,13 @@ async def test_what_one_target_learns_holds_at_all(store: Store) -> None:
     found = {(seen.size, seen.platforms) for seen in (await store.memory("m")).values()}
     assert found == {(9, ("linux/arm64",))}
     assert {entry.target: entry.size for entry in await store.standing("m")} == {"": 9, "a": 9, "b": 9}
+
+
+async def test_a_tag_that_moves_to_known_content_has_its_size(store: Store) -> None:
+    """When `stable` is set to what `v1` is, its size is that of `v1`, though the run read nothing of it."""
+    await store.add_run(run(T0, done("v1", size=9, platforms=["linux/arm64"]), done("stable", size=5)))
+    await store.add_run(run(T0, done("stable", digest="sha256:v1")))
+    assert (await store.memory("m"))["a", "stable"].size == 9
+    assert (await store.memory("m"))["a", "stable"].platforms == ("linux/arm64",)
+    await store.add_run(run(T0, done("stable", digest="sha256:other")))
+    assert (await store.memory("m"))["a", "stable"].size is None

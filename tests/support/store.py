@@ -20,7 +20,7 @@ from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
 from mirrord.record.behind import BEHIND
 from mirrord.record.store import KEEP, MOVES, PAGE
-from mirrord.record.summary import KEPT_DAYS, RunSummary, day_after, standings_after
+from mirrord.record.summary import KEPT_DAYS, RunSummary, completed, day_after, standings_after
 
 
 class MemoryStore:
@@ -67,10 +67,11 @@ class MemoryStore:
         for surplus in [entry for entry in self._runs if entry.mirror == run.mirror][: -self._keep]:
             self._runs.remove(surplus)
         known = self._known.setdefault(run.mirror, {})
+        sizes = {one.digest: (one.size, one.platforms) for one in known.values() if one.size is not None}
         for key, value in summary.learned.items():
             before_it = known.pop(key, None)
             if value is not None:
-                known[key] = _kept(before_it, value)
+                known[key] = _kept(before_it, completed(value, sizes) if summary.unmeasured else value)
         self._names.setdefault(run.mirror, {}).update(summary.names)
         before = {target: standing for (mirror, target), standing in self._standing.items() if mirror == run.mirror}
         behind = self._behind.setdefault(run.mirror, {})
