@@ -30,6 +30,7 @@ async def running_daemon(conf: Path, state: Path, tree: Path | None = None) -> A
         yield daemon.pid, int(found[1])
         daemon.terminate()
         await reading
+        await daemon.wait()
     finally:
         if daemon.returncode is None:
             daemon.kill()
