@@ -33,10 +33,10 @@ _HEADERS: Final = {
 class SyncLogs(PageGroup):
     """The handlers of logs."""
 
-    def __init__(self, view: View) -> None:
-        """Show what `view` has."""
+    def __init__(self, view: View, patience: float = 20.0) -> None:
+        """Show what `view` has; a client waits so many seconds while others get logs."""
         self._view = view
-        self._slots = Slots(AT_ONCE, _EACH, waiting=4 * AT_ONCE, patience=20.0)
+        self._slots = Slots(AT_ONCE, _EACH, waiting=4 * AT_ONCE, patience=patience)
 
     def pages(self) -> Mapping[str, Handler]:
         """Return the handler of the log of all mirrors."""

@@ -41,8 +41,8 @@ def test_both_languages_say_everything() -> None:
 def test_each_text_takes_the_same_values(key: str) -> None:
     """A text has the same placeholders in both languages; the form for one may leave out the count."""
     whole = placeholders(TEXTS["en"][key])[-1]
-    assert all(one == whole for one in placeholders(TEXTS["zh"][key]))
-    assert placeholders(TEXTS["en"][key])[0] | {"count"} == whole | {"count"}
+    assert placeholders(TEXTS["zh"][key])[-1] == whole
+    assert all(placeholders(texts[key])[0] | {"count"} == whole | {"count"} for texts in TEXTS.values())
     assert all(name and name.isidentifier() for name in whole)
     if not isinstance(TEXTS["en"][key], str):
         assert "count" in whole
