@@ -41,6 +41,7 @@ from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
+from tests.support import alerts
 from tests.support.frontserver import Shown
 from tests.support.manpage import manpage
 from tests.support.manual import models, rewritten
@@ -163,6 +164,11 @@ def test_the_page_about_the_shipped_mirrors_is_made_by_the_program(language: str
     syncers = load_syncers()
     wanted = markdown(site(read_folder(ROOT / "conf.d", syncers, {}), syncers, language))
     must_be(ROOT / f"docs/mirrors/mirrors.{language}.md", wanted)
+
+
+def test_the_page_about_alerts_is_made_from_the_rules() -> None:
+    """docs/reference/alerts.md has each alert of deploy/prometheus, with what to do."""
+    must_be(ROOT / alerts.PAGE, alerts.page())
 
 
 def outline(page: Path) -> list[str]:
