@@ -36,6 +36,8 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import logs, status
 from mirrord.report.documents import run_document
 from mirrord.report.metrics import Metrics
+from mirrord.report.openapi import openapi
+from mirrord.report.schemas import status_schema
 from mirrord.report.site.markdown import markdown
 from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
@@ -294,6 +296,17 @@ def test_routes_are_documented() -> None:
     fronts = (syncer.front for syncer in load_syncers().values())
     prefixes = {prefix for front in fronts if front for prefix in front.prefixes}
     assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes
+
+
+def test_the_schema_of_the_status_is_made_from_the_values() -> None:
+    """docs/reference/status.schema.json is what /api/v1/status.schema.json answers."""
+    must_be(ROOT / "docs/reference/status.schema.json", json.dumps(status_schema(), indent=2) + "\n")
+
+
+def test_the_lists_of_the_api_are_documented() -> None:
+    """Every path of the OpenAPI document is in docs/reference/http.md."""
+    text = section("docs/reference/http.md", "## `/api/v1/`") + section("docs/reference/http.md", "## Routes")
+    assert [path for path in openapi()["paths"] if f"`{path.replace('{name}', '<name>')}`" not in text] == []
 
 
 def test_the_status_document_is_documented() -> None:

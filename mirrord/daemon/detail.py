@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 
+from mirrord.daemon.rows import here
 from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import MirrordError
 from mirrord.model.history import Behind, ItemRow
@@ -35,7 +36,7 @@ async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wis
         moves = await store.moves(name, limit=MOVES + 1, before=wish.before or None)
         return replace(
             detail,
-            items=list(_here(rows[:ITEMS], places(mirror, syncer))) if listed is None else rows[:ITEMS],
+            items=list(here(rows[:ITEMS], places(mirror, syncer))) if listed is None else rows[:ITEMS],
             more=len(rows) > ITEMS,
             next=rows[:ITEMS][-1].item if rows else "",
             days=await store.days(name),
@@ -82,11 +83,3 @@ def _candidates(wish: Wish, items: Sequence[ItemRow], moves: Iterable[LedgerEntr
                 break
             gone.add(move.name)
     yield from [row.item for row in items[:1]]
-
-
-def _here(rows: Iterable[ItemRow], now_at: Mapping[str, str]) -> Iterator[ItemRow]:
-    """Yield rows without what is recorded of the places before a change of the configuration."""
-    for row in rows:
-        at = {target: seen for target, seen in row.at.items() if seen.place == now_at.get(target)}
-        if at:
-            yield ItemRow(row.item, at)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from mirrord import __version__
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.detail import add_record, add_uses
+from mirrord.daemon.rows import rows_of
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.sync_log import sync_log
 from mirrord.errors import MirrordError
@@ -23,6 +24,7 @@ from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.mirror import MirrorDetail, Wish
+from mirrord.report.rows import ListPart, RowsAsked
 from mirrord.report.status import ReceiverStatus, Status
 from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
@@ -136,6 +138,10 @@ class Shown:
         detail = await add_record(detail, snapshot, self._runtime.store, wish)
         url = snapshot.configuration.settings.address(self._listen)
         return await asyncio.to_thread(add_uses, detail, snapshot, url, wish)
+
+    async def rows(self, asked: RowsAsked) -> ListPart:
+        """See `View.rows`."""
+        return await rows_of(self._runtime.snapshot, self._runtime.store, asked)
 
     async def metrics(self) -> bytes:
         """See `View.metrics`."""

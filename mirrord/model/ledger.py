@@ -18,18 +18,31 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One intended move of a name at one target."""
+    """One intended move of a name at one target.
+
+    Attributes:
+        mirror: name of the mirror.
+        target: name of the target.
+        name: the tag, the ref, the chart version or the index.
+        place: the target's address; the entry is not valid for another one.
+        before: its old digest; None for none or unknown.
+        after: its new digest; None for a deletion.
+        run: start of the run.
+        at: when the entry was written.
+        outcome: its outcome.
+        id: number in the record, increasing; 0 before it is recorded.
+    """
 
     mirror: str
     target: str
-    name: str  # the tag, the ref, the chart version or the index
-    place: str  # the target's address; the entry is not valid for another one
-    before: str | None  # its old digest; None for none or unknown
-    after: str | None  # its new digest; None for a deletion
-    run: datetime  # start of the run
-    at: datetime  # when the entry was written
-    outcome: Settled = Settled.OPEN  # its outcome
-    id: int = field(default=0, compare=False)  # number in the record, increasing; 0 before it is recorded
+    name: str
+    place: str
+    before: str | None
+    after: str | None
+    run: datetime
+    at: datetime
+    outcome: Settled = Settled.OPEN
+    id: int = field(default=0, compare=False)
 
 
 def settled(before: str | None, after: str | None, now: str | None) -> Settled:

@@ -10,13 +10,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """The recorded state of an item at a target."""
+    """The recorded state of an item at a target.
 
-    digest: str  # the item's content there
-    at: datetime  # when the target last confirmed it
-    place: str = ""  # where that was (origin and address); it is not valid for another place
-    size: int | None = None  # bytes of its whole content (of an image, each blob once), or None if unknown
-    platforms: tuple[str, ...] = ()  # of an image, such as `linux/arm64/v8`; () if unknown or without meaning
+    Attributes:
+        digest: the item's content there.
+        at: when the target last confirmed it.
+        place: where that was (origin and address); it is not valid for another place.
+        size: bytes of its whole content (of an image, each blob once), or None if unknown.
+        platforms: of an image, such as `linux/arm64/v8`; () if unknown or without meaning.
+    """
+
+    digest: str
+    at: datetime
+    place: str = ""
+    size: int | None = None
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

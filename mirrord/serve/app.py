@@ -8,6 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from aiohttp import web
 
+from mirrord.serve.api import ApiPages
 from mirrord.serve.badges import Badges
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
@@ -19,6 +20,7 @@ from mirrord.serve.pages.front import FrontPages
 from mirrord.serve.pages.mirror import MirrorPages
 from mirrord.serve.pages.overview import OverviewPages
 from mirrord.serve.pages.static import StaticFiles
+from mirrord.serve.problem import API, problem
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages, View
 from mirrord.serve.sync_log import SyncLogs
@@ -37,7 +39,8 @@ def page_groups(view: View) -> Sequence[PageGroup]:
     """Return the groups of pages."""
     catalog = CatalogPages(view.catalog, view.edition)
     pages = OverviewPages(view), MirrorPages(view), FrontPages(view)
-    return StatusPages(view), *pages, catalog, Badges(view), SyncLogs(view), StaticFiles()
+    lists = Badges(view), SyncLogs(view), ApiPages(view)
+    return StatusPages(view), *pages, catalog, *lists, StaticFiles()
 
 
 def make_app(
@@ -72,7 +75,9 @@ def make_app(
         if found is not None:
             return found
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="read-only; use GET or HEAD\n")
+            denied = _error(path, 405, "read-only; use GET or HEAD")
+            denied.headers["Allow"] = "GET, HEAD"
+            return denied
         return await (page or handler)(request)
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
@@ -97,9 +102,13 @@ async def _signed(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "mirrord"
 
 
+def _error(path: str, status: int, reason: str) -> web.Response:
+    return problem(status, reason) if path.startswith(API) else web.Response(status=status, text=f"{reason}\n")
+
+
 def _refused(path: str, status: int, reason: str) -> web.Response:
-    """Reject an invalid target before any use: in the registry's format below `/v2`, in plain text elsewhere."""
-    answer = web.Response(status=status, text=f"{reason}\n")
+    """Reject an invalid target before any use: in the format of a registry, of the API, or as plain text."""
+    answer = _error(path, status, reason)
     if path.startswith("/v2"):
         answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
     answer.force_close()

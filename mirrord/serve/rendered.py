@@ -62,11 +62,11 @@ class Paced(Generic[_Made]):
 
 
 class Body:
-    """The bytes of a page, which differ from all others since they show the time; compressed on demand, once."""
+    """The bytes of a page; compressed on demand, once."""
 
-    def __init__(self, body: bytes) -> None:
-        """Give it a tag."""
-        self._body, self._etag = body, f'"{_NONCE}-{next(_numbers)}"'
+    def __init__(self, body: bytes, etag: str = "") -> None:
+        """Give it a tag: `etag` if the same bytes may be made again, else one that no other page has."""
+        self._body, self._etag = body, etag or f'"{_NONCE}-{next(_numbers)}"'
         self._small: asyncio.Task[bytes] | None = None
 
     async def answer(self, request: web.Request, fields: Mapping[str, str]) -> web.Response:

@@ -19,6 +19,7 @@ from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.registry import CONTENT_TYPE
+from mirrord.report.rows import ListPart, RowsAsked
 from mirrord.report.status import MirrorStatus, Status, mirror_document, status_document
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.pagegroup import Handler, PageGroup
@@ -55,6 +56,14 @@ class View(Protocol):
 
     async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
         """Return what is known of one mirror, None where none is called so; never fails."""
+
+    async def rows(self, asked: RowsAsked) -> ListPart:
+        """Return a part of what the record has of a mirror.
+
+        Raises:
+            UsageError: no mirror is called so any more.
+            StorageError: the record cannot be read.
+        """
 
     async def metrics(self) -> bytes:
         """Return all series as text."""

@@ -20,6 +20,7 @@ from mirrord.report.board import Board
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
 from mirrord.report.mirror import MirrorDetail, Wish
+from mirrord.report.rows import ListPart, RowsAsked
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
@@ -84,6 +85,9 @@ class FakeView:
 
     async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
         return None
+
+    async def rows(self, _: RowsAsked) -> ListPart:
+        return ListPart(())
 
     async def metrics(self) -> bytes:
         self.rendered += 1

@@ -10,12 +10,20 @@ from aiohttp import ClientSession
 
 from mirrord.commands import Sync
 from mirrord.model.run import Result
+from mirrord.report.rows import LISTS
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk
+from tests.support.schemas import judge, of_api
 
 SIZE = 1_500_000
 IMAGE = build_image(layers=2, layer_size=SIZE, seed="activity")
+
+
+async def api(client: ClientSession, path: str) -> Any:
+    async with client.get(f"/api/v1/{path}") as answer:
+        assert answer.status == 200
+        return await answer.json()
 
 
 async def test_bytes_rate_and_time_left(tmp_path: Path) -> None:
@@ -34,7 +42,12 @@ async def test_bytes_rate_and_time_left(tmp_path: Path) -> None:
 
             async def mirror() -> Any:
                 async with client.get("/status") as answer:
-                    return (await answer.json())["mirrors"][0]
+                    document = await answer.json()
+                judge(schema, document)
+                return document["mirrors"][0]
+
+            async with client.get("/api/v1/status.schema.json") as answer:
+                schema = await answer.json()
 
             run = asyncio.create_task(ControlClient(desk.folder / "state").carry_out(Sync()))
             seen: list[dict[str, Any]] = []
@@ -43,6 +56,18 @@ async def test_bytes_rate_and_time_left(tmp_path: Path) -> None:
                     seen.append(running)
             assert [one.result for one in await run] == [Result.SUCCESS]
             ended = await mirror()
+            document = await api(client, "openapi.json")
+            found = {what: await api(client, f"mirrors/app/{what}") for what in LISTS}
+            for what, rows in found.items():
+                judge(of_api(document, f"/api/v1/mirrors/{{name}}/{what}"), rows)
+    (one_run,), (item,), (day,) = found["runs"]["runs"], found["items"]["items"], found["days"]["days"]
+    assert (one_run["result"], one_run["mirror"]) == ("success", "app")
+    assert {one["target"] for one in one_run["targets"]} == {"far", "local"}
+    assert (item["item"], {one["digest"] for one in item["at"].values()}) == ("v1", {IMAGE.digest})
+    assert item["at"]["far"]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert (day["runs"], day["failed"], day["sent"]) == (1, 0, sum(one["sent"] for one in one_run["targets"]))
+    assert found["behind"] == {"behind": []}
+    assert len(found["ledger"]["ledger"]) == 2
     rated = [one for one in seen if one["left"]]
     assert rated  # it takes six seconds
     for one in rated:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report.health import Health
 from mirrord.report.mirror import MirrorDetail, Wish
+from mirrord.report.rows import ListPart, RowsAsked
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
@@ -52,6 +53,10 @@ class Shown:
 
     async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
         """Return None: there are no mirrors."""
+
+    async def rows(self, _: RowsAsked) -> ListPart:
+        """Return nothing."""
+        return ListPart(())
 
     async def metrics(self) -> bytes:
         """Return none."""
