@@ -14,6 +14,8 @@ from mirrord.printable import size
 WINDOW: Final = 10
 """Seconds over which the present rate is measured."""
 
+_ENOUGH: Final = 50  # one part in so many of the known bytes has to be sent before the time left is estimated
+
 
 @dataclass(slots=True)
 class Tally:
@@ -97,7 +99,8 @@ class Tally:
         """Seconds until all steps will have ended, or None if that is unknown.
 
         By bytes, if sizes are known: steps of unknown size are taken for average ones, which send as much of their
-        content as those did that have ended. Else by the time that the ended steps took.
+        content as those did that have ended. It is unknown before a part of them went: the first bytes are those of
+        small blobs, and say nothing of the rate. Else by the time that the ended steps took.
         """
         waiting = max(0, self.planned - self.ended)
         if not waiting:
@@ -107,5 +110,5 @@ class Tally:
         running, under_way = sum(self._sizes.values()), max(0, self.sent - self._settled)
         sending = self._settled / self._through if self._through else 1.0
         unknown = max(0, waiting - len(self._sizes)) * self.content / self._sized * min(1.0, sending)
-        pace = self.pace
+        pace = self.pace if self.sent * _ENOUGH >= self.content else None
         return (max(0, running - under_way) + unknown) / pace if pace else None

@@ -77,6 +77,17 @@ def test_time_left_by_bytes(now: Now) -> None:
     assert tally.left == 0
 
 
+def test_the_first_bytes_say_nothing_of_the_time_left(now: Now) -> None:
+    """A config that went while layers are awaited makes no hours of a minute: the time is unknown until more went."""
+    tally = Tally(1)
+    tally.take(StepSized("m/a", "v1", 50 * MIB))
+    tally.take(BytesSent("m/a", 300))
+    now.seconds += 5
+    assert (tally.pace, tally.left) == (60, None)
+    tally.take(BytesSent("m/a", MIB - 300))
+    assert tally.left == 49 * MIB / (MIB / 5)
+
+
 def test_time_left_by_steps(now: Now) -> None:
     """Where no size is known the ended steps are the measure; failed ones have ended, too."""
     tally = Tally(5, began=now.seconds)
