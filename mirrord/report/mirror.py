@@ -26,6 +26,12 @@ BEHIND: Final = 20
 """Items that a target lacks, as many as a page names."""
 MOVES: Final = 60
 """Entries of the ledger that a page shows; moves at several targets are one change."""
+_TITLES: Final = {
+    "result": "mirror.result",
+    "duration": "mirror.duration",
+    "bytes": "mirror.bytes",
+    "items": "mirror.items",
+}
 _Draw = Callable[[str, str, str, Sequence[PlotDay]], str]
 _TONES: Final[Mapping[Result, str]] = {
     Result.FAILED: "failing",
@@ -204,7 +210,7 @@ def plots_of(days: Iterable[Day], now: datetime, said: Words) -> Sequence[Plot]:
 
 
 def _plot(key: str, summary: str, draw: _Draw, days: Sequence[PlotDay], said: Words) -> Plot:
-    title = said.text(f"mirror.{key}")
+    title = said.text(_TITLES[key])
     return Plot(key, title, summary, draw(key, title, summary, days))
 
 

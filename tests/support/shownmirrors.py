@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from mirrord.model.history import LastRun, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.status import Running, Status
 from mirrord.syncer.values import Addresses, Mirror, Schedule, Target
 from tests.support.frontserver import Shown
@@ -42,6 +43,7 @@ class ShownMirrors(Shown):
         self.next_runs: dict[str, datetime] = {}
         self.running: dict[str, Running] = {}
         self.more: dict[str, Any] = {}
+        self.details: dict[str, dict[str, Any]] = {}  # by mirror, fields of its `MirrorDetail`
         self._board, self._edition = Board(), 0
 
     def add(self, one: Mirror, source: str = "", places: Mapping[str, str] | None = None, **pages: str) -> None:
@@ -79,6 +81,11 @@ class ShownMirrors(Shown):
     def edition(self) -> int:
         """Return a number that grows with each change."""
         return self._edition
+
+    async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
+        """Return what is known of a mirror: how it stands, and what `details` has besides."""
+        found = next((one for one in (await self.status()).mirrors if one.name == name), None)
+        return MirrorDetail(found, self.now, **self.details.get(name, {})) if found else None
 
     async def status(self) -> Status:
         """Return it."""

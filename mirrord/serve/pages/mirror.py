@@ -35,6 +35,7 @@ from mirrord.syncer.values import LOCAL, Usage
 PREFIX: Final = "/mirrors/"
 _LONGEST: Final = 300  # characters of a part of the query
 _SIGNS: Final = {"present": "ok", "other": "stale", "absent": "new"}
+_TEXTS: Final = {"present": "mirror.present", "other": "mirror.other", "absent": "mirror.absent"}
 _KEYS: Final = ("find", "after", "item", "before")
 
 
@@ -129,6 +130,7 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
         sized=any(item.size is not None for item in items),
         built=any(item.platforms for item in items),
         signs=_SIGNS,
+        texts=_TEXTS,
         schedule=detail.schedule,
         changes=changes_of(detail.moves),
         first=detail.now.date() - timedelta(days=DAYS - 1),

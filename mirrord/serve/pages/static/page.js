@@ -35,6 +35,31 @@
     }
   }, 5000);
 
+  // Call `begun` with the serial of the overview at each connection, and `changed` with each change.
+  // A page that nobody looks at holds no connection: a browser has six for a server.
+  function follow(begun, changed) {
+    const lost = document.getElementById("lost");
+    let events = null;
+
+    function listen() {
+      events?.close();
+      events = null;
+      if (document.hidden) return;
+      events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
+      events.addEventListener("page", (event) => {
+        lost.hidden = true;
+        begun(event.data);
+      });
+      events.addEventListener("message", (event) => changed(JSON.parse(event.data)));
+      events.addEventListener("error", () => {
+        lost.hidden = false;
+        if (events?.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
+      });
+    }
+    document.addEventListener("visibilitychange", listen);
+    listen();
+  }
+
   // The page of a mirror: copy buttons, and what changes meanwhile.
   function copied(button) {
     const label = button.querySelector("span");
@@ -69,9 +94,8 @@
       const button = event.target.closest("button.copy");
       if (button) copy(button);
     });
-    const news = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
-    news.addEventListener("message", async (event) => {
-      if (!(mirror.dataset.name in JSON.parse(event.data).rows)) return;
+    let serial = null;
+    const refresh = async () => {
       const answer = await fetch(location.href);
       if (!answer.ok) return location.reload();
       const other = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -83,6 +107,13 @@
         }
       }
       offer();
+    };
+    follow((now) => {
+      if (serial !== null && serial !== now) refresh();
+      serial = now;
+    }, (change) => {
+      serial = change.to;
+      if (change.moved || mirror.dataset.name in change.rows) refresh();
     });
   }
 
@@ -180,25 +211,7 @@
     }
   }
 
-  const lost = document.getElementById("lost");
-  let events = null;
-
-  // A page that nobody looks at holds no connection: a browser has six for a server.
-  function listen() {
-    events?.close();
-    events = null;
-    if (document.hidden) return;
-    events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
-    events.addEventListener("page", (event) => {
-      lost.hidden = true;
-      if (event.data !== overview.dataset.serial) load(location.href);
-    });
-    events.addEventListener("message", (event) => show(JSON.parse(event.data)));
-    events.addEventListener("error", () => {
-      lost.hidden = false;
-      if (events?.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
-    });
-  }
-  document.addEventListener("visibilitychange", listen);
-  listen();
+  follow((serial) => {
+    if (serial !== overview.dataset.serial) load(location.href);
+  }, show);
 })();
