@@ -183,16 +183,11 @@ def shown(front: FrontStatus | None) -> str:
 
 
 def test_page() -> None:
-    """The page says it in words once the front was used, and its troubles as warnings; nothing of it is markup."""
-    assert "Registry front" not in shown(None)
-    assert "Registry front" not in shown(FrontStatus())
+    """The page leads to that of the front once it was used, and warns of its troubles; nothing of it is markup."""
+    link = '<a href="/front">Registry front</a>'
+    assert [link in shown(front) for front in (None, FrontStatus(), TOTALS)] == [False, False, True]
     text = shown(TOTALS)
-    answers = "1 from the cache, 1 from mirrors, 2 read from upstream, 1 from the cache because upstream did not answer"
-    assert answers in text
-    assert "2 not_allowed, 1 pulls" in text
-    assert "1000 B from upstream, 3.4 KiB to clients" in text
-    assert "4.0 MiB of 2.0 GiB, 13 blobs and manifests, 3 evicted" in text
-    warnings = re.findall(r'<p class="warning.*?<span>(.*?)</span></p>', text)
+    warnings = re.findall(r'<p class="warning stale".*?<span>(.*?)</span></p>', text)
     assert warnings == [
         "The cache of the registry front cannot be used: the disk is full",
         "An allow list was refused; the one before it stays in use: /etc/allows.txt:3: bad",

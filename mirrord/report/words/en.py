@@ -135,7 +135,6 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.refusals": "Refused",
     "front.upstreams": "Upstreams",
     "front.budget": "{left} of {limit} requests left",
-    "front.traffic": "{read} from upstream, {sent} to clients",
     "front.cache": "Cache",
     "front.cached": "{size} of {limit}",
     "front.evicted": "{count} evicted",

@@ -135,7 +135,6 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.refusals": "拒绝",
     "front.upstreams": "上游",
     "front.budget": "剩余 {left}/{limit} 次请求",
-    "front.traffic": "从上游读取 {read}，发送给客户端 {sent}",
     "front.cache": "缓存",
     "front.cached": "{size}/{limit}",
     "front.evicted": "已淘汰 {count} 项",
