@@ -63,7 +63,7 @@ async def test_no_barriers(opened: Opener, address: str, shown: ShownMirrors, sc
 
 
 async def test_keyboard(opened: Opener, address: str) -> None:
-    """The first key of Tab offers to skip to the content; what has the focus is outlined."""
+    """The first key of Tab offers to skip to the content; what has the focus is outlined; `/` leads to the search."""
     page = await opened(address)
     await page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to content")
@@ -74,6 +74,10 @@ async def test_keyboard(opened: Opener, address: str) -> None:
     focused = page.locator(":focus")
     assert await focused.get_attribute("class") == "tile all"
     assert await focused.evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+    await page.keyboard.press("/")
+    await page.keyboard.type("goo/")
+    await expect(page.get_by_label("Search")).to_be_focused()
+    await expect(page.get_by_label("Search")).to_have_value("goo/")
 
 
 async def test_fingers(opened: Opener, address: str) -> None:

@@ -75,6 +75,9 @@ async def test_at_a_glance(opened: Opener, address: str) -> None:
     ]
     link = broken.get_by_role("link", name="coding.example/craned")
     assert await link.get_attribute("href") == "https://coding.example/public"
+    origin = page.locator("#m-grafana .origin a")
+    assert await origin.get_attribute("href") == "https://grafana.github.io/helm-charts"
+    await expect(page.locator("#m-nginx .origin a")).to_have_count(0)
     good = page.locator("#m-nginx")
     await expect(good.locator(".origin")).to_contain_text("docker.io/library/nginx")
     await expect(good.locator(".when")).to_contain_text("12 minutes ago")

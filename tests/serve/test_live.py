@@ -16,7 +16,9 @@ import pytest
 from mirrord.model.run import Result
 from mirrord.report.status import schedule_of, scheduled
 from mirrord.serve.pages import live, overview
-from mirrord.serve.pages.frame import POLICY
+from mirrord.serve.pages.frame import POLICY, Look
+from mirrord.serve.pages.listed import Listed
+from mirrord.serve.pages.rows import Filter
 from mirrord.serve.pages.static import FOLDER, asset, static_files
 from mirrord.syncer.values import Schedule
 from tests.support.frontserver import showing
@@ -154,6 +156,32 @@ async def test_files_are_good_for_ever(client: aiohttp.ClientSession, path: Any)
         assert (answer.status, await answer.read()) == (304, b"")
     for wrong in (address.replace("/static/", "/static/0"), "/static/", f"/static/{path.name}"):
         assert (await client.get(wrong)).status == 404
+
+
+async def test_a_rendering_is_shared(
+    client: aiohttp.ClientSession, shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers of one second get one rendering for each language and theme, and after an event another one."""
+    made: list[Look] = []
+    render = overview.page
+
+    def counted(listed: Listed, look: Look, chosen: Filter) -> bytes:
+        made.append(look)
+        return render(listed, look, chosen)
+
+    monkeypatch.setattr(overview, "page", counted)
+
+    async def tag(address: str) -> str:
+        async with client.get(address) as answer:
+            return answer.headers["ETag"]
+
+    addresses = ["/", "/?lang=zh", "/?theme=dark"] * 20
+    tags = await asyncio.gather(*map(tag, addresses))
+    rounds = len(made) / 3
+    assert (len(set(tags)), {*made}) == (len(made), {Look(), Look("zh"), Look("en", "dark")})
+    assert rounds <= 2  # a second may end meanwhile
+    shown.run("a", 1)
+    assert await tag("/") not in tags
 
 
 async def test_filtered_pages_are_bounded(

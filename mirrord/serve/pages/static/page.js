@@ -167,6 +167,11 @@
     clearTimeout(typing);
     typing = setTimeout(choose, event.target.type === "search" ? 150 : 0);
   });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+    event.preventDefault();
+    filter?.elements.q.focus();
+  });
   filter?.addEventListener("submit", (event) => {
     event.preventDefault();
     choose();
