@@ -31,6 +31,7 @@ SLOWEST: Final = 3600.0
 _FIRST: Final = 5.0
 _GATHER: Final = 10.0  # seconds, at most, from the first notice to its message: seldom fails one mirror alone
 _LOOK: Final = 30.0  # seconds between two looks at what is stale
+_BREATH: Final = 0.2  # seconds between two looks: many mirrors may end their runs at a time
 _SENT: Final = ""  # key of the time of the last message, beside what was reported of each mirror
 _HOST: Final = "@"  # begins the key of a host; no mirror is called so
 
@@ -105,12 +106,17 @@ class Courier:
         while True:
             self._woken.clear()
             closing = self._closing
-            wait = await self._round(closing=closing)
+            try:
+                wait = await self._round(closing=closing)
+            except Exception as error:  # noqa: BLE001 - a bug must not end this for good
+                wait = _LOOK
+                self._note(Notified(self.receiver.name, "failed", self._waiting, bug(error)))
             if closing:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(wait, _LOOK)):
                     await self._woken.wait()
+                    await asyncio.sleep(_BREATH)
 
     async def forget(self) -> None:
         """Forget what was reported: the receiver is no longer configured."""

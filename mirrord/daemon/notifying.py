@@ -14,7 +14,6 @@ from mirrord.daemon.courier import Courier, status_of
 from mirrord.daemon.runtime import Runtime
 from mirrord.errors import ConfigError, UsageError
 from mirrord.events import Event, Events, RateLimit
-from mirrord.model.run import Result
 from mirrord.report.notices import Correspondence
 from mirrord.report.status import MirrorStatus, ReceiverStatus, Status
 from mirrord.report.words import words
@@ -94,7 +93,7 @@ class Notifying:
         mirrors = (await self._status()).mirrors
         broken: dict[str, datetime] = {}
         for one in mirrors:
-            if one.consecutive_failures and one.last_attempt and one.result is not Result.INTERRUPTED:
+            if one.consecutive_failures and one.last_attempt:
                 broken[one.name] = self._broken.get(one.name, one.last_attempt)
         self._broken = broken
         return [(one, broken.get(one.name)) for one in mirrors]

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 from mirrord.errors import DeniedError, RefusedError, ServerError, ThrottledError
+from mirrord.printable import plain
 from mirrord.wire.notify.message import Message
 from mirrord.wire.notify.port import HookAnswer, Prepared, Service, json_body
 from mirrord.wire.notify.receiver import Receiver
@@ -37,7 +38,7 @@ class DingTalk(Service):
         text = fitted(message, _LIMIT, harmless, between="\n\n")  # one line end is none in Markdown
         body = {
             "msgtype": "markdown",
-            "markdown": {"title": cut(harmless(message.title), _TITLE), "text": text},
+            "markdown": {"title": cut(harmless(plain(message.title)), _TITLE), "text": text},
             "at": {"isAtAll": False},
         }
         url, millis = receiver.address, str(int(at.timestamp() * 1000))
