@@ -190,10 +190,10 @@ def test_page() -> None:
     warnings = re.findall(r'<p class="warning stale".*?<span>(.*?)</span></p>', text)
     assert warnings == [
         "The cache of the registry front cannot be used: the disk is full",
-        "An allow list was refused; the one before it stays in use: /etc/allows.txt:3: bad",
+        "An allow list was refused, the one before it stays in use: /etc/allows.txt:3: bad",
     ]
     missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))
-    assert "An allow list was refused; nothing can be pulled through: x: gone</span>" in missing
+    assert "An allow list was refused, nothing can be pulled through: x: gone</span>" in missing
     assert "<i>" not in shown(FrontStatus(list_errors={"x": "<i>x</i>"}))
 
 

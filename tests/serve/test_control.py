@@ -25,7 +25,9 @@ from mirrord.commands import (
     Backups,
     Changes,
     Command,
+    Delivered,
     GetCatalog,
+    GetRuns,
     GetStatus,
     LookAtFront,
     PlanMirrors,
@@ -33,12 +35,14 @@ from mirrord.commands import (
     Reload,
     Restore,
     Sync,
+    TryReceiver,
     word,
 )
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, Planned, RunFinished, StepDone
 from mirrord.model.catalog import CatalogEntry, CatalogPart
+from mirrord.model.history import RunRecord
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.report.documents import PIECE
@@ -152,9 +156,13 @@ ANSWERS: dict[Command[Any], Any] = {
     Restore("m", ("refs/heads/main",), release=True): RUN,
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
     GetCatalog(("m",)): (
-        CatalogPart((CatalogEntry("m", "image", "v1", "q.example/a:v1", "hub", "r.example/a:v1", "d", T0),)),
+        CatalogPart(
+            (CatalogEntry("m", "image", "v1", "q.example/a:v1", "hub", "r.example/a:v1", "d", T0, 7, ("linux/arm64",)),)
+        ),
         CatalogPart(),
     ),
+    GetRuns("m", 2, 7): (RunRecord("m", "image", "command", T0, T0, RUN.result, code="denied", error="x"),),
+    TryReceiver("ops"): Delivered("ops", "webhook", "hooks.example", "200 ok"),
     LookAtFront("nginx"): FrontLook("docker.io/library/nginx:latest", "cache", "allows.txt:3", fresh_until=T0),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),
 }

@@ -156,8 +156,8 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.stale": "{count} from the cache because upstream did not answer",
     "front.miss": "{count} read from upstream",
     "front.entries": ("{count} blob or manifest", "{count} blobs and manifests"),
-    "front.list_kept": "An allow list was refused; the one before it stays in use: {error}",
-    "front.list_missing": "An allow list was refused; nothing can be pulled through: {error}",
+    "front.list_kept": "An allow list was refused, the one before it stays in use: {error}",
+    "front.list_missing": "An allow list was refused, nothing can be pulled through: {error}",
     "front.cache_error": "The cache of the registry front cannot be used: {error}",
     # Documents and badges
     "site.description": "Where the mirrors are, and how to use them.",
