@@ -33,11 +33,6 @@ def note(text: str) -> None:
     print(plain_lines(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line prints
 
 
-def clear() -> None:
-    """Empty the terminal."""
-    print("\x1b[H\x1b[2J")  # noqa: T201 - the command line prints
-
-
 def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print a JSON document on one line.
 

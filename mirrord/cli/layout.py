@@ -25,7 +25,8 @@ class Column:
 
     Attributes:
         head: its heading.
-        least: a name in it may be shortened to this many columns of the terminal; 0: it may not.
+        least: a name in it may be shortened to this many columns of the terminal; 0: it may not. Its long forms are
+            never below their rows.
         spare: where there is no room it is left out, the highest number first; 0: it stays.
     """
 
@@ -44,10 +45,11 @@ class Long:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row; `colour` is that of its first cell."""
+    """One row; `colour` is that of its first cell, `below` are sentences that a terminal shows below it."""
 
     cells: Sequence[str | Long]
     colour: str = ""
+    below: Sequence[str] = ()
 
 
 def laid_out(columns: Sequence[Column], rows: Sequence[TableRow], screen: Screen) -> Iterator[str]:
@@ -64,14 +66,16 @@ def laid_out(columns: Sequence[Column], rows: Sequence[TableRow], screen: Screen
     line = _line([columns[at].head for at in shown], [widths[at] for at in shown])
     yield screen.paint(screen.cut(line, screen.width), "bold")
     for cells, row in zip(found, rows, strict=True):
-        fits = {at: bool(columns[at].least) or wide(cells[at].whole) <= widths[at] for at in widths}
+        fits = {at: wide(cells[at].whole) <= widths[at] for at in widths}
         texts = [screen.middle(cells[at].whole if fits[at] else cells[at].short, widths[at]) for at in shown]
         line = screen.cut(_line(texts, [widths[at] for at in shown]), screen.width)
         first = len(texts[0])
         yield screen.paint(line[:first], row.colour) + line[first:]
-        for at in widths:
-            if not fits[at]:
-                yield from (screen.paint(part, "dim") for part in screen.wrapped(cells[at].whole, _BELOW))
+        for text in (
+            *(cells[at].whole for at in widths if not fits[at] and not columns[at].least),
+            *map(plain, row.below),
+        ):
+            yield from (screen.paint(part, "dim") for part in screen.wrapped(text, _BELOW))
 
 
 def _plain(cell: str | Long) -> Long:

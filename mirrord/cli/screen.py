@@ -23,12 +23,14 @@ class Screen:
         height: lines of it.
         colour: whether it may be coloured.
         signs: whether it can show more than ASCII.
+        steers: whether the cursor can be moved.
     """
 
     width: int | None = None
     height: int = 24
     colour: bool = False
     signs: bool = True
+    steers: bool = False
 
     @classmethod
     def of(cls, stream: TextIO | None = None) -> Screen:
@@ -42,8 +44,9 @@ class Screen:
         if not stream.isatty():
             return cls(signs=signs)
         size = shutil.get_terminal_size()
-        colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        return cls(max(20, size.columns), max(3, size.lines), colour, signs)
+        steers = os.environ.get("TERM", "dumb") != "dumb"
+        colour = steers and not os.environ.get("NO_COLOR")
+        return cls(max(20, size.columns), max(3, size.lines), colour, signs, steers)
 
     @property
     def dots(self) -> str:

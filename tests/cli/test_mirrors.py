@@ -156,7 +156,10 @@ async def test_plan_then_sync_then_status(desk: Desk) -> None:
         assert sum("recorded there" in line for line in explained.out.splitlines()) == 6
         status = await desk.run("status")
         assert status.status == 0
-        assert [line.split()[0] for line in status.out.splitlines()] == ["MIRROR", "app", "one", "two", "local", "no"]
+        totals, note, head, *rows = status.out.splitlines()
+        assert (totals, note.split(":")[0]) == ("1 mirror: 1 ok", "no daemon is running")
+        assert head.split()[:3] == ["HEALTH", "MIRROR", "TARGET"]
+        assert [line.split()[1:3] for line in rows] == [["app", name] for name in ("-", "one", "two", "local")]
 
 
 async def test_quiet_lines_in_a_pipe(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,11 @@ SPEC = ImageSpec.model_validate({"from": {"repository": "a/b"}})
 MIRROR = Mirror("crane", "image", SPEC, (Target("gitee", "image", "x", ImageTarget()),))
 
 
+def cells(line: str) -> list[str]:
+    """Return the cells of a row in a pipe."""
+    return re.split(r"  +", line)
+
+
 def shown(capsys: pytest.CaptureFixture[str], last: LastRun | None, error: str = "") -> Sequence[str]:
     """Return the lines about a mirror `crane` with one target `gitee`."""
     result, code = (Result.PARTIAL, "refused") if error else (Result.NOOP, "")
@@ -36,22 +42,25 @@ def shown(capsys: pytest.CaptureFixture[str], last: LastRun | None, error: str =
 
 def test_counts_are_a_column(capsys: pytest.CaptureFixture[str]) -> None:
     """A target's row ends with what the last run did there, without what it did not do; nothing follows the table."""
-    head, whole, there = shown(capsys, LastRun(3, 1, 3221))
+    totals, head, whole, there = shown(capsys, LastRun(3, 1, 3221))
+    assert totals == "1 mirror: 1 ok"
     assert there[head.index("LAST RUN") :] == "3 written · 1 deleted · 3221 up to date"
     assert head[: head.index("ITEMS")].rstrip().endswith("  LAST SUCCESS")  # beside `failed` its age is not that of it
-    assert (head.endswith("LAST RUN"), whole.split()[0]) == (True, "crane")
+    assert (head.endswith("LAST RUN"), cells(whole)[:3]) == (True, ["ok", "crane", "-"])
+    assert cells(there)[:3] == ["ok", "crane", "gitee"]
     assert whole[head.index("ITEMS") :].split()[0] == there[head.index("ITEMS") :].split()[0] == "3224"
+    assert len(cells(head)) == len(cells(whole)) == len(cells(there)) == 9
 
 
 def test_every_trouble_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """All that was refused is listed in the host's words, once; how many are not listed is said."""
     troubles = ("refs/heads/wild: GE007: protected branch", "refs/tags/v1: file too large")
     lines = shown(capsys, LastRun(refused=2, troubles=troubles), troubles[0])
-    assert lines[3:] == [f"crane: gitee: {text}" for text in troubles]
+    assert lines[4:] == [f"crane: gitee: {text}" for text in troubles]
     lines = shown(capsys, LastRun(refused=4, failed=1, troubles=troubles), troubles[0])
-    assert lines[5:] == ["crane: gitee: and 3 more refused or failed"]
+    assert lines[6:] == ["crane: gitee: and 3 more refused or failed"]
     one = "v1 and 2 more: holds something else than an OCI layout"
-    assert shown(capsys, LastRun(failed=3, troubles=(one,)), "partial")[3:] == [f"crane: gitee: {one}"]
+    assert shown(capsys, LastRun(failed=3, troubles=(one,)), "partial")[4:] == [f"crane: gitee: {one}"]
 
 
 def test_a_cause_that_targets_share_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +72,7 @@ def test_a_cause_that_targets_share_is_told_once(capsys: pytest.CaptureFixture[s
         for name, told in (("gitee", (shared, own)), ("coding", (shared,)), ("local", (shared,)))
     ]
     _show(Board(standing).status("1", NOW, [replace(MIRROR, targets=targets)], started=NOW))
-    assert capsys.readouterr().out.splitlines()[5:] == [
+    assert capsys.readouterr().out.splitlines()[6:] == [
         f"crane: all targets: {shared}",
         f"crane: gitee: {own}",
         "crane: coding, local: and 1 more refused or failed",
@@ -73,17 +82,17 @@ def test_a_cause_that_targets_share_is_told_once(capsys: pytest.CaptureFixture[s
 def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a target whose last run is not known in items, the error is told as ever."""
     lines = shown(capsys, None, "v1: denied")
-    assert lines[3:] == ["crane: gitee: v1: denied"]
+    assert lines[4:] == ["crane: gitee: v1: denied"]
 
 
 @pytest.mark.parametrize(
     ("schedule", "without", "with_daemon"),
     [
         (None, "on demand", "on demand"),
-        (Schedule(every=6 * 3600.0), "every 6 h", "in 5 min"),
-        (Schedule(every=90.0), "every 90 s", "in 5 min"),
-        (Schedule(every=86400.0), "every 1 d", "in 5 min"),
-        (Schedule(cron="17 3 * * *", timezone="Asia/Shanghai"), "17 3 * * * Asia/Shanghai", "in 5 min"),
+        (Schedule(every=6 * 3600.0), "every 6 h", "in 5 minutes"),
+        (Schedule(every=90.0), "every 90 s", "in 5 minutes"),
+        (Schedule(every=86400.0), "every 1 d", "in 5 minutes"),
+        (Schedule(cron="17 3 * * *", timezone="Asia/Shanghai"), "17 3 * * * Asia/Shanghai", "in 5 minutes"),
     ],
 )
 def test_what_is_next(
@@ -94,29 +103,34 @@ def test_what_is_next(
     times = {"crane": NOW + timedelta(minutes=5)} if schedule else {}
     for started, following in ((None, without), (NOW, with_daemon)):
         _show(Board().status("1", NOW, [mirror], started=started, next_runs=times if started else {}))
-        head, whole, there, *notes = capsys.readouterr().out.splitlines()
-        assert whole[head.index("NEXT") :].rstrip() == following
-        assert len(there) <= head.index("NEXT")
+        _, *notes, head, whole, there = capsys.readouterr().out.splitlines()
+        assert cells(whole)[cells(head).index("NEXT")] == following
+        assert cells(there)[cells(head).index("NEXT")] == "-"
         assert [note.partition(":")[0] for note in notes] == ([] if started else ["no daemon is running"])
 
 
 def test_what_runs_now(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a run under way: that it runs, how many steps are done of how many, and how many failed."""
+    """Of a run under way: steps done of how many, how many failed, bytes, rate, time left."""
     for running, words in (
         (Running("schedule", NOW), "running"),
         (Running("schedule", NOW, 12, 3), "running, 3 of 12 done"),
         (Running("schedule", NOW, 12, 3, 2), "running, 3 of 12 done, 2 failed"),
+        (
+            Running("schedule", NOW, 12, 3, 0, 1 << 30, 4 << 30, 12 << 20, 330),
+            "running, 3 of 12 done, 1.0 GiB of 4.0 GiB, 12.0 MiB/s, 5 min 30 s left",
+        ),
     ):
         _show(Board().status("1", NOW, [MIRROR], started=NOW, running={"crane": running}))
-        head, whole, *_ = capsys.readouterr().out.splitlines()
-        assert whole[head.index("NEXT") :].rstrip() == words
+        totals, head, whole, *_ = capsys.readouterr().out.splitlines()
+        assert totals == "1 mirror: 1 new; 1 running"
+        assert cells(whole)[cells(head).index("NEXT")] == words
 
 
 def test_a_time_that_has_come(capsys: pytest.CaptureFixture[str]) -> None:
     """A run that is due, and has not begun, is next now: never in a time that is over."""
     _show(Board().status("1", NOW, [MIRROR], started=NOW, next_runs={"crane": NOW - timedelta(seconds=3)}))
-    head, whole, *_ = capsys.readouterr().out.splitlines()
-    assert whole[head.index("NEXT") :].rstrip() == "now"
+    _, head, whole, *_ = capsys.readouterr().out.splitlines()
+    assert cells(whole)[cells(head).index("NEXT")] == "now"
 
 
 def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +170,7 @@ def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> 
     problems, remarks = Noted(3, ("v1: is no image", "v2: is no image")), Noted(1, ("v3: put right",))
     standing = [Standing("crane", "", NOW, NOW, 0, Result.SUCCESS, problems=problems, remarks=remarks)]
     _show(Board(standing).status("1", NOW, [MIRROR], started=NOW))
-    _, whole, _, *told = capsys.readouterr().out.splitlines()
+    _, _, whole, _, *told = capsys.readouterr().out.splitlines()
     assert "success, 3 problems" in whole
     assert told == [
         "crane: problem: v1: is no image",

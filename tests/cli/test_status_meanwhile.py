@@ -77,9 +77,9 @@ async def test_looking_creates_nothing(desk: Desk) -> None:
             assert said.out == "" or said.document == {"error": {"code": "usage", "message": told}}
     never = await desk.run("status")
     assert (never.status, never.err) == (0, "no state in state: nothing has run yet, or --state is wrong\n")
-    assert [line.split()[:4] for line in never.out.splitlines()[1:3]] == [
-        ["app", "-", "never", "0"],
-        ["local", "-", "never", "0"],
+    assert [line.split()[:6] for line in never.out.splitlines()[3:]] == [
+        ["new", "app", "-", "-", "never", "0"],
+        ["new", "app", "local", "-", "never", "0"],
     ]
     assert not (desk.folder / "nowhere").exists()
     assert not (desk.folder / "state").exists()

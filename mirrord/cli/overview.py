@@ -1,0 +1,187 @@
+"""All mirrors for a terminal or a pipe: the totals in one line, what fails first, then the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from mirrord.cli.console import shortened
+from mirrord.cli.layout import Column, Long, TableRow, laid_out
+from mirrord.cli.results import target_names
+from mirrord.cli.screen import Screen
+from mirrord.printable import plain, size
+from mirrord.report.front import FrontStatus
+from mirrord.report.status import HEALTHS, MirrorStatus, Running, Sending, Status, TargetStatus, counted
+from mirrord.report.words import words
+
+SAID: Final = words("en")
+"""The words of the terminal."""
+COLOURS: Final = {"failing": "red", "stale": "yellow", "new": "dim", "deferred": "yellow", "ok": "green"}
+"""The colour of each health."""
+_SIGNS: Final = {"failing": "✗", "stale": "!", "new": "·", "deferred": "~", "ok": "✓"}
+_PLAIN: Final = {**_SIGNS, "failing": "x", "new": " ", "ok": "+"}
+_COLUMNS: Final = (
+    Column("HEALTH"),
+    Column("MIRROR", least=14),
+    Column("TARGET", least=8),
+    Column("RESULT", spare=3),
+    Column("LAST SUCCESS"),
+    Column("ITEMS", spare=4),
+    Column("BEHIND", spare=1),
+    Column("NEXT", spare=2),
+    Column("LAST RUN", spare=5),
+)
+_NOTES: Final = 4  # sentences below a mirror on a terminal
+_OTHERS: Final = re.compile(r"\S+ and ([0-9]{1,9}) more: ")
+
+
+def overview(status: Status, screen: Screen) -> Iterator[str]:
+    """Yield the lines about all mirrors."""
+    yield _totals(status, screen)
+    for text in _daemon(status):
+        for line in text.split("\n"):
+            yield from screen.wrapped(plain(line), whole=True)
+    mirrors = sorted(status.mirrors, key=_order)
+    if mirrors:
+        yield from laid_out(_COLUMNS, [row for mirror in mirrors for row in _rows(mirror, status, screen)], screen)
+    for text in _front(status.front) if status.front else ():
+        yield from screen.wrapped(plain(text), whole=True)
+    if screen.width is None:  # a terminal has them below the rows
+        for mirror in mirrors:
+            yield from (plain(f"{mirror.name}: {shortened(text)}") for text in notes_of(mirror))
+
+
+def _order(mirror: MirrorStatus) -> tuple[int, bool]:
+    """Sort failing and stale ones first, then running ones, and others in the order of the configuration."""
+    turn = HEALTHS.index(mirror.health)
+    return (turn, False) if turn <= HEALTHS.index("stale") else (len(HEALTHS), not mirror.running)
+
+
+def _totals(status: Status, screen: Screen) -> str:
+    """Return all mirrors in one line: `1000 mirrors: 2 failing, 1 stale, 997 ok; 3 running`."""
+    count = len(status.mirrors)
+    if not count:
+        return SAID.text("overview.none")
+    found = [(status.totals.get(word, 0), word) for word in HEALTHS]
+    parts = ", ".join(screen.paint(f"{number} {word}", COLOURS[word]) for number, word in found if number)
+    running = status.totals.get("running", 0)
+    now = "; " + screen.paint(f"{running} running", "cyan") if running else ""
+    return f"{count} mirror{'' if count == 1 else 's'}: {parts}{now}"
+
+
+def _daemon(status: Status) -> Iterator[str]:
+    """Yield what is to be known of the daemon: that there is none, or what is wrong with it."""
+    if status.state == "offline":
+        yield "no daemon is running: mirrors run by `mirrord sync` alone; `mirrord serve` runs them by their schedule"
+    if status.configuration_error:
+        yield f"the new configuration was refused, the one before stays in use: {status.configuration_error}"
+    if status.certificate_error:
+        yield f"the certificate before stays in use: {status.certificate_error}"
+
+
+def _front(front: FrontStatus) -> Iterator[str]:
+    """Yield what the front did since the start, and what is wrong with it; nothing where it did nothing."""
+    if front.answers or front.refusals or front.cache_entries:
+        yield f"front: answers since the start: {front.answered()}; refused: {front.refused()}"
+        kept = f"{size(front.cache_bytes)} of {size(front.cache_limit)}"
+        yield f"front: cache: {kept}, {front.cache_entries} blobs and manifests"
+    for trouble in (front.cache_error, *front.list_troubles()):
+        if trouble:
+            yield f"front: {shortened(trouble)}"
+
+
+def _rows(mirror: MirrorStatus, status: Status, screen: Screen) -> Iterator[TableRow]:
+    """Yield a row for the mirror, and one for each target; on a terminal only for targets that differ."""
+    many = len(mirror.targets)
+    alike = mirror.health != "failing" and all(target.health == mirror.health for target in mirror.targets)
+    one = screen.width is not None and (many == 1 or (alike and not mirror.behind))
+    names = ", ".join(target.name for target in mirror.targets) if one else ""
+    following = Long(doing(mirror.running), "running") if mirror.running else next_of(mirror, status)
+    last = counted(mirror.targets[0].last_run) if one and many == 1 else ""
+    at = Long(names, names if many == 1 else f"{many} targets" if one else "")
+    cells: tuple[str | Long, ...] = (health_of(mirror, screen), mirror.name, at, *_stands(mirror, status))
+    rows = [TableRow((*cells, following, last), COLOURS[mirror.health])]
+    for target in () if one else mirror.targets:
+        sending = mirror.running.targets.get(target.name) if mirror.running else None
+        name = mirror.name if screen.width is None else ""
+        now, last = Long(doing(sending), "running") if sending else "", counted(target.last_run)
+        cells = (health_of(target, screen), name, target.name, *_stands(target, status), now, last)
+        rows.append(TableRow(cells, COLOURS[target.health]))
+    notes = [shortened(text) for text in notes_of(mirror)] if screen.width is not None else []
+    if len(notes) > _NOTES + 1:
+        notes = [*notes[:_NOTES], f"and {len(notes) - _NOTES} more: mirrord status {mirror.name}"]
+    rows[-1] = TableRow(rows[-1].cells, rows[-1].colour, notes)
+    yield from rows
+
+
+def health_of(entry: TargetStatus, screen: Screen) -> str:
+    """Return the health as sign and word, in a pipe as the word alone."""
+    if screen.width is None:
+        return entry.health
+    return f"{(_SIGNS if screen.signs else _PLAIN)[entry.health]} {entry.health}"
+
+
+def _stands(entry: TargetStatus, status: Status) -> tuple[str, str, str, str]:
+    """Return result, last success, items and what is behind."""
+    problems = entry.problems.count if isinstance(entry, MirrorStatus) else 0
+    problem = f", {problems} problem{'' if problems == 1 else 's'}" if problems else ""
+    success = SAID.ago(status.now, entry.last_success)
+    return f"{entry.result or '-'}{problem}", success, str(entry.items), behind_of(entry)
+
+
+def behind_of(entry: TargetStatus) -> str:
+    """Return how many items are behind, and for how long: `2 for 3 hours`."""
+    if not entry.behind:
+        return ""
+    return f"{entry.behind} for {SAID.span(entry.lag)}" if entry.lag else str(entry.behind)
+
+
+def doing(run: Running | Sending) -> str:
+    """Return how far a run is: `running, 3 of 12 done, 1.2 GiB of 4.0 GiB, 12.0 MiB/s, 5 min left`."""
+    if run.steps is None:
+        return "running"
+    failed = f", {run.failed} failed" if run.failed else ""
+    sent = f", {size(run.sent)} of {size(max(run.sent, run.total))}" if run.total or run.sent else ""
+    rate = f", {SAID.rate(run.rate)}" if run.rate else ""
+    left = f", {SAID.text('overview.left', span=SAID.lasted(run.left))}" if run.left else ""
+    return f"running, {run.done} of {run.steps} done{failed}{sent}{rate}{left}"
+
+
+def next_of(mirror: MirrorStatus, status: Status) -> str:
+    """Return when a mirror runs: `in 5 minutes`, `on demand`; without a daemon its schedule, `every 6 h`."""
+    if mirror.next_run:
+        return SAID.until(status.now, mirror.next_run)
+    return mirror.schedule or "on demand"
+
+
+def notes_of(mirror: MirrorStatus) -> Iterator[str]:
+    """Yield the errors, problems and remarks of a mirror and its targets, each once, also if targets share it."""
+    messages = {target.last_error.message for target in mirror.targets if target.last_error}
+    own = mirror.last_error
+    if own and own.message not in messages:
+        yield own.message
+    found: dict[str, list[str]] = {}  # targets by what is said of them
+    for target in mirror.targets:
+        for text in _troubles(target):
+            found.setdefault(text, []).append(target.name)
+    for text, targets in found.items():
+        yield f"{target_names(targets, len(mirror.targets))}: {text}"
+    for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
+        more = noted.count - len(noted.first)
+        for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
+            yield f"{word}: {text}"
+
+
+def _troubles(target: TargetStatus) -> Sequence[str]:
+    """Return what went wrong at a target, and how much more there is."""
+    if not target.last_error:
+        return ()
+    last, listed = target.last_run, target.troubles
+    more = last.refused + last.failed - _sum(listed) if last and listed else 0
+    return (*(listed or (target.last_error.message,)), *([f"and {more} more refused or failed"] if more > 0 else ()))
+
+
+def _sum(troubles: Iterable[str]) -> int:
+    """Return the number of items that troubles are about: `record.summary` writes `v1 and 2 more: …`."""
+    return sum(1 + int(others[1]) if (others := _OTHERS.match(text)) else 1 for text in troubles)
