@@ -144,7 +144,10 @@ async def test_charts(desk: Desk, short: Path) -> None:
 
 
 async def test_repositories(desk: Desk, short: Path, tmp_path: Path) -> None:
-    """A repository is cloned from mirrord and from a host, whole and by branch, and a file comes by its raw URL."""
+    """A repository is cloned from mirrord and from a host, whole and by branch; a file comes by its raw URL.
+
+    The page lists all branches and tags, of which the record has only some.
+    """
     require("git", "curl")
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(GitHost(tmp_path / "source"))
@@ -152,6 +155,7 @@ async def test_repositories(desk: Desk, short: Path, tmp_path: Path) -> None:
         upstream = Upstream(source.create("crane.git"))
         commit = upstream.commit("main", {"README.md": b"# crane\n"})
         upstream.commit("feature/x", {"a": b"x"}, parent=commit)
+        upstream.tag("v1", commit)
         there.create("crane.git")
         desk.configure(
             f"targets: {{there: {{kind: git, to: '{there.url('crane.git')}'}}}}\n"
@@ -159,6 +163,10 @@ async def test_repositories(desk: Desk, short: Path, tmp_path: Path) -> None:
         )
         assert (await desk.run("sync")).status == 0
         served = await stack.enter_async_context(desk.serving("--listen", "127.0.0.1:0"))
+        async with aiohttp.ClientSession() as session:
+            text = await (await session.get(f"http://{served.address}/mirrors/crane")).text()
+        listed = ["refs/heads/feature/x", "refs/heads/main", "refs/tags/v1"]
+        assert re.findall(r'<th scope="row"><a [^>]*>(.*?)</a>', text) == listed
         commands = await shown(served.address, "/mirrors/crane?item=refs/heads/feature/x")
         here = f"http://{served.address}"
         assert commands == [
