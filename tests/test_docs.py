@@ -169,8 +169,9 @@ def test_the_page_about_the_shipped_mirrors_is_made_by_the_program(language: str
 
 
 def test_the_page_about_alerts_is_made_from_the_rules() -> None:
-    """docs/reference/alerts.md has each alert of deploy/prometheus, with what to do."""
+    """docs/reference/alerts.md has each alert of deploy/prometheus, with what to do; a cluster gets the same alerts."""
     must_be(ROOT / alerts.PAGE, alerts.page())
+    must_be(alerts.OBJECT, alerts.prometheus_rule())
 
 
 def outline(page: Path) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
 
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "mirrord.rules.yaml"
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = _DEPLOY / "prometheus" / "mirrord.rules.yaml"
+OBJECT = _DEPLOY / "kubernetes" / "monitoring" / "prometheusrule.yaml"
 PAGE = "docs/reference/alerts.md"
 _BEGIN = """# Alerts
 
@@ -29,6 +32,16 @@ def groups() -> list[dict[str, Any]]:
 def rules() -> list[dict[str, Any]]:
     """Return all rules."""
     return [rule for group in groups() for rule in group["rules"]]
+
+
+def prometheus_rule() -> str:
+    """Return the rules as an object of the Prometheus operator: the very text of the file, indented."""
+    text = RULES.read_text()
+    begin = "# Generated from deploy/prometheus/mirrord.rules.yaml: MIRRORD_WRITE_DOCS=1 pytest tests/test_docs.py\n"
+    metadata = {"name": "mirrord", "labels": {"app.kubernetes.io/name": "mirrord"}}
+    head = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata}
+    groups_alone = text[text.index("groups:\n") :]
+    return f"{begin}{yaml.safe_dump(head, sort_keys=False)}spec:\n{indent(groups_alone, '  ')}"
 
 
 def shown(text: str) -> str:
