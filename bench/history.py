@@ -38,7 +38,7 @@ from tests.support.processes import cpu_of, peak_of
 TAGS, TARGETS = 50, ("local", "other")
 PAUSE = 1.2  # seconds; a page is made at most once a second
 LIMIT = 1.2
-SAME = ("/status", "/")  # pages that show the same with a short history and a long one
+SAME = ("/status", "/", "/metrics")  # pages that show the same with a short history and a long one
 SIZE = 25_000_000
 
 

@@ -102,21 +102,35 @@ async def answered(prometheus: Prometheus, query: str, chosen: dict[str, str]) -
 
 
 async def test_every_query_has_an_answer(tmp_path: Path) -> None:
-    """Over what a busy daemon says in a minute, each query of each panel, variable and annotation has a series."""
+    """Over what a busy daemon says in a minute, each query of each panel, variable and annotation has a series.
+
+    The alert rules work over the same series, too, and the mirror that fails fires the alert about it.
+    """
     require("prometheus", "git")
     async with (
         busy(tmp_path) as daemon,
         scraping(tmp_path / "prometheus", daemon.address, daemon.authority.ca) as prometheus,
     ):
-        chosen, left = dict[str, str](), list(queries())
+        chosen, left, alerts = dict[str, str](), list(queries()), set[tuple[str, str]]()
         for _ in range(ROUNDS):
             await daemon.work()
             for name in ("instance", "kind", "mirror"):
                 chosen[name] = await listed(prometheus, name, **chosen)
             left = [one for one in queries() if not await answered(prometheus, one[1], chosen)]
-            if not left and chosen["mirror"]:
+            alerts = {
+                (one["labels"]["alertname"], one["labels"].get("mirror", ""))
+                for one in (await prometheus.get("alerts"))["alerts"]
+                if one["state"] == "firing"
+            }
+            if not left and ("MirrordMirrorFailing", "lost") in alerts:
                 break
         assert left == []
         assert (chosen["kind"], chosen["mirror"]) == ("git|helm|image", "app|charts|code|lost")
+        assert ("MirrordMirrorFailing", "lost") in alerts
+        groups = (await prometheus.get("rules"))["groups"]
+        assert {
+            rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
+        } == {}
+        assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
         assert not await answered(prometheus, 'mirrord_mirror_info{mirror="none"}', chosen)
         assert {str(word) for word in await prometheus.get("label/outcome/values")} >= {"miss", "stale"}

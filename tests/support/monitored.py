@@ -20,6 +20,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import started
 from mirrord.testing.servers import free_port
+from tests.support.alerts import RULES
 from tests.support.commands import Desk
 from tests.support.frontdesk import ALIAS
 from tests.support.tls import Authority
@@ -56,12 +57,13 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def scraping(folder: Path, address: str, ca: Path) -> AsyncIterator[Prometheus]:
-    """Start a Prometheus that scrapes a daemon every second; it is gone when the context ends."""
+    """Start a Prometheus with our rules that scrapes a daemon every second; it is gone when the context ends."""
     folder.mkdir()
     port, data, log = free_port(), folder / "data", folder / "log"
     job: dict[str, object] = {"job_name": "mirrord", "scheme": "https", "tls_config": {"ca_file": str(ca)}}
     job["static_configs"] = [{"targets": [address]}]
-    text = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
+    often = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    text = {"global": often, "scrape_configs": [job], "rule_files": [str(RULES)]}
     (folder / "prometheus.yml").write_text(json.dumps(text))
     words = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={data}")
     with log.open("wb") as written:
