@@ -97,6 +97,16 @@ async def test_paper(opened: Opener, address: str) -> None:
     assert await page.locator("h1").evaluate("(one) => getComputedStyle(one).color") == "rgb(24, 28, 37)"
 
 
+async def test_less_motion(opened: Opener, address: str) -> None:
+    """Who prefers less motion sees nothing turn; all else looks the same, on every page."""
+    for motion, turning in (("no-preference", "turn"), ("reduce", "none")):
+        page = await opened(address, reduced_motion=motion)
+        sign = page.locator("#m-busy .run .sign")
+        assert await sign.evaluate("(one) => getComputedStyle(one).animationName") == turning
+        await page.goto(f"{address}/mirrors/busy")
+        assert await page.locator(".numbers").evaluate("(one) => getComputedStyle(one).display") == "flex"
+
+
 async def test_what_others_wrote(opened: Opener, address: str, shown: ShownMirrors) -> None:
     """Names, addresses and errors are text, whatever is in them, and however long (bad inputs 81 and 83)."""
     one = mirror("evil", "a")
