@@ -14,6 +14,7 @@ from mirrord.model.catalog import CatalogPart
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import Status
 from mirrord.syncer.serving import FrontLook
 from mirrord.syncer.values import Backup, Publication
@@ -86,6 +87,16 @@ class GetStatus(Command[Status]):
 
     uses_hosts = False
     while_busy = True
+
+
+@dataclass(frozen=True, slots=True)
+class GetMirrors(Command[tuple[MirrorDetail, ...]]):
+    """Return all about some mirrors, names or globs; with `every` further parts have the rest of their items."""
+
+    uses_hosts = False
+    while_busy = True
+    mirrors: tuple[str, ...]
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
-from mirrord.commands import Command, Delivered, GetStatus, LookAtFront, PlanMirrors, TryReceiver
+from mirrord.commands import Command, GetMirrors, GetStatus, LookAtFront, PlanMirrors, TryReceiver
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
@@ -35,7 +35,6 @@ from mirrord.report.documents import run_document
 from mirrord.report.status import Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
 from mirrord.syncer.port import Syncer, addresses_of, load_syncers
-from mirrord.syncer.serving import FrontLook
 
 if TYPE_CHECKING:
     from mirrord.serve.door import Listener
@@ -76,12 +75,13 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
         nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
-        if named or not isinstance(command, GetStatus | LookAtFront | TryReceiver):
+        if named or not isinstance(command, GetMirrors | GetStatus | LookAtFront | TryReceiver):
             raise UsageError(nothing)
         known = early if early is not None else await asyncio.to_thread(_read, config, command)
-        if isinstance(command, LookAtFront | TryReceiver):
+        if isinstance(command, GetMirrors | GetStatus):
+            note(nothing)
+        if not isinstance(command, GetStatus):
             return cast("_Answer", await _without_state(command, *known))
-        note(nothing)
         return cast("_Answer", _nothing_ran(*known))
     events = Events()
     async with AsyncExitStack() as stack:
@@ -159,9 +159,7 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
             await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)
 
 
-async def _without_state(
-    command: LookAtFront | TryReceiver, read: Configuration, syncers: Mapping[str, Syncer]
-) -> FrontLook | Delivered:
+async def _without_state(command: Command[_Answer], read: Configuration, syncers: Mapping[str, Syncer]) -> _Answer:
     """Carry out a command by the configuration alone, with a state that is removed again."""
     with TemporaryDirectory(prefix="mirrord-") as folder:
         async with open_runtime(read, syncers, Path(folder), Events()) as runtime:

@@ -15,7 +15,6 @@ from mirrord.model.history import RunRecord, TargetRecord
 from mirrord.model.run import Result
 from mirrord.printable import size
 from mirrord.report.documents import Document, adapter
-from mirrord.report.status import rfc3339
 from mirrord.report.words import words
 
 _SAID: Final = words("en")
@@ -54,7 +53,7 @@ def runs(*, name: str, limit: int, before: int | None, config: Path | None, stat
 def run_document(run: RunRecord) -> Document:
     """Return a recorded run as a JSON document."""
     document: Document = adapter(RunRecord).dump_python(run, mode="json")
-    return {**document, "started": rfc3339(run.started), "finished": rfc3339(run.finished)}
+    return document
 
 
 def _row(run: RunRecord) -> TableRow:

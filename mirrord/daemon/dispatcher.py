@@ -15,6 +15,7 @@ from mirrord.commands import (
     Command,
     Delivered,
     GetCatalog,
+    GetMirrors,
     GetRuns,
     GetStatus,
     LookAtFront,
@@ -27,6 +28,7 @@ from mirrord.commands import (
     word,
 )
 from mirrord.daemon.catalog import catalog
+from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
@@ -37,6 +39,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
+from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.serving import FrontLook, OpenedThrough
@@ -118,6 +121,21 @@ class Dispatcher:
         current = self.runtime.snapshot
         found = await catalog(current, self.runtime.store, current.chosen(command.mirrors))
         return tuple(CatalogPart(tuple(found[start : start + PIECE])) for start in range(0, len(found), PIECE))
+
+    async def get_mirrors(self, command: GetMirrors) -> tuple[MirrorDetail, ...]:
+        """See `GetMirrors`."""
+        status, current = await self.get_status(GetStatus()), self.runtime.snapshot
+        url = current.configuration.settings.address(self._listen)
+        found, parts = {mirror.name: mirror for mirror in status.mirrors}, list[MirrorDetail]()
+        for name in current.matching(command.mirrors):
+            if name in found:
+                bare = MirrorDetail(found[name], status.now, schedule=current.mirror(name).schedule)
+                detail = await add_record(bare, current, self.runtime.store, Wish())
+                parts.append(await asyncio.to_thread(add_uses, detail, current, url, Wish()))
+                while command.every and detail.more:
+                    detail = await add_record(bare, current, self.runtime.store, Wish(after=detail.next))
+                    parts.append(replace(bare, items=detail.items, more=detail.more))
+        return tuple(parts)
 
     async def get_runs(self, command: GetRuns) -> tuple[RunRecord, ...]:
         """See `GetRuns`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import json
 import shutil
 from collections import Counter, defaultdict
@@ -66,6 +67,18 @@ class Snapshot:
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
         """Return these mirrors, each once, or all; nothing may start before `mirror` found every name."""
         return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
+
+    def matching(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return the mirrors that these names and globs mean, each once; UsageError for one that means none."""
+        found: list[str] = []
+        for pattern in patterns:
+            if not any(sign in pattern for sign in "*?["):
+                found.append(self.mirror(pattern).name)
+            elif some := fnmatch.filter(self.names, pattern):
+                found += some
+            else:
+                raise UsageError(f"no mirror matches {pattern[:80]!r}; `mirrord status` lists them")
+        return list(dict.fromkeys(found))
 
     def addresses(self, listen: str = "") -> Mapping[str, Addresses]:
         """Return the addresses of each mirror by its name; `listen` as for `Settings.address`."""

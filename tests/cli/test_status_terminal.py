@@ -104,7 +104,7 @@ async def test_watching_redraws_in_place(desk: Desk) -> None:
         await prepare(desk, source, one)
         async with desk.serving(), at_terminal(desk, "status", "--watch") as terminal:
             at = await terminal.shows("1002 mirrors: ")
-            await terminal.shows("more lines", at)
+            await terminal.shows("more lines", await terminal.shows("✗ failing", at))
             one.faults.clear()
             assert (await desk.run("sync", "app")).status == 0
             at = await terminal.shows("2 ok", at)

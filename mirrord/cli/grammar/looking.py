@@ -14,17 +14,28 @@ _STATUS = command(
     """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
 Asks the running daemon or command. When none runs, reads the database, and NEXT shows the schedule instead of a time.
+What fails comes first. With NAME it shows all about that mirror: source, schedule, errors and what to do about them,
+items with digest, size and platforms, what each target lacks since when, and the commands by which clients use it.
 A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing failed or was refused
 there.
 
   $ mirrord status --watch
+  $ mirrord status nginx 'helm-*'
 
-Exit code 0 when the last run of every mirror that ever ran succeeded, else 1; 64 when --state names a directory
-that has none.
+Exit code 0 when the last run of every mirror that is shown and ever ran succeeded, else 1; 64 when no mirror has that
+name, or --state names a directory that has none.
 """,
+    click.Argument(
+        ["names"],
+        nargs=-1,
+        metavar="[NAME]...",
+        help="Names of mirrors, or globs such as 'helm-*'. Default: all mirrors in one table.",
+        shell_complete=mirrors,
+    ),
     CONFIG,
     STATE,
     flag("--watch", "Repeat every two seconds, until Ctrl-C."),
+    click.Option(["--all", "every"], is_flag=True, help="With NAME, list all items, not only the first 20."),
     JSON,
 )
 
