@@ -251,9 +251,3 @@ def _line(notice: Notice, words: Words, now: datetime, *, advised: bool) -> str:
 
 def _span(notice: Notice, until: datetime, words: Words) -> str:
     return words.span((until - (notice.since or until)).total_seconds())
-
-
-def notification_schema() -> Mapping[str, Any]:
-    """Return the JSON schema (draft 2020-12) of what a webhook gets."""
-    schema: dict[str, Any] = adapter(Notification).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

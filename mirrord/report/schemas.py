@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from mirrord.report.notices import Notification
 from mirrord.report.status import Status
 
 Schema = dict[str, Any]
@@ -54,6 +55,12 @@ def status_schema() -> Schema:
     """Return the schema of `/status`."""
     made = TypeAdapter(Status).json_schema(mode="serialization", schema_generator=_FromDocstrings)
     return {"$schema": _DIALECT, "$id": STATUS_PATH, **_untitled(made), "title": "mirrord status"}
+
+
+def notification_schema() -> Schema:
+    """Return the schema of what a webhook gets (`notify:`)."""
+    made = TypeAdapter(Notification).json_schema(mode="serialization", schema_generator=_FromDocstrings)
+    return {"$schema": _DIALECT, **_untitled(made), "title": "mirrord notification"}
 
 
 def schemas_of(kinds: Mapping[str, Any], template: str) -> tuple[Mapping[str, Schema], Mapping[str, Schema]]:

@@ -209,6 +209,7 @@ def test_blocked() -> None:
     found = survey(refs(main="a", x="b"), Refs({}))
     (step,) = plan(mirror(), found).steps
     assert (step.action, step.target, step.item, step.whole) == (Action.REFUSE, "gitee", "refs", True)
+    assert step.code == "guard"
     assert step.reason.endswith("if this is intended, run `mirrord sync crane --allow`")
     steps = plan(mirror(allow=True), found).steps
     assert [step.action for step in steps] == [Action.DELETE, Action.DELETE]

@@ -182,7 +182,7 @@ def test_a_strangers_repository_is_not_overwritten(allow: bool) -> None:
         (step,) = [step for step in decided.steps if step.target == "gitee"]
         assert "the target has 2 refs and no commit of upstream: it may be another repository" in step.reason
         assert step.reason.endswith("`mirrord sync crane --allow`")
-        assert step.action is Action.REFUSE
+        assert (step.action, step.code) == (Action.REFUSE, "guard")
     assert told(decided, "coding")[0][:2] == ("copy", "refs/heads/main")
 
 

@@ -23,8 +23,8 @@ from mirrord.report.notices import (
     Reported,
     budget_notices,
     mirror_notices,
-    notification_schema,
 )
+from mirrord.report.schemas import notification_schema
 from mirrord.report.status import ErrorStatus, MirrorStatus
 from mirrord.report.words import words
 from mirrord.wire.secret import Secret
@@ -179,7 +179,7 @@ def test_a_few_notices_have_advice() -> None:
     en = Correspondence("ops", words("en"))
     (line,) = en.message([notice(Occasion.GUARD, "saved", code="guard", error="it shrank")], T).lines
     assert line == (
-        "saved: a guard stopped the run, and nothing was deleted: it shrank"
+        "saved: stopped by a guard before anything was lost: it shrank"
         " → The source lost more than a change explains. If that is meant, run `mirrord sync saved --allow`."
     )
     many = en.message([notice(Occasion.FAILURE, f"m{one}", code="denied", error="no") for one in range(6)], T)

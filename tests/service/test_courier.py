@@ -18,6 +18,7 @@ from mirrord.events import Event, Events, Notified
 from mirrord.model.notice import Occasion
 from mirrord.model.run import Result
 from mirrord.report.status import ErrorStatus, MirrorStatus
+from mirrord.syncer.values import Facts
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.notify.receiver import Receiver
@@ -36,7 +37,7 @@ class Around:
 
     def __init__(self, http: Http) -> None:
         self.http, self.events, self.url = http, Events(), ""
-        self.facts = self
+        self.facts: Facts = self
         self.paces: dict[Secret, float] = {}
         self.states: list[MirrorStatus] = []
         self.hosts: list[str] = []

@@ -13,7 +13,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.count.stale": ("{count} mirror is stale", "{count} mirrors are stale"),
     "notice.count.budget": ("{count} host or mirror out of requests", "{count} hosts or mirrors out of requests"),
     "notice.count.recovery": ("{count} mirror works again", "{count} mirrors work again"),
-    "notice.guard": "{subject}: a guard stopped the run, and nothing was deleted: {error}",
+    "notice.guard": "{subject}: stopped by a guard before anything was lost: {error}",
     "notice.failure": "{subject} fails since {since}: {error} [{code}]",
     "notice.stale": "{subject} is stale: its last success was {span} ago, at {since}",
     "notice.budget": "{subject}: no more requests for now: {error}",

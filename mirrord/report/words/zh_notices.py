@@ -13,7 +13,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.count.stale": "{count} 个同步任务已过期",
     "notice.count.budget": "{count} 个主机或同步任务的请求配额已用尽",
     "notice.count.recovery": "{count} 个同步任务已恢复",
-    "notice.guard": "{subject}：保护机制阻止了本次运行，没有删除任何内容：{error}",
+    "notice.guard": "{subject}：在丢失任何内容之前被保护机制阻止：{error}",
     "notice.failure": "{subject} 自 {since} 起失败：{error} [{code}]",
     "notice.stale": "{subject} 已过期：上次成功是在 {span}前（{since}）",
     "notice.budget": "{subject}：暂时不能再发送请求：{error}",
