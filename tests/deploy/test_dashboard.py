@@ -132,5 +132,12 @@ async def test_every_query_has_an_answer(tmp_path: Path) -> None:
             rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
         } == {}
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
+        for query in (
+            "mirrord_upstream_circuit_open == 1",
+            'mirrord_sync_behind_items{mirror="app",target="closed"} == 1',
+            "mirrord_upstream_ratelimit_remaining == 60 and mirrord_upstream_ratelimit_limit == 100",
+            'mirrord_storage_bytes{area="database"} > 0',
+        ):
+            assert await answered(prometheus, query, chosen), query
         assert not await answered(prometheus, 'mirrord_mirror_info{mirror="none"}', chosen)
         assert {str(word) for word in await prometheus.get("label/outcome/values")} >= {"miss", "stale"}
