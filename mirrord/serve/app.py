@@ -12,6 +12,7 @@ from mirrord.serve.api import ApiPages
 from mirrord.serve.badges import Badges
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
+from mirrord.serve.door import ALWAYS, SERVER
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.incoming import origin_of, seen_through
@@ -98,8 +99,10 @@ def raw_path(request: web.BaseRequest) -> str:
 
 
 async def _signed(_: web.Request, response: web.StreamResponse) -> None:
-    """Set the Server header without versions of libraries, which would only help attackers."""
-    response.headers["Server"] = "mirrord"
+    """Set the fields that every answer has."""
+    response.headers["Server"] = SERVER
+    for name, value in ALWAYS.items():
+        response.headers.setdefault(name, value)
 
 
 def _error(path: str, status: int, reason: str) -> web.Response:

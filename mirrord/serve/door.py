@@ -11,9 +11,10 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -43,11 +44,22 @@ _LIMITS: dict[str, Any] = {
 }
 
 
+SERVER: Final = "mirrord"
+"""The Server field, without versions of libraries, which would only help attackers."""
+ALWAYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    }
+)
+"""Header fields of every answer, also of errors, unless it has its own: nothing that strangers wrote runs as a page."""
+
+
 class _LastWord(web.Response):
     """An answer that ends the connection, without a reset that would destroy it in transit (RFC 9112 §9.6)."""
 
     def __init__(self, connection: _Connection, status: int, text: str) -> None:
-        super().__init__(status=status, text=text, headers={"Server": "mirrord"})
+        super().__init__(status=status, text=text, headers={"Server": SERVER, **ALWAYS})
         self._connection = connection
         self.force_close()
 

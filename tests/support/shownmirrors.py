@@ -44,6 +44,7 @@ class ShownMirrors(Shown):
         self.running: dict[str, Running] = {}
         self.more: dict[str, Any] = {}
         self.details: dict[str, dict[str, Any]] = {}  # by mirror, fields of its `MirrorDetail`
+        self.wishes: list[Wish] = []  # what was asked for of mirrors
         self._board, self._edition = Board(), 0
 
     def add(self, one: Mirror, source: str = "", places: Mapping[str, str] | None = None, **pages: str) -> None:
@@ -84,6 +85,7 @@ class ShownMirrors(Shown):
 
     async def detail(self, name: str, wish: Wish) -> MirrorDetail | None:
         """Return what is known of a mirror: how it stands, and what `details` has besides."""
+        self.wishes.append(wish)
         found = next((one for one in (await self.status()).mirrors if one.name == name), None)
         return MirrorDetail(found, self.now, **self.details.get(name, {})) if found else None
 

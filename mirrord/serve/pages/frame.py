@@ -99,4 +99,4 @@ class Frame:
     def link(self, **changes: str) -> str:
         """Return the address of this page with another query; "" leaves a key out."""
         query = {key: value for key, value in {**self.query, **changes}.items() if value}
-        return f"{self.path}?{urlencode(query)}" if query else self.path
+        return f"{self.path}?{urlencode(query, errors='surrogateescape')}" if query else self.path

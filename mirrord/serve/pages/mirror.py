@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
@@ -33,7 +33,7 @@ from mirrord.serve.status import View
 from mirrord.syncer.values import LOCAL, Usage
 
 PREFIX: Final = "/mirrors/"
-_LONGEST: Final = 300  # characters of a part of the query
+_LONGEST: Final = 1000  # characters of a part of the query
 _SIGNS: Final = {"present": "ok", "other": "stale", "absent": "new"}
 _TEXTS: Final = {"present": "mirror.present", "other": "mirror.other", "absent": "mirror.absent"}
 _KEYS: Final = ("find", "after", "item", "before")
@@ -86,7 +86,8 @@ class MirrorPages(PageGroup):
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         look, name = Look.of(request), unquote(request.path.removeprefix(PREFIX))
-        wish = _wish(request.query)
+        raw = request.raw_path.partition("?")[2]  # names of branches may be bytes that are no UTF-8
+        wish = _wish(dict(parse_qsl(raw, errors="surrogateescape")))
         detail = await self._view.detail(name, wish)
         if detail is None:
             status = await self._view.status()
@@ -102,10 +103,10 @@ class MirrorPages(PageGroup):
 
 
 def _wish(query: Mapping[str, str]) -> Wish:
-    found = {key: query.get(key, "").strip()[:_LONGEST] for key in _KEYS}
+    found = {key: query.get(key, "")[:_LONGEST] for key in _KEYS}  # a branch may be called by a space
     before = found["before"]
     number = int(before) if before.isascii() and before.isdecimal() and len(before) < 16 else 0
-    return Wish(found["find"], found["after"], found["item"], number)
+    return Wish(found["find"].strip(), found["after"], found["item"], number)
 
 
 def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
