@@ -19,7 +19,7 @@ from mirrord.model.history import Standing
 from mirrord.model.run import Run
 from mirrord.record.summary import RunSummary, standings_after
 from mirrord.report.board import Board
-from mirrord.report.front import FrontStatus, FrontTally
+from mirrord.report.front import FrontStatus, FrontTally, in_use
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
@@ -134,7 +134,7 @@ class Shown:
         if found is None or name not in snapshot.names:
             return None
         schedule = snapshot.mirror(name).schedule
-        detail = MirrorDetail(found, status.now, front=status.front is not None, schedule=schedule)
+        detail = MirrorDetail(found, status.now, front=in_use(status.front), schedule=schedule)
         detail = await add_record(detail, snapshot, self._runtime.store, wish)
         url = snapshot.configuration.settings.address(self._listen)
         return await asyncio.to_thread(add_uses, detail, snapshot, url, wish)

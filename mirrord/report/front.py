@@ -114,6 +114,11 @@ class FrontStatus:
         return [f"an allow list was refused, {use}: {error}" for error in self.list_errors.values()]
 
 
+def in_use(front: FrontStatus | None) -> bool:
+    """Whether `/front` has something to show: a cache, or clients that asked for something."""
+    return front is not None and bool(front.answers or front.refusals or front.cache_entries or front.cache_limit)
+
+
 class FrontTally:
     """Counts; listens to events by being called with them."""
 

@@ -98,10 +98,10 @@ async def test_images(desk: Desk, short: Path) -> None:
             f"podman pull --tls-verify=false {served.address}/app:main",
             f"skopeo list-tags --tls-verify=false docker://{served.address}/app",
             f"docker pull {registry.host}/mirror/app:v1",
-            f"podman pull {registry.host}/mirror/app:v1",
+            f"podman pull --tls-verify=false {registry.host}/mirror/app:v1",
             f"docker pull {registry.host}/mirror/app:main",
-            f"podman pull {registry.host}/mirror/app:main",
-            f"skopeo list-tags docker://{registry.host}/mirror/app",
+            f"podman pull --tls-verify=false {registry.host}/mirror/app:main",
+            f"skopeo list-tags --tls-verify=false docker://{registry.host}/mirror/app",
         ]
         shell = Shell(short, registry.host, served.address)
         await shell.all_good(commands)

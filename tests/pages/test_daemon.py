@@ -49,6 +49,13 @@ async def test_a_run_from_beginning_to_end(desk: Desk, opened: Opener) -> None:
             await expect(page.locator("h1")).to_have_text("1 of 2 mirrors is failing")
             assert await page.locator(".row h3").all_inner_texts() == ["bad", "good"]
             await expect(page.locator("#lost")).to_be_hidden()
+            await page.goto(f"http://{daemon.address}/mirrors/bad")
+            await expect(page.locator(".trouble")).to_contain_text("Check names and tags in from:")
+            await expect(page.locator(".use")).to_contain_text("Nothing is here yet.")
+            assert await page.get_by_role("link", name="Registry front").count() == 0, "no front is configured"
+            await page.goto(f"http://{daemon.address}/mirrors/good")
+            await expect(page.locator("#uses")).not_to_contain_text("Nothing is here yet.")
+            await page.goto(f"http://{daemon.address}/")
             daemon.process.terminate()  # a reader does not keep the daemon from ending
             assert await asyncio.wait_for(daemon.process.wait(), 60) == 0
             await expect(page.locator("#lost")).to_contain_text("No connection to mirrord")

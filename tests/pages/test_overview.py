@@ -51,7 +51,7 @@ async def test_at_a_glance(opened: Opener, address: str) -> None:
         "6 All",
         "1 failing",
         "1 stale",
-        "1 never ran",
+        "1 no success yet",
         "1 deferred",
         "2 healthy",
         "0 running",

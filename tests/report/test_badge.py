@@ -35,7 +35,7 @@ def status(*mirrors: MirrorStatus) -> Status:
         ("failing", [(99_999, 1)], "failing, 99%", "失败 99%"),
         ("stale", [(1, 2)], "stale, 33%", "已过期 33%"),
         ("deferred", [(1, 1)], "50%", "50%"),
-        ("new", [(0, 0)], "never ran", "尚未运行"),
+        ("new", [(0, 0)], "no success yet", "尚未成功"),
     ],
 )
 def test_the_message(health: Condition, targets: list[tuple[int, int]], english: str, chinese: str) -> None:
@@ -60,7 +60,7 @@ def test_all_mirrors_together() -> None:
     badge = overall(status(*found), EN)
     assert (badge.health, badge.message) == ("stale", "stale, 87%")
     assert badge.title.endswith("last success: 2025-11-27 16:39:05 UTC")
-    assert overall(status(), EN).message == overall(status(found[2]), EN).message == "never ran"
+    assert overall(status(), EN).message == overall(status(found[2]), EN).message == "no success yet"
 
 
 @pytest.mark.parametrize(

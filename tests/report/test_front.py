@@ -186,6 +186,7 @@ def test_page() -> None:
     """The page leads to that of the front once it was used, and warns of its troubles; nothing of it is markup."""
     link = '<a href="/front">Registry front</a>'
     assert [link in shown(front) for front in (None, FrontStatus(), TOTALS)] == [False, False, True]
+    assert link in shown(FrontStatus(cache_limit=64)), "the way to a front that nobody has used yet is missing"
     text = shown(TOTALS)
     warnings = re.findall(r'<p class="warning stale".*?<span>(.*?)</span></p>', text)
     assert warnings == [

@@ -137,7 +137,7 @@ def test_live_items(tmp_path: Path) -> None:
     assert site.about[1] == "State as of 2026-11-27 16:39:05 UTC."
     (kind,) = site.kinds
     assert kind.groups[0].table.head[-2:] == ("State", "Last success")
-    assert texts(kind.groups[0].table)[0][-2:] == ["never ran", "never"]
+    assert texts(kind.groups[0].table)[0][-2:] == ["no success yet", "never"]
     nginx = kind.mirrors[0]
     assert nginx.items
     assert nginx.items.head == ("Item", "Digest", "Size", "Platforms", "Targets")

@@ -22,7 +22,7 @@ async def test_a_badge_says_how_it_stands(place: Any) -> None:
     place.source("m", "one", "two")
     place.configure("m", "later")
     async with place.daemon() as daemon, aiohttp.ClientSession(f"http://127.0.0.1:{daemon.port}") as session:
-        assert b"never ran" in (await daemon.get("/badge/m.svg"))[1]
+        assert b"no success yet" in (await daemon.get("/badge/m.svg"))[1]
         await ControlClient(place.state).carry_out(Sync(("m",)))
         await asyncio.sleep(1.1)  # the status of a badge is at most a second old
         async with session.get("/badge/m.svg") as answer:
@@ -39,7 +39,7 @@ async def test_a_badge_says_how_it_stands(place: Any) -> None:
             assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
             document = await answer.json()
         assert (document["message"], document["color"], document["isError"]) == ("100%", "brightgreen", False)
-        assert json.loads((await daemon.get("/badge/later.json"))[1])["message"] == "never ran"
+        assert json.loads((await daemon.get("/badge/later.json"))[1])["message"] == "no success yet"
         paths = ("/badge/none.svg", "/badge/m.png", "/badge/", "/badge/.svg", "/badge/m", "/badge/m.svg/x")
         assert [(await daemon.get(path))[0] for path in paths] == [404] * len(paths)
 

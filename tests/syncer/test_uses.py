@@ -49,6 +49,12 @@ IMAGES = [
     (image("ghcr.io/a"), "v1", both("ghcr.io/a/crane:v1")),
     (image("ghcr.io/a"), f"sha256:{'a' * 64}", both(f"ghcr.io/a/crane@sha256:{'a' * 64}")),
     (image(LOCAL), "v1", both("mirror.example.org/crane:v1")),
+    (image("127.0.0.1:5001/a"), "v1", both("127.0.0.1:5001/a/crane:v1", "--tls-verify=false ")),
+    (
+        image("localhost:5001/a", tags=["v*"]),
+        "",
+        ["skopeo list-tags --tls-verify=false docker://localhost:5001/a/crane"],
+    ),
     (image("oci:/srv/layouts"), "v1", ["podman pull oci:/srv/layouts/crane:v1"]),
     (image("oci:/srv/layouts"), f"sha256:{'a' * 64}", []),
     (

@@ -12,7 +12,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     # Words of states, results and kinds
     "health.failing": "failing",
     "health.stale": "stale",
-    "health.new": "never ran",
+    "health.new": "no success yet",
     "health.deferred": "deferred",
     "health.ok": "healthy",
     "health.running": "running",
@@ -108,6 +108,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.absent": "missing",
     "mirror.other": "other content",
     "mirror.bytes": "Bytes",
+    "mirror.empty": "Nothing is here yet.",
     "mirror.none": "Nothing is mirrored yet.",
     "mirror.whole": "The whole mirror",
     "mirror.behind": "Behind",

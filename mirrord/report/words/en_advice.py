@@ -24,7 +24,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.missing": "Check the address: create the repository at the target, or correct from: if the source moved.",
     "advice.immutable": "The target forbids to overwrite this tag. Allow it there, or write to another name (as:).",
     "advice.untrusted": "Check whether the host may be asked there; if so, allow it under hosts: as the message says.",
-    "advice.content": "The source delivers wrong content. Ask its owner; the copies at the targets stay as they are.",
+    "advice.content": "The source lacks it, or delivers it wrong. Check names and tags in from:, then ask its owner.",
     "advice.digest_mismatch": "Try again; if it stays, the source is damaged, or a proxy changes what passes.",
     "advice.too_large": "Check whether the content may be that large; if so, raise the limit that the message names.",
     "advice.unsupported": "Publish it in a current format (push an old Docker image again), or mirror it no longer.",

@@ -12,7 +12,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     # Words of states, results and kinds
     "health.failing": "失败",
     "health.stale": "已过期",
-    "health.new": "尚未运行",
+    "health.new": "尚未成功",
     "health.deferred": "已推迟",
     "health.ok": "正常",
     "health.running": "运行中",
@@ -108,6 +108,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.absent": "缺失",
     "mirror.other": "内容不同",
     "mirror.bytes": "流量",
+    "mirror.empty": "这里还没有内容。",
     "mirror.none": "尚未同步任何内容。",
     "mirror.whole": "全部内容",
     "mirror.behind": "落后",

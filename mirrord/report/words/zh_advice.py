@@ -24,7 +24,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.missing": "请检查地址：目标端可能需要先创建仓库；源端如已迁移，请修改 from:。",
     "advice.immutable": "目标端不允许覆盖该标签。请在目标端放开限制，或用 as: 写入其他名称。",
     "advice.untrusted": "请确认是否允许访问该地址；如果允许，请按提示在 hosts: 下放行。",
-    "advice.content": "源端返回的内容有误，请联系其维护者；目标端已有的副本保持不变。",
+    "advice.content": "源端缺少该内容，或返回的内容有误。请先检查 from: 中的名称和标签；如果无误，请联系其维护者。",
     "advice.digest_mismatch": "请重试；如果持续出现，说明源端内容损坏，或途中的代理改动了内容。",
     "advice.too_large": "请确认内容是否确实应该这么大；如果是，请调大提示中所述的上限。",
     "advice.unsupported": "请以当前格式重新发布（旧的 Docker 镜像重新推送即可），或不再同步它。",

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from mirrord import __version__
+from mirrord.report.front import in_use
 from mirrord.report.mirror import (
     BEHIND,
     DAYS,
@@ -92,7 +93,7 @@ class MirrorPages(PageGroup):
         if detail is None:
             status = await self._view.status()
             near = get_close_matches(name[:_LONGEST], [mirror.name for mirror in status.mirrors], 3)
-            frame = Frame(look, status.now, status.version, request.path, front=status.front is not None)
+            frame = Frame(look, status.now, status.version, request.path, front=in_use(status.front))
             text = await asyncio.to_thread(render, "unknown.html", frame=frame, asked=name[:_LONGEST], near=near)
         else:
             text = await asyncio.to_thread(page, detail, look, wish, __version__)

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from mirrord.report.front import FrontStatus
+from mirrord.report.front import in_use
 from mirrord.report.words import LANGUAGES, words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
@@ -91,10 +91,6 @@ async def _body(listed: Listed, look: Look, chosen: Filter) -> Body:
     return Body(await asyncio.to_thread(page, listed, look, chosen))
 
 
-def _used(front: FrontStatus | None) -> bool:
-    return front is not None and bool(front.answers or front.refusals or front.cache_entries)
-
-
 def page(listed: Listed, look: Look, chosen: Filter) -> bytes:
     """Render the page for a reader."""
     status, said = listed.status, words(look.language)
@@ -105,7 +101,7 @@ def page(listed: Listed, look: Look, chosen: Filter) -> bytes:
     ]
     text = render(
         "overview.html",
-        frame=Frame(look, status.now, status.version, "/", chosen.query(), _used(status.front)),
+        frame=Frame(look, status.now, status.version, "/", chosen.query(), in_use(status.front)),
         listed=listed,
         chosen=chosen,
         states=STATES,
