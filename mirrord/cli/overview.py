@@ -78,6 +78,9 @@ def _daemon(status: Status) -> Iterator[str]:
         yield f"the new configuration was refused, the one before stays in use: {status.configuration_error}"
     if status.certificate_error:
         yield f"the certificate before stays in use: {status.certificate_error}"
+    for receiver in status.notify:
+        if receiver.last_error:
+            yield f"notifications do not reach {receiver.name} ({receiver.host}): {receiver.last_error}"
 
 
 def _front(front: FrontStatus) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus
-from mirrord.report.status import Running
+from mirrord.report.status import ReceiverStatus, Running
 from mirrord.syncer.values import Mirror, Schedule, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 
@@ -137,6 +137,15 @@ def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixtur
     """After a reload that was refused, whoever looks at the status sees why."""
     _show(Board().status("1", NOW, [], configuration_error="z.yaml:1: settings.bogus: unknown"))
     assert "z.yaml:1: settings.bogus: unknown" in capsys.readouterr().out
+
+
+def test_a_receiver_that_is_not_reached_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who waits for notifications sees that they do not arrive, and why; a receiver that gets them is no line."""
+    status = Board().status("1", NOW, [MIRROR], started=NOW)
+    good = ReceiverStatus("ops", "slack", "hooks.example", ("failure",), ("*",))
+    _show(replace(status, notify=(good, replace(good, name="night", last_error="status 403: no_service"))))
+    _, *notes, _, _, _ = capsys.readouterr().out.splitlines()
+    assert notes == ["notifications do not reach night (hooks.example): status 403: no_service"]
 
 
 def test_the_front_is_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from mirrord.commands import (
     Command,
     Delivered,
     GetCatalog,
+    GetMirrors,
     GetRuns,
     GetStatus,
     LookAtFront,
@@ -42,16 +43,18 @@ from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, Planned, RunFinished, StepDone
 from mirrord.model.catalog import CatalogEntry, CatalogPart
-from mirrord.model.history import RunRecord
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord
+from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.report.documents import PIECE
+from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import MirrorStatus, Status
 from mirrord.serve import control, remote
 from mirrord.serve.control import make_control
 from mirrord.serve.remote import VERSION, ControlClient, bind_control, short
 from mirrord.syncer.serving import FrontLook
-from mirrord.syncer.values import Backup, Publication
+from mirrord.syncer.values import Backup, Publication, Schedule, Usage
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 MANY = 5_000
@@ -160,6 +163,19 @@ ANSWERS: dict[Command[Any], Any] = {
             (CatalogEntry("m", "image", "v1", "q.example/a:v1", "hub", "r.example/a:v1", "d", T0, 7, ("linux/arm64",)),)
         ),
         CatalogPart(),
+    ),
+    GetMirrors(("m", "a*"), every=True): (
+        MirrorDetail(
+            MirrorStatus("m", kind="image"),
+            T0,
+            items=[ItemRow("v1", {"hub": LastSeen("d", T0, "p", 7, ("linux/arm64",))})],
+            uses={"hub": [Usage("docker", "docker pull r.example/a:v1")]},
+            whole={},
+            days=[Day(T0.date(), 1)],
+            behind=[Behind("hub", "v2", "d", T0)],
+            moves=[],
+            schedule=Schedule(every=60.0),
+        ),
     ),
     GetRuns("m", 2, 7): (RunRecord("m", "image", "command", T0, T0, RUN.result, code="denied", error="x"),),
     TryReceiver("ops"): Delivered("ops", "webhook", "hooks.example", "200 ok"),
