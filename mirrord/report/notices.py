@@ -250,4 +250,4 @@ def _line(notice: Notice, words: Words, now: datetime, *, advised: bool) -> str:
 
 
 def _span(notice: Notice, until: datetime, words: Words) -> str:
-    return words.span((until - (notice.since or until)).total_seconds())
+    return words.lasted((until - (notice.since or until)).total_seconds())

@@ -120,7 +120,7 @@ def test_a_recovery_says_since_when_it_was_broken() -> None:
     (recovery,), left = mirror_notices(replace(GOOD, last_attempt=T + HOUR), reported, ALL, None, T + HOUR)
     assert (recovery.since, recovery.at, left) == (broken, T + HOUR, None)
     said = Correspondence("ops", words("en")).message([recovery], T + HOUR).lines
-    assert said == ["app works again; it was broken for 6 hours, since 2026-11-27 07:00:00 UTC"]
+    assert said == ["app works again; it was broken for 6 h, since 2026-11-27 07:00:00 UTC"]
 
 
 def test_remembered_codes_are_bounded() -> None:
@@ -184,7 +184,7 @@ def test_a_few_notices_have_advice() -> None:
     )
     many = en.message([notice(Occasion.FAILURE, f"m{one}", code="denied", error="no") for one in range(6)], T)
     assert many.title == "mirrord: 6 mirrors fail"
-    assert many.lines[0] == "m0 fails since 2026-11-27 11:00:00 UTC: no [denied]"
+    assert many.lines[0] == "m0 fails since 2026-11-27 11:00:00 UTC: no (denied)"
 
 
 def test_a_message_that_is_sent_again_has_the_same_id() -> None:

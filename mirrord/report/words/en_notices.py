@@ -14,7 +14,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.count.budget": ("{count} host or mirror out of requests", "{count} hosts or mirrors out of requests"),
     "notice.count.recovery": ("{count} mirror works again", "{count} mirrors work again"),
     "notice.guard": "{subject}: stopped by a guard before anything was lost: {error}",
-    "notice.failure": "{subject} fails since {since}: {error} [{code}]",
+    "notice.failure": "{subject} fails since {since}: {error} ({code})",
     "notice.stale": "{subject} is stale: its last success was {span} ago, at {since}",
     "notice.budget": "{subject}: no more requests for now: {error}",
     "notice.recovery": "{subject} works again; it was broken for {span}, since {since}",

@@ -1,7 +1,7 @@
 """Messages as services take them: within their limits, and without markup that a name or an error brings along. Pure.
 
 Chat services read some characters of a text as markup: links, bold type, and mentions that ring the phone of everybody.
-Some have no way to escape them; there such a character is replaced by its full-width form, which looks alike.
+Some have no way to escape them; there such a character is replaced by one that looks alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mirrord.wire.notify.message import Message
 LINES: Final = 20
 """Notices in one message; nobody reads more on a phone."""
 _LINE: Final = 600  # bytes of one notice before it is escaped
-_FULL_WIDTH: Final = str.maketrans("<>[]*`", "＜＞［］＊｀")  # noqa: RUF001 - these are meant
+_FULL_WIDTH: Final = str.maketrans("<>[]*`", "＜＞［］＊'")  # noqa: RUF001 - these are meant
 _MENTION: Final = re.compile(r"@(?!sha\d{3}:)")
 
 Escape = Callable[[str], str]
