@@ -185,6 +185,7 @@ class Standing:
         last_success: end of the last successful run, or None; never decreases.
         last_attempt: end of the last run with any result, or None.
         failures: failed or partial runs since the last success.
+        failing_since: end of the first of them; None if there is none, or the record does not have it.
         result: of the last run, or None.
         code: error code of the last run, or "" after a success.
         error: its message.
@@ -212,3 +213,4 @@ class Standing:
     size: int = 0
     behind: int = 0
     behind_since: datetime | None = None
+    failing_since: datetime | None = None

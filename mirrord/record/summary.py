@@ -219,8 +219,10 @@ def advance(standing: Standing, result: Result, at: datetime, code: str, error: 
     changed = replace(standing, last_attempt=attempt, result=result, code=code, error=error)
     if result in _GOOD:
         success = max(standing.last_success or at, at)
-        return replace(changed, last_success=success, failures=0, code="", error="")
-    return replace(changed, failures=standing.failures + (result in _BAD))
+        return replace(changed, last_success=success, failures=0, failing_since=None, code="", error="")
+    if result not in _BAD:
+        return changed
+    return replace(changed, failures=standing.failures + 1, failing_since=standing.failing_since or attempt)
 
 
 def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> TargetRecord:

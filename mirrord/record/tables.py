@@ -21,7 +21,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -82,6 +82,7 @@ _TIMES = (
     "last_attempt",
     "since",
     "behind_since",
+    "failing_since",
 )
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, when),
@@ -111,7 +112,8 @@ last_run = _table("last_run", "mirror target done deleted kept refused failed se
 noted = _table("noted", "mirror what count first")
 standing = _table(
     "standing",
-    "mirror target last_success last_attempt failures result code error items behind behind_since counted size",
+    "mirror target last_success last_attempt failures failing_since result code error items behind behind_since"
+    " counted size",
 )
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")

@@ -192,6 +192,7 @@ def _fields(standing: Standing | None, patience: float | None, now: datetime) ->
         "last_success": standing.last_success,
         "last_attempt": standing.last_attempt,
         "consecutive_failures": standing.failures,
+        "failing_since": standing.failing_since,
         "last_error": error,
         "items": standing.items,
         "last_run": last,

@@ -113,6 +113,7 @@ class TargetStatus:
         last_success: end of the last successful run.
         last_attempt: end of the last run.
         consecutive_failures: failed or partial runs since the last successful one.
+        failing_since: end of the first of them, or null.
         last_error: error of the last run, or null.
         items: number of items known to be there; for a mirror, at any of its targets.
         last_run: what the last run did there, in items; null for a mirror.
@@ -143,6 +144,7 @@ class TargetStatus:
     link: str = ""
     behind: int = 0
     behind_since: At | None = None
+    failing_since: At | None = None
     lag: int | None = None
     size: int = 0
     rate: int | None = None

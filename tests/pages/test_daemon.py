@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from playwright.async_api import expect
 
@@ -49,7 +50,9 @@ async def test_a_run_from_beginning_to_end(desk: Desk, opened: Opener) -> None:
             await expect(page.locator("h1")).to_have_text("1 of 2 mirrors is failing")
             assert await page.locator(".row h3").all_inner_texts() == ["bad", "good"]
             await expect(page.locator("#lost")).to_be_hidden()
+            await expect(bad.locator(".trouble")).to_contain_text("First failure just now · failed once")
             await page.goto(f"http://{daemon.address}/mirrors/bad")
+            await expect(page.locator(".numbers")).to_contain_text(re.compile("First failure *just now"))
             await expect(page.locator(".trouble")).to_contain_text("Check names and tags in from:")
             await expect(page.locator(".use")).to_contain_text("Nothing is here yet.")
             assert await page.get_by_role("link", name="Registry front").count() == 0, "no front is configured"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from mirrord.report.board import Board
 from mirrord.report.status import counted, status_document
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
-from tests.support.store import MemoryStore, age
+from tests.support.store import MemoryStore, age, before_failing_since
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -179,3 +179,31 @@ async def test_what_is_missing_is_the_error(tmp_path: Path) -> None:
     assert (whole.code, whole.error, whole.last_success) == ("content", "gone: is not there", None)
     await store.add_run(Run("crane", "image", "command", NOW, NOW, replace(plan, missing=("a", "b", "c"))))
     assert (await store.standing())[0].error == "a; and 2 more missing"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_since_when_it_fails(kind: str, tmp_path: Path) -> None:
+    """The first failure after a success is remembered until the next success, for the mirror and for each target."""
+    file = tmp_path / "mirrord.db"
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(file, NOW)
+
+    async def after(minute: int, *outcomes: Outcome, error: str = "", code: str = "") -> list[datetime | None]:
+        at, copies = NOW + timedelta(minutes=minute), [replace(step("v1"), target=name) for name in ("a", "b")]
+        receipts = [Receipt(one, outcome) for one, outcome in zip(copies, outcomes, strict=False)]
+        plan = Plan("m", "image", at, tuple(copies)) if receipts else None
+        await store.add_run(Run("m", "image", "schedule", at, at, plan, tuple(receipts), error=error, code=code))
+        found = {one.target: one.failing_since for one in await store.standing()}
+        return [found.get(name) for name in ("", "a", "b")]
+
+    first = NOW + timedelta(minutes=1)
+    assert await after(0, Outcome.DONE, Outcome.DONE) == [None, None, None]
+    assert await after(1, Outcome.FAILED, Outcome.DONE) == [first, first, None]
+    assert await after(2, error="429", code="throttled") == [first, first, None]
+    assert await after(3, Outcome.FAILED, Outcome.FAILED) == [first, first, NOW + timedelta(minutes=3)]
+    if kind == "sqlite":
+        await store.close()
+        before_failing_since(file)
+        store = await SqliteStore.open(file, NOW)
+    assert await after(4, error="down", code="unreachable") == [first, first, NOW + timedelta(minutes=3)]
+    assert await after(5, Outcome.DONE, Outcome.DONE) == [None, None, None]
+    await store.close()

@@ -160,6 +160,13 @@ def test_migrations_are_in_the_wheel() -> None:
     assert migrations.__file__ is not None
     folder = Path(migrations.__file__).parent
     found = {file.name for file in folder.iterdir() if file.is_file()}
-    assert found == {"__init__.py", "m0001_first.py", "m0002_facts_and_ledger.py", "m0003_items.py", "m0004_history.py"}
+    assert found == {
+        "__init__.py",
+        "m0001_first.py",
+        "m0002_facts_and_ledger.py",
+        "m0003_items.py",
+        "m0004_history.py",
+        "m0005_failing_since.py",
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]

@@ -231,12 +231,19 @@ class FileFacts:
         fresh.rename(file)
 
 
+def before_failing_since(file: Path) -> None:
+    """Make a record one of before the first failure of a mirror was recorded."""
+    with closing(sqlite3.connect(file)) as link, link:
+        link.execute("ALTER TABLE standing DROP COLUMN failing_since")
+        link.execute("UPDATE alembic_version SET version_num = '0004'")
+
+
 def before_history(file: Path, *lacks: str) -> None:
     """Make a record one of before sizes, days and what is behind were recorded; it has no tables of `lacks`."""
     columns = {
         "known": ("size", "platforms"),
         "last_run": ("sent", "seconds"),
-        "standing": ("behind", "behind_since", "counted", "size"),
+        "standing": ("behind", "behind_since", "counted", "failing_since", "size"),
     }
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("DROP INDEX ledger_by_mirror")

@@ -59,6 +59,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.targets": "Targets",
     "overview.schedule": "Schedule",
     "overview.success": "Last success",
+    "overview.since": "First failure",
     "overview.next": "Next run",
     "overview.none": "No mirror is configured.",
     "overview.no_match": "No mirror matches the filter.",
