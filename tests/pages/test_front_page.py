@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from playwright.async_api import expect
 
 from mirrord.report.front import FrontStatus, UpstreamStatus
 from mirrord.report.status import Status
 from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
-from mirrord.serve.pages.front import page, share_of
+from mirrord.serve.pages.front import FrontShown, page, share_of
+from mirrord.testing import DockerRegistry, build_image, push, require
+from tests.pages.conftest import Opener
+from tests.support.frontdesk import fronted
+from tests.support.judges import judged
 
 NOW = datetime(2026, 11, 27, 16, 39, 5, tzinfo=UTC)
 FRONT = FrontStatus(
@@ -33,7 +39,7 @@ FRONT = FrontStatus(
 
 def text_of(front: FrontStatus | None, language: str = "en") -> str:
     """Return the page without markup, its words parted by single spaces."""
-    made = page(Status("1", "ready", NOW, NOW, "", (), front), Look(language))
+    made = page(FrontShown(Status("1", "ready", NOW, NOW, "", (), front), "1"), Look(language))
     return " ".join(re.sub(r"<(style|script|svg)\b.*?</\1>|<[^>]*>", " ", made, flags=re.DOTALL).split())
 
 
@@ -76,7 +82,7 @@ def test_hostile_names() -> None:
     evil = "<img src=x onerror=alert(1)>\x1b" + "y" * 10_000
     hosts = {evil: UpstreamStatus({evil: 1})}
     front = FrontStatus({"hit": 1, evil: 3}, {evil: 1}, upstreams=hosts, top={evil: 1}, refused_names={evil: 1})
-    made = page(Status("1", "ready", NOW, NOW, "", (), front), Look())
+    made = page(FrontShown(Status("1", "ready", NOW, NOW, "", (), front), "1"), Look())
     assert "<img src=x" not in made
     assert "\x1b" not in made
     assert len(made) < 60_000
@@ -89,3 +95,25 @@ SHARES = [(0.0, "0 %"), (0.001, "1 %"), (0.5, "50 %"), (0.999, "99 %"), (1.0, "1
 def test_shares(part: float | None, wanted: str) -> None:
     """Only all is 100 %, and only none is 0 %."""
     assert share_of(words("en"), part) == wanted
+
+
+async def test_it_follows_clients(opened: Opener, tmp_path: Path) -> None:
+    """A client that pulls is seen on the open page: the image, and that the second pull came from the cache."""
+    require("docker-registry", "skopeo")
+    image = build_image(layer_size=50_000, seed="followed")
+    async with DockerRegistry() as upstream:
+        await push(image, upstream.url, "library/app", ["v1"])
+        async with fronted(tmp_path, upstream.host) as front:
+            page = await opened(f"http://{front.host}/front")
+            await expect(page.locator("#front")).to_contain_text("Nothing has been pulled through the front yet.")
+            reference = front.reference("prefix", "library/app:v1")
+            assert await judged("skopeo", reference, tmp_path / "first") == image.digest
+            await expect(page.locator("tbody th")).to_have_text([upstream.host, f"{upstream.host}/library/app"])
+            rate = page.locator("[aria-labelledby=hits] .figure")
+            assert int((await rate.inner_text()).removesuffix(" %")) < 50
+            table = page.get_by_role("region", name="Upstreams: Registry front")
+            await table.focus()
+            assert await judged("skopeo", reference, tmp_path / "second") == image.digest
+            await expect(rate).to_have_text(re.compile("^[5-9][0-9] %$"))
+            await expect(table).to_be_focused()
+            await expect(page.locator("#lost")).to_be_hidden()

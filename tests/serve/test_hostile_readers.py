@@ -17,7 +17,18 @@ from tests.support.frontserver import showing
 from tests.support.shownmirrors import NOW, ShownMirrors, mirror
 
 PATHS = [
-    *("/", "/front", "/events", "/status", "/metrics", "/livez", "/readyz?verbose", "/mirrors/app", "/mirrors/<b>"),
+    *(
+        "/",
+        "/front",
+        "/events",
+        "/front/events",
+        "/status",
+        "/metrics",
+        "/livez",
+        "/readyz?verbose",
+        "/mirrors/app",
+        "/mirrors/<b>",
+    ),
     *("/badge.svg", "/badge/app.json", "/badge/app", "/badge/<b>.svg", "/log.txt", "/log/app.txt", "/log/<b>"),
     *("/api/v1/mirrors", "/api/v1/mirrors?limit=0", "/api/v1/mirrors/<b>", "/api/v1/catalog.csv", "/api/v1/<b>"),
     *("/static/<b>", "/v2/<b>", "/<b>", "/%00", "/..", "/<b>%zz", f"/{'b' * 5000}"),

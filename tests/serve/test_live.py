@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from mirrord.model.run import Result
+from mirrord.report.front import FrontStatus
 from mirrord.report.status import schedule_of, scheduled
 from mirrord.serve.pages import live, overview
 from mirrord.serve.pages.frame import POLICY, Look
@@ -95,6 +96,23 @@ async def test_many_changes_at_once(client: aiohttp.ClientSession, shown: ShownM
         assert (told["moved"], told["rows"]) == (True, {})
 
 
+async def test_the_front_is_followed(client: aiohttp.ClientSession, shown: ShownMirrors) -> None:
+    """A reader of the page of the front gets it anew in its language when a number changes, and only then."""
+    page = await (await client.get("/front")).text()
+    async with client.get("/front/events") as one, client.get("/front/events?lang=zh") as two:
+        name, serial = await event(one)
+        assert (name, f'id="front" data-serial="{serial}"' in page) == ("page", True)
+        assert await event(two) == (name, serial)
+        shown.run("a", 1)  # is no matter of the front
+        shown.more["front"] = FrontStatus({"hit": 3, "miss": 1})
+        english, chinese = await change(one), await change(two)
+        assert english["to"] == chinese["to"] != serial
+        assert f'data-serial="{english["to"]}"' in english["page"]
+        assert ("75 %" in english["page"], "from the cache" in english["page"]) == (True, True)
+        assert ("75 %" in chinese["page"], "命中率" in chinese["page"]) == (True, True)
+    assert f'data-serial="{english["to"]}"' in await (await client.get("/front")).text()
+
+
 async def test_readers_are_bounded(
     client: aiohttp.ClientSession, shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,9 +153,10 @@ async def test_streams_end_with_the_server(shown: ShownMirrors) -> None:
     """Readers do not keep the server from ending: their streams end by themselves."""
     async with aiohttp.ClientSession() as session:
         async with showing(shown) as (host, port):
-            reader = await session.get(f"http://{host}:{port}/events")
-            await event(reader)
-        assert await asyncio.wait_for(reader.content.read(), 30) == b""
+            readers = [await session.get(f"http://{host}:{port}{path}") for path in ("/events", "/front/events")]
+            for reader in readers:
+                await event(reader)
+        assert [await asyncio.wait_for(reader.content.read(), 30) for reader in readers] == [b"", b""]
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)

@@ -1,60 +1,102 @@
-"""The page of the registry front, `/front`: how much of it needs no upstream, budgets, cache, images, refusals."""
+"""The page of the registry front, `/front`: how much of it needs no upstream, budgets, cache, images, refusals.
+
+While it is open it follows `/front/events`: each message is the whole page, of which the script takes the main part.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Final
 
 from aiohttp import web
 
 from mirrord.report.front import FrontStatus
 from mirrord.report.status import Status
-from mirrord.report.words import Words
+from mirrord.report.words import LANGUAGES, Words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.listed import front_troubles
+from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.templates import render
 from mirrord.serve.status import View
 
 PATH: Final = "/front"
 _TONES: Final = {"local": "running", "hit": "ok", "revalidated": "deferred", "stale": "stale", "miss": "new"}
 """Colours of outcomes, in the order in which they are shown."""
+_NONCE: Final = secrets.token_hex(4)  # of this process: numbers begin again at each start
+_numbers = count(1)
+
+
+@dataclass(slots=True)
+class FrontShown:
+    """What the page shows at one moment, and its number: see `Numbered`."""
+
+    status: Status
+    serial: str
+
+    @property
+    def front(self) -> FrontStatus:
+        """Its numbers; without a front, none."""
+        return self.status.front or FrontStatus()
 
 
 class FrontPages(PageGroup):
-    """Answers `/front`."""
+    """Answers `/front` and `/front/events`."""
 
     def __init__(self, view: View) -> None:
         """Render nothing yet."""
         self._view = view
+        self._last: FrontShown | None = None
+        self._live = Live(dict.fromkeys(LANGUAGES, self._shown), changed)
 
     def pages(self) -> Mapping[str, Handler]:
-        """Return the handler."""
-        return {PATH: self._answer}
+        """Return the handlers."""
+        return {PATH: self._answer, f"{PATH}/events": self._live.answer}
+
+    async def stop(self, _: web.Application) -> None:
+        """End the streams of events."""
+        await self._live.stop()
+
+    async def _shown(self) -> FrontShown:
+        last, now = self._last, FrontShown(await self._view.status(), f"{_NONCE}.{next(_numbers)}")
+        if last and last.front == now.front:
+            now.serial = last.serial
+        self._last = now
+        return now
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        look, status = Look.of(request), await self._view.status()
-        text = await asyncio.to_thread(page, status, look)
+        look, shown = Look.of(request), await self._shown()
+        text = await asyncio.to_thread(page, shown, look)
         answer = web.Response(body=text.encode(), headers={**HEADERS, "Cache-Control": "no-cache"})
         look.remember(request, answer)
         return answer
 
 
-def page(status: Status, look: Look) -> str:
+def changed(_: FrontShown, now: FrontShown, said: Words) -> str:
+    """Return what readers in a language need, as JSON: the serial and the page."""
+    return json.dumps({"to": now.serial, "page": page(now, Look(said.language))}, ensure_ascii=False)
+
+
+def page(shown: FrontShown, look: Look) -> str:
     """Render the page for a reader."""
-    front = status.front or FrontStatus()
+    status, front = shown.status, shown.front
     frame = Frame(look, status.now, status.version, PATH, front=True)
     return render(
         "front.html",
         frame=frame,
+        serial=shown.serial,
         front=front,
         started=status.started,
         total=sum(front.answers.values()),
         tones={outcome: tone for outcome, tone in _TONES.items() if front.answers.get(outcome)},
         troubles=front_troubles(front, frame.words),
-        refused=[(*name.partition(" ")[::2], count) for name, count in front.refused_names.items()],
+        refused=[(*name.partition(" ")[::2], times) for name, times in front.refused_names.items()],
         share=partial(share_of, frame.words),
     )
 

@@ -1,4 +1,4 @@
-"""What changes on the page at `/`, as server-sent events (`/events?lang=en`), at most once a second.
+"""What changes on a page, as server-sent events (`/events?lang=en` for that at `/`), at most once a second.
 
 All readers of a language share each message. A reader who does not keep up is disconnected, and loads the page again.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from aiohttp import web
 
-from mirrord.report.words import words
+from mirrord.report.words import Words, words
 from mirrord.serve.door import while_there
 from mirrord.serve.pages.frame import Look
-from mirrord.serve.pages.listed import Listed, changes
 from mirrord.serve.rendered import EVERY
 
 MOST: Final = 200
@@ -34,13 +33,33 @@ _Reader = asyncio.Queue[bytes | None]
 """Messages for a reader; None ends the stream."""
 
 
-class Live:
-    """The readers of all languages."""
+class Numbered(Protocol):
+    """What a page shows at one moment; `serial` differs from that of another one that shows something else."""
 
-    def __init__(self, lists: Mapping[str, Callable[[], Awaitable[Listed]]], every: float = EVERY) -> None:
-        """Begin without readers; `lists` return what the page shows now, by language."""
-        self._lists, self._every = lists, every
-        self._readers: dict[str, set[_Reader]] = {language: set() for language in lists}
+    serial: str
+
+
+_Seen = TypeVar("_Seen", bound=Numbered)
+
+
+class Live(Generic[_Seen]):
+    """The readers of a page in all languages."""
+
+    def __init__(
+        self,
+        seen: Mapping[str, Callable[[], Awaitable[_Seen]]],
+        change: Callable[[_Seen, _Seen, Words], str],
+        every: float = EVERY,
+    ) -> None:
+        """Begin without readers.
+
+        Args:
+            seen: return by language what the page shows now.
+            change: writes on one line what a reader of the first one needs to see the second one.
+            every: seconds between two looks.
+        """
+        self._seen, self._change, self._every = seen, change, every
+        self._readers: dict[str, set[_Reader]] = {language: set() for language in seen}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
@@ -56,11 +75,11 @@ class Live:
         reader = _Reader(_WAITING)
         self._readers[language].add(reader)
         try:
-            listed = await self._lists[language]()
-            self._watch(language, listed)
+            seen = await self._seen[language]()
+            self._watch(language, seen)
             await answer.prepare(request)
             with suppress(ConnectionError, TimeoutError):
-                await while_there(request, _send(answer, reader, f"event: page\ndata: {listed.serial}\n\n".encode()))
+                await while_there(request, _send(answer, reader, f"event: page\ndata: {seen.serial}\n\n".encode()))
         finally:
             self._readers[language].discard(reader)
         return answer
@@ -76,18 +95,18 @@ class Live:
         if self._watching:
             await asyncio.wait(self._watching.values())
 
-    def _watch(self, language: str, listed: Listed) -> None:
+    def _watch(self, language: str, seen: _Seen) -> None:
         task = self._watching.get(language)
         if task is None or task.done():
-            self._watching[language] = asyncio.create_task(self._follow(language, listed))
+            self._watching[language] = asyncio.create_task(self._follow(language, seen))
 
-    async def _follow(self, language: str, before: Listed) -> None:
+    async def _follow(self, language: str, before: _Seen) -> None:
         """Send what changes, while there are readers."""
         while self._readers[language]:
             await asyncio.sleep(self._every)
-            now = await self._lists[language]()
+            now = await self._seen[language]()
             if now.serial != before.serial:
-                text = await asyncio.to_thread(changes, before, now, words(language))
+                text = await asyncio.to_thread(self._change, before, now, words(language))
                 for reader in tuple(self._readers[language]):
                     _tell(reader, f"data: {text}\n\n".encode())
             before = now

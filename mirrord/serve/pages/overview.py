@@ -14,7 +14,7 @@ from mirrord.report.front import in_use
 from mirrord.report.words import LANGUAGES, words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
-from mirrord.serve.pages.listed import Listed, listed_of
+from mirrord.serve.pages.listed import Listed, changes, listed_of
 from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.rows import ATTENTION, STATES, Filter, MirrorRows, filled
 from mirrord.serve.pages.templates import Html, render
@@ -38,7 +38,7 @@ class OverviewPages(PageGroup):
         }
         self._listings: dict[str, Listed] = {}  # the last one in each language
         self._slots = Slots(16, 4, waiting=64, patience=10.0)  # filtered pages in memory, and of one client
-        self._live = Live({language: paced.current for language, paced in self._lists.items()})
+        self._live = Live({language: paced.current for language, paced in self._lists.items()}, changes)
 
     def pages(self) -> Mapping[str, Handler]:
         """Return the handlers."""

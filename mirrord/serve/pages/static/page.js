@@ -35,9 +35,9 @@
     }
   }, 5000);
 
-  // Call `begun` with the serial of the overview at each connection, and `changed` with each change.
+  // Call `begun` with the serial of a page at each connection, and `changed` with each change.
   // A page that nobody looks at holds no connection: a browser has six for a server.
-  function follow(begun, changed) {
+  function follow(path, begun, changed) {
     const lost = document.getElementById("lost");
     let events = null;
 
@@ -45,7 +45,7 @@
       events?.close();
       events = null;
       if (document.hidden) return;
-      events = new EventSource(`/events?lang=${root.lang.slice(0, 2)}`);
+      events = new EventSource(`${path}?lang=${root.lang.slice(0, 2)}`);
       events.addEventListener("page", (event) => {
         lost.hidden = true;
         begun(event.data);
@@ -108,13 +108,30 @@
       }
       offer();
     };
-    follow((now) => {
+    follow("/events", (now) => {
       if (serial !== null && serial !== now) refresh();
       serial = now;
     }, (change) => {
       serial = change.to;
       if (change.moved || mirror.dataset.name in change.rows) refresh();
     });
+  }
+
+  // The page of the front: its numbers. A table that somebody scrolls by keys keeps the focus.
+  const front = document.getElementById("front");
+  if (front) {
+    const show = (html) => {
+      const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("front");
+      const label = front.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+      front.replaceChildren(...fresh.childNodes);
+      front.dataset.serial = fresh.dataset.serial;
+      if (label) [...front.querySelectorAll("[tabindex]")].find((one) => one.getAttribute("aria-label") === label)?.focus();
+    };
+    follow("/front/events", async (serial) => {
+      if (serial === front.dataset.serial) return;
+      const answer = await fetch(location.href);
+      if (answer.ok) show(await answer.text());
+    }, (change) => show(change.page));
   }
 
   const overview = document.getElementById("overview");
@@ -216,7 +233,7 @@
     }
   }
 
-  follow((serial) => {
+  follow("/events", (serial) => {
     if (serial !== overview.dataset.serial) load(location.href);
   }, show);
 })();
