@@ -10,6 +10,12 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def without_query(address: str) -> str:
+    """Return an address with `***` for its query if it is a URL: nobody knows which parameters are secret."""
+    before, mark, _ = address.partition("?")
+    return f"{before}?***" if mark and "://" in before else address
+
+
 def size(count: float | None) -> str:
     """Format a number of bytes: `248.0 MiB`."""
     if count is None:

@@ -36,7 +36,7 @@ def naming_of(mirror: Mirror, syncer: Syncer) -> Callable[[str], tuple[str, Mapp
     """Return what names an item at the source, and at each target that has a name for it."""
     if syncer.called:
         return syncer.called(mirror)
-    origin, at = syncer.places(mirror)
+    origin, at = syncer.shown_places(mirror)
     return lambda item: (f"{origin}#{item}", {target: f"{place}#{item}" for target, place in at.items()})
 
 

@@ -44,7 +44,7 @@ class _Log:
         self._targets = [target.name for target in mirror.targets]
         self._behind: dict[tuple[str, str], Behind] = {(one.item, one.target): one for one in behind}
         self.behind = len(behind)
-        self._origin, self._at = syncer.places(mirror)
+        self._origin, self._at = syncer.shown_places(mirror)
 
     def lines(self, rows: Sequence[ItemRow]) -> Iterator[str]:
         """Yield the lines of some items; what a target had at a former place is left out."""

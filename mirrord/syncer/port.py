@@ -19,6 +19,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.names.book import NameBook
+from mirrord.printable import without_query
 from mirrord.syncer.values import (
     LOCAL,
     Addresses,
@@ -204,6 +205,11 @@ class Syncer:
         source, places = self.places(mirror)
         return [(place, source) for place in places.values()]
 
+    def shown_places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        """Return origin and targets as `places` does, but as anybody may see them: some keep a token in a query."""
+        source, places = self.places(mirror)
+        return without_query(source), {name: without_query(place) for name, place in places.items()}
+
     def served_at(self, mirror: Mirror, url: str) -> str:
         """Return the URL of a mirror's `local` content, or "" without `local` or `url`."""
         served = any(target.name == LOCAL for target in mirror.targets)
@@ -239,7 +245,7 @@ def _addresses(mirror: Mirror, syncer: Syncer, url: str) -> Addresses:
     if syncer.parts_of(mirror):
         mirror = replace(mirror, names=replace(mirror.names, aliases={}))
     pages = {target.name: page for target in mirror.targets if (page := syncer.link_of(mirror, target))}
-    return Addresses(*syncer.places(mirror), served, pages)
+    return Addresses(*syncer.shown_places(mirror), served, pages)
 
 
 GROUP = "mirrord.syncers.v1"

@@ -110,7 +110,7 @@ class Addresses:
     """Where a mirror reads and writes.
 
     Attributes:
-        source: the origin, in canonical spelling.
+        source: the origin, in canonical spelling, without its query.
         targets: the address of each target by name, likewise; `local/NAME` for the built-in one.
         served: where clients get what mirrord itself has of it: a URL, for images a reference; "" without `local`.
         pages: the URL of a page about each target for people, by name; without those of which none is known.

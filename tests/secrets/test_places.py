@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import secrets
+
+import aiohttp
+
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
 from tests.support.auth import Auth
 from tests.support.canary import Canary
 from tests.support.commands import Desk
+
+SHOWN = (
+    *("/", "/?lang=zh", "/mirrors/app", "/status", "/metrics", "/readyz?verbose", "/badge/app.svg", "/log/app.txt"),
+    *("/log.txt", "/api/v1/mirrors", "/api/v1/catalog.json", "/api/v1/catalog.csv", "/api/v1/catalog.txt"),
+    *(f"/api/v1/mirrors/app{what}" for what in ("", "/runs", "/items", "/ledger", "/behind", "/days")),
+)
+"""Everything that shows a mirror called `app`."""
 
 
 async def test_exactly_as_it_is(desk: Desk) -> None:
@@ -81,6 +95,31 @@ def test_the_canary_sings() -> None:
         assert canary.heard(f"x{form}y")
         assert canary.heard(form[:1000])
     assert canary.heard("nothing at all") == []
+
+
+async def test_token_in_the_query_of_a_source(desk: Desk) -> None:
+    """A chart repository may need a token in its query, whatever it is called: it is sent, and shown nowhere."""
+    token = secrets.token_hex(20)
+    async with ChartRepository() as charts:
+        charts.add(build_chart("crane", "0.11.0"))
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0', url: 'https://mirror.example'}\n"
+            f"mirrors: [{{name: app, kind: helm, from: '{charts.url}?entitlement={token}', to: local}}]\n"
+        )
+        heard = [await desk.run("check"), await desk.run("check", "--json"), await desk.run("docs")]
+        async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
+            heard += [await desk.run("sync"), await desk.run("status"), await desk.run("runs", "app")]
+            heard += [await desk.run("docs", "--live", "--format", "html"), await desk.run("list", "mirrored")]
+            assert {said.status for said in heard} == {0}, heard
+            said = [text for one in heard for text in (one.out, one.err)]
+            for path in SHOWN:
+                async with session.get(path) as answer:
+                    assert answer.status == 200, path
+                    said.append(await answer.text())
+        said.append(json.dumps(daemon.lines))
+    assert {exchange.target.partition("?")[2] for exchange in charts.log} == {f"entitlement={token}"}
+    assert [text for text in said if token in text or token[:10] in text] == []
+    assert [text for text in said if f"{charts.url}?***" in text]
 
 
 async def test_typed_on_the_command_line(desk: Desk) -> None:

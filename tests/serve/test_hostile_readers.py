@@ -8,11 +8,12 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 from yarl import URL
 
 from mirrord.model.history import ItemRow
 from mirrord.model.memory import LastSeen
+from mirrord.report.mirror import MirrorDetail, Wish
 from tests.support.frontserver import showing
 from tests.support.shownmirrors import NOW, ShownMirrors, mirror
 
@@ -46,7 +47,10 @@ def shown() -> ShownMirrors:
 
 @pytest.fixture
 async def session(shown: ShownMirrors) -> AsyncIterator[ClientSession]:
-    async with showing(shown) as (host, port), ClientSession(f"http://{host}:{port}") as made:
+    async with (
+        showing(shown) as (host, port),
+        ClientSession(f"http://{host}:{port}", connector=TCPConnector(limit=0)) as made,
+    ):
         yield made
 
 
@@ -101,3 +105,39 @@ async def test_every_item_has_a_link_that_leads_to_it(shown: ShownMirrors, sessi
         async with session.get(URL(link, encoded=True)) as answer:
             assert answer.status == 200
         assert shown.wishes[-1].item == name
+
+
+async def test_many_readers_of_pages_of_mirrors(shown: ShownMirrors, session: ClientSession) -> None:
+    """Few pages are made at a time, however many ask and leave; who cannot wait is told so, and the rest goes on."""
+    gate, busy, most = asyncio.Event(), 0, 0
+    detail = shown.detail
+
+    async def slow(name: str, wish: Wish) -> MirrorDetail | None:
+        nonlocal busy, most
+        busy, most = busy + 1, max(most, busy + 1)
+        try:
+            await gate.wait()
+            return await detail(name, wish)
+        finally:
+            busy -= 1
+
+    shown.detail = slow  # type: ignore[method-assign]
+
+    async def read() -> int:
+        async with session.get("/mirrors/app") as answer:
+            await answer.read()
+            return answer.status
+
+    readers = [asyncio.create_task(read()) for _ in range(300)]
+    told = set[asyncio.Task[int]]()
+    while len(told) < 300 - 2 - 256:
+        told |= (await asyncio.wait(set(readers) - told, return_when=asyncio.FIRST_COMPLETED))[0]
+    assert {reader.result() for reader in told} == {503}
+    async with session.get("/badge/app.svg") as answer:
+        assert answer.status == 200
+    waiting = [reader for reader in readers if not reader.done()]
+    for reader in waiting[::2]:
+        reader.cancel()
+    gate.set()
+    assert {*await asyncio.gather(*waiting[1::2])} == {200}
+    assert (most, busy) == (2, 0)

@@ -30,6 +30,7 @@ from mirrord.report.words import Words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.templates import Html, render
+from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
 from mirrord.syncer.values import LOCAL, Usage
 
@@ -80,13 +81,24 @@ class MirrorPages(PageGroup):
     def __init__(self, view: View) -> None:
         """Render nothing yet."""
         self._view = view
+        self._slots = Slots(4, 2, waiting=256, patience=20.0)  # pages that are made at a time, and for one client
 
     def below(self) -> Mapping[str, Handler]:
         """Return the handler."""
         return {PREFIX: self._answer}
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        look, name = Look.of(request), unquote(request.path.removeprefix(PREFIX))
+        look = Look.of(request)
+        try:
+            async with self._slots.slot(client_of(request.remote or "")):
+                answer = await self._page(request, look)
+        except FullError:
+            return web.Response(status=503, headers={"Retry-After": "5"}, text="too many readers\n")
+        look.remember(request, answer)
+        return answer
+
+    async def _page(self, request: web.Request, look: Look) -> web.Response:
+        name = unquote(request.path.removeprefix(PREFIX))
         raw = request.raw_path.partition("?")[2]  # names of branches may be bytes that are no UTF-8
         wish = _wish(dict(parse_qsl(raw, errors="surrogateescape")))
         detail = await self._view.detail(name, wish)
@@ -99,7 +111,6 @@ class MirrorPages(PageGroup):
             text = await asyncio.to_thread(page, detail, look, wish, __version__)
         answer = web.Response(body=text.encode(), status=200 if detail else 404, headers=HEADERS)
         answer.headers["Cache-Control"] = "no-cache"
-        look.remember(request, answer)
         return answer
 
 

@@ -97,7 +97,8 @@
     let serial = null;
     const refresh = async () => {
       const answer = await fetch(location.href);
-      if (!answer.ok) return location.reload();
+      if (answer.status === 404) return location.reload();
+      if (!answer.ok) return;
       const other = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const id of ["head", "errors", "uses", "days", "items", "changes"]) {
         const old = document.getElementById(id);
