@@ -50,7 +50,7 @@ class Lacking:
 
     def _merged(self, target: str, before: Sequence[Behind]) -> Sequence[Behind]:
         since = {one.item: one.since for one in before}
-        now = [replace(one, since=since.get(one.item, one.since)) for one in self.found[target]]
+        now = [replace(one, since=min(since.get(one.item, one.since), one.since)) for one in self.found[target]]
         if self.planned is not None:
             now += [one for one in before if one.item not in self.planned[target]]
         return sorted(now, key=lambda one: (one.since, one.item))

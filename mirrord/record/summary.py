@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
@@ -23,6 +23,7 @@ _NO_CHANGE: Mapping[str, Sequence[Behind]] = MappingProxyType({})
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
+_WRONG = timedelta(days=1)  # a time so far ahead of the clock was never true
 _SENTENCE, _LISTED = 600, 20  # the longest have a digest to paste, and names of 100 characters
 
 
@@ -212,17 +213,22 @@ def _items(before: int, result: Result, last: LastRun | None) -> int:
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
     """Update a standing after a run.
 
-    A deferred or interrupted run is an attempt, and neither a success nor a failure. Times never decrease,
-    whatever the clock of the machine does.
+    A deferred or interrupted run is an attempt, and neither a success nor a failure.
     """
-    attempt = max(standing.last_attempt or at, at)
+    attempt = _later(standing.last_attempt, at)
     changed = replace(standing, last_attempt=attempt, result=result, code=code, error=error)
     if result in _GOOD:
-        success = max(standing.last_success or at, at)
+        success = _later(standing.last_success, at)
         return replace(changed, last_success=success, failures=0, failing_since=None, code="", error="")
     if result not in _BAD:
         return changed
-    return replace(changed, failures=standing.failures + 1, failing_since=standing.failing_since or attempt)
+    since = min(standing.failing_since or attempt, attempt)
+    return replace(changed, failures=standing.failures + 1, failing_since=since)
+
+
+def _later(before: datetime | None, at: datetime) -> datetime:
+    """Return the later time: a clock that was set back makes none older, unless it was wrong by more than a day."""
+    return at if before is None or before > at + _WRONG else max(before, at)
 
 
 def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> TargetRecord:

@@ -101,6 +101,13 @@ async def test_since_survives_until_the_target_has_it(store: Store) -> None:
     assert (await lag(store))["one"] == (1, at(12))
 
 
+async def test_since_is_never_ahead(store: Store) -> None:
+    """A clock that was ahead does not hide a lag: an item is behind at least since the run that finds it so."""
+    for minute in (60, 10, 20):
+        await store.add_run(run(minute, failed("x")))
+    assert (await lag(store))["one"] == (1, at(10))
+
+
 async def test_a_run_that_decides_nothing_leaves_it(store: Store) -> None:
     """A run that fails before its plan, or plans nothing for a target, changes nothing of what is behind there."""
     await store.add_run(run(0, failed("v1"), failed("v1", "two")))

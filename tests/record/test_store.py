@@ -147,6 +147,14 @@ async def test_time_never_goes_back(store: Store) -> None:
     assert (await store.standing())[0].last_success == T0 + timedelta(minutes=60, seconds=9)
 
 
+async def test_a_success_that_never_was(store: Store) -> None:
+    """A clock that was years ahead does not hide for years that a mirror is stale: the next success is the last one."""
+    await store.add_run(run(done("v1"), minute=40_000_000))
+    await store.add_run(run(done("v1"), minute=1))
+    for one in (await store.standing())[:2]:
+        assert one.last_success == one.last_attempt == T0 + timedelta(minutes=1, seconds=9)
+
+
 async def test_batch_that_never_started(store: Store) -> None:
     """A target whose steps were never started stands as interrupted, not as good."""
     await store.add_run(run(done("v1"), steps=(step("v1", "b"),), error="stopped", code="interrupted"))

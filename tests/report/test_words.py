@@ -91,6 +91,11 @@ def test_freshness_as_people_say_it(seconds: int, english: str, chinese: str) ->
     assert (words("en").ago(NOW, at), words("zh").ago(NOW, at)) == (english, chinese)
 
 
+def test_a_time_far_ahead_is_said_as_it_is() -> None:
+    """What a wrong clock noted years ahead is not "just now"."""
+    assert words("en").ago(NOW, datetime(2100, 1, 1, tzinfo=UTC)) == "2100-01-01 00:00:00 UTC"
+
+
 def test_what_has_not_been_and_what_will_be() -> None:
     """A time that never was, one that has come, and one in the future."""
     soon = NOW + timedelta(minutes=5, seconds=20)

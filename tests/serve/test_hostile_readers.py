@@ -121,7 +121,7 @@ async def test_many_readers_of_pages_of_mirrors(shown: ShownMirrors, session: Cl
         finally:
             busy -= 1
 
-    shown.detail = slow  # type: ignore[method-assign]
+    shown.detail = slow  # type: ignore[method-assign]  # of this one alone
 
     async def read() -> int:
         async with session.get("/mirrors/app") as answer:

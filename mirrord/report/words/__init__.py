@@ -29,6 +29,7 @@ _UNITS = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 
 _INTERVALS = (("week", 604_800), *_UNITS[2:])
 _ENOUGH = {"year": 2, "month": 2}  # as many, else the smaller unit: 45 days, not one month
 _MOMENT = 10.0  # seconds that are "just now"
+_AHEAD = 3600.0  # seconds by which clocks may differ
 
 
 def words(language: str) -> Words:
@@ -79,10 +80,12 @@ class Words:
         return f"{count:,}"
 
     def ago(self, now: datetime, at: datetime | None) -> str:
-        """Say how long ago a time was: `12 minutes ago`; `never` for None."""
+        """Say how long ago a time was: `12 minutes ago`; `never` for None, the time itself if it is hours ahead."""
         if at is None:
             return self.text("time.never")
         seconds = (now - at).total_seconds()
+        if seconds < -_AHEAD:  # the clock was wrong
+            return self.time(at)
         return self.text("time.now") if seconds < _MOMENT else self.text("time.ago", span=self.span(seconds))
 
     def until(self, now: datetime, at: datetime) -> str:

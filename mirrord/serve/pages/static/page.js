@@ -30,7 +30,9 @@
 
   setInterval(() => {
     for (const time of document.querySelectorAll("time[data-rel]")) {
-      const words = said(time.dataset.rel, Date.parse(time.dateTime));
+      const at = Date.parse(time.dateTime);
+      if (time.dataset.rel === "ago" && at - Date.now() - skew > 3600000) continue;  // the clock was wrong: it is exact
+      const words = said(time.dataset.rel, at);
       if (time.textContent !== words) time.textContent = words;
     }
   }, 5000);
