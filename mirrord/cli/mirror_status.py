@@ -13,7 +13,7 @@ from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
 from mirrord.printable import plain, size
 from mirrord.report.documents import Document, adapter
-from mirrord.report.mirror import BEHIND, ItemShown, MirrorDetail, items_of, lacking_of
+from mirrord.report.mirror import BEHIND, ItemShown, MirrorDetail, items_of, lacking_of, ways_of
 from mirrord.report.status import MirrorStatus, TargetStatus, counted, mirror_document
 
 MOST: Final = 20
@@ -68,13 +68,14 @@ def _facts(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
     failures = SAID.text("overview.failures", count=mirror.consecutive_failures) if mirror.consecutive_failures else ""
     result = SAID.result(mirror.result) if mirror.result else SAID.text("time.never")
     last = f"{result}, {SAID.ago(now, mirror.last_attempt)}" if mirror.last_attempt else result
+    since = f"first {SAID.ago(now, mirror.failing_since)}" if mirror.failing_since else ""
     success = f"last success {SAID.ago(now, mirror.last_success)}" if mirror.last_success else "never succeeded"
     following = f", next {SAID.until(now, mirror.next_run)}" if mirror.next_run else ""
     facts = {
         "health": health_of(mirror, screen),
         "from": mirror.source,
         "schedule": SAID.schedule(detail.schedule) + following,
-        "last run": ", ".join(part for part in (last, failures, success if failures else "") if part),
+        "last run": ", ".join(part for part in (last, failures, since, success if failures else "") if part),
         "now": doing(mirror.running) if mirror.running else "",
         "90 days": _days(detail),
         "local": mirror.address,
@@ -183,17 +184,19 @@ def _item(
 
 
 def _uses(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
-    """Yield the commands by which clients use each target; they are to be pasted, and never broken."""
+    """Yield the commands by which clients use each target, the nearest first; they are to be pasted, and never broken.
+
+    A target without the item has none.
+    """
     names = [target.name for target in detail.mirror.targets]
-    have = {item.name: item.targets for item in items_of(detail.items, names)}.get(detail.item, {})
     width = max(map(len, names), default=0)
-    for name in names:
-        own = () if have.get(name) == "absent" else detail.uses.get(name, ())
-        for at, usage in enumerate(dict.fromkeys((*detail.whole.get(name, ()), *own))):
-            label = screen.middle(name, 16) if screen.width is not None else name
-            yield (
-                f"{' ' * _INDENT}{'' if at and screen.width is not None else label}".ljust(
-                    _INDENT + (min(width, 16) if screen.width is not None else width)
-                )
-                + f"  {plain(usage.command)}"
-            )
+    width = _INDENT + (width if screen.width is None else min(width, 16))
+    for way in ways_of(detail, items_of(detail.items, names)):
+        name = way.target.name
+        label = " " * _INDENT + (name if screen.width is None else screen.middle(name, 16))
+        if way.word == "absent":
+            lines = [f"{SAID.text('mirror.absent')}: {detail.item}"]
+        else:
+            lines = [usage.command for usage in dict.fromkeys((*way.item, *way.whole))]
+        for at, line in enumerate(lines):
+            yield f"{'' if at and screen.width is not None else label}".ljust(width) + f"  {plain(line)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -39,7 +39,6 @@ class Notifying:
         self.http, self.url = open_notify(runtime.snapshot.configuration), ""
         self.paces: dict[Secret, float] = {}
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
-        self._broken: Mapping[str, datetime] = {}
         self._exhausted: set[str] = set()
         runtime.events.listen(self._hear)
 
@@ -90,13 +89,7 @@ class Notifying:
 
     async def mirrors(self) -> Sequence[tuple[MirrorStatus, datetime | None]]:
         """See `Surroundings.mirrors`."""
-        mirrors = (await self._status()).mirrors
-        broken: dict[str, datetime] = {}
-        for one in mirrors:
-            if one.consecutive_failures and one.last_attempt:
-                broken[one.name] = self._broken.get(one.name, one.last_attempt)
-        self._broken = broken
-        return [(one, broken.get(one.name)) for one in mirrors]
+        return [(one, one.failing_since) for one in (await self._status()).mirrors]
 
     def exhausted(self) -> Sequence[str]:
         """See `Surroundings.exhausted`."""

@@ -96,6 +96,12 @@ class Plan:
         return tuple(step for step in self.steps if step.active)
 
     @property
+    def first_missing(self) -> str:
+        """The first thing that is missing and the number of others: the error of a run without another one; or ""."""
+        more = len(self.missing) - 1
+        return self.missing[0] + (f"; and {more} more missing" if more else "") if self.missing else ""
+
+    @property
     def groups(self) -> tuple[tuple[Step, ...], ...]:
         """The active steps, batched by `Step.group`, in order of first appearance."""
         batches: dict[str, list[Step]] = {}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from mirrord.errors import StoppedError
+from mirrord.errors import ContentError, StoppedError
 from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
@@ -60,8 +60,7 @@ def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
     if not error:
         code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
     if not error and run.plan is not None and run.plan.missing:
-        more = len(run.plan.missing) - 1
-        code, error = "content", run.plan.missing[0] + (f"; and {more} more missing" if more else "")
+        code, error = ContentError.code, run.plan.first_missing
     began, ended, error = run.started, run.finished, error[:_LONGEST]
     return RunRecord(run.mirror, run.kind, run.trigger, began, ended, run.result, run.read, code, error, targets)
 

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import structlog  # noqa: TID251 - this is the door
 
 from mirrord import events
+from mirrord.errors import ContentError
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.wire.secret import redact
 
@@ -153,6 +154,8 @@ def _summary(run: Run) -> Line:
     fields |= {"steps": dict(sorted(run.counts.items())), "problems": len(run.problems)}
     if run.error:
         fields |= {"error_code": run.code, "error": run.error}
+    elif run.plan and run.plan.missing:
+        fields |= {"error_code": ContentError.code, "error": run.plan.first_missing}
     return Line("warning" if run.result in (Result.FAILED, Result.PARTIAL) else "info", "run.finished", fields)
 
 

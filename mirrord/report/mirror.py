@@ -14,9 +14,9 @@ from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen
 from mirrord.model.run import Result
 from mirrord.report.plots import PlotDay, bars, strip
-from mirrord.report.status import MirrorStatus
+from mirrord.report.status import MirrorStatus, TargetStatus
 from mirrord.report.words import Words
-from mirrord.syncer.values import Schedule, Usage
+from mirrord.syncer.values import LOCAL, Schedule, Usage
 
 DAYS: Final = 90
 """Days that the plots show."""
@@ -227,3 +227,36 @@ def _said(day: Day, said: Words) -> str:
 
 def _items(day: Day, said: Words) -> str:
     return said.text("mirror.day.items", done=day.done, deleted=day.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to get a mirror from one target: its state, the commands for an item and for the mirror.
+
+    Attributes:
+        target: how it stands.
+        item: the commands for the item; none where the target lacks it.
+        whole: the commands for the mirror.
+        word: whether it has the item: as in `ItemShown.targets`, or "" where that is unknown.
+    """
+
+    target: TargetStatus
+    item: Sequence[Usage]
+    whole: Sequence[Usage]
+    word: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether clients can rely on it: the last run reached it, or one that was not long ago."""
+        return self.target.health in ("ok", "deferred") and self.word != "absent"
+
+
+def ways_of(detail: MirrorDetail, items: Sequence[ItemShown]) -> Sequence[Way]:
+    """Return how to get the mirror from each target: healthy ones first, and of these `local`, the nearest."""
+    words = next((item.targets for item in items if item.name == detail.item), {})
+    ways = []
+    for target in detail.mirror.targets:
+        name, word = target.name, words.get(target.name, "")
+        item = () if word == "absent" else detail.uses.get(name, ())
+        ways.append(Way(target, item, detail.whole.get(name, ()), word))
+    return sorted(ways, key=lambda way: (not way.good, way.target.name != LOCAL))

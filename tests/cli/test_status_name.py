@@ -54,7 +54,9 @@ async def test_one_mirror(desk: Desk, columns: int) -> None:
     assert re.search(r"health +✗ failing\n", text)
     assert re.search(rf"from +{source.host}/a\n", text)
     assert re.search(r"schedule +every six hours, next (in|just)", text)
-    assert re.search("failed (once|2 times in a row), never succeeded", joined)  # the daemon may try again at its start
+    assert re.search(
+        r"failed (once|2 times in a row), first (just now|\d+ \w+ ago), never succeeded", joined
+    )  # the daemon may try again at its start
     assert re.search("1 run, 1 failed|2 runs, 2 failed", joined)
     assert "frozen 镜像" in joined
     assert "what to do: Check the credential for this host" in joined
@@ -67,7 +69,8 @@ async def test_one_mirror(desk: Desk, columns: int) -> None:
     assert "  docker pull mirror.example.com/app:" in text
     assert f"docker pull {one.host}/m/app:" in text or "docker pull mirror" in text
     commands = text.partition("How to use it")[2]
-    assert commands
+    assert commands.split()[0] == "local", "the nearest healthy target is not first"
+    assert "docker pull" in commands
     assert max(map(cell_len, text.partition("How to use it")[0].split("\n"))) <= columns
 
 

@@ -296,6 +296,14 @@ def test_summary_line() -> None:
     assert (good["level"], good["event"], good["result"], good["seconds"]) == ("info", "run.finished", "success", 9.0)
     assert (good["read"], good["sent"], good["steps"]) == (7, 5, {"done": 1})
     assert (bad["level"], bad["error_code"], bad["error"]) == ("warning", "missing", "source is gone")
+    run = make_run()
+    logs(ev.RunFinished(replace(run, plan=Plan(run.mirror, run.kind, T0, missing=("v1: gone", "v2: gone")))))
+    lacks = json.loads(stream.getvalue().splitlines()[-1])
+    assert (lacks["level"], lacks["error_code"], lacks["error"]) == (
+        "warning",
+        "content",
+        "v1: gone; and 1 more missing",
+    )
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

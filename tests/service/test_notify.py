@@ -159,6 +159,26 @@ async def test_a_kill_before_the_message_loses_nothing(place: Any, hook: Hook) -
     assert [occasion for occasion, _, _ in hook.reported()] == ["failure"]
 
 
+async def test_since_when_it_fails_outlives_the_daemon(place: Any, hook: Hook) -> None:
+    """A report says since when a mirror fails, also of one whose first failure an earlier daemon saw."""
+    source = place.source("m", "one")
+    configure(place, "m")
+    broken(source)
+    hook.status = 503
+    async with place.daemon(**environ(hook)) as daemon:
+        assert await sync(place, "m") == "failed"
+        (first,) = json.loads((await daemon.get("/status"))[1])["mirrors"]
+        await asyncio.sleep(1.1)  # times are written to the second
+        assert await sync(place, "m") == "failed"
+        daemon.kill(signal.SIGKILL)
+        await daemon.end()
+    hook.status = 204
+    async with place.daemon(**environ(hook)) as daemon:
+        await daemon.logged("notify.sent")
+    (notice,) = hook.got[-1]["notices"]
+    assert notice["since"] == first["failing_since"] < notice["at"]
+
+
 async def test_what_is_over_by_then_is_left_out(place: Any, hook: Hook) -> None:
     """A failure that could not be delivered and is over before it could is not reported."""
     source = place.source("m", "one")

@@ -17,13 +17,13 @@ from mirrord.report.front import in_use
 from mirrord.report.mirror import (
     BEHIND,
     DAYS,
-    ItemShown,
     MirrorDetail,
     Wish,
     changes_of,
     items_of,
     lacking_of,
     plots_of,
+    ways_of,
 )
 from mirrord.report.status import TargetStatus
 from mirrord.report.words import Words
@@ -32,35 +32,12 @@ from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.templates import Html, render
 from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
-from mirrord.syncer.values import LOCAL, Usage
 
 PREFIX: Final = "/mirrors/"
 _LONGEST: Final = 1000  # characters of a part of the query
 _SIGNS: Final = {"present": "ok", "other": "stale", "absent": "new"}
 _TEXTS: Final = {"present": "mirror.present", "other": "mirror.other", "absent": "mirror.absent"}
 _KEYS: Final = ("find", "after", "item", "before")
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to get a mirror from one target: its state, the commands for an item and for the mirror.
-
-    Attributes:
-        target: how it stands.
-        item: the commands for the item; none where the target lacks it.
-        whole: the commands for the mirror.
-        word: whether it has the item: as in `ItemShown.targets`, or "" where that is unknown.
-    """
-
-    target: TargetStatus
-    item: Sequence[Usage]
-    whole: Sequence[Usage]
-    word: str = ""
-
-    @property
-    def good(self) -> bool:
-        """Whether clients can rely on it: the last run reached it, or one that was not long ago."""
-        return self.target.health in ("ok", "deferred") and self.word != "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +125,6 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
         changes=changes_of(detail.moves),
         first=detail.now.date() - timedelta(days=DAYS - 1),
     )
-
-
-def ways_of(detail: MirrorDetail, items: Sequence[ItemShown]) -> Sequence[Way]:
-    """Return how to get the mirror from each target: the healthy ones first, and of these `local`, the nearest."""
-    words = next((item.targets for item in items if item.name == detail.item), {})
-    ways = []
-    for target in detail.mirror.targets:
-        name, word = target.name, words.get(target.name, "")
-        item = () if word == "absent" else detail.uses.get(name, ())
-        ways.append(Way(target, item, detail.whole.get(name, ()), word))
-    return sorted(ways, key=lambda way: (not way.good, way.target.name != LOCAL))
 
 
 def troubles_of(detail: MirrorDetail, said: Words) -> Sequence[LastError]:
