@@ -29,10 +29,13 @@ Document = Mapping[str, object]
 _OK: Final = (200, 201, 202, 204)
 _PAGE: Final = 8 * 1024 * 1024  # bytes of one page of a list
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+_ANSWERS: Final = tuple(range(200, 600))  # every status, also of a redirect
 _SECONDS: Final = 60.0
 _FILE: Final = 600.0  # seconds for a file
 _OURS: Final = frozenset({"accept", "authorization", "content-type"})
 """What httpx writes and a server should see; connection, length, encodings and agent are `wire.http`'s."""
+
+_KEPT: Final = ("content-type", "link", "retry-after")  # headers of answers
 
 
 class ApiTransport(httpx.AsyncBaseTransport):
@@ -47,6 +50,7 @@ class ApiTransport(httpx.AsyncBaseTransport):
         deadline: seconds for all of it.
         anonymous: as in `HttpRequest`.
         ok: statuses that are answers.
+        address: where requests go instead, if that is a secret: httpx logs the URLs that it knows, and rewrites them.
     """
 
     def __init__(
@@ -60,9 +64,11 @@ class ApiTransport(httpx.AsyncBaseTransport):
         deadline: float = _SECONDS,
         anonymous: bool = False,
         ok: tuple[int, ...] = _OK,
+        address: str = "",
     ) -> None:
         self._http, self._host, self._headers, self._attempts = http, host, headers, attempts
         self._cap, self._deadline, self._anonymous, self._ok = cap, deadline, anonymous, ok
+        self._address = address
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry out one request; redirects, waits and second tries happen below."""
@@ -70,11 +76,11 @@ class ApiTransport(httpx.AsyncBaseTransport):
         headers = {name: value for name, value in written.items() if name.lower() in _OURS} | dict(self._headers)
         answer = await self._http.fetch(
             HttpRequest(
-                request.method, str(request.url), self._host, headers, await request.aread() or None,
+                request.method, self._address or str(request.url), self._host, headers, await request.aread() or None,
                 ok=self._ok, cap=self._cap, deadline=self._deadline, attempts=self._attempts, anonymous=self._anonymous,
             )
         )  # fmt: skip
-        kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "link")}
+        kept = {name: value for name, value in answer.headers.items() if name in _KEPT}
         return httpx.Response(answer.status, headers=kept, content=answer.body, request=request)
 
 
@@ -186,6 +192,33 @@ async def sign_in(http: Http, url: str, account: Document, *, host: str) -> Docu
     if answer.status_code in _REDIRECTS:
         raise ContentError(f"{host}: its API redirects logins, which mirrord does not follow; the API may have changed")
     return await offload(len(answer.content), _object, answer, host)
+
+
+async def post(
+    http: Http, address: str, body: bytes, *, host: str, headers: Mapping[str, str], deadline: float
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Send a body once to an address that is a secret; return status, headers and body, whatever was answered.
+
+    No credential goes along, and no redirect is followed.
+
+    Args:
+        http: the way to the host.
+        address: absolute; secret.
+        body: as it is sent.
+        host: key into the `HostBook`: whose rules apply.
+        headers: sent with the request.
+        deadline: seconds for all of it.
+
+    Raises:
+        TooLargeError: the answer has more than 64 KiB.
+        TransportError: there was no answer.
+    """
+    transport = ApiTransport(
+        http, host, headers, 1, cap=CAPS.error, deadline=deadline, anonymous=True, ok=_ANSWERS, address=address
+    )
+    async with httpx.AsyncClient(transport=transport) as client:
+        answer = await client.post(str(check_url(address)), content=body)
+    return answer.status_code, answer.headers, answer.content
 
 
 async def download(http: Http, url: str, *, scheme: str, headers: Mapping[str, str], cap: int) -> tuple[str, bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -302,3 +304,26 @@ async def test_an_answer_is_quoted_in_one_line(site: Site) -> None:
     assert str(caught.value).isprintable()
     assert r"\x1b[31mred\x00 xxx" in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+async def test_httpx_does_not_know_the_address(site: Site, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """In its log httpx has the URLs of requests: of a hook's it has the origin, and nothing that is secret."""
+    site.status, site.body = OK[kind]
+    with caplog.at_level(logging.DEBUG):
+        await site.send(kind)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "httpx"]
+    assert line.startswith(f'HTTP Request: POST {site.server.url_for("").rstrip("/")} "HTTP/1.1 {site.status} ')
+    for text in (record.getMessage() for record in caplog.records if record.name != "werkzeug"):
+        assert TOKEN not in text
+        assert BOT not in text
+
+
+async def test_an_address_is_sent_as_it_is_written(site: Site) -> None:
+    """Its path and query arrive byte for byte: a signature may cover them."""
+    path = "/hook/../a//b|c;d%2f'?key=%2B+\"{}"
+    site.server.expect_request(re.compile(".*"), method="POST").respond_with_handler(site._answer)
+    to = Receiver("ops", "webhook", Secret(site.server.url_for("/").rstrip("/") + path))
+    await deliver(site.http, SERVICES["webhook"], to, MESSAGE, NOW)
+    (request,) = site.got
+    assert request.environ["REQUEST_URI"] == path

@@ -15,7 +15,6 @@ from typing import ClassVar, Final
 from mirrord.errors import ContentError, DeniedError, MirrordError, RefusedError, ServerError, ThrottledError
 from mirrord.printable import plain
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.http.pace import retry_after
 from mirrord.wire.notify.message import Message
 from mirrord.wire.notify.receiver import Receiver
@@ -24,7 +23,6 @@ from mirrord.wire.secret import redact
 
 DEADLINE: Final = 30.0
 """Seconds for one attempt to send a message."""
-_ANSWERS: Final = tuple(range(200, 600))  # every status is an answer, also a redirect
 _QUOTED: Final = 200  # characters of an answer in messages
 
 
@@ -121,20 +119,14 @@ async def deliver(http: Http, service: Service, receiver: Receiver, message: Mes
     Raises:
         MirrordError: it was not accepted.
     """
+    from mirrord.wire.api import post  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs send no message
+
     prepared = service.prepare(receiver, message, at)
-    request = HttpRequest(
-        "POST",
-        prepared.url,
+    headers = {"Content-Type": "application/json; charset=utf-8", **prepared.headers}
+    answer = HookAnswer(
         receiver.host,
-        {"Content-Type": "application/json; charset=utf-8", **prepared.headers},
-        prepared.body,
-        ok=_ANSWERS,
-        deadline=DEADLINE,
-        attempts=1,
-        anonymous=True,
+        *await post(http, prepared.url, prepared.body, host=receiver.host, headers=headers, deadline=DEADLINE),
     )
-    response = await http.fetch(request)
-    answer = HookAnswer(receiver.host, response.status, response.headers, response.body)
     if 300 <= answer.status < 400:
         raise answer.error(f"answered {answer.status}, a redirect, which is not followed; check the address", now=0.0)
     service.judge(answer, at.timestamp())
