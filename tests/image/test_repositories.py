@@ -184,6 +184,28 @@ async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
     assert len(target.tags) == 10
 
 
+async def test_a_registry_that_lists_nothing_more_is_a_guard(world: World) -> None:
+    """Where it listed repositories before, none is an accident, and code and sentence say so; a new glob is not."""
+    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    world.services = replace(world.services, facts=facts)
+    source, target = await filled(world, "team/a", "team/b", tags=("v1",)), await world.registry("target")
+    keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}
+    mirror = world.mirror(keys, target)
+    await world.run(mirror)
+    for name in ("team/a", "team/b"):
+        del source.content.manifests[name], source.content.links[name]
+    for _ in range(2):
+        run = await world.run(mirror)
+        assert (run.result, run.code) == (Result.FAILED, "guard")
+        assert run.error == (
+            f"{source.host}: lists none of the 2 repositories that it listed before (team/a, team/b); nothing is "
+            "changed; check the registry and the rights of its credential, or correct from.repositories"
+        )
+    assert (await world.run(world.mirror({**keys, "repositories": ["tools/*"]}, target))).code == "content"
+    await facts.close()
+    assert len(target.tags) == 2
+
+
 async def test_what_is_excluded_later_is_not_lost(world: World) -> None:
     """An exclusion that is added leaves out repositories without a report; the next real loss is reported."""
     names = [f"team/app{number}" for number in range(10)]

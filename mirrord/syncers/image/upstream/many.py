@@ -13,6 +13,7 @@ from mirrord.config.files import AbsentError, UnreadableError, read_file, text_o
 from mirrord.errors import (
     ConfigError,
     ContentError,
+    GuardError,
     MirrordError,
     TransportError,
     UnreachableError,
@@ -143,6 +144,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
     """Return the repositories of a registry: those that are named, and listed ones that match a pattern.
 
     Raises:
+        GuardError: the registry lists none that are wanted, and did before.
         MirrordError: the registry does not list its repositories, or lists none that are wanted.
     """
     source = spec_of(mirror).source
@@ -157,6 +159,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
         idle = await asyncio.to_thread(rules.idle, whole)
         remarks = [f"{registry}: no repository matches {pattern}; {seen}" for pattern in idle]
         if len(remarks) == len(rules.match):
+            await _refuse_loss(mirror, services)
             raise ContentError("; ".join(remarks))
         listed = await asyncio.to_thread(rules.matching, whole)
         problems = await _lost(mirror, services, listed)
@@ -227,9 +230,7 @@ async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> 
 
     Repositories that the configuration no longer wants are not lost.
     """
-    source = spec_of(mirror).source
-    known = [*(await services.facts.recall(mirror.name, LISTED))] if services.facts else []
-    before = await asyncio.to_thread(source.repositories.matching, known) if source.repositories else known
+    source, before = spec_of(mirror).source, await _before(mirror, services)
     gone = {*before} - {*listed}
     if mirror.allow or not too_much(len(gone), len(before), MAX_LOSS):
         return ()
@@ -237,6 +238,22 @@ async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> 
         f"no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
     )
     return (unless_meant(mirror.name, f"{source.registry}: {share}; they stay at the targets, and are not read"),)
+
+
+async def _refuse_loss(mirror: Mirror, services: Services) -> None:
+    """Raise GuardError if the registry, which lists nothing that is wanted now, did before."""
+    if before := await _before(mirror, services):
+        registry = spec_of(mirror).source.registry
+        why = f"lists none of the {len(before)} repositories that it listed before ({some(before)})"
+        mend = "check the registry and the rights of its credential, or correct from.repositories"
+        raise GuardError(f"{registry}: {why}; nothing is changed; {mend}")
+
+
+async def _before(mirror: Mirror, services: Services) -> Sequence[str]:
+    """Return the wanted repositories that the registry listed before."""
+    source = spec_of(mirror).source
+    known = [*(await services.facts.recall(mirror.name, LISTED))] if services.facts else []
+    return await asyncio.to_thread(source.repositories.matching, known) if source.repositories else known
 
 
 async def names_of_many(
