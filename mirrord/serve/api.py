@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -31,7 +32,27 @@ USUAL: Final = 100
 _MIRRORS: Final = "/api/v1/mirrors"
 _FIELDS: Final = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 _KEPT: Final = 32  # parts that are kept for a second, and until they are asked for again
+_KEPT_MIRRORS: Final = 8  # parts of the list of mirrors, likewise
 _AT_ONCE: Final = 4  # parts that are read at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class _Mirrors:
+    """The document of each mirror by its name, in the order of names, and the first parts that were asked for."""
+
+    lines: Mapping[str, bytes]
+    parts: dict[tuple[int, str], tuple[Body, str]] = field(default_factory=dict)
+
+    def part(self, limit: int, after: str) -> tuple[Body, str]:
+        """Return a part of the list, and the name after which the next one begins."""
+        made = self.parts.get((limit, after))
+        if made is None:
+            found = [name for name in self.lines if name > after]
+            body = b'{"mirrors": [\n%s\n]}\n' % b",\n".join(self.lines[name] for name in found[:limit])
+            made = _tagged(body), found[limit - 1] if len(found) > limit else ""
+            if len(self.parts) < _KEPT_MIRRORS:
+                self.parts[limit, after] = made
+        return made
 
 
 class ApiPages(PageGroup):
@@ -68,27 +89,24 @@ class ApiPages(PageGroup):
             self._made[path] = _tagged(await asyncio.to_thread(_pretty, make))
         return await self._made[path].answer(request, _FIELDS)
 
-    async def _written_mirrors(self) -> Mapping[str, bytes]:
-        """Return the document of each mirror by its name, in the order of names."""
+    async def _written_mirrors(self) -> _Mirrors:
         status = await self._view.status()
         lines = await asyncio.to_thread(self._lines.of, status.mirrors)
-        return dict(sorted(zip((mirror.name for mirror in status.mirrors), lines, strict=True)))
+        return _Mirrors(dict(sorted(zip((mirror.name for mirror in status.mirrors), lines, strict=True))))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         asked = _asked(request, "", "mirrors")
         if isinstance(asked, str):
             return problem(400, asked)
-        found = [(name, line) for name, line in (await self._mirrors.current()).items() if name > asked.after]
-        part = found[: asked.limit]
-        body = b'{"mirrors": [\n%s\n]}\n' % b",\n".join(line for _, line in part)
-        return await _sent(request, _tagged(body), asked, part[-1][0] if len(found) > len(part) else "")
+        body, after = (await self._mirrors.current()).part(asked.limit, asked.after)
+        return await _sent(request, body, asked, after)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if not path.startswith(f"{_MIRRORS}/"):
             return problem(404, f"no such path; {OPENAPI_PATH} has them all")
         name, slash, what = unquote(path.removeprefix(f"{_MIRRORS}/")).partition("/")
-        line = (await self._mirrors.current()).get(name)
+        line = (await self._mirrors.current()).lines.get(name)
         if line is None:
             return problem(404, f"no mirror is called so; {_MIRRORS} lists them")
         if not slash:

@@ -27,9 +27,11 @@ from mirrord.report.openapi import openapi
 from mirrord.report.rows import LISTS, ListPart, RowsAsked
 from mirrord.report.schemas import status_schema
 from mirrord.report.status import Status
+from mirrord.serve import api as serve_api
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.incoming import TrustedProxies
+from mirrord.serve.rendered import Body
 from mirrord.syncer.values import Mirror, Target
 from tests.support.schemas import judge, of_api
 
@@ -272,6 +274,35 @@ async def test_the_api_is_read_only(api: Api, path: str) -> None:
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
     async with api.client.head(path) as answer:
         assert await answer.read() == b""
+
+
+async def test_a_part_of_the_mirrors_is_made_once_for_all(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many who ask for the list at once share it; who asks for odd parts gets them right, and few of them are kept."""
+    made: list[bytes] = []
+    tagged, status = serve_api._tagged, api.view.status
+    lists: list[Status] = []
+
+    async def listed() -> Status:
+        lists.append(await status())
+        return lists[-1]
+
+    api.view.status = listed  # type: ignore[method-assign]  # of this one alone
+
+    def counted(body: bytes) -> Body:
+        made.append(body)
+        return tagged(body)
+
+    monkeypatch.setattr(serve_api, "_tagged", counted)
+    names = sorted(mirror.name for mirror in MIRRORS)
+    every = await asyncio.gather(*(api.get("/api/v1/mirrors?limit=3") for _ in range(50)))
+    assert [[one["name"] for one in found["mirrors"]] for _, found, _ in every] == [names[:3]] * 50
+    assert len(made) <= len(lists)  # a new one each second, however slow this machine is
+    made.clear()
+    for _ in range(2):
+        for number in range(30):
+            _, found, _ = await api.get(f"/api/v1/mirrors?limit=2&after=m{number:02}")
+            assert [one["name"] for one in found["mirrors"]] == ["n0", "n1"]
+    assert len(made) >= 60 - 7 * 2  # seven more beside the first one, and the list may be a new one meanwhile
 
 
 async def test_odd_cursors_ask_for_what_is_behind_them(filled: Api) -> None:
