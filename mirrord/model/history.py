@@ -184,6 +184,7 @@ class Standing:
         target: name of the target, or "" for the mirror as a whole.
         last_success: end of the last successful run, or None; never decreases.
         last_attempt: end of the last run with any result, or None.
+        first_attempt: end of the first run that is known, or None.
         failures: failed or partial runs since the last success.
         failing_since: end of the first of them; None if there is none, or the record does not have it.
         result: of the last run, or None.
@@ -213,4 +214,5 @@ class Standing:
     size: int = 0
     behind: int = 0
     behind_since: datetime | None = None
+    first_attempt: datetime | None = None
     failing_since: datetime | None = None

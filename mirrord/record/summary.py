@@ -215,7 +215,8 @@ def advance(standing: Standing, result: Result, at: datetime, code: str, error: 
     A deferred or interrupted run is an attempt, and neither a success nor a failure.
     """
     attempt = _later(standing.last_attempt, at)
-    changed = replace(standing, last_attempt=attempt, result=result, code=code, error=error)
+    first = min(standing.first_attempt or attempt, attempt)
+    changed = replace(standing, last_attempt=attempt, first_attempt=first, result=result, code=code, error=error)
     if result in _GOOD:
         success = _later(standing.last_success, at)
         return replace(changed, last_success=success, failures=0, failing_since=None, code="", error="")

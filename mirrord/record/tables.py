@@ -21,7 +21,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -80,6 +80,7 @@ _TIMES = (
     "published",
     "last_success",
     "last_attempt",
+    "first_attempt",
     "since",
     "behind_since",
     "failing_since",
@@ -112,8 +113,8 @@ last_run = _table("last_run", "mirror target done deleted kept refused failed se
 noted = _table("noted", "mirror what count first")
 standing = _table(
     "standing",
-    "mirror target last_success last_attempt failures failing_since result code error items behind behind_since"
-    " counted size",
+    "mirror target last_success last_attempt first_attempt failures failing_since result code error items"
+    " behind behind_since counted size",
 )
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")

@@ -177,9 +177,9 @@ def _lag(since: datetime, now: datetime) -> int:
 
 
 def _stale_at(standing: Standing | None, patience: float | None) -> datetime | None:
-    if standing is None or standing.last_success is None or patience is None:
-        return None
-    return standing.last_success + timedelta(seconds=patience)
+    """Return when a mirror or target is stale: so long after its last success, without one after its first attempt."""
+    since = (standing.last_success or standing.first_attempt) if standing else None
+    return since + timedelta(seconds=patience) if since and patience is not None else None
 
 
 def _fields(standing: Standing | None, patience: float | None, now: datetime) -> dict[str, Any]:

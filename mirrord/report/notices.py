@@ -93,9 +93,8 @@ def mirror_notices(
         reported = reported or Reported(bad.since or at)
         reported = replace(reported, codes=(*reported.codes, bad.code)[-CODES:])
     if stale and Occasion.STALE in on and not (reported and reported.stale):
-        success = mirror.last_success or at
-        found.append(_about(mirror, Occasion.STALE, now, success))
-        reported = replace(reported or Reported(success), stale=True)
+        found.append(_about(mirror, Occasion.STALE, now, mirror.last_success))
+        reported = replace(reported or Reported(mirror.last_success or mirror.stale_at or at), stale=True)
     return found, reported
 
 
@@ -132,7 +131,7 @@ def _trouble(mirror: MirrorStatus, since: datetime, at: datetime) -> Notice | No
 
 
 def _about(
-    mirror: MirrorStatus, occasion: Occasion, at: datetime, since: datetime, *, code: str = "", error: str = ""
+    mirror: MirrorStatus, occasion: Occasion, at: datetime, since: datetime | None, *, code: str = "", error: str = ""
 ) -> Notice:
     text = redact(error)
     text = f"{text[:_ERROR]}…" if len(text) > _ERROR else text
@@ -149,7 +148,7 @@ class NoticeDocument:
         kind: kind of the mirror; empty for a host.
         source: where the mirror reads; empty for a host.
         at: when it happened.
-        since: since when the mirror is, or of a `recovery` was, broken; of `stale` its last success; null if unknown.
+        since: since when the mirror is, or of a `recovery` was, broken; of `stale` its last success, or null.
         code: error code, see exit-codes.md, or empty.
         error: one sentence, or empty.
     """
@@ -244,7 +243,10 @@ def _line(notice: Notice, words: Words, now: datetime, *, advised: bool) -> str:
         Occasion.BUDGET: {"error": error},
         Occasion.RECOVERY: {"since": words.time(notice.since), "span": _span(notice, notice.at, words)},
     }
-    text = words.text(f"notice.{notice.occasion}", subject=notice.subject, **values[notice.occasion])
+    never = notice.occasion is Occasion.STALE and notice.since is None
+    text = words.text(
+        "notice.never" if never else f"notice.{notice.occasion}", subject=notice.subject, **values[notice.occasion]
+    )
     advice = words.advice(notice.code).replace("NAME", notice.subject) if advised and notice.code else ""
     return words.text("notice.advised", text=text, advice=advice) if advice else text
 

@@ -167,8 +167,9 @@ class MirrorStatus(TargetStatus):
         address: address in `local`: a URL for `helm repo add` or `git clone`, for images a reference without tag; empty
             when `local` is not a target.
         source: where it reads.
-        stale_after: seconds after its last success at which it is stale; null for never.
-        stale_at: when it is stale, or has been since; null for never, and before the first success.
+        stale_after: seconds after its last success, without one after its first run, at which it is stale; null for
+            never.
+        stale_at: when it is stale, or has been since; null for never, and before the first run.
     """
 
     kind: str = ""

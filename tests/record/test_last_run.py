@@ -182,6 +182,23 @@ async def test_what_is_missing_is_the_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_the_first_attempt(kind: str, tmp_path: Path) -> None:
+    """The first run is remembered, whatever its result was, also by a record that did not have it as a column."""
+    file = tmp_path / "mirrord.db"
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(file, NOW)
+    for minute, error in enumerate(("429", "429", "")):
+        at = NOW + timedelta(minutes=minute)
+        plan = None if error else Plan("m", "image", at, (replace(step("v1"), target="a"),))
+        await store.add_run(Run("m", "image", "schedule", at, at, plan, error=error, code="throttled" if error else ""))
+        assert {one.first_attempt for one in await store.standing() if not one.target} == {NOW}
+        if kind == "sqlite":
+            await store.close()
+            before_failing_since(file)
+            store = await SqliteStore.open(file, NOW)
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_since_when_it_fails(kind: str, tmp_path: Path) -> None:
     """The first failure after a success is remembered until the next success, for the mirror and for each target."""
     file = tmp_path / "mirrord.db"

@@ -167,6 +167,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0003_items.py",
         "m0004_history.py",
         "m0005_failing_since.py",
+        "m0006_first_attempt.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]

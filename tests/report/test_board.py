@@ -34,11 +34,24 @@ def test_health() -> None:
         Standing("then-limited", "", last, T0, 2, Result.DEFERRED, "limited", "later"),
         Standing("stale", "", long_ago, T0, 0, Result.DEFERRED),
         Standing("limited", "", last, T0, 0, Result.DEFERRED, "limited", "later"),
-        Standing("stopped", "", None, T0, 0, Result.INTERRUPTED, "stopped", "stopped"),
+        Standing("stopped", "", None, T0, 0, Result.INTERRUPTED, "stopped", "stopped", first_attempt=last),
+        Standing("always-limited", "", None, T0, 0, Result.DEFERRED, "limited", "later", first_attempt=long_ago),
+        Standing("once-good", "", last, T0, 0, Result.SUCCESS, first_attempt=long_ago),
         Standing("old", "", T0 - timedelta(days=900), T0 - timedelta(days=900), 0, Result.SUCCESS),
         Standing("ok", "", last, last, 0, Result.NOOP),
     ]
-    names = ("failing", "then-limited", "stale", "limited", "stopped", "new", "old", "ok")
+    names = (
+        "failing",
+        "then-limited",
+        "stale",
+        "limited",
+        "stopped",
+        "always-limited",
+        "once-good",
+        "new",
+        "old",
+        "ok",
+    )
     mirrors = [replace(mirror(name, "a", "b"), stale=None if name == "old" else 3600.0) for name in names]
     board = Board(standing)
     status = board.status("1", T0, mirrors, running={"ok": Running("command", T0)}, started=T0)
@@ -48,12 +61,14 @@ def test_health() -> None:
         "stale": "stale",
         "limited": "deferred",
         "stopped": "new",
+        "always-limited": "stale",
+        "once-good": "ok",
         "new": "new",
         "old": "ok",
         "ok": "ok",
     }
     assert [target.health for target in status.mirrors[0].targets] == ["failing", "ok"]
-    assert status.totals == {"failing": 2, "stale": 1, "new": 2, "deferred": 1, "ok": 2, "running": 1}
+    assert status.totals == {"failing": 2, "stale": 2, "new": 2, "deferred": 1, "ok": 3, "running": 1}
     document = status_document(status)
     assert (document["totals"], document["mirrors"][-1]["stale_at"]) == (status.totals, "2026-11-21T01:03:03Z")
     assert document["mirrors"][-2]["stale_at"] is None

@@ -70,6 +70,7 @@ DEAD, DENIED, PARTLY = (
 GUARD, WAITS = state(Result.FAILED, "guard"), state(Result.DEFERRED, "throttled")
 STOPPED, NEW = state(Result.INTERRUPTED, "interrupted"), state(None)
 STALE = state(Result.NOOP, last_success=T - 9 * HOUR, stale_at=T - HOUR)
+NEVER = replace(WAITS, last_success=None, stale_at=T - HOUR)
 DEAD_STALE = replace(DEAD, last_success=T - 9 * HOUR, stale_at=T - HOUR)
 
 
@@ -88,6 +89,7 @@ DEAD_STALE = replace(DEAD, last_success=T - 9 * HOUR, stale_at=T - HOUR)
         ([WAITS, WAITS, GOOD, WAITS], [("budget", "throttled"), ("budget", "throttled")]),
         ([WAITS, DEAD, GOOD], [("budget", "throttled"), ("failure", "unreachable"), ("recovery", "")]),
         ([STALE, STALE, GOOD], [("stale", ""), ("recovery", "")]),
+        ([WAITS, NEVER, NEVER, GOOD], [("budget", "throttled"), ("stale", ""), ("recovery", "")]),
         ([DEAD, DEAD_STALE, DEAD_STALE, GOOD], [("failure", "unreachable"), ("stale", ""), ("recovery", "")]),
         ([DEAD_STALE, GOOD], [("failure", "unreachable"), ("stale", ""), ("recovery", "")]),
     ],

@@ -16,6 +16,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.guard": "{subject}: stopped by a guard before anything was lost: {error}",
     "notice.failure": "{subject} fails since {since}: {error} ({code})",
     "notice.stale": "{subject} is stale: its last success was {span} ago, at {since}",
+    "notice.never": "{subject} is stale: no run of it has succeeded yet",
     "notice.budget": "{subject}: no more requests for now: {error}",
     "notice.recovery": "{subject} works again; it was broken for {span}, since {since}",
     "notice.advised": "{text} → {advice}",

@@ -16,6 +16,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.guard": "{subject}：在丢失任何内容之前被保护机制阻止：{error}",
     "notice.failure": "{subject} 自 {since} 起失败：{error}（{code}）",
     "notice.stale": "{subject} 已过期：上次成功是在 {span} 前（{since}）",
+    "notice.never": "{subject} 已过期：至今没有一次同步成功",
     "notice.budget": "{subject}：暂时不能再发送请求：{error}",
     "notice.recovery": "{subject} 已恢复；此前故障持续了 {span}，始于 {since}",
     "notice.advised": "{text} → {advice}",
