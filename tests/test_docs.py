@@ -25,7 +25,7 @@ import yaml
 from pydantic import BaseModel
 
 from mirrord import errors
-from mirrord.cli.docs import site
+from mirrord.cli.docs import sites
 from mirrord.cli.grammar import COMMANDS
 from mirrord.cli.results import mark
 from mirrord.config.check import known_keys
@@ -164,8 +164,9 @@ def test_the_readme_lists_the_commands() -> None:
 def test_the_page_about_the_shipped_mirrors_is_made_by_the_program(language: str) -> None:
     """docs/mirrors shows what `mirrord docs` writes of conf.d, in each language."""
     syncers = load_syncers()
-    wanted = markdown(site(read_folder(ROOT / "conf.d", syncers, {}), syncers, language))
-    must_be(ROOT / f"docs/mirrors/mirrors.{language}.md", wanted)
+    name = f"mirrors.{language}.md"
+    found = sites(read_folder(ROOT / "conf.d", syncers, {}), syncers, list(LANGUAGES), "md")
+    must_be(ROOT / "docs/mirrors" / name, markdown(found[name]))
 
 
 def test_the_page_about_alerts_is_made_from_the_rules() -> None:

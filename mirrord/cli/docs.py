@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mirrord.cli.console import note, say
@@ -32,17 +33,33 @@ def docs(
     write, suffix = _FORMS[shape]
     wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
     _note_what_is_left_out(read)
-    for one in wanted:
-        text = write(site(read, syncers, one, known))
+    for name, one in sites(read, syncers, wanted, suffix, known).items():
         if output is None:
-            sys.stdout.write(text)
+            sys.stdout.write(write(one))
             continue
-        file = output / f"mirrors.{one}.{suffix}"
+        file = output / name
         with storage_errors(file):
             output.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_text(write(one), encoding="utf-8")
         say(f"{file} is written")
     return 0
+
+
+def sites(
+    read: Configuration,
+    syncers: Mapping[str, Syncer],
+    languages: Sequence[str],
+    suffix: str,
+    live: SiteData | None = None,
+) -> Mapping[str, Site]:
+    """Describe the mirrors in each language, by the name of its file; each links to the others."""
+    files = {language: f"mirrors.{language}.{suffix}" for language in languages}
+    return {
+        file: replace(
+            site(read, syncers, language, live), others={one: files[one] for one in languages if one != language}
+        )
+        for language, file in files.items()
+    }
 
 
 def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live: SiteData | None = None) -> Site:

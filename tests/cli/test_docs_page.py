@@ -38,10 +38,20 @@ def test_files_for_a_site(desk: Desk, typed: Callable[..., Said]) -> None:
     folder = desk.folder / "site" / "docs"
     assert "docker pull mirror.example/app:v1" in (folder / "mirrors.en.md").read_text()
     assert "每六小时" in (folder / "mirrors.zh.md").read_text(encoding="utf-8")
+    assert "[中文](mirrors.zh.md)" in (folder / "mirrors.en.md").read_text(encoding="utf-8")
+    assert "[English](mirrors.en.md)" in (folder / "mirrors.zh.md").read_text(encoding="utf-8")
     assert typed("docs", "--output", "site/docs", "--format", "html", "--language", "zh").status == 0
     assert sorted(file.name for file in folder.iterdir()) == ["mirrors.en.md", "mirrors.zh.html", "mirrors.zh.md"]
     done = subprocess.run(["tidy", "-q", "-e", "-utf8", folder / "mirrors.zh.html"], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+    assert "hreflang" not in (folder / "mirrors.zh.html").read_text(encoding="utf-8")  # there is no other file
+    assert typed("docs", "--output", "both", "--format", "html").status == 0
+    for one, other, link in (("en", "zh", 'lang="zh-Hans">中文'), ("zh", "en", 'lang="en">English')):
+        file = desk.folder / "both" / f"mirrors.{one}.html"
+        assert f'<a href="mirrors.{other}.html" rel="alternate" hreflang=' in file.read_text(encoding="utf-8")
+        assert link in file.read_text(encoding="utf-8")
+        done = subprocess.run(["tidy", "-q", "-e", "-utf8", file], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
     (desk.folder / "file").touch()
     assert typed("docs", "--output", "file/docs").status == 74
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class KindPart:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The whole document."""
+    """The whole document; `others` are the files beside it that say the same, by their language."""
 
     language: str
     title: str
@@ -72,3 +73,4 @@ class Site:
     about: tuple[str, ...]
     tip: str  # heading of the tips
     kinds: tuple[KindPart, ...]
+    others: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,9 @@ from typing import Final
 
 from mirrord.printable import plain
 from mirrord.report.site import Cell, KindPart, MirrorPart, Site, Table
+from mirrord.report.words import LANGUAGES
 
+_CODES: Final = {"zh": "zh-Hans"}
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #d0d7de; --soft: #f6f8fa; --link: #0550ae; }
 @media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #161b22; --link: #79b8ff; } }
@@ -30,7 +32,7 @@ dd { margin: .2rem 0 0; }
 
 def html(site: Site) -> str:
     """Write a site."""
-    language = {"zh": "zh-Hans"}.get(site.language, site.language)
+    language = _CODES.get(site.language, site.language)
     return "\n".join(
         (
             "<!DOCTYPE html>",
@@ -44,6 +46,7 @@ def html(site: Site) -> str:
             "</head>",
             "<body>",
             "<main>",
+            *_others(site),
             f"<h1>{_text(site.title)}</h1>",
             *(f"<p>{_text(text)}</p>" for text in site.about),
             *(line for kind in site.kinds for line in _kind(kind, site.tip)),
@@ -52,6 +55,13 @@ def html(site: Site) -> str:
             "</html>\n",
         )
     )
+
+
+def _others(site: Site) -> Iterator[str]:
+    for language, file in site.others.items():
+        code = _CODES.get(language, language)
+        link = f'<a href="{_text(file)}" rel="alternate" hreflang="{code}" lang="{code}">{LANGUAGES[language]}</a>'
+        yield f"<p>{link}</p>"
 
 
 def _kind(kind: KindPart, tip: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from mirrord.printable import plain
 from mirrord.report.site import Cell, KindPart, MirrorPart, Site, Table
+from mirrord.report.words import LANGUAGES
 
 _PLAIN_CODE: Final = re.compile(r"[A-Za-z0-9._:/@+~%=?&,-]+")
 _MARKUP: Final = re.compile(
@@ -28,6 +29,8 @@ def markdown(site: Site) -> str:
 
 def _document(site: Site) -> Iterator[str]:
     yield from ("---", f"title: {_quoted(site.title)}", f"description: {_quoted(site.description)}", "---")
+    if site.others:
+        yield from ("", " · ".join(f"[{LANGUAGES[one]}]({_target(file)})" for one, file in site.others.items()))
     for text in site.about:
         yield from ("", _text(text))
     for kind in site.kinds:
