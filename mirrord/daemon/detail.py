@@ -72,7 +72,10 @@ def add_uses(detail: MirrorDetail, snapshot: Snapshot, url: str, wish: Wish) -> 
 
 
 def _candidates(wish: Wish, items: Sequence[ItemRow], moves: Iterable[LedgerEntry]) -> Iterator[str]:
-    """Yield the items that a reader may mean: the one that was asked for, the one that moved last, the first one."""
+    """Yield the items that a reader may mean: the one asked for, the one that moved last, the first one.
+
+    A name that moved need not be that of an item: a chart moves as `NAME:VERSION`, and its item is a file.
+    """
     if wish.item in {row.item for row in items}:
         yield wish.item
     gone = set[str]()
@@ -80,6 +83,7 @@ def _candidates(wish: Wish, items: Sequence[ItemRow], moves: Iterable[LedgerEntr
         if move.outcome is Settled.DONE and move.name not in gone:
             if move.after:
                 yield move.name
+                yield from [row.item for row in items if any(one.digest == move.after for one in row.at.values())]
                 break
             gone.add(move.name)
     yield from [row.item for row in items[:1]]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
@@ -182,8 +183,12 @@ def lacking_of(behind: Sequence[Behind]) -> Sequence[Lacked]:
 
 def plots_of(days: Iterable[Day], now: datetime, said: Words) -> Sequence[Plot]:
     """Return the plots of the days up to `now`: result, duration, bytes, items."""
+    return _plots(tuple(days), now.date(), said)
+
+
+@lru_cache(maxsize=64)  # of 70 kB: they change with runs and at midnight, and a page that is open asks again and again
+def _plots(days: tuple[Day, ...], today: date, said: Words) -> Sequence[Plot]:
     known = {day.day: day for day in days}
-    today = now.date()
     shown = [known.get(day) or Day(day) for day in (today - timedelta(days=ago) for ago in reversed(range(DAYS)))]
     ran = [day for day in shown if day.runs]
     failed = sum(day.failed > 0 for day in ran)

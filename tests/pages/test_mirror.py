@@ -25,8 +25,9 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.pipeline import places
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.mirror import ITEMS, MOVES, MirrorDetail, Wish
+from mirrord.report.mirror import ITEMS, MOVES, MirrorDetail, Wish, plots_of
 from mirrord.report.status import ErrorStatus, MirrorStatus, TargetStatus
+from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
 from mirrord.serve.pages.mirror import page
 from mirrord.syncer.port import load_syncers
@@ -36,7 +37,9 @@ from tests.support.opening import open_services
 T0 = datetime(2026, 11, 27, 12, tzinfo=UTC)
 CONFIGURATION = """
 targets: {hub: {kind: image, to: registry.example/team}}
-mirrors: [{name: app, kind: image, to: [hub, local], from: {repository: source.example/app, tags: ['v*']}}]
+mirrors:
+  - {name: app, kind: image, to: [hub, local], from: {repository: source.example/app, tags: ['v*']}}
+  - {name: charts, kind: helm, to: local, from: https://charts.example}
 """
 EVIL = "<script>alert(1)</script>\x1b[31m\u202e" + "x" * 10_000
 
@@ -153,6 +156,35 @@ async def test_the_item_whose_commands_are_shown(snapshot: Snapshot, store: Sqli
             f"docker pull mirror.example/app:{wanted}",
             f"podman pull mirror.example/app:{wanted}",
         ]
+
+
+async def test_a_chart_that_moved(snapshot: Snapshot, store: SqliteStore) -> None:
+    """A chart moves as NAME:VERSION, and its item is a file: the commands are for the item with that content."""
+    charts = snapshot.mirror("charts")
+    files = [("app-1.9.0", "a"), ("app-1.10.0", "b"), ("lib-0.1.0", "c")]
+    steps = [Step(Action.COPY, name, f"sha256:{digest * 64}", "local", (name,), "new") for name, digest in files]
+    at = places(charts, snapshot.syncer(charts))
+    plan, receipts = Plan("charts", "helm", T0, tuple(steps)), tuple(Receipt(step, Outcome.DONE) for step in steps)
+    await store.add_run(Run("charts", "helm", "schedule", T0, T0, plan, receipts, places=at))
+    moved = LedgerEntry("charts", "local", "app:1.10.0", at["local"], None, steps[1].digest, T0, T0)
+    await store.intend([moved])
+    await store.settle([replace(moved, outcome=Settled.DONE)])
+    targets = (TargetStatus("local", health="ok", last_success=T0),)
+    detail = MirrorDetail(MirrorStatus("charts", kind="helm", targets=targets), T0)
+    detail = add_uses(await add_record(detail, snapshot, store, Wish()), snapshot, "https://mirror.example", Wish())
+    assert detail.item == "app-1.10.0"
+    assert detail.uses["local"][0].command.endswith("--version 1.10.0")
+
+
+def test_plots_follow_days_and_midnight() -> None:
+    """Plots that were drawn before are used again for the same days, and drawn anew after a run, and at midnight."""
+    ran = [Day(T0.date(), 1, 0, 5.0, 5.0, 0, 7, 1, 0, Result.SUCCESS)]
+    drawn = plots_of(ran, T0, words("en"))
+    assert plots_of(list(ran), T0 + timedelta(hours=11), words("en")) is drawn
+    assert plots_of(ran, T0, words("zh")) != drawn
+    assert plots_of(ran, T0 + timedelta(hours=12), words("en"))[0].svg != drawn[0].svg
+    again = plots_of([replace(ran[0], runs=2, done=2)], T0, words("en"))
+    assert (drawn[3].summary, again[3].summary) == ("1 written", "2 written")
 
 
 async def test_what_is_recorded_of_other_places_is_left_out(

@@ -30,6 +30,7 @@ from mirrord.report.words import Words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.templates import Html, render
+from mirrord.serve.rendered import Body
 from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
 
@@ -84,11 +85,9 @@ class MirrorPages(PageGroup):
             near = get_close_matches(name[:_LONGEST], [mirror.name for mirror in status.mirrors], 3)
             frame = Frame(look, status.now, status.version, request.path, front=in_use(status.front))
             text = await asyncio.to_thread(render, "unknown.html", frame=frame, asked=name[:_LONGEST], near=near)
-        else:
-            text = await asyncio.to_thread(page, detail, look, wish, __version__)
-        answer = web.Response(body=text.encode(), status=200 if detail else 404, headers=HEADERS)
-        answer.headers["Cache-Control"] = "no-cache"
-        return answer
+            return web.Response(body=text.encode(), status=404, headers={**HEADERS, "Cache-Control": "no-cache"})
+        text = await asyncio.to_thread(page, detail, look, wish, __version__)
+        return await Body(text.encode()).answer(request, HEADERS)
 
 
 def _wish(query: Mapping[str, str]) -> Wish:
