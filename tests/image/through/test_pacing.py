@@ -15,27 +15,11 @@ from mirrord.syncers.image.spec.front import AmountKeys, BandwidthKeys, LimitKey
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.limits import PullLimits
 from mirrord.syncers.image.through.pacing import Pacer
+from tests.support.jumping import JumpingLoop
 
 NGINX = "docker.io/library/nginx"
 KIB, MIB = 2**10, 2**20
 PIECE = 64 * KIB
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """Waits for nothing: where a loop would sleep, its clock goes to the next timer at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-        self._wait = self._selector.select  # type: ignore[attr-defined]  # typeshed does not show it
-        self._selector.select = self._jump  # type: ignore[attr-defined]  # typeshed does not show it
-
-    def _jump(self, timeout: float | None = None) -> Any:
-        self.now += timeout or 0.0
-        return self._wait(0)
-
-    def time(self) -> float:
-        return self.now
 
 
 class World:
