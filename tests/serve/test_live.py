@@ -132,6 +132,28 @@ async def test_readers_are_bounded(
     two.close()
 
 
+async def test_nobody_takes_all_places(shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers at one address have a part of the places, and those elsewhere the others; who leaves makes room."""
+    monkeypatch.setattr(live, "EACH", 2)
+    async with showing(shown) as (host, port):
+        greedy = aiohttp.TCPConnector(limit=0, local_addr=("127.0.0.2", 0))
+        async with (
+            aiohttp.ClientSession(f"http://{host}:{port}", connector=greedy) as many,
+            aiohttp.ClientSession(f"http://{host}:{port}") as other,
+        ):
+            readers = [await many.get("/events") for _ in range(3)]
+            assert [reader.status for reader in readers] == [200, 200, 503]
+            async with other.get("/events") as reader:
+                assert (await event(reader))[0] == "page"
+            readers[0].close()
+            async with asyncio.timeout(30):
+                while (again := await many.get("/events")).status != 200:
+                    again.close()
+            assert (await event(again))[0] == "page"
+            for reader in (*readers, again):
+                reader.close()
+
+
 async def test_a_sign_of_life(client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent stream gets a comment now and then, so that proxies keep it and a dead reader is noticed."""
     monkeypatch.setattr(live, "_SILENCE", 0.05)

@@ -6,6 +6,7 @@ All readers of a language share each message. A reader who does not keep up is d
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final, Generic, Protocol, TypeVar
@@ -16,9 +17,12 @@ from mirrord.report.words import Words, words
 from mirrord.serve.door import while_there
 from mirrord.serve.pages.frame import Look
 from mirrord.serve.rendered import EVERY
+from mirrord.serve.slots import client_of
 
 MOST: Final = 200
 """Readers at a time; others get 503, and see the present when they load the page."""
+EACH: Final = 100
+"""Readers at one address at a time, so that none takes all places."""
 _WAITING: Final = 4  # messages for one reader
 _SILENCE: Final = 15.0  # seconds after which a reader gets a sign of life
 _SLOW: Final = 30.0  # seconds that a reader may take to read a message
@@ -60,13 +64,14 @@ class Live(Generic[_Seen]):
         """
         self._seen, self._change, self._every = seen, change, every
         self._readers: dict[str, set[_Reader]] = {language: set() for language in seen}
+        self._clients: Counter[str] = Counter()
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Send the serial of the page, and then each change, until the reader leaves."""
-        language, busy = Look.of(request).language, sum(map(len, self._readers.values())) >= MOST
-        if self._stopping or busy:
+        language, client = Look.of(request).language, client_of(request.remote or "")
+        if self._stopping or self._clients.total() >= MOST or self._clients[client] >= EACH:
             return web.Response(status=503, headers={"Retry-After": "60"}, text="too many readers\n")
         answer = web.StreamResponse(headers=_HEADERS)
         if request.method == "HEAD":
@@ -74,6 +79,7 @@ class Live(Generic[_Seen]):
             return answer
         reader = _Reader(_WAITING)
         self._readers[language].add(reader)
+        self._clients[client] += 1
         try:
             seen = await self._seen[language]()
             self._watch(language, seen)
@@ -82,6 +88,7 @@ class Live(Generic[_Seen]):
                 await while_there(request, _send(answer, reader, f"event: page\ndata: {seen.serial}\n\n".encode()))
         finally:
             self._readers[language].discard(reader)
+            self._clients -= Counter([client])  # addresses of clients are not kept
         return answer
 
     async def stop(self) -> None:
