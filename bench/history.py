@@ -3,7 +3,8 @@
 Two real daemons (`mirrord serve`) on loopback, each with 1 000 mirrors of two targets that run once an hour and have
 50 tags; one in fifty fails. Each page is asked for in turn at both, after a pause in which its last rendering expires:
 all is made anew. `p50` is the median time of an answer in milliseconds, `CPU` what the daemon used for it. A ratio is
-that of p50, 90 days divided by 1 day; 1.2 is what may be, except for the page of a mirror, which draws each day.
+that of p50, 90 days divided by 1 day; 1.2 is what may be. The page of a mirror may cost more: its first answer after a
+run draws each day, and it lists more changes.
 
     python -m bench.history [--mirrors N] [--requests N] [--days N...]
 """
