@@ -27,6 +27,8 @@ BEHIND: Final = 20
 """Items that a target lacks, as many as a page names."""
 MOVES: Final = 60
 """Entries of the ledger that a page shows; moves at several targets are one change."""
+USABLE: Final = ("ok", "deferred")
+"""Health of targets on which clients can rely: the last run reached them, or one that was not long ago."""
 _TITLES: Final = {
     "result": "mirror.result",
     "duration": "mirror.duration",
@@ -252,8 +254,8 @@ class Way:
 
     @property
     def good(self) -> bool:
-        """Whether clients can rely on it: the last run reached it, or one that was not long ago."""
-        return self.target.health in ("ok", "deferred") and self.word != "absent"
+        """Whether clients can rely on it."""
+        return self.target.health in USABLE and self.word != "absent"
 
 
 def ways_of(detail: MirrorDetail, items: Sequence[ItemShown]) -> Sequence[Way]:

@@ -6,11 +6,12 @@ import re
 from datetime import timedelta
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from mirrord.model.run import Result
 from mirrord.report.status import Sending
-from mirrord.syncer.values import Schedule
+from mirrord.syncer.values import Schedule, Usage
 from tests.pages.conftest import Opener
 from tests.support.shownmirrors import ShownMirrors, mirror
 
@@ -71,7 +72,7 @@ async def test_at_a_glance(opened: Opener, address: str) -> None:
     assert ways == [
         "healthy coding coding.example/craned14 up to date",
         "failing ghcr ghcr.example/cranedfailed 3 times in a row14 up to date",
-        "healthy local local.example/craned14 up to date",
+        "healthy local local.example/craned Copy command14 up to date",
     ]
     link = broken.get_by_role("link", name="coding.example/craned")
     assert await link.get_attribute("href") == "https://coding.example/public"
@@ -239,3 +240,39 @@ async def test_nothing_configured(opened: Opener, address: str, shown: ShownMirr
     await expect(page.locator(".begin")).to_contain_text("mirrord init ./conf.d")
     shown.add(mirror("first"))
     await expect(page.locator(".row h3")).to_have_text(["first"])
+
+
+async def test_copy_a_command_from_the_first_screen(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """One click in the row of a mirror copies, and shows, the command for its nearest healthy target."""
+    shown.details["craned"] = {
+        "item": "v1",
+        "uses": {
+            name: [Usage.of("docker", "pull", f"{name}.example/craned:v1")] for name in ("coding", "ghcr", "local")
+        },
+    }
+    page = await opened(
+        address, viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    button = page.locator("#m-craned").get_by_role("link", name="Copy command: craned, local")
+    for needed in (page.locator("h1"), page.get_by_text("ghcr.io: status 401: no").first, button):
+        await expect(needed).to_be_in_viewport(ratio=1)
+    await expect(page.locator("#m-craned .when")).to_contain_text("Last success: 3 days ago")
+    await button.click()
+    pulled = page.locator("#pulled")
+    await expect(pulled.locator("code")).to_have_text("docker pull local.example/craned:v1")
+    await expect(pulled.locator("button")).to_have_text("Copied")
+    assert await page.evaluate("navigator.clipboard.readText()") == "docker pull local.example/craned:v1"
+    assert page.url == f"{address}/"
+    await page.keyboard.press("Escape")
+    await expect(pulled).to_be_hidden()
+    assert (await Axe().run(page)).response["violations"] == []
+
+
+async def test_no_command_without_a_healthy_target(opened: Opener, address: str, shown: ShownMirrors) -> None:
+    """The nearest target that is in order is offered; no one where none is; without script it is a link to all."""
+    shown.stand("craned", Result.PARTIAL, failed=["local"])
+    shown.stand("nginx", Result.FAILED)
+    page = await opened(address, java_script_enabled=False)
+    await expect(page.locator("#m-nginx .pull, #m-fresh .pull, #m-crane .pull")).to_have_count(0)
+    await page.get_by_role("link", name="Copy command: craned, coding").click()
+    assert page.url == f"{address}/mirrors/craned#uses"

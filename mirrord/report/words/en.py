@@ -63,6 +63,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.next": "Next run",
     "overview.none": "No mirror is configured.",
     "overview.no_match": "No mirror matches the filter.",
+    "overview.command": "Copy command",
     "overview.clear": "Clear the filter",
     "overview.failures": ("failed once", "failed {count} times in a row"),
     "overview.behind": ("{count} item behind", "{count} items behind"),

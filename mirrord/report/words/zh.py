@@ -63,6 +63,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.next": "下次运行",
     "overview.none": "尚未配置任何同步任务。",
     "overview.no_match": "没有符合筛选条件的同步任务。",
+    "overview.command": "复制命令",
     "overview.clear": "清除筛选",
     "overview.failures": "连续失败 {count} 次",
     "overview.behind": "落后 {count} 项",

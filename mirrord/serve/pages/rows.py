@@ -13,10 +13,12 @@ from datetime import datetime
 from html import escape
 from typing import Final
 
+from mirrord.report.mirror import USABLE
 from mirrord.report.status import HEALTHS, MirrorStatus, schedule_of
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.templates import render
 from mirrord.serve.rendered import Fragments
+from mirrord.syncer.values import LOCAL
 
 ATTENTION: Final = "attention"
 """The group of mirrors that are failing or stale, whatever their kind."""
@@ -87,7 +89,8 @@ class MirrorRows:
         return sorted(self._rows.of(mirrors), key=_order)
 
     def _row(self, mirror: MirrorStatus) -> Row:
-        html = render("row.html", words=self._words, mirror=mirror, schedule=schedule_of(mirror.schedule))
+        schedule = schedule_of(mirror.schedule)
+        html = render("row.html", words=self._words, mirror=mirror, schedule=schedule, nearest=_nearest(mirror))
         found = _MARK.split(html)
         times = [(way, datetime.fromisoformat(at)) for way, at in zip(found[1::3], found[2::3], strict=True)]
         places = (place for target in mirror.targets for place in (target.name, target.place))
@@ -103,6 +106,12 @@ def filled(rows: Iterable[Row], said: Words, now: datetime) -> str:
             pieces += (piece, escape(ways[way](now, at)))
         pieces.append(row.pieces[-1])
     return "".join(pieces)
+
+
+def _nearest(mirror: MirrorStatus) -> str:
+    """Return the name of the target that is the best one to pull from, or ""."""
+    usable = [target.name for target in mirror.targets if target.health in USABLE and target.items]
+    return LOCAL if LOCAL in usable else next(iter(usable), "")
 
 
 def _order(row: Row) -> tuple[int, str, str]:

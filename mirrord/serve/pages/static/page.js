@@ -62,7 +62,7 @@
     listen();
   }
 
-  // The page of a mirror: copy buttons, and what changes meanwhile.
+  // Copy buttons
   function copied(button) {
     const label = button.querySelector("span");
     const before = label.textContent;
@@ -80,22 +80,26 @@
   // Copy the command beside a button. Browsers have a clipboard for pages only with TLS or on this machine.
   async function copy(button) {
     const command = button.parentElement.querySelector("code");
-    if (navigator.clipboard) {
+    try {
       await navigator.clipboard.writeText(command.textContent);
       return copied(button);
+    } catch {
+      // There is none, or it is refused.
     }
     getSelection().selectAllChildren(command);
     if (document.execCommand("copy")) copied(button);
   }
 
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button.copy");
+    if (button) copy(button);
+  });
+
+  // The page of a mirror: what changes meanwhile.
   const mirror = document.getElementById("mirror");
   if (mirror) {
     const offer = () => mirror.querySelectorAll("button.copy").forEach((button) => { button.hidden = false; });
     offer();
-    mirror.addEventListener("click", (event) => {
-      const button = event.target.closest("button.copy");
-      if (button) copy(button);
-    });
     let serial = null;
     const refresh = async () => {
       const answer = await fetch(location.href);
@@ -202,6 +206,33 @@
     event.preventDefault();
     filter.elements.state.value = tile.dataset.state;
     choose();
+  });
+
+  // The command that pulls from the nearest healthy target, as the page of the mirror has it: show it, and copy it.
+  const pulled = document.getElementById("pulled");
+
+  async function pull(link) {
+    const answer = await fetch(link.href);
+    const other = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const command = other.querySelector(".use .command");
+    if (!command) return location.assign(link.href);
+    const use = command.closest(".use");
+    pulled.className = use.className;
+    pulled.replaceChildren(use.querySelector("h3"), command);
+    const button = command.querySelector("button");
+    pulled.hidden = button.hidden = false;
+    copy(button);
+  }
+
+  document.addEventListener("click", (event) => {
+    if (!pulled.contains(event.target)) pulled.hidden = true;
+    const link = event.target.closest?.("a.pull");
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    pull(link);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") pulled.hidden = true;
   });
 
   // What changes meanwhile
