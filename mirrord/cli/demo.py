@@ -36,7 +36,7 @@ from mirrord.wire.oci.reference import Reference
 if TYPE_CHECKING:
     from mirrord.testing.stage import Stage
 
-CHARTS, CODE = "charts", "code"
+CHARTS, CODE, RELEASE, VERSION = "charts", "code", "release", "v2"
 
 
 def demo(*, once: bool) -> int:
@@ -190,8 +190,9 @@ def _invite(stage: Stage) -> None:
     program = "mirrord" if shutil.which("mirrord") else f"{shlex.quote(sys.executable)} -P -m mirrord"
     state = shlex.quote(str(stage.state))
     first = next(iter(stage.targets.values())).host
+    origin = stage.origin.rpartition(":")[0]
+    plain = "--src-tls-verify=false --dest-tls-verify=false"
     say(f"""
-Status   http://{stage.address}/   (JSON: /status, Prometheus: /metrics)
 Log      {stage.folder}/daemon.log
 Config   {stage.folder}/conf.d/demo.yaml
 
@@ -202,10 +203,17 @@ Raw      curl http://{stage.address}/raw/{CODE}/main/README.md
 
 Try, in another terminal:
   {program} status --state {state}
-  {program} sync --state {state}
+  {program} sync {stage.mirror} --state {state}
   skopeo inspect --tls-verify=false docker://{first}/mirror/{stage.mirror}:main
   podman pull --tls-verify=false {stage.address}/{stage.mirror}:main
   podman pull --tls-verify=false {stage.pulled}
 
-Ctrl-C ends the daemon and the registries, and removes {stage.folder}.""")
+Open the page and watch a mirror fail, and recover: `{RELEASE}` wants a version that nobody has released.
+  {program} sync {RELEASE} --state {state}
+  skopeo copy --all {plain} docker://{stage.origin} docker://{origin}:{VERSION}
+  {program} sync {RELEASE} --state {state}
+
+Ctrl-C ends the daemon and the registries, and removes {stage.folder}.
+
+Page     http://{stage.address}/   (JSON: /status, Prometheus: /metrics)""")
     sys.stdout.flush()

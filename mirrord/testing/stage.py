@@ -32,6 +32,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64")
 LAYERS, LAYER_SIZE = 3, 8 << 20  # of each platform, the lowest one shared: 40 MiB in all
 TARGETS = ("east", "west", "north")
 REPOSITORY, TAG, MIRROR, CHARTS, CODE = "team/app", "main", "app", "charts", "code"
+RELEASE, VERSION = "release", "v2"
 UNMIRRORED = "team/tool"
 FORGES = ("gitea", "forge")
 README = b"# app\n\nMirrored by mirrord.\n"
@@ -61,6 +62,10 @@ mirrors:
     kind: helm
     from: {repository}
     to: local
+  - name: {release}  # on demand; nobody has released it yet
+    kind: image
+    from: {{repository: "{source}/{path}", tags: [{version}]}}
+    to: [{names}, local]
 """
 
 GIT = """\
@@ -204,6 +209,9 @@ def _configuration(
         image=f"{source}/{REPOSITORY}:{TAG}",
         charts=CHARTS,
         repository=charts,
+        release=RELEASE,
+        path=REPOSITORY,
+        version=VERSION,
     )
     return text if code is None else text + GIT.format(code=CODE, upstream=code.url(f"team/{CODE}.git"))
 

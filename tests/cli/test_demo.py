@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import aiohttp
 import pytest
 
 from mirrord.testing.running import started
@@ -131,8 +132,8 @@ async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> No
 async def test_it_stays_until_told_to_end(tmp_path: Path, number: signal.Signals) -> None:
     """Without `--once` the daemon answers at the printed address until Ctrl-C, which is exit code 0 and cleans up."""
     async with demo(environment(tmp_path)) as process:
-        text = await said(process, r"Ctrl-C ends")
-        found = re.search(r"http://(127\.0\.0\.1:\d+)/", text)
+        text = await said(process, r"Ctrl-C ends") + await said(process, r"(?m)^Page .*")
+        found = re.search(r"^Page +http://(127\.0\.0\.1:\d+)/", text.splitlines()[-1])
         assert found, text
         assert listens(found[1])
         process.send_signal(number)
@@ -154,7 +155,34 @@ async def test_it_works_beside_a_folder_called_mirrord(tmp_path: Path) -> None:
         async with started("/bin/sh", "-c", command[1], **streams, env=env, cwd=tmp_path) as other:
             status, shown = await ended(other)
     assert status == 0, shown
-    assert shown.startswith("MIRROR")
+    assert shown.startswith("4 mirrors: 1 new, 3 ok\nHEALTH")
+
+
+async def test_there_is_something_to_see_on_the_page(tmp_path: Path) -> None:
+    """The page shows what was mirrored; with the printed commands a mirror fails there, says why, and recovers."""
+    require("skopeo", "docker-registry")
+    env = environment(tmp_path, "skopeo", "docker-registry")
+    async with demo(env) as process:
+        text = await said(process, r"(?m)^Page .*")
+        fail, release, recover = re.findall(r"^  (.* sync release .*|skopeo copy .*)$", text, re.MULTILINE)
+        address = text.split()[text.split().index("Page") + 1]
+
+        async def shown(command: str) -> tuple[int, str]:
+            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            async with started("/bin/sh", "-c", command, **streams, env=env) as other:
+                status = await asyncio.wait_for(other.wait(), 60)
+            async with aiohttp.ClientSession() as session, session.get(address) as answer:
+                return status, await answer.text()
+
+        assert "3 of 4 mirrors are healthy" in (await shown("true"))[1]
+        status, page = await shown(fail)
+        assert status != 0
+        assert "1 of 4 mirrors is failing" in page
+        assert "team/app:v2 does not exist" in page
+        assert (await shown(release))[0] == 0
+        status, page = await shown(recover)
+        assert status == 0
+        assert "All 4 mirrors are healthy" in page
 
 
 async def test_without_git_the_rest_is_shown(tmp_path: Path) -> None:
