@@ -1,7 +1,8 @@
 """Take pictures of the pages: of real daemons, between registries, chart repositories and Git hosts on loopback.
 
     pip install -e '.[dev]'    # and Chromium, fonts-noto-core, fonts-noto-cjk and webp, of Debian
-    python docs/pictures/pages.py FOLDER [SCENE...]
+    python docs/pictures/pages.py FOLDER [SCENE...]    # such as first, mirror, front, busy, failing, empty, many
+    cwebp -near_lossless 40 FOLDER/first.png -o docs/pictures/page-light.webp    # likewise the others
 
 The servers have the names of public ones: the daemon reaches them through a proxy that knows where each one is. Runs
 are real; what a page says of days gone by is written into the record first, since nobody waits for ninety days.
@@ -42,7 +43,7 @@ AGO = (
 )
 LONG_AGO = (
     "UPDATE standing SET last_success = last_success - :ago, behind_since = behind_since - :ago, "
-    "failures = failures * 71 WHERE mirror = :mirror AND failures"
+    "failing_since = failing_since - :ago, failures = failures * 71 WHERE mirror = :mirror AND failures"
 )
 DAY = (
     "INSERT INTO days (mirror, day, runs, failed, seconds, longest, read, sent, done, deleted, result) "
@@ -66,7 +67,7 @@ class Camera:
         if self._wanted and not any(name.startswith(one) for one in self._wanted):
             return
         context = await self._browser.new_context(
-            **{"locale": language, "color_scheme": theme, "viewport": VIEW, **more}  # type: ignore[arg-type]
+            **{"locale": language, "color_scheme": theme, "viewport": VIEW, **more}  # type: ignore[arg-type]  # by keyword
         )
         page = await context.new_page()
         await page.goto(url)
