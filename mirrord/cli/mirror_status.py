@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.cli.console import short, shortened
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
-from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, health_of, notes_of
+from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, failing_of, health_of, notes_of
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
 from mirrord.printable import plain, size
@@ -65,17 +65,16 @@ def detail_document(detail: MirrorDetail) -> Document:
 
 def _facts(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
     mirror, now = detail.mirror, detail.now
-    failures = SAID.text("overview.failures", count=mirror.consecutive_failures) if mirror.consecutive_failures else ""
+    failures = failing_of(mirror, now)
     result = SAID.result(mirror.result) if mirror.result else SAID.text("time.never")
     last = f"{result}, {SAID.ago(now, mirror.last_attempt)}" if mirror.last_attempt else result
-    since = f"first {SAID.ago(now, mirror.failing_since)}" if mirror.failing_since else ""
     success = f"last success {SAID.ago(now, mirror.last_success)}" if mirror.last_success else "never succeeded"
     following = f", next {SAID.until(now, mirror.next_run)}" if mirror.next_run else ""
     facts = {
         "health": health_of(mirror, screen),
         "from": mirror.source,
         "schedule": SAID.schedule(detail.schedule) + following,
-        "last run": ", ".join(part for part in (last, failures, since, success if failures else "") if part),
+        "last run": ", ".join(part for part in (last, failures, success if failures else "") if part),
         "now": doing(mirror.running) if mirror.running else "",
         "90 days": _days(detail),
         "local": mirror.address,

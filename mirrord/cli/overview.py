@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from mirrord.cli.console import shortened
@@ -49,7 +50,7 @@ def overview(status: Status, screen: Screen) -> Iterator[str]:
         yield from screen.wrapped(plain(text), whole=True)
     if screen.width is None:  # a terminal has them below the rows
         for mirror in mirrors:
-            yield from (plain(f"{mirror.name}: {shortened(text)}") for text in notes_of(mirror))
+            yield from (plain(f"{mirror.name}: {shortened(text)}") for text in _notes(mirror, status))
 
 
 def _order(mirror: MirrorStatus) -> tuple[int, bool]:
@@ -111,7 +112,7 @@ def _rows(mirror: MirrorStatus, status: Status, screen: Screen) -> Iterator[Tabl
         now, last = Long(doing(sending), "running") if sending else "", counted(target.last_run)
         cells = (health_of(target, screen), name, target.name, *_stands(target, status), now, last)
         rows.append(TableRow(cells, COLOURS[target.health]))
-    notes = [shortened(text) for text in notes_of(mirror)] if screen.width is not None else []
+    notes = [shortened(text) for text in _notes(mirror, status)] if screen.width is not None else []
     if len(notes) > _NOTES + 1:
         notes = [*notes[:_NOTES], f"and {len(notes) - _NOTES} more: mirrord status {mirror.name}"]
     rows[-1] = TableRow(rows[-1].cells, rows[-1].colour, notes)
@@ -156,6 +157,21 @@ def next_of(mirror: MirrorStatus, status: Status) -> str:
     if mirror.next_run:
         return SAID.until(status.now, mirror.next_run)
     return mirror.schedule or "on demand"
+
+
+def _notes(mirror: MirrorStatus, status: Status) -> Iterator[str]:
+    """Yield since when a mirror fails, and its notes."""
+    if mirror.failing_since:
+        yield failing_of(mirror, status.now)
+    yield from notes_of(mirror)
+
+
+def failing_of(mirror: MirrorStatus, now: datetime) -> str:
+    """Return how often and since when a mirror fails, `failed 3 times in a row, first 2 hours ago`, or ""."""
+    if not mirror.consecutive_failures:
+        return ""
+    often = SAID.text("overview.failures", count=mirror.consecutive_failures)
+    return f"{often}, first {SAID.ago(now, mirror.failing_since)}" if mirror.failing_since else often
 
 
 def notes_of(mirror: MirrorStatus) -> Iterator[str]:
