@@ -263,9 +263,13 @@ async def test_copy_a_command_from_the_first_screen(opened: Opener, address: str
     await expect(pulled.locator("button")).to_have_text("Copied")
     assert await page.evaluate("navigator.clipboard.readText()") == "docker pull local.example/craned:v1"
     assert page.url == f"{address}/"
+    for dark, width in ((False, 1280), (True, 390)):
+        await page.emulate_media(color_scheme="dark" if dark else "light")
+        await page.set_viewport_size({"width": width, "height": 844})
+        assert (await Axe().run(page)).response["violations"] == []
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
     await page.keyboard.press("Escape")
     await expect(pulled).to_be_hidden()
-    assert (await Axe().run(page)).response["violations"] == []
 
 
 async def test_no_command_without_a_healthy_target(opened: Opener, address: str, shown: ShownMirrors) -> None:
