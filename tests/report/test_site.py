@@ -84,6 +84,9 @@ def test_groups_rows_and_commands(tmp_path: Path) -> None:
         ["docker.io/library/nginx", "docker.io/team/nginx", "Image", "Public"],
         ["in-house", "docker.io/team/own", "Image", "Public"],
     ]
+    other = kind.groups[3].table
+    assert other.head == ("Origin", "Mirror", "Type"), "a column that nothing is in"
+    assert {len(row) for row in other.rows} == {3}
     assert hub.rows[0][3].link == "https://pages.example/nginx"
     nginx, own = kind.mirrors
     assert [tab.title for tab in nginx.tabs] == titles

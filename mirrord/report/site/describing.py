@@ -21,6 +21,7 @@ NEWEST: Final = 100
 MOST: Final = 1000
 """Rows of the table of a target."""
 _NO_PARTS: Mapping[str, Sequence[Mirror]] = MappingProxyType({})
+_PAGE = 3  # column of a row with the link to the page of the target
 _NUMBERS = re.compile(r"([0-9]{1,18})")
 _HOSTS: Final = {
     "docker.io": "Docker Hub",
@@ -151,8 +152,12 @@ class _Writer:
         head += [say("overview.state"), say("overview.success")] if self._standing is not None else []
         there = [mirror for one in mirrors for mirror in self._sources(one)]
         found = [(mirror, one) for mirror in there for one in self._public(mirror) if one.name == target]
-        rows = tuple(tuple(self._row(kind, *one, same=same)) for one in found[:MOST])
-        return Table(tuple(head), rows, self._more(len(found) - MOST))
+        rows = [list(self._row(kind, *one, same=same)) for one in found[:MOST]]
+        if not any(row[_PAGE].link for row in rows):
+            del head[_PAGE]  # a column that is empty says nothing
+            for row in rows:
+                del row[_PAGE]
+        return Table(tuple(head), tuple(map(tuple, rows)), self._more(len(found) - MOST))
 
     def _more(self, count: int) -> str:
         return self._words.text("site.more", count=count) if count > 0 else ""
