@@ -116,4 +116,8 @@ async def test_it_follows_clients(opened: Opener, tmp_path: Path) -> None:
             assert await judged("skopeo", reference, tmp_path / "second") == image.digest
             await expect(rate).to_have_text(re.compile("^[5-9][0-9] %$"))
             await expect(table).to_be_focused()
+            sizes = await page.locator("#front h2[id=upstreams], .halves h2").evaluate_all(
+                "all => all.map((one) => getComputedStyle(one).fontSize)"
+            )
+            assert (len(sizes), len(set(sizes))) == (2, 1)
             await expect(page.locator("#lost")).to_be_hidden()
