@@ -76,7 +76,8 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
             assert ref in target.content.tags.get(path, {}) or ref in map(str, target.content.manifests[path])
         document = (await desk.run("list", "mirrored", "app", "--format", "json")).document
         assert [entry["item"] for entry in document["entries"]] == ["v1", "v1", "v2", "v2"]
-        assert set(document["entries"][0]) == {"mirror", "kind", "item", "source", "target", "name", "digest", "at"}
+        known = {"mirror", "kind", "item", "source", "target", "name", "digest", "at", "size", "platforms"}
+        assert set(document["entries"][0]) == known
         assert (await desk.run("list", "mirrored", "ap")).status == 64
         configured(desk, source, target, "elsewhere")
         said = await desk.run("list", "mirrored")
