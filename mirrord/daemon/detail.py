@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from heapq import nsmallest
 
-from mirrord.daemon.rows import here
+from mirrord.daemon.rows import Items
 from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import MirrordError
-from mirrord.model.history import Behind, ItemRow
+from mirrord.model.history import ItemRow
 from mirrord.model.ledger import LedgerEntry, Settled
-from mirrord.model.memory import LastSeen
-from mirrord.pipeline import places
 from mirrord.record.store import Store
 from mirrord.report.mirror import BEHIND, ITEMS, MOVES, MirrorDetail, Wish
-from mirrord.report.status import MirrorStatus
-
-_LACKED = 1000  # items that the record names as behind at a target
 
 
 async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wish: Wish) -> MirrorDetail:
     """Add what the record has of a mirror; what cannot be read is left out, and `trouble` says so."""
     name = detail.mirror.name
-    mirror = snapshot.mirror(name)
-    syncer = snapshot.syncer(mirror)
     try:
-        listed = await syncer.items(mirror, snapshot.services) if syncer.items else None
-        behind = await store.behind(name, BEHIND + 1 if listed is None else _LACKED)
-        if listed is None:
-            rows = await store.items(name, ITEMS + 1, wish.after, wish.find)
-        else:
-            rows = await asyncio.to_thread(_rows, listed, detail.mirror, behind, wish)
+        items = await Items.open(snapshot, store, name)
+        rows, after = await items.part(ITEMS, wish.after, wish.find)
         moves = await store.moves(name, limit=MOVES + 1, before=wish.before or None)
         return replace(
             detail,
-            items=list(here(rows[:ITEMS], places(mirror, syncer))) if listed is None else rows[:ITEMS],
-            more=len(rows) > ITEMS,
-            next=rows[:ITEMS][-1].item if rows else "",
+            items=rows,
+            more=bool(after),
+            next=after,
             days=await store.days(name),
-            behind=behind[: BEHIND + 1],
+            behind=await store.behind(name, BEHIND + 1),
             moves=moves[:MOVES],
             older=len(moves) > MOVES,
         )
     except MirrordError as error:
         return replace(detail, trouble=str(error))
-
-
-def _rows(listed: Mapping[str, str], mirror: MirrorStatus, behind: Iterable[Behind], wish: Wish) -> Sequence[ItemRow]:
-    """Return items that the kind lists: a target that a run has reached has them, but for those that it lacks."""
-    lacked, find = {(one.target, one.item) for one in behind}, wish.find.lower()
-    names = nsmallest(ITEMS + 1, (name for name in listed if name > wish.after and find in name.lower()))
-    reached = [(target.name, target.last_success) for target in mirror.targets]
-    return [
-        ItemRow(name, {at: LastSeen(listed[name], when) for at, when in reached if when and (at, name) not in lacked})
-        for name in names
-    ]
 
 
 def add_uses(detail: MirrorDetail, snapshot: Snapshot, url: str, wish: Wish) -> MirrorDetail:

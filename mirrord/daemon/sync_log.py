@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 from mirrord.daemon.catalog import naming_of
+from mirrord.daemon.rows import MOST_ITEMS, Items
 from mirrord.daemon.runtime import Snapshot
 from mirrord.model.history import Behind, ItemRow
-from mirrord.pipeline import places
 from mirrord.record.store import PAGE, Store
 from mirrord.report.sync_log import behind_line, error_line, more_line, present_line
 from mirrord.syncer.port import Syncer
@@ -27,34 +27,35 @@ async def sync_log(snapshot: Snapshot, store: Store, mirrors: Sequence[str]) -> 
         standing = {one.target: one for one in await store.standing(name)}
         if (whole := standing.get("")) and whole.error:
             yield error_line(whole).encode()
-        after = ""
-        while rows := await store.items(name, PAGE, after):
+        items, after, more = await Items.open(snapshot, store, name), "", True
+        while more:
+            rows, after = await items.part(MOST_ITEMS, after)
             yield "".join(await asyncio.to_thread(list, log.lines(rows))).encode()
-            after = rows[-1].item
+            more = bool(after)
         yield "".join(await asyncio.to_thread(list, log.rest())).encode()
-        if whole and (more := whole.behind - log.behind) > 0:
-            yield more_line(name, more).encode()
+        if whole and (unlisted := whole.behind - log.behind) > 0:
+            yield more_line(name, unlisted).encode()
 
 
 class _Log:
     """The lines of one mirror; what is behind comes with its item, or at the end where the record has no such item."""
 
     def __init__(self, mirror: Mirror, syncer: Syncer, behind: Sequence[Behind]) -> None:
-        self._naming, self._places = naming_of(mirror, syncer), places(mirror, syncer)
+        self._naming = naming_of(mirror, syncer)
         self._targets = [target.name for target in mirror.targets]
         self._behind: dict[tuple[str, str], Behind] = {(one.item, one.target): one for one in behind}
         self.behind = len(behind)
         self._origin, self._at = syncer.shown_places(mirror)
 
     def lines(self, rows: Sequence[ItemRow]) -> Iterator[str]:
-        """Yield the lines of some items; what a target had at a former place is left out."""
+        """Yield the lines of some items."""
         for row in rows:
             source, names = self._called(row.item)
             for target in self._targets:
                 behind, seen = self._behind.pop((row.item, target), None), row.at.get(target)
                 if behind:
                     yield behind_line(source, names[target], behind)
-                elif seen and seen.place == self._places[target]:
+                elif seen:
                     yield present_line(source, names[target], seen)
 
     def rest(self) -> Iterator[str]:

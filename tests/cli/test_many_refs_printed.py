@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import aiohttp
+
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
@@ -61,3 +65,54 @@ async def test_thousands_of_refused_refs_are_one_line(desk: Desk) -> None:
         (line,) = [line for line in (await desk.run("status")).out.splitlines() if line.startswith("code: forge: ")]
         assert f"refs/tags/v1 and {tags - 1} more: " in line
         assert line.count("refs/") == 1
+
+
+async def test_pages_for_machines_have_every_ref(desk: Desk) -> None:
+    """Items of the API, in parts, and the log have the refs that `status` has, though the record has only a few."""
+    require("git")
+    async with GitHost(desk.folder / "upstream") as host, GitHost(desk.folder / "forge") as forge:
+        upstream = Upstream(host.create("code.git"))
+        fill(upstream, 30, 100_000)
+        forge.create("code.git")
+        forge.create("other.git")
+        desk.configure(_configuration(host, forge, "{name}"))
+        assert (await desk.run("sync")).status == 0
+        refusal = 'case "$1" in refs/tags/late) echo "protected" >&2; exit 1;; esac\n'
+        forge.hook("code.git", "update", f"#!/bin/sh\n{refusal}")
+        upstream.tag("late", "main")
+        assert (await desk.run("sync")).status == 2
+        refs = host.refs("code.git")
+        async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
+            items = await _items(session)
+            assert {item: at["local"]["digest"] for item, at in items.items()} == refs
+            assert {item for item, at in items.items() if "forge" not in at} == {"refs/tags/late"}
+            async with session.get("/log/code.txt") as answer:
+                lines = [line.split(" ") for line in (await answer.text()).splitlines()]
+        there = {(line[2].partition("#")[2], line[-1]) for line in lines if line[1] == "SYNCHRONIZED:"}
+        assert there == set(refs.items())
+        assert len([line for line in lines if line[1] == "SYNCHRONIZED:"]) == 2 * len(refs) - 1
+        assert [line[2].partition("#")[2] for line in lines if line[1] == "NOT-SYNCHRONIZED:"] == ["refs/tags/late"]
+        (shown,) = (await desk.run("status", "code", "--all", "--json")).document["mirrors"]
+        assert [one["item"] for one in shown["detail"]["items"]] == sorted(refs)
+        desk.configure(_configuration(host, forge, "other"))
+        async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
+            assert all(list(at) == ["local"] for at in (await _items(session)).values()), "nothing is at the new place"
+
+
+def _configuration(host: GitHost, forge: GitHost, name: str) -> str:
+    return (
+        f"settings: {{listen: '127.0.0.1:0'}}\ntargets: {{forge: {{kind: git, to: '{forge.base}/{name}.git'}}}}\n"
+        f"mirrors: [{{name: code, kind: git, from: '{host.url('code.git')}', to: [forge, local]}}]\n"
+    )
+
+
+async def _items(session: aiohttp.ClientSession) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    path: Any = "/api/v1/mirrors/code/items?limit=7"
+    while path:
+        async with session.get(path) as answer:
+            document = await answer.json()
+        assert len(document["items"]) <= 7
+        found |= {row["item"]: row["at"] for row in document["items"]}
+        path = answer.links["next"]["url"] if "next" in answer.links else ""
+    return found

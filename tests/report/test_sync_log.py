@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import places
 from mirrord.record.store import PAGE
 from mirrord.syncer.port import Syncer, load_syncers
-from mirrord.syncer.values import Mirror, Target
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.git.plan.steps import EVERYTHING
+from tests.support.opening import open_services
 from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 27, 16, 39, 5, tzinfo=UTC)
@@ -33,6 +35,7 @@ class Configured:
     """As much of a snapshot as the log asks for."""
 
     mirrors: dict[str, Mirror]
+    services: Services | None = None
 
     def mirror(self, name: str) -> Mirror:
         return self.mirrors[name]
@@ -48,8 +51,8 @@ def mirror_of(kind: str) -> Mirror:
     return Mirror("m", kind, keys.model_validate({"from": source}), targets)
 
 
-async def log_of(mirror: Mirror, store: Any) -> list[str]:
-    snapshot: Any = Configured({"m": mirror})
+async def log_of(mirror: Mirror, store: Any, services: Services | None = None) -> list[str]:
+    snapshot: Any = Configured({"m": mirror}, services)
     return (b"".join([piece async for piece in sync_log(snapshot, store, ["m"])])).decode().splitlines()
 
 
@@ -82,10 +85,11 @@ async def test_names_at_both_ends() -> None:
     assert behind == f"2026-11-27T16:39:05Z NOT-SYNCHRONIZED: {names} are not synchronized: denied: 403"
 
 
-async def test_refs_of_git_have_names() -> None:
+async def test_refs_of_git_have_names(tmp_path: Path) -> None:
     """A ref is named by its repository, `#` and its own name at both ends; the whole repository by its address."""
     mirror = mirror_of("git")
-    lines = await log_of(mirror, await record(mirror, ["refs/heads/main", EVERYTHING]))
+    async with open_services(tmp_path) as services:
+        lines = await log_of(mirror, await record(mirror, ["refs/heads/main", EVERYTHING]), services)
     assert [line.split()[2:5:2] for line in lines] == [
         [f"git.example/a/b{ref}", f"h.{name}.example/c/m{ref}"]
         for ref in ("", "#refs/heads/main")

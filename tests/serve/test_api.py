@@ -83,7 +83,7 @@ class Viewed:
 
     async def rows(self, asked: RowsAsked) -> ListPart:
         self.asked.append(asked)
-        syncer = type("Places", (), {"places": lambda *_: ("origin", {"a": "a", "b": "b"})})()
+        syncer = type("Places", (), {"items": None, "places": lambda *_: ("origin", {"a": "a", "b": "b"})})()
         snapshot = type("Snapshot", (), {"mirror": lambda *_: MIRRORS[0], "syncer": lambda *_: syncer})()
         return await rows_of(cast("Any", snapshot), self.store, asked)
 
