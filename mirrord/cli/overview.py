@@ -142,12 +142,17 @@ def behind_of(entry: TargetStatus) -> str:
 
 
 def doing(run: Running | Sending) -> str:
-    """Return how far a run is: `running, 3 of 12 done, 1.2 GiB of 4.0 GiB, 12.0 MiB/s, 5 min left`."""
+    """Return how far a run is: `running, 3 of 12 done, 1.2 GiB of 4.0 GiB, 12.0 MiB/s, 5 min left`.
+
+    While it reads and sends nothing, what it reads: `read 40.0 MiB at 1.0 MiB/s`.
+    """
     if run.steps is None:
         return "running"
     failed = f", {run.failed} failed" if run.failed else ""
     sent = f", {size(run.sent)} of {size(max(run.sent, run.total))}" if run.total or run.sent else ""
     rate = f", {SAID.rate(run.rate)}" if run.rate else ""
+    if isinstance(run, Running) and run.reading:
+        rate = f", {SAID.text('overview.read', size=size(run.read), rate=SAID.rate(run.read_rate or 0))}"
     left = f", {SAID.text('overview.left', span=SAID.lasted(run.left))}" if run.left else ""
     return f"running, {run.done} of {run.steps} done{failed}{sent}{rate}{left}"
 

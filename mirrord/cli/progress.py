@@ -71,7 +71,9 @@ class _Lines:
                 self._runs[plan.mirror] = Tally(sum(work.values()))
             case StepDone(mirror) if run := self._runs.get(mirror):
                 run.take(event)
-            case BytesSent(target) if run := self._runs.get(target.partition("/")[0], self._runs.get("")):
+            case BytesRead(place, count) if run := self._run(place):
+                run.source.add(count)
+            case BytesSent(place) if run := self._run(place):
                 run.take(event)
             case Retrying() if line := self._retried.line(event):
                 note(line)
@@ -80,7 +82,11 @@ class _Lines:
             for mirror, run in self._runs.items():
                 if run.ended < run.planned:
                     failed = f", {run.bad} failed" if run.bad else ""
-                    note(f"{mirror or 'copy'}: {run.ended}/{run.planned} steps, {size(run.sent)} sent{failed}")
+                    read = f"{size(run.source.count)} read, " if run.source.count else ""
+                    note(f"{mirror or 'copy'}: {run.ended}/{run.planned} steps, {read}{size(run.sent)} sent{failed}")
+
+    def _run(self, place: str) -> Tally | None:
+        return self._runs.get(place.partition("/")[0], self._runs.get(""))
 
 
 def _progress() -> Progress:

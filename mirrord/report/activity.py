@@ -1,4 +1,4 @@
-"""What runs now: steps, bytes, rate and time left of each running mirror and of its targets."""
+"""What runs now: steps, bytes, rates and time left of each running mirror and of its targets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mirrord.events import BytesSent, Event, Planned, StepDone, StepSized
+from mirrord.events import BytesRead, BytesSent, Event, Planned, StepDone, StepSized
 from mirrord.report.status import Running, Sending
-from mirrord.report.tally import Tally
+from mirrord.report.tally import Flow, Tally
 
 
 @dataclass(slots=True)
@@ -16,6 +16,7 @@ class _Run:
     running: Running
     tallies: dict[str, Tally] = field(default_factory=dict)  # by target
     planned: bool = False
+    source: Flow = field(default_factory=Flow)
 
 
 class Activity:
@@ -37,10 +38,13 @@ class Activity:
         """Count an event."""
         match event:
             case Planned(plan, work) if run := self._runs.get(plan.mirror):
-                run.planned, run.tallies = True, {target: Tally(steps) for target, steps in work.items()}
+                run.planned = True
+                run.tallies = {target: Tally(steps, source=run.source) for target, steps in work.items()}
             case StepDone(mirror, receipt) if run := self._runs.get(mirror):
                 if tally := run.tallies.get(receipt.step.target):
                     tally.take(event)
+            case BytesRead(place, count) if run := self._runs.get(place.partition("/")[0]):
+                run.source.add(count)
             case BytesSent(place) | StepSized(place):
                 mirror, _, target = place.partition("/")
                 if (run := self._runs.get(mirror)) and (tally := run.tallies.get(target)):
@@ -54,12 +58,13 @@ class Activity:
 
 
 def _running(run: _Run) -> Running:
+    read = replace(run.running, read=run.source.count, read_rate=_whole(run.source.pace))
     if not run.planned:
-        return run.running
+        return read
     targets = {name: _sending(tally) for name, tally in run.tallies.items()}
     every = targets.values()
     return replace(
-        run.running,
+        read,
         steps=sum(one.steps for one in every),
         done=sum(one.done for one in every),
         failed=sum(one.failed for one in every),
@@ -72,16 +77,19 @@ def _running(run: _Run) -> Running:
 
 
 def _sending(tally: Tally) -> Sending:
-    rate, left = tally.pace, tally.left
     return Sending(
         tally.planned,
         tally.good,
         tally.bad,
         tally.sent,
         tally.content,
-        None if rate is None else round(rate),
-        None if left is None else round(left),
+        _whole(tally.out.pace),
+        _whole(tally.left),
     )
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else round(number)
 
 
 def _longest(times: Iterable[int | None]) -> int | None:

@@ -19,6 +19,7 @@ from mirrord.report.front import FrontStatus
 from mirrord.syncer.values import Schedule
 
 _NOTHING = Noted()
+_LITTLE: Final = 50  # less than one part in so many is next to nothing
 Condition = Literal["failing", "stale", "new", "deferred", "ok"]
 HEALTHS: Final[tuple[Condition, ...]] = get_args(Condition)
 """The words of `TargetStatus.health`, the worst first."""
@@ -47,7 +48,7 @@ class Sending:
         sent: bytes sent so far.
         total: bytes of the steps whose size is known so far; what is there already is not sent.
         rate: bytes a second, over the last ten seconds; null before the first byte.
-        left: seconds until the end at this rate, an estimate; null if that is unknown.
+        left: seconds until the end at the slower of this rate and the source's, an estimate; null if that is unknown.
     """
 
     steps: int
@@ -72,8 +73,10 @@ class Running:
         sent: bytes sent so far, to all targets.
         total: bytes of the steps whose size is known so far; what is there already is not sent.
         rate: bytes a second, over the last ten seconds; null before the first byte.
-        left: seconds until the end at this rate, an estimate; null if that is unknown.
-        targets: the same for each target by name; empty until the plan is made.
+        left: seconds until the end at the slower of both rates, an estimate; null if that is unknown.
+        targets: what it does at each target, by name; empty until the plan is made.
+        read: bytes read from the source so far; they may wait here before they are sent.
+        read_rate: bytes read a second, over the last ten seconds; null before the first byte.
     """
 
     trigger: str
@@ -86,6 +89,13 @@ class Running:
     rate: int | None = None
     left: int | None = None
     targets: Mapping[str, Sending] = field(default_factory=dict)
+    read: int = 0
+    read_rate: int | None = None
+
+    @property
+    def reading(self) -> bool:
+        """Whether it has read, and sends nothing now or has sent next to nothing of it."""
+        return self.read > 0 and (not self.rate or self.sent * _LITTLE < self.read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,42 @@ _ENOUGH: Final = 50  # one part in so many of the known bytes has to be sent bef
 
 
 @dataclass(slots=True)
+class Flow:
+    """Bytes that go one way, and their present rate. Times are of the monotonic clock."""
+
+    count: int = 0  # bytes
+    last: float = 0.0  # time of the last bytes
+    _recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=WINDOW + 1))  # second, bytes
+
+    def add(self, count: int) -> None:
+        """Count bytes that have gone now."""
+        self.count += count
+        self.last = time.monotonic()
+        second = int(self.last)
+        if self._recent and self._recent[-1][0] == second:
+            count += self._recent.pop()[1]
+        self._recent.append((second, count))
+
+    @property
+    def pace(self) -> float | None:
+        """Bytes a second over the last ten seconds, or since the first of them; None before the first byte."""
+        if not self.count:
+            return None
+        now = time.monotonic()
+        recent = list(dropwhile(lambda one: one[0] <= now - WINDOW, self._recent))
+        return sum(count for _, count in recent) / max(1.0, now - recent[0][0]) if recent else 0.0
+
+    def seconds_for(self, missing: float, total: int) -> float | None:
+        """Return the seconds for the missing bytes of `total`; None if they are unknown.
+
+        They are unknown before a part of `total` went: the first bytes are those of small blobs, and say nothing of
+        the rate.
+        """
+        pace = self.pace if self.count * _ENOUGH >= total else None
+        return missing / pace if pace else None
+
+
+@dataclass(slots=True)
 class Tally:
     """Progress of a plan at one target. Times are of the monotonic clock."""
 
@@ -26,26 +62,20 @@ class Tally:
     ended: int = 0
     good: int = 0
     bad: int = 0
-    sent: int = 0  # bytes
+    source: Flow = field(default_factory=Flow)  # what the run reads, for all its targets
+    out: Flow = field(default_factory=Flow)  # what was sent
     content: int = 0  # bytes of the steps whose size is known
-    last: float = 0.0  # time of the last sent bytes
     _sizes: dict[str, int] = field(default_factory=dict)  # bytes of running steps, by item
     _sized: int = 0  # steps whose bytes are known
     _through: int = 0  # known bytes of the ended ones
     _settled: int = 0  # bytes that the ended ones sent
     _most: float = 0.0
-    _recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=WINDOW + 1))  # second, sent bytes
 
     def take(self, event: BytesSent | StepSized | StepDone) -> None:
         """Count an event at this target."""
         match event:
             case BytesSent(_, count):
-                self.sent += count
-                self.last = time.monotonic()
-                second = int(self.last)
-                if self._recent and self._recent[-1][0] == second:
-                    count += self._recent.pop()[1]
-                self._recent.append((second, count))
+                self.out.add(count)
             case StepSized(_, item, total) if item not in self._sizes:
                 self._sizes[item] = total
                 self._sized += 1
@@ -58,6 +88,11 @@ class Tally:
                 self._settled += receipt.sent
             case _:
                 pass
+
+    @property
+    def sent(self) -> int:
+        """Bytes sent so far."""
+        return self.out.count
 
     @property
     def share(self) -> float:
@@ -77,7 +112,7 @@ class Tally:
     @property
     def rate(self) -> str:
         """The average rate since the plan: `24.0 MiB/s`, or "" before the first byte."""
-        seconds = self.last - self.began
+        seconds = self.out.last - self.began
         return f"{size(self.sent / seconds)}/s" if self.sent and seconds > 0 else ""
 
     @property
@@ -86,21 +121,13 @@ class Tally:
         return f"{self.ended}/{self.planned}{f', {self.bad} failed' if self.bad else ''}"
 
     @property
-    def pace(self) -> float | None:
-        """Bytes a second over the last ten seconds, or since the first of them; None before the first byte."""
-        if not self.sent:
-            return None
-        now = time.monotonic()
-        recent = list(dropwhile(lambda one: one[0] <= now - WINDOW, self._recent))
-        return sum(count for _, count in recent) / max(1.0, now - recent[0][0]) if recent else 0.0
-
-    @property
     def left(self) -> float | None:
         """Seconds until all steps will have ended, or None if that is unknown.
 
         By bytes, if sizes are known: steps of unknown size are taken for average ones, which send as much of their
-        content as those did that have ended. It is unknown before a part of them went: the first bytes are those of
-        small blobs, and say nothing of the rate. Else by the time that the ended steps took.
+        content as those did that have ended. The slower of sending and reading counts. What was read and not yet sent
+        is not read again. Where more was sent than read, the content is from elsewhere, and reading does not count.
+        Without sizes by the time that the ended steps took.
         """
         waiting = max(0, self.planned - self.ended)
         if not waiting:
@@ -110,5 +137,8 @@ class Tally:
         running, under_way = sum(self._sizes.values()), max(0, self.sent - self._settled)
         sending = self._settled / self._through if self._through else 1.0
         unknown = max(0, waiting - len(self._sizes)) * self.content / self._sized * min(1.0, sending)
-        pace = self.pace if self.sent * _ENOUGH >= self.content else None
-        return (max(0, running - under_way) + unknown) / pace if pace else None
+        missing = max(0, running - under_way) + unknown
+        ahead = self.source.count - self.sent
+        reading = self.source.seconds_for(missing - ahead, self.content) if 0 <= ahead < missing else None
+        known = [one for one in (self.out.seconds_for(missing, self.content), reading) if one is not None]
+        return max(known, default=None)

@@ -15,7 +15,7 @@ import pytest
 from mirrord.cli.console import say_json, short
 from mirrord.cli.progress import shown
 from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
-from mirrord.events import BytesSent, Events, Planned, Retrying, StepDone
+from mirrord.events import BytesRead, BytesSent, Events, Planned, Retrying, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.summary import RunSummary, causes
@@ -213,7 +213,7 @@ def test_one_cause_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_long_run_in_a_pipe_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every ten seconds a line counts steps, bytes and failures of each run that goes on; a host is named once."""
+    """Every ten seconds a line counts steps, bytes read and sent, and failures of each run; a host is named once."""
     steps, seconds = tuple(step(number) for number in range(4)), [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
     events = Events()
@@ -222,12 +222,14 @@ def test_a_long_run_in_a_pipe_says_how_far_it_is(
         for number, outcome in enumerate((Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.DONE)):
             events.emit(Retrying("a.example", "throttled", 1.0))
             seconds[0] += 5.5
+            if number == 2:
+                events.emit(BytesRead("app/one", 8192))
             events.emit(BytesSent("app/one", 1024))
             events.emit(StepDone("app", Receipt(steps[number], outcome)))
     assert capsys.readouterr().err.splitlines() == [
         "a.example: throttled; trying again",
         "app: 1/4 steps, 2.0 KiB sent",
-        "app: 3/4 steps, 4.0 KiB sent, 1 failed",
+        "app: 3/4 steps, 8.0 KiB read, 4.0 KiB sent, 1 failed",
     ]
 
 

@@ -110,7 +110,7 @@ def test_what_is_next(
 
 
 def test_what_runs_now(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a run under way: steps done of how many, how many failed, bytes, rate, time left."""
+    """Of a run under way: steps done of how many, how many failed, bytes sent or first read, rate, time left."""
     for running, words in (
         (Running("schedule", NOW), "running"),
         (Running("schedule", NOW, 12, 3), "running, 3 of 12 done"),
@@ -118,6 +118,18 @@ def test_what_runs_now(capsys: pytest.CaptureFixture[str]) -> None:
         (
             Running("schedule", NOW, 12, 3, 0, 1 << 30, 4 << 30, 12 << 20, 330),
             "running, 3 of 12 done, 1.0 GiB of 4.0 GiB, 12.0 MiB/s, 5 min 30 s left",
+        ),
+        (
+            Running("schedule", NOW, 1, 0, 0, 0, 114 << 20, None, 74, read=40 << 20, read_rate=1 << 20),
+            "running, 0 of 1 done, 0 B of 114.0 MiB, read 40.0 MiB at 1.0 MiB/s, 1 min 14 s left",
+        ),
+        (
+            Running("schedule", NOW, 1, 0, 0, 300, 114 << 20, 30, read=40 << 20, read_rate=0),
+            "running, 0 of 1 done, 300 B of 114.0 MiB, read 40.0 MiB at 0 B/s",
+        ),
+        (
+            Running("schedule", NOW, 1, 0, 0, 20 << 20, 114 << 20, 2 << 20, read=40 << 20, read_rate=1 << 20),
+            "running, 0 of 1 done, 20.0 MiB of 114.0 MiB, 2.0 MiB/s",
         ),
     ):
         _show(Board().status("1", NOW, [MIRROR], started=NOW, running={"crane": running}))

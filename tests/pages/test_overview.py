@@ -173,6 +173,9 @@ async def test_it_follows(opened: Opener, address: str, shown: ShownMirrors) -> 
     shown.run("nginx", 18, 7)
     row = page.locator("#m-nginx")
     await expect(row.locator(".run")).to_contain_text("7 of 18 steps")
+    shown.run("nginx", 18, 7, total=100 << 20, left=60, read=40 << 20, read_rate=1 << 20)
+    read = "7 of 18 steps · 0 B of 100.0 MiB · read 40.0 MiB at 1.0 MiB/s · 1 min left"
+    await expect(row.locator(".run")).to_contain_text(read)
     local = {"local": Sending(18, 8, 0, 30 << 20, 100 << 20, 2 << 20, 35)}
     shown.run("nginx", 18, 8, sent=30 << 20, total=100 << 20, rate=2 << 20, left=35, targets=local)
     numbers = "8 of 18 steps · 30.0 MiB of 100.0 MiB · 2.0 MiB/s · 35 s left"

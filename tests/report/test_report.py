@@ -168,7 +168,16 @@ def test_status_document() -> None:
     assert m["last_error"] == {"code": "unreachable", "message": "v1: refused", "permanent": False}
     assert [(t["name"], t["last_success"]) for t in m["targets"]] == [("a", "2026-11-21T01:02:03Z"), ("b", None)]
     told = {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
-    assert m["running"] == {**told, "sent": 0, "total": 0, "rate": None, "left": None, "targets": {}}
+    assert m["running"] == {
+        **told,
+        "sent": 0,
+        "total": 0,
+        "rate": None,
+        "left": None,
+        "targets": {},
+        "read": 0,
+        "read_rate": None,
+    }
     assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
     assert document["state"] == "ready"
     assert Board().status("1", T0, []).state == "offline"

@@ -70,6 +70,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.problems": ("{count} problem at the source", "{count} problems at the source"),
     "overview.steps": "{done} of {total} steps",
     "overview.bytes": "{sent} of {total}",
+    "overview.read": "read {size} at {rate}",
     "overview.left": "{span} left",
     "overview.public": "Public",
     "overview.search": "Search names and addresses",

@@ -70,6 +70,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.problems": "源端有 {count} 个问题",
     "overview.steps": "已完成 {done}/{total} 步",
     "overview.bytes": "{sent}/{total}",
+    "overview.read": "已读取 {size}（{rate}）",
     "overview.left": "剩余 {span}",
     "overview.public": "公开访问",
     "overview.search": "搜索名称和地址",
