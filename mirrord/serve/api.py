@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -23,7 +22,7 @@ from mirrord.report.rows import LISTS, MOST, NUMBERED, RowsAsked, rows_document
 from mirrord.report.schemas import STATUS_PATH, status_schema
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.problem import API, problem
-from mirrord.serve.rendered import Body, Fragments, Paced
+from mirrord.serve.rendered import Body, Fragments, Paced, tagged
 from mirrord.serve.status import View, line_of
 from mirrord.wire.number import whole
 
@@ -49,7 +48,7 @@ class _Mirrors:
         if made is None:
             found = [name for name in self.lines if name > after]
             body = b'{"mirrors": [\n%s\n]}\n' % b",\n".join(self.lines[name] for name in found[:limit])
-            made = _tagged(body), found[limit - 1] if len(found) > limit else ""
+            made = tagged(body), found[limit - 1] if len(found) > limit else ""
             if len(self.parts) < _KEPT_MIRRORS:
                 self.parts[limit, after] = made
         return made
@@ -86,7 +85,7 @@ class ApiPages(PageGroup):
     async def _described(self, path: str, make: Callable[[], object], request: web.Request) -> web.StreamResponse:
         """Send what describes this API; it is made once, when somebody asks for it."""
         if path not in self._made:
-            self._made[path] = _tagged(await asyncio.to_thread(_pretty, make))
+            self._made[path] = tagged(await asyncio.to_thread(_pretty, make))
         return await self._made[path].answer(request, _FIELDS)
 
     async def _written_mirrors(self) -> _Mirrors:
@@ -110,7 +109,7 @@ class ApiPages(PageGroup):
         if line is None:
             return problem(404, f"no mirror is called so; {_MIRRORS} lists them")
         if not slash:
-            return await _tagged(line + b"\n").answer(request, _FIELDS)
+            return await tagged(line + b"\n").answer(request, _FIELDS)
         if what not in LISTS:
             return problem(404, f"no such list; there are {', '.join(LISTS)}")
         return await self._rows(request, name, what)
@@ -137,7 +136,7 @@ class ApiPages(PageGroup):
     async def _read(self, asked: RowsAsked) -> tuple[Body, str]:
         async with self._turns:
             found = await self._view.rows(asked)
-            return _tagged(await asyncio.to_thread(rows_document, asked.what, found.rows)), found.next
+            return tagged(await asyncio.to_thread(rows_document, asked.what, found.rows)), found.next
 
 
 def _asked(request: web.Request, mirror: str, what: str) -> RowsAsked | str:
@@ -157,10 +156,6 @@ async def _sent(request: web.Request, body: Body, asked: RowsAsked, after: str) 
     path = request.raw_path.partition("?")[0]
     query = f"limit={asked.limit}&after={quote(after, safe='')}"
     return await body.answer(request, {**_FIELDS, **({"Link": f'<{path}?{query}>; rel="next"'} if after else {})})
-
-
-def _tagged(body: bytes) -> Body:
-    return Body(body, f'"{sha256(body).hexdigest()[:24]}"')
 
 
 def _pretty(make: Callable[[], object]) -> bytes:

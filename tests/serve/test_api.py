@@ -31,7 +31,7 @@ from mirrord.serve import api as serve_api
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.incoming import TrustedProxies
-from mirrord.serve.rendered import Body
+from mirrord.serve.rendered import Body, tagged
 from mirrord.syncer.values import Mirror, Target
 from tests.support.schemas import judge, of_api
 
@@ -279,7 +279,7 @@ async def test_the_api_is_read_only(api: Api, path: str) -> None:
 async def test_a_part_of_the_mirrors_is_made_once_for_all(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many who ask for the list at once share it; who asks for odd parts gets them right, and few of them are kept."""
     made: list[bytes] = []
-    tagged, status = serve_api._tagged, api.view.status
+    status = api.view.status
     lists: list[Status] = []
 
     async def listed() -> Status:
@@ -292,7 +292,7 @@ async def test_a_part_of_the_mirrors_is_made_once_for_all(api: Api, monkeypatch:
         made.append(body)
         return tagged(body)
 
-    monkeypatch.setattr(serve_api, "_tagged", counted)
+    monkeypatch.setattr(serve_api, "tagged", counted)
     names = sorted(mirror.name for mirror in MIRRORS)
     every = await asyncio.gather(*(api.get("/api/v1/mirrors?limit=3") for _ in range(50)))
     assert [[one["name"] for one in found["mirrors"]] for _, found, _ in every] == [names[:3]] * 50

@@ -30,7 +30,7 @@ from mirrord.report.words import Words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.templates import Html, render
-from mirrord.serve.rendered import Body
+from mirrord.serve.rendered import tagged
 from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
 
@@ -87,7 +87,7 @@ class MirrorPages(PageGroup):
             text = await asyncio.to_thread(render, "unknown.html", frame=frame, asked=name[:_LONGEST], near=near)
             return web.Response(body=text.encode(), status=404, headers={**HEADERS, "Cache-Control": "no-cache"})
         text = await asyncio.to_thread(page, detail, look, wish, __version__)
-        return await Body(text.encode()).answer(request, HEADERS)
+        return await tagged(text.encode()).answer(request, HEADERS)
 
 
 def _wish(query: Mapping[str, str]) -> Wish:
