@@ -80,6 +80,8 @@ class FileSender:
             await asyncio.shield(part.ended)
         except asyncio.CancelledError:
             thread.drop(part)
+            # What was sent is counted before the answer ends. A thread that has just been stopped counts no more.
+            await asyncio.wait((part.ended,), timeout=1.0)
             raise
 
     def close(self) -> None:
