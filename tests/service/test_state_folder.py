@@ -44,7 +44,8 @@ async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Pa
     require("git")
     rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", PAGE.read_text(), re.MULTILINE))
     async with open_stage() as stage:
-        words = ("-m", "mirrord", "sync", "-c", stage.folder / "conf.d", "--state", stage.state)
+        names = ("app", "charts", "code")  # `release` fails, as its page shows
+        words = ("-m", "mirrord", "sync", *names, "-c", stage.folder / "conf.d", "--state", stage.state)
         ran = await run(sys.executable, *words, seconds=120)
         assert ran.status == 0, ran.output
         await use_the_front(stage)
