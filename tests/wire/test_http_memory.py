@@ -30,6 +30,7 @@ async def test_an_upload_waits_for_the_kernel(raw: Any, client: Any, tmp_path: P
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.2)  # meanwhile the kernel's buffers get full, also when this loop is slow
         for _ in range(size // (64 * KIB)):
             await reader.readexactly(64 * KIB)
         writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
