@@ -5,31 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from mirrord.testing import Faults, Registry, build_image, push
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
 from tests.support.auth import Auth
-from tests.support.booted import Machine, booted, unbootable
+from tests.support.booted import Machine
 from tests.support.layouts import write_layout
 from tests.support.sshhost import SSHD, SshHost
 
 SETTINGS = "settings: {listen: '127.0.0.1:0'}\n"
 STATE = "/var/lib/mirrord"
-
-
-@pytest.fixture
-async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
-    require("systemd-nspawn")
-    if reason := unbootable():
-        pytest.skip(reason)
-    async with booted(tmp_path) as one:
-        yield one
 
 
 def image(source: Registry, name: str, every: str = "6h") -> str:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.running import run
 from mirrord.testing.servers import free_port, require
-from tests.support.booted import Machine, booted, unbootable
+from tests.support.booted import Machine
 from tests.support.frontdesk import ALIAS, configuration
 from tests.support.tls import Authority
 
 KEY = "/etc/ssl/private/mirror.key"
 GROUP = 1700
-
-
-@pytest.fixture
-async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
-    require("systemd-nspawn")
-    if reason := unbootable():
-        pytest.skip(reason)
-    async with booted(tmp_path) as one:
-        yield one
 
 
 def certify(machine: Machine, authority: Authority) -> None:

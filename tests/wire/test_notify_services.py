@@ -183,6 +183,8 @@ REFUSALS = [
     ("feishu", 200, _feishu(19022, "Ip Not Allowed"), DeniedError, "the bot's list"),
     ("feishu", 200, _feishu(19024, "Key Words Not Found"), DeniedError, "keywords"),
     ("feishu", 200, _feishu(19001, "param invalid: incoming webhook access token invalid"), DeniedError, "address"),
+    ("feishu", 200, b'{"code":[]}', RefusedError, "settings of the bot"),
+    ("feishu", 200, b'{"code":false}', RefusedError, "settings of the bot"),
     ("feishu", 200, _feishu(9499, "too many request"), ThrottledError, "9499"),
     ("feishu", 200, _feishu(11232, "frequency limited"), ThrottledError, "11232"),
     ("feishu", 400, _feishu(9499, "Bad Request"), ThrottledError, "9499"),

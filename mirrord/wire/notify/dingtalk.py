@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
-from mirrord.errors import DeniedError, RefusedError, ServerError, ThrottledError
 from mirrord.printable import plain
+from mirrord.wire.notify.codes import BodyCodes
 from mirrord.wire.notify.message import Message
 from mirrord.wire.notify.port import HookAnswer, Prepared, Service, json_body
 from mirrord.wire.notify.receiver import Receiver
@@ -19,12 +19,16 @@ from mirrord.wire.notify.text import cut, fitted, harmless
 _LIMIT: Final = 9000  # bytes of text; the whole request may have 20 kB
 _TITLE: Final = 120
 _BLOCKED: Final = 600.0  # seconds for which a robot that sent too much is blocked
-_FIXES: Final = {
-    310000: "check `secret`, the robot's keywords and its list of addresses",
-    300001: "check access_token in the address",
-    300005: "check access_token in the address",
-    400101: "check access_token in the address",
-}
+_CODES: Final = BodyCodes(
+    ("errcode",),
+    {
+        310000: "check `secret`, the robot's keywords and its list of addresses",
+        **dict.fromkeys((300001, 300005, 400101), "check access_token in the address"),
+    },
+    "check the address and the settings of the robot",
+    dict.fromkeys((130101, 130102), _BLOCKED),
+    frozenset({-1}),
+)
 
 
 class DingTalk(Service):
@@ -48,19 +52,7 @@ class DingTalk(Service):
 
     def judge(self, answer: HookAnswer, now: float) -> None:
         """Look at `errcode`."""
-        if answer.status == 429 or answer.status >= 500:
-            raise answer.error(f"answered {answer.quoted}", now=now)
-        code = answer.document().get("errcode")
-        if code == 0:
-            return
-        text = f"{answer.host}: answered {answer.quoted}"
-        if code in (130101, 130102):
-            raise ThrottledError(text, _BLOCKED)
-        if code == -1:
-            raise ServerError(text)
-        if isinstance(code, int) and code in _FIXES:
-            raise DeniedError(f"{text}; {_FIXES[code]}")
-        raise RefusedError(f"{text}; check the address and the settings of the robot")
+        _CODES.judge(answer, now)
 
 
 def sign(timestamp: str, secret: str) -> str:

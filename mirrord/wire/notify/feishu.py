@@ -8,20 +8,24 @@ import hmac
 from datetime import datetime
 from typing import Final
 
-from mirrord.errors import DeniedError, RefusedError, ThrottledError
+from mirrord.wire.notify.codes import BodyCodes
 from mirrord.wire.notify.message import Message
 from mirrord.wire.notify.port import HookAnswer, Prepared, Service, json_body
 from mirrord.wire.notify.receiver import Receiver
 from mirrord.wire.notify.text import fitted, harmless
 
 _LIMIT: Final = 9000  # bytes of text: the whole request may have 20 kB, and escapes of JSON double a text at worst
-_BUSY: Final = frozenset({9499, 11232, 99991400})
-_FIXES: Final = {
-    19001: "check the address of the bot",
-    19021: "check `secret` and the clock of this machine",
-    19022: "add the address of this machine to the bot's list, or take that list away",
-    19024: "use `secret` in place of the bot's keywords, or make `mirrord` one of them",
-}
+_CODES: Final = BodyCodes(
+    ("code", "StatusCode"),  # old bots have the second one
+    {
+        19001: "check the address of the bot",
+        19021: "write `secret:` as the bot has it, and check the clock of this machine",
+        19022: "add the address of this machine to the bot's list, or take that list away",
+        19024: "use `secret` in place of the bot's keywords, or make `mirrord` one of them",
+    },
+    "check the address and the settings of the bot",
+    dict.fromkeys((9499, 11232, 99991400)),
+)
 
 
 class Feishu(Service):
@@ -39,17 +43,7 @@ class Feishu(Service):
 
     def judge(self, answer: HookAnswer, now: float) -> None:
         """Look at `code`, which old bots call `StatusCode`."""
-        if answer.status == 429 or answer.status >= 500:
-            raise answer.error(f"answered {answer.quoted}", now=now)
-        document = answer.document()
-        code = document.get("code", document.get("StatusCode"))
-        if code == 0:
-            return
-        if code in _BUSY:
-            raise ThrottledError(f"{answer.host}: answered {answer.quoted}")
-        fix = _FIXES.get(code, "check the address and the settings of the bot") if isinstance(code, int) else ""
-        kind = DeniedError if code in _FIXES else RefusedError
-        raise kind(f"{answer.host}: answered {answer.quoted}{f'; {fix}' if fix else ''}")
+        _CODES.judge(answer, now)
 
 
 def sign(timestamp: str, secret: str) -> str:

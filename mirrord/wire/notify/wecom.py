@@ -5,14 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from mirrord.errors import DeniedError, RefusedError, ServerError, ThrottledError
+from mirrord.wire.notify.codes import BodyCodes
 from mirrord.wire.notify.message import Message
 from mirrord.wire.notify.port import HookAnswer, Prepared, Service, json_body
 from mirrord.wire.notify.receiver import Receiver
 from mirrord.wire.notify.text import fitted, harmless
 
 _LIMIT: Final = 4096  # bytes of Markdown
-_MINUTE: Final = 60.0
+_CODES: Final = BodyCodes(
+    ("errcode",),
+    {93000: "check the key in the address"},
+    "check the address and the settings of the robot",
+    {45009: 60.0},
+    frozenset({-1}),
+)
 
 
 class WeCom(Service):
@@ -28,16 +34,4 @@ class WeCom(Service):
 
     def judge(self, answer: HookAnswer, now: float) -> None:
         """Look at `errcode`."""
-        if answer.status == 429 or answer.status >= 500:
-            raise answer.error(f"answered {answer.quoted}", now=now)
-        code = answer.document().get("errcode")
-        if code == 0:
-            return
-        text = f"{answer.host}: answered {answer.quoted}"
-        if code == 45009:
-            raise ThrottledError(text, _MINUTE)
-        if code == -1:
-            raise ServerError(text)
-        if code == 93000:
-            raise DeniedError(f"{text}; check the key in the address")
-        raise RefusedError(f"{text}; check the address and the settings of the robot")
+        _CODES.judge(answer, now)
