@@ -28,7 +28,7 @@ def docs(
 ) -> int:
     """Run the command and return its exit code."""
     syncers = load_syncers()
-    read = configuration(config_folder(config).absolute(), syncers)  # so that paths can be told from names
+    read = configuration(config_folder(config).absolute(), syncers)  # absolute: a path of this machine begins with a slash
     known = _site_data(config, state) if live else None
     write, suffix = _FORMS[shape]
     wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
