@@ -28,7 +28,8 @@ def docs(
 ) -> int:
     """Run the command and return its exit code."""
     syncers = load_syncers()
-    read = configuration(config_folder(config).absolute(), syncers)  # absolute: a path of this machine begins with a slash
+    folder = config_folder(config).absolute()  # a path of this machine begins with a slash
+    read = configuration(folder, syncers)
     known = _site_data(config, state) if live else None
     write, suffix = _FORMS[shape]
     wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
