@@ -14,7 +14,7 @@ from mirrord.commands import GetRuns
 from mirrord.model.history import RunRecord, TargetRecord
 from mirrord.model.run import Result
 from mirrord.printable import size
-from mirrord.report.documents import Document, adapter
+from mirrord.report.documents import adapter
 from mirrord.report.words import words
 
 _SAID: Final = words("en")
@@ -29,15 +29,15 @@ _COLUMNS: Final = (
     Column("RUN", spare=2),
     Column("ERROR"),
 )
-COLOURS: Final = {Result.FAILED: "red", Result.PARTIAL: "red", Result.DEFERRED: "yellow", Result.INTERRUPTED: "yellow"}
-"""The colour of each result that needs attention."""
+_COLOURS: Final = {Result.FAILED: "red", Result.PARTIAL: "red", Result.DEFERRED: "yellow", Result.INTERRUPTED: "yellow"}
 
 
 def runs(*, name: str, limit: int, before: int | None, config: Path | None, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     found = ask(GetRuns(name, limit, before), config, state, quiet=True)
     if json:
-        say_json({"mirror": name, "runs": [run_document(run) for run in found]})
+        write = adapter(RunRecord).dump_python
+        say_json({"mirror": name, "runs": [write(run, mode="json") for run in found]})
         return 0
     screen = Screen.of()
     if not found:
@@ -50,12 +50,6 @@ def runs(*, name: str, limit: int, before: int | None, config: Path | None, stat
     return 0
 
 
-def run_document(run: RunRecord) -> Document:
-    """Return a recorded run as a JSON document."""
-    document: Document = adapter(RunRecord).dump_python(run, mode="json")
-    return document
-
-
 def _row(run: RunRecord) -> TableRow:
     error = shortened(run.error or next((target.error for target in run.targets if target.error), ""))
     cells = (
@@ -63,18 +57,17 @@ def _row(run: RunRecord) -> TableRow:
         _SAID.time(run.started),
         _SAID.lasted((run.finished - run.started).total_seconds()),
         run.trigger,
-        items_of(run.targets),
+        _items(run.targets),
         size(run.read),
         size(sum(target.sent for target in run.targets)),
         str(run.id),
         Long(error),
     )
-    return TableRow(cells, COLOURS.get(run.result, ""))
+    return TableRow(cells, _COLOURS.get(run.result, ""))
 
 
-def items_of(targets: Sequence[TargetRecord]) -> str:
+def _items(targets: Sequence[TargetRecord]) -> str:
     """Count the items of a run, at all targets together: `3 written, 12 up to date`."""
     keys = ("done", "kept", "refused", "failed", "cancelled")
     found = {key: sum(getattr(target, key) for target in targets) for key in keys}
-    said = [_SAID.text(f"last.{key}", count=count) for key, count in found.items() if count]
-    return ", ".join(said)
+    return ", ".join(_SAID.text(f"last.{key}", count=count) for key, count in found.items() if count)
