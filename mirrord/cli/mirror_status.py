@@ -49,8 +49,9 @@ def mirror_lines(detail: MirrorDetail, screen: Screen, *, every: bool = False) -
     yield from laid_out(_TARGETS, [_target(target, detail, screen) for target in mirror.targets], screen)
     yield from _section(SAID.text("mirror.errors"), _wrong(mirror, screen), screen)
     yield from _section(SAID.text("mirror.lacking"), _lacking(detail, screen), screen)
-    yield from _items(detail, screen, every=every)
-    yield from _section(SAID.text("mirror.use"), _uses(detail, screen), screen)
+    items = items_of(detail.items, [target.name for target in mirror.targets])
+    yield from _items(detail, items, screen, every=every)
+    yield from _section(SAID.text("mirror.use"), _uses(detail, items, screen), screen)
 
 
 def detail_document(detail: MirrorDetail) -> Document:
@@ -145,9 +146,8 @@ def _lacking(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
         yield " " * _INDENT + f"and {detail.mirror.behind - BEHIND} more"
 
 
-def _items(detail: MirrorDetail, screen: Screen, *, every: bool) -> Iterator[str]:
+def _items(detail: MirrorDetail, found: Sequence[ItemShown], screen: Screen, *, every: bool) -> Iterator[str]:
     targets = [target.name for target in detail.mirror.targets]
-    found = items_of(detail.items, targets)
     shown = found if every else found[:MOST]
     since = {(one.target, one.item): one.since for one in detail.behind}
     rows = [_item(item, targets, since, detail.now, screen) for item in shown]
@@ -182,15 +182,14 @@ def _item(
     return TableRow(cells)
 
 
-def _uses(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
+def _uses(detail: MirrorDetail, items: Sequence[ItemShown], screen: Screen) -> Iterator[str]:
     """Yield the commands by which clients use each target, the nearest first; they are to be pasted, and never broken.
 
     A target without the item has none.
     """
-    names = [target.name for target in detail.mirror.targets]
-    width = max(map(len, names), default=0)
+    width = max((len(target.name) for target in detail.mirror.targets), default=0)
     width = _INDENT + (width if screen.width is None else min(width, 16))
-    for way in ways_of(detail, items_of(detail.items, names)):
+    for way in ways_of(detail, items):
         name = way.target.name
         label = " " * _INDENT + (name if screen.width is None else screen.middle(name, 16))
         if way.word == "absent":
