@@ -165,7 +165,7 @@ async def main() -> None:
             await stack.enter_async_context(daemon_of(folder / str(days), given.mirrors, days)) for days in given.days
         ]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        paths = await available(session, found[0].url, [*SAME, f"/mirrors/{names(given.mirrors)[7]}"])
+        paths = [*SAME, f"/mirrors/{names(given.mirrors)[7]}"]
         for number in range(given.requests + 1):
             for path in paths:
                 await asyncio.sleep(PAUSE)
@@ -177,15 +177,6 @@ async def main() -> None:
             "peak MiB: "
             + ", ".join(f"{days} days {peak_of(one.pid):.0f}" for days, one in zip(given.days, found, strict=True))
         )
-
-
-async def available(session: aiohttp.ClientSession, url: str, paths: list[str]) -> list[str]:
-    """Return those pages that there are."""
-    found = []
-    for path in paths:
-        async with session.get(f"{url}{path}") as answer:
-            found += [path] if answer.status == 200 else []
-    return found
 
 
 def row(path: str, found: list[Watched]) -> str:
