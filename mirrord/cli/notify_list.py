@@ -7,7 +7,6 @@ from pathlib import Path
 from mirrord.cli.ask import ask
 from mirrord.cli.console import note, say_json, table
 from mirrord.commands import GetStatus
-from mirrord.printable import plain
 from mirrord.report.status import rfc3339, status_document
 
 
@@ -28,7 +27,7 @@ def notify_list(*, config: Path | None, state: Path | None, json: bool) -> int:
             ", ".join(one.on),
             ", ".join(one.mirrors),
             rfc3339(one.last_sent) or "-",
-            plain(one.last_error) or "-",
+            one.last_error or "-",
         )
         for one in status.notify
     ]
