@@ -61,7 +61,7 @@ async def test_a_receiver_is_tried_without_a_daemon(desk: Desk, feishu: Feishu) 
     assert refused.status == 1
     assert refused.err == (
         f'mirrord: {host}: answered 200 {{"code": 19021, "msg": "sign match fail"}};'
-        " check `secret` and the clock of this machine\n"
+        " write `secret:` as the bot has it, and check the clock of this machine\n"
     )
     lacking = await desk.run("notify", "test", "none", **feishu.environ)
     assert lacking.status == 78
