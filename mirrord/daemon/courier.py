@@ -45,8 +45,8 @@ class Surroundings(Protocol):
     url: str  # address of the page, or ""
     paces: dict[Secret, float]  # by address, loop time from which on it may get a message
 
-    async def mirrors(self) -> Sequence[tuple[MirrorStatus, datetime | None]]:
-        """Return how all mirrors stand, and since when each is broken."""
+    async def mirrors(self) -> Sequence[MirrorStatus]:
+        """Return how all mirrors stand."""
 
     def exhausted(self) -> Sequence[str]:
         """Return the hosts that have no request left."""
@@ -152,9 +152,9 @@ class Courier:
         found: list[Notice] = []
         reported: dict[str, Reported] = {}
         at, receiver = now(), self.receiver
-        for mirror, since in await self._around.mirrors():
+        for mirror in await self._around.mirrors():
             if receiver.about(mirror.name):
-                more, after = mirror_notices(mirror, self._reported.get(mirror.name), receiver.on, since, at)
+                more, after = mirror_notices(mirror, self._reported.get(mirror.name), receiver.on, at)
                 found += more
                 reported |= {mirror.name: after} if after else {}
         reported |= {key: one for key, one in self._reported.items() if key.startswith(_HOST)}

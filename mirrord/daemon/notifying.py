@@ -87,9 +87,9 @@ class Notifying:
 
     # What couriers see
 
-    async def mirrors(self) -> Sequence[tuple[MirrorStatus, datetime | None]]:
+    async def mirrors(self) -> Sequence[MirrorStatus]:
         """See `Surroundings.mirrors`."""
-        return [(one, one.failing_since) for one in (await self._status()).mirrors]
+        return (await self._status()).mirrors
 
     def exhausted(self) -> Sequence[str]:
         """See `Surroundings.exhausted`."""

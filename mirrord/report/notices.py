@@ -70,7 +70,6 @@ def mirror_notices(
     mirror: MirrorStatus,
     reported: Reported | None,
     on: Collection[Occasion],
-    broken_since: datetime | None,
     now: datetime,
 ) -> tuple[Sequence[Notice], Reported | None]:
     """Return what is to be reported of a mirror to a receiver, and all that was reported afterwards.
@@ -79,7 +78,6 @@ def mirror_notices(
         mirror: its state.
         reported: what was reported to the receiver.
         on: what is reported to it.
-        broken_since: end of the first of its failed runs, if known.
         now: the time.
     """
     stale = mirror.stale_at is not None and mirror.stale_at <= now
@@ -87,7 +85,7 @@ def mirror_notices(
     if mirror.result in _GOOD and not stale:
         return _recovered(mirror, reported, on, at), None
     found: list[Notice] = []
-    bad = _trouble(mirror, reported.since if reported else broken_since or at, at)
+    bad = _trouble(mirror, reported.since if reported else mirror.failing_since or at, at)
     if bad and bad.occasion in on and (reported is None or bad.code not in reported.codes):
         found.append(bad)
         reported = reported or Reported(bad.since or at)

@@ -54,7 +54,7 @@ def walk(*states: MirrorStatus, on: Collection[Occasion] = ALL) -> Sequence[tupl
     found = []
     for number, one in enumerate(states):
         at = T + number * HOUR
-        notices, reported = mirror_notices(replace(one, last_attempt=at), reported, on, None, at)
+        notices, reported = mirror_notices(replace(one, last_attempt=at), reported, on, at)
         found += [(notice.occasion.value, notice.code) for notice in notices]
         if reported:  # as the record keeps it
             assert Reported.read(reported.written()) == reported
@@ -117,9 +117,9 @@ def test_only_what_a_receiver_wants(on: Collection[Occasion], expected: Sequence
 def test_a_recovery_says_since_when_it_was_broken() -> None:
     """The time is that of the first failed run, also if that could be reported only later."""
     broken = T - 5 * HOUR
-    notices, reported = mirror_notices(DEAD, None, ALL, broken, T)
+    notices, reported = mirror_notices(replace(DEAD, failing_since=broken), None, ALL, T)
     assert [one.since for one in notices] == [broken]
-    (recovery,), left = mirror_notices(replace(GOOD, last_attempt=T + HOUR), reported, ALL, None, T + HOUR)
+    (recovery,), left = mirror_notices(replace(GOOD, last_attempt=T + HOUR), reported, ALL, T + HOUR)
     assert (recovery.since, recovery.at, left) == (broken, T + HOUR, None)
     said = Correspondence("ops", words("en")).message([recovery], T + HOUR).lines
     assert said == ["app works again; it was broken for 6 h, since 2026-11-27 07:00:00 UTC"]
@@ -129,7 +129,7 @@ def test_remembered_codes_are_bounded() -> None:
     """However many codes a failure goes through, the record keeps the last ones."""
     reported: Reported | None = None
     for number in range(CODES + 5):
-        _, reported = mirror_notices(state(Result.FAILED, f"code{number}"), reported, ALL, None, T)
+        _, reported = mirror_notices(state(Result.FAILED, f"code{number}"), reported, ALL, T)
     assert reported is not None
     assert reported.codes == tuple(f"code{number}" for number in range(5, CODES + 5))
 
@@ -204,7 +204,7 @@ def test_errors_are_cut_and_redacted() -> None:
     """An error of 10 kB is cut, and a secret in it is none of the receiver's business."""
     secret = Secret("hunter2-hunter2")
     error = ErrorStatus("denied", f"https://user:{secret.reveal()}@quay.io " + "x" * 10_000, permanent=True)
-    (found,), _ = mirror_notices(replace(DEAD, last_error=error), None, ALL, None, T)
+    (found,), _ = mirror_notices(replace(DEAD, last_error=error), None, ALL, T)
     assert secret.reveal() not in found.error
     assert len(found.error) == 501
 

@@ -52,8 +52,8 @@ class Around:
         self.heard.append(event)
         self.news.set()
 
-    async def mirrors(self) -> Sequence[tuple[MirrorStatus, datetime | None]]:
-        return [(one, None) for one in self.states]
+    async def mirrors(self) -> Sequence[MirrorStatus]:
+        return self.states
 
     def exhausted(self) -> Sequence[str]:
         return self.hosts

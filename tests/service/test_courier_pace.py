@@ -60,9 +60,9 @@ class Around:
         assert isinstance(event, Notified)
         self.results.append(event.result)
 
-    async def mirrors(self) -> Sequence[tuple[MirrorStatus, datetime | None]]:
+    async def mirrors(self) -> Sequence[MirrorStatus]:
         error = ErrorStatus(f"code{next(self.codes)}", "why", permanent=False)
-        return [(MirrorStatus("app", Result.FAILED, last_attempt=AT, last_error=error), None)]
+        return [MirrorStatus("app", Result.FAILED, last_attempt=AT, last_error=error)]
 
     def exhausted(self) -> Sequence[str]:
         return ()
