@@ -30,6 +30,7 @@ from mirrord.commands import (
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.notifying import receivers_of, try_receiver
+from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, StorageError, UsageError
@@ -39,7 +40,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
-from mirrord.report.mirror import MirrorDetail, Wish
+from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.serving import FrontLook, OpenedThrough
@@ -132,9 +133,11 @@ class Dispatcher:
                 bare = MirrorDetail(found[name], status.now, schedule=current.mirror(name).schedule)
                 detail = await add_record(bare, current, self.runtime.store, Wish())
                 parts.append(await asyncio.to_thread(add_uses, detail, current, url, Wish()))
-                while command.every and detail.more:
-                    detail = await add_record(bare, current, self.runtime.store, Wish(after=detail.next))
-                    parts.append(replace(bare, items=detail.items, more=detail.more))
+                if command.every and detail.more:
+                    items, after = await Items.open(current, self.runtime.store, name), detail.next
+                    while after:
+                        rows, after = await items.part(ITEMS, after)
+                        parts.append(replace(bare, items=rows, more=bool(after)))
         return tuple(parts)
 
     async def get_runs(self, command: GetRuns) -> tuple[RunRecord, ...]:
