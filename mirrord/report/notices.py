@@ -106,14 +106,11 @@ def budget_notices(host: str, reported: Reported | None, now: datetime) -> tuple
 def _recovered(
     mirror: MirrorStatus, reported: Reported | None, on: Collection[Occasion], at: datetime
 ) -> Sequence[Notice]:
-    broken = reported and (
-        reported.stale or set(reported.codes) != {ThrottledError.code}
-    )  # a budget fills up by itself
-    return (
-        [_about(mirror, Occasion.RECOVERY, at, reported.since)]
-        if reported and broken and Occasion.RECOVERY in on
-        else ()
-    )
+    if reported is None or Occasion.RECOVERY not in on:
+        return ()
+    if not reported.stale and set(reported.codes) == {ThrottledError.code}:  # a budget fills up by itself
+        return ()
+    return [_about(mirror, Occasion.RECOVERY, at, reported.since)]
 
 
 def _trouble(mirror: MirrorStatus, since: datetime, at: datetime) -> Notice | None:
