@@ -110,7 +110,7 @@ class Courier:
                 wait = await self._round(closing=closing)
             except Exception as error:  # noqa: BLE001 - a bug must not end this for good
                 wait = _LOOK
-                self._note(Notified(self.receiver.name, "failed", self._waiting, bug(error)))
+                self._around.events.emit(Notified(self.receiver.name, "failed", self._waiting, bug(error)))
             if closing:
                 return
             with suppress(TimeoutError):
@@ -138,7 +138,7 @@ class Courier:
             return _LOOK
         loop = asyncio.get_running_loop()
         if self._attempts.count and loop.time() - self._attempts.first > GIVE_UP:
-            self._note(Notified(self.receiver.name, "dropped", len(notices), self._attempts.error))
+            self._around.events.emit(Notified(self.receiver.name, "dropped", len(notices), self._attempts.error))
             await self._keep(reported)
             self._attempts, self._waiting = _Attempts(error=self._attempts.error), 0
             return 0.0
@@ -191,7 +191,7 @@ class Courier:
         else:
             self._attempts, self._sent, self._waiting, self._gathered = _Attempts(), now(), 0, None
             await self._keep(reported)
-            self._note(Notified(receiver.name, "sent", len(notices)))
+            self._around.events.emit(Notified(receiver.name, "sent", len(notices)))
 
     def _failed(self, error: MirrordError, count: int) -> None:
         """Decide when to try again: as the service asks, else ever later, and late where somebody has to act."""
@@ -205,10 +205,7 @@ class Courier:
         text = redact(str(error))
         self._attempts = _Attempts(before.count + 1, before.first if before.count else time, time + wait, text)
         result = "failed" if error.passing else "refused"
-        self._note(Notified(self.receiver.name, result, count, text, again=text == before.error))
-
-    def _note(self, event: Notified) -> None:
-        self._around.events.emit(event)
+        self._around.events.emit(Notified(self.receiver.name, result, count, text, again=text == before.error))
 
     async def _recall(self) -> None:
         """Read what was reported; what cannot be read is reported once more."""
