@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mirrord.errors import RefusedError, StoppedError
+from mirrord.errors import MirrordError, RefusedError, StoppedError
 from mirrord.model.history import Behind
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Run
@@ -14,7 +14,6 @@ from mirrord.model.run import Outcome, Receipt, Run
 BEHIND: Final = 1000
 """Items kept for each target, those that have been behind longest."""
 _REASON: Final = 600
-_STOPPED: Final = "stopped before everything was done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,11 @@ class Lacking:
         return sorted(now, key=lambda one: (one.since, one.item))
 
 
+def not_reached(run: Run) -> tuple[str, str]:
+    """Return code and reason of the steps that a run did not get to."""
+    return run.code or StoppedError.code, run.error or "stopped before everything was done"
+
+
 def _at_target(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt]) -> Sequence[Behind]:
     """Return what the target of these steps has not, each item once; what is wrong upstream is not to be there."""
     ended = {receipt.step.item: receipt for receipt in receipts if receipt.step.action is Action.COPY}
@@ -66,11 +70,11 @@ def _at_target(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt]) -> 
         elif step.action is not Action.COPY:
             continue
         elif (receipt := ended.get(step.item)) is None:
-            code, reason = run.code or StoppedError.code, run.error or _STOPPED
+            code, reason = not_reached(run)
         elif receipt.good or receipt.outcome is Outcome.LEFT_OUT:
             continue
         else:
-            code, reason = receipt.code or "error", receipt.detail or receipt.outcome.value
+            code, reason = receipt.code or MirrordError.code, receipt.detail or receipt.outcome.value
         line = " ".join(reason[: 4 * _REASON].split()).removeprefix(f"{step.item}: ")[:_REASON]
         found.setdefault(
             step.item, Behind(step.target, step.item, step.digest, run.plan.at if run.plan else run.started, code, line)

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from mirrord.errors import ContentError, StoppedError
+from mirrord.errors import ContentError, MirrordError, RefusedError
 from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.behind import Lacking
+from mirrord.record.behind import Lacking, not_reached
 
 KEPT_DAYS: Final = 90
 """Days of which the numbers of a mirror are kept."""
@@ -262,10 +262,10 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
 def _trouble(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt], record: TargetRecord) -> tuple[str, str]:
     for receipt in receipts:
         if receipt.bad:
-            return receipt.code or "error", _about(receipt.step, receipt.detail or receipt.outcome.value)
+            return receipt.code or MirrordError.code, _about(receipt.step, receipt.detail or receipt.outcome.value)
     for step in steps:
         if step.action is Action.REFUSE:
-            return step.code or "refused", _about(step, step.reason)
+            return step.code or RefusedError.code, _about(step, step.reason)
     if record.cancelled:
-        return run.code or StoppedError.code, run.error or "stopped before everything was done"
+        return not_reached(run)
     return "", ""
