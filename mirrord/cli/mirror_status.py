@@ -56,10 +56,10 @@ def mirror_lines(detail: MirrorDetail, screen: Screen, *, every: bool = False) -
 
 def detail_document(detail: MirrorDetail) -> Document:
     """Return the status of a mirror as in `/status`, with one key more, `detail`."""
-    kept = {"item", "uses", "whole", "days", "behind", "more", "trouble"}
+    kept = {"item", "uses", "whole", "days", "behind", "trouble"}
     places = {"items": {"__all__": {"at": {"__all__": {"place"}}}}}
     write = adapter(MirrorDetail).dump_python
-    document: Document = write(detail, mode="json", include=kept)
+    document: Document = write(detail, mode="json", include=kept) | {"more": detail.more}
     document |= write(detail, mode="json", include={"items"}, exclude=places)
     return {**mirror_document(detail.mirror), "detail": document}
 

@@ -59,7 +59,7 @@ def status(
 def _joined(parts: Sequence[MirrorDetail]) -> Sequence[MirrorDetail]:
     """Return each mirror once, with the items of all its parts."""
     return [
-        replace(own[0], items=[item for part in own for item in part.items], more=own[-1].more)
+        replace(own[0], items=[item for part in own for item in part.items], next=own[-1].next)
         for _, alike in groupby(parts, key=lambda part: part.mirror.name)
         for own in [list(alike)]
     ]

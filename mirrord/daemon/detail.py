@@ -24,7 +24,6 @@ async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wis
         return replace(
             detail,
             items=rows,
-            more=bool(after),
             next=after,
             days=await store.days(name),
             behind=await store.behind(name, BEHIND + 1),

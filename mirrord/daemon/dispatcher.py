@@ -137,7 +137,7 @@ class Dispatcher:
                     items, after = await Items.open(current, self.runtime.store, name), detail.next
                     while after:
                         rows, after = await items.part(ITEMS, after)
-                        parts.append(replace(bare, items=rows, more=bool(after)))
+                        parts.append(replace(bare, items=rows, next=after))
         return tuple(parts)
 
     async def get_runs(self, command: GetRuns) -> tuple[RunRecord, ...]:

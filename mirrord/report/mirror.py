@@ -69,8 +69,7 @@ class MirrorDetail:
         mirror: how it stands.
         now: when this was read.
         items: its items by name, with their state at the targets of today.
-        more: whether there are items behind these.
-        next: the last name that was read: the next page begins behind it.
+        next: the last name that was read: the next page begins behind it; "" on the last page.
         item: the item that `uses` is about, or "".
         uses: by target, the commands that get the item.
         whole: by target, the commands that get the mirror as a whole.
@@ -86,7 +85,6 @@ class MirrorDetail:
     mirror: MirrorStatus
     now: datetime
     items: Sequence[ItemRow] = ()
-    more: bool = False
     next: str = ""
     item: str = ""
     uses: Mapping[str, Sequence[Usage]] = field(default_factory=dict)
@@ -98,6 +96,11 @@ class MirrorDetail:
     front: bool = False
     schedule: Schedule | None = None
     trouble: str = ""
+
+    @property
+    def more(self) -> bool:
+        """Whether there are items behind these."""
+        return bool(self.next)
 
 
 @dataclass(frozen=True, slots=True)

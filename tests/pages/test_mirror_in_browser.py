@@ -37,7 +37,6 @@ def shown() -> ShownMirrors:
         "days": [Day(NOW.date(), 4, 1, 60.0, 30.0, 1 << 20, 2 << 20, 7, 1, Result.PARTIAL)],
         "behind": [Behind("coding", "v1", DIGEST, NOW, "denied", "status 403")],
         "moves": [move],
-        "more": True,
         "next": "v1",
     }
     return made
