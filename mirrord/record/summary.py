@@ -37,7 +37,7 @@ class RunSummary:
     last: Mapping[str, LastRun]  # by target, the result of the run
     noted: Mapping[str, Noted]  # by the field of `Standing`, problems and remarks of the survey
     lacking: Lacking  # what targets have not
-    unmeasured: frozenset[str]  # digests that were written or found, and whose size the run did not learn
+    unmeasured: bool  # whether content was written or found whose size the run did not learn
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
@@ -86,8 +86,8 @@ def _last_run(seconds: float, steps: Sequence[Step], receipts: Sequence[Receipt]
     troubles = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
     for one, *more in causes(receipt for receipt in receipts if receipt.bad):
         troubles.append(_about(one.step, one.detail or one.outcome.value, len(more)))
-    told, sent = tuple(_sentence(text) for text in troubles[:_LISTED]), sum(receipt.sent for receipt in receipts)
-    return LastRun(sent=sent, seconds=seconds, troubles=told, **counts)
+    sent, lines = sum(receipt.sent for receipt in receipts), tuple(_sentence(text) for text in troubles[:_LISTED])
+    return LastRun(sent=sent, seconds=seconds, troubles=lines, **counts)
 
 
 def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
@@ -141,9 +141,9 @@ def _measured(receipts: Iterable[Receipt]) -> Mapping[str, tuple[int | None, tup
     return found
 
 
-def _unmeasured(receipts: Sequence[Receipt]) -> frozenset[str]:
+def _unmeasured(receipts: Sequence[Receipt]) -> bool:
     measured = _measured(receipts)
-    return frozenset(one.step.digest for one in receipts if one.good and one.step.digest) - measured.keys()
+    return any(one.good and one.step.digest and one.step.digest not in measured for one in receipts)
 
 
 def completed(seen: LastSeen, sizes: Mapping[str, tuple[int, tuple[str, ...]]]) -> LastSeen:
