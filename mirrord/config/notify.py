@@ -47,7 +47,7 @@ class ReceiverKeys(Strict):
         **dict.fromkeys(("type", "service"), "write kind:"),
         **dict.fromkeys(("webhook", "hook", "webhook_url"), f"write url: {_HOOK}"),
         **dict.fromkeys(("events", "when"), "write on: [failure, recovery]"),
-        **dict.fromkeys(("chat_id",), "write chat:"),
+        "chat_id": "write chat:",
         **dict.fromkeys(("lang", "locale"), "write language: en or language: zh"),
         **dict.fromkeys(("interval", "quiet"), "write every: 5m"),
     }

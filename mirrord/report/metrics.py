@@ -1,7 +1,7 @@
 """The series of one process: events in, Prometheus text out.
 
-Labels are names from the configuration (mirrors, targets) and hosts, never a tag, digest or URL. The number of
-hosts is bounded: those of an upstream that redirects to ever new names share one series called `other`.
+Labels are names from the configuration (mirrors, targets, receivers) and hosts, never a tag, digest or URL. The number
+of hosts is bounded: those of an upstream that redirects to ever new names share one series called `other`.
 """
 
 from __future__ import annotations
