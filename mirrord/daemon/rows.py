@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -43,7 +44,8 @@ class Items:
             return cls(store, name, now_at)
         names = await asyncio.to_thread(sorted, listed)
         lacked = {(one.target, one.item) for one in await store.behind(name, PAGE)}
-        return cls(store, name, now_at, listed, names, await _reached(store, name, now_at), lacked)
+        reached = await _reached(store, name, now_at, Counter(target for target, _ in lacked))
+        return cls(store, name, now_at, listed, names, reached, lacked)
 
     async def part(self, limit: int, after: str = "", find: str = "") -> tuple[Sequence[ItemRow], str]:
         """Return up to `limit` items, at most `MOST_ITEMS`, and `after` of the next part, "" if this is the last one.
@@ -77,8 +79,14 @@ class Items:
         ]
 
 
-async def _reached(store: Store, name: str, now_at: Mapping[str, str]) -> Mapping[str, LastSeen]:
-    """Return when runs have last succeeded at each target, but for a target whose records are of a former place."""
+async def _reached(
+    store: Store, name: str, now_at: Mapping[str, str], lacked: Mapping[str, int]
+) -> Mapping[str, LastSeen]:
+    """Return when runs have last succeeded at each target of which it is known what it has.
+
+    That is not known where the records are of a former place, and where a target lacks more than is `lacked`, by name:
+    the record names so many items and counts the others.
+    """
     recorded: dict[str, set[str]] = {}
     for row in await store.items(name, PAGE):
         for target, seen in row.at.items():
@@ -86,7 +94,10 @@ async def _reached(store: Store, name: str, now_at: Mapping[str, str]) -> Mappin
     return {
         one.target: LastSeen("", one.last_success, place)
         for one in await store.standing(name)
-        if one.last_success and (place := now_at.get(one.target)) and place in recorded.get(one.target, {place})
+        if one.last_success
+        and one.behind <= lacked.get(one.target, 0)
+        and (place := now_at.get(one.target))
+        and place in recorded.get(one.target, {place})
     }
 
 

@@ -13,6 +13,7 @@ from tests.support.commands import Desk
 from tests.support.gitcontent import fill
 
 REFS = 2000
+LATE = 1100  # more than the record names of a target
 
 
 async def test_thousands_of_refs_are_a_few_lines(desk: Desk) -> None:
@@ -97,6 +98,33 @@ async def test_pages_for_machines_have_every_ref(desk: Desk) -> None:
         desk.configure(_configuration(host, forge, "other"))
         async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
             assert all(list(at) == ["local"] for at in (await _items(session)).values()), "nothing is at the new place"
+
+
+async def test_what_is_not_known_is_not_said_to_be_there(desk: Desk) -> None:
+    """Of more refused tags than the record names, the log says of none that the target has it, and counts the rest."""
+    require("git")
+    async with GitHost(desk.folder / "upstream") as host, GitHost(desk.folder / "forge") as forge:
+        upstream = Upstream(host.create("code.git"))
+        fill(upstream, 3, 100_000)
+        forge.create("code.git")
+        desk.configure(_configuration(host, forge, "{name}"))
+        assert (await desk.run("sync")).status == 0
+        refusal = 'case "$1" in refs/tags/late-*) echo "protected" >&2; exit 1;; esac\n'
+        forge.hook("code.git", "update", f"#!/bin/sh\n{refusal}")
+        upstream.tags({f"late-{number}": "main" for number in range(LATE)})
+        assert (await desk.run("sync")).status == 2
+        async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
+            async with session.get("/log/code.txt") as answer:
+                lines = [line.split(" ", 5) for line in (await answer.text()).splitlines()]
+            items = await _items(session)
+    there = [line[4] for line in lines if line[1] == "SYNCHRONIZED:" and "/late-" in line[2]]
+    assert len(there) == LATE
+    assert not [name for name in there if name.startswith(forge.base.partition("//")[2])]
+    assert len([line for line in lines if line[1] == "NOT-SYNCHRONIZED:"]) == 1000
+    assert lines[-1][1] == "NOTE:"
+    assert " ".join(lines[-1]).count(f"{LATE - 1000} more items") == 1
+    late = [at for item, at in items.items() if "/late-" in item]
+    assert [list(at) for at in late] == [["local"]] * LATE
 
 
 def _configuration(host: GitHost, forge: GitHost, name: str) -> str:
