@@ -5,24 +5,20 @@ Proxies for pictures, such as GitHub's, ask again by ETag after `max-age`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from hashlib import sha256
 from typing import Final
 
 from aiohttp import web
 
 from mirrord.report.badge import SECONDS, Badge, badge_of, overall, shield, svg
-from mirrord.report.status import MirrorStatus, Status
 from mirrord.report.words import negotiated, words
-from mirrord.serve.negotiation import unchanged
 from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.rendered import Paced, tagged
 from mirrord.serve.status import View
 
 _PREFIX: Final = "/badge/"
-_EVERY: Final = 1.0  # seconds between two looks at the status, however many ask
 
 
 def _endpoint(badge: Badge) -> bytes:
@@ -40,11 +36,7 @@ class Badges(PageGroup):
 
     def __init__(self, view: View) -> None:
         """Show what `view` has."""
-        self._view = view
-        self._looked = 0.0
-        self._status: Status | None = None
-        self._mirrors: Mapping[str, MirrorStatus] = {}
-        self._looking = asyncio.Lock()
+        self._status = Paced(view.status, view.edition)
 
     def pages(self) -> Mapping[str, Handler]:
         """Return the handlers of the badge of all mirrors."""
@@ -54,6 +46,10 @@ class Badges(PageGroup):
         """Return the handler of the badges of mirrors."""
         return {_PREFIX: self._of_mirror}
 
+    async def close(self, _: web.Application) -> None:
+        """Stop looking at the status."""
+        await self._status.close()
+
     async def _of_mirror(self, request: web.Request) -> web.StreamResponse:
         name, _, form = request.path.removeprefix(_PREFIX).rpartition(".")
         if name and form in _FORMS:
@@ -61,30 +57,12 @@ class Badges(PageGroup):
         return web.Response(status=404, text="a badge is called /badge/MIRROR.svg or /badge/MIRROR.json\n")
 
     async def _answer(self, name: str, form: str, request: web.Request) -> web.StreamResponse:
-        status = await self._present()
+        status = await self._status.current()
         said = words(negotiated("", request.query.get("lang", "")))
-        mirror = self._mirrors.get(name)
+        mirror = next((one for one in status.mirrors if one.name == name), None)
         if name and mirror is None:
             return web.Response(status=404, text="there is no such mirror\n")
         badge = badge_of(mirror, said) if mirror else overall(status, said)
         kind, write = _FORMS[form]
-        body = write(badge)
-        headers = {
-            "Content-Type": kind,
-            "Cache-Control": f"max-age={SECONDS}, s-maxage={SECONDS}",
-            "ETag": f'"{sha256(body).hexdigest()[:24]}"',
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "default-src 'none'",
-        }
-        if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=body, headers=headers)
-
-    async def _present(self) -> Status:
-        """Return the status, which is at most a second old."""
-        async with self._looking:
-            now, status = asyncio.get_running_loop().time(), self._status
-            if status is None or now - self._looked >= _EVERY:
-                self._looked, self._status = now, (status := await self._view.status())
-                self._mirrors = {mirror.name: mirror for mirror in status.mirrors}
-            return status
+        fields = {"Content-Type": kind, "Cache-Control": f"max-age={SECONDS}, s-maxage={SECONDS}"}
+        return await tagged(write(badge)).answer(request, fields)
