@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
-from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.rendered import Body
 
 PREFIX: Final = "/static/"
 FOLDER: Final = Path(__file__).parent / "static"
@@ -27,11 +26,11 @@ _YEAR: Final = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file: its path on the server, its bytes, its gzip form, its headers."""
+    """A file: its path on the server, its tag, its bytes, its headers."""
 
     path: str
+    etag: str
     body: bytes
-    gzipped: bytes
     headers: Mapping[str, str]
 
 
@@ -46,13 +45,10 @@ def _file(name: str, body: bytes) -> StaticFile:
     fields = {
         "Content-Type": _TYPES[Path(name).suffix],
         "Cache-Control": _YEAR,
-        "ETag": f'"{mark}"',
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",  # of a picture that is opened
     }
-    return StaticFile(
-        f"{PREFIX}{mark}/{name}", body, gzip.compress(body, 9, mtime=0), with_vary(fields, "Accept-Encoding")
-    )
+    return StaticFile(f"{PREFIX}{mark}/{name}", f'"{mark}"', body, fields)
 
 
 def asset(name: str) -> str:
@@ -65,18 +61,15 @@ class StaticFiles(PageGroup):
 
     def __init__(self) -> None:
         """Read the files."""
-        self._files = {file.path: file for file in static_files().values()}
+        self._files = {file.path: (Body(file.body, file.etag), file.headers) for file in static_files().values()}
 
     def below(self) -> Mapping[str, Handler]:
         """Return the handler of all files."""
         return {PREFIX: self._answer}
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        file = self._files.get(request.path)
-        if file is None:
+        found = self._files.get(request.path)
+        if found is None:
             return web.Response(status=404, text="no such page\n")
-        small = wants_gzip(request.headers.get("Accept-Encoding"))
-        headers = packed(file.headers) if small else dict(file.headers)
-        if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=file.gzipped if small else file.body, headers=headers)
+        body, fields = found
+        return await body.answer(request, fields)
