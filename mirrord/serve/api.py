@@ -29,7 +29,7 @@ from mirrord.wire.number import whole
 USUAL: Final = 100
 """Rows of a part, unless a request says how many."""
 _MIRRORS: Final = "/api/v1/mirrors"
-_FIELDS: Final = {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+_FIELDS: Final = {"Content-Type": "application/json; charset=utf-8"}
 _KEPT: Final = 32  # parts that are kept for a second, and until they are asked for again
 _KEPT_MIRRORS: Final = 8  # parts of the list of mirrors, likewise
 _AT_ONCE: Final = 4  # parts that are read at the same time

@@ -70,8 +70,8 @@ class CatalogPages(PageGroup):
             count, page = await self._page(form, number)
         except MirrordError:
             return web.Response(status=503, headers={"Retry-After": "10"}, text="the record cannot be read\n")
-        headers = {"Content-Type": _TYPES[form], "Cache-Control": "no-cache", "ETag": page.etag}
-        headers = with_vary({**headers, "X-Content-Type-Options": "nosniff"}, "Accept-Encoding")
+        fields = {"Content-Type": _TYPES[form], "Cache-Control": "no-cache", "ETag": page.etag}
+        headers = with_vary(fields, "Accept-Encoding")
         if number * PAGE < count:
             headers["Link"] = f'<{request.rel_url.path}?page={number + 1}>; rel="next"'
         small = wants_gzip(request.headers.get("Accept-Encoding"))

@@ -103,7 +103,6 @@ class Front:
     async def _respond(self, request: web.Request, response: Response) -> web.StreamResponse:
         """Send the best available form of the content."""
         headers = {key: value for key, value in response.headers.items() if key.lower() != "content-length"}
-        headers.setdefault("X-Content-Type-Options", "nosniff")
         if response.gzipped is not None:
             headers = negotiation.with_vary(headers, "Accept-Encoding")
             accepted = request.headers.get("Accept-Encoding")  # ranges are of the plain form

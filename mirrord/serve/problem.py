@@ -17,5 +17,5 @@ TYPE: Final = "application/problem+json"
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return an error of the API; `detail` says what is wrong and what to do."""
     document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    fields = {"Content-Type": TYPE, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **(headers or {})}
+    fields = {"Content-Type": TYPE, "Cache-Control": "no-store", **(headers or {})}
     return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=fields)

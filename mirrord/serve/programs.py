@@ -80,7 +80,6 @@ class Programs:
         self, request: web.Request, job: Job, answer: web.StreamResponse, broken: Callable[[Exception], None]
     ) -> web.StreamResponse:
         """Let a program write an answer; stop it when the client leaves. `broken` is called as by `send_stream`."""
-        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         try:
             return await attended(request, self._answer(request, job, answer, broken))
         finally:

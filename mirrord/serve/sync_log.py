@@ -26,7 +26,6 @@ _EACH: Final = 2  # to one client
 _HEADERS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
     "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
 }
 
 

@@ -23,7 +23,6 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": POLICY,
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Vary": "Accept-Language, Cookie",
     }

@@ -30,7 +30,6 @@ _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep messages back
-    "X-Content-Type-Options": "nosniff",
 }
 
 _Reader = asyncio.Queue[bytes | None]

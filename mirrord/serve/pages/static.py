@@ -45,7 +45,6 @@ def _file(name: str, body: bytes) -> StaticFile:
     fields = {
         "Content-Type": _TYPES[Path(name).suffix],
         "Cache-Control": _YEAR,
-        "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",  # of a picture that is opened
     }
     return StaticFile(f"{PREFIX}{mark}/{name}", f'"{mark}"', body, fields)
