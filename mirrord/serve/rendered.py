@@ -24,6 +24,11 @@ _NONCE: Final = secrets.token_hex(6)  # of this process: numbers begin again at 
 _numbers = count()
 
 
+def serial() -> str:
+    """Return a text that this process and the ones before it have not returned yet."""
+    return f"{_NONCE}-{next(_numbers)}"
+
+
 class Paced(Generic[_Made]):
     """Something that is made when it is asked for, and at most once in `every` seconds."""
 
@@ -67,7 +72,7 @@ class Body:
 
     def __init__(self, body: bytes, etag: str = "") -> None:
         """Give it a tag: `etag` if the same bytes may be made again, else one that no other page has."""
-        self._body, self._etag = body, etag or f'"{_NONCE}-{next(_numbers)}"'
+        self._body, self._etag = body, etag or f'"{serial()}"'
         self._small: asyncio.Task[bytes] | None = None
 
     async def answer(self, request: web.Request, fields: Mapping[str, str]) -> web.Response:

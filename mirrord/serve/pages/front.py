@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import Final
 
 from aiohttp import web
@@ -24,13 +22,12 @@ from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.listed import front_troubles
 from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.templates import render
+from mirrord.serve.rendered import serial
 from mirrord.serve.status import View
 
 PATH: Final = "/front"
 _TONES: Final = {"local": "running", "hit": "ok", "revalidated": "deferred", "stale": "stale", "miss": "new"}
 """Colours of outcomes, in the order in which they are shown."""
-_NONCE: Final = secrets.token_hex(4)  # of this process: numbers begin again at each start
-_numbers = count(1)
 
 
 @dataclass(slots=True)
@@ -64,7 +61,7 @@ class FrontPages(PageGroup):
         await self._live.stop()
 
     async def _shown(self) -> FrontShown:
-        last, now = self._last, FrontShown(await self._view.status(), f"{_NONCE}.{next(_numbers)}")
+        last, now = self._last, FrontShown(await self._view.status(), serial())
         if last and last.front == now.front:
             now.serial = last.serial
         self._last = now

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Final
 
 from mirrord.report.front import FrontStatus
@@ -15,12 +13,10 @@ from mirrord.report.status import HEALTHS, Status
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.frame import Look
 from mirrord.serve.pages.rows import MirrorRows, Row, filled
-from mirrord.serve.rendered import Body
+from mirrord.serve.rendered import Body, serial
 
 MOST: Final = 100
 """Rows that are sent one by one; when more have changed, readers load the page again."""
-_NONCE: Final = secrets.token_hex(4)  # of this process: numbers begin again at each start
-_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ def listed_of(status: Status, rows: MirrorRows, language: str, before: Listed | 
         and len(now.rows) == len(before.rows)
         and all(one is other for one, other in zip(now.rows, before.rows, strict=True))
     )
-    now.serial = before.serial if before and same else f"{_NONCE}.{next(_numbers)}"
+    now.serial = before.serial if before and same else serial()
     return now
 
 
@@ -78,7 +74,7 @@ def changes(before: Listed, now: Listed, said: Words) -> str:
     fresh = [row for row in now.rows if row is not old.get(row.mirror.name)]
     moved = (
         len(fresh) > MOST
-        or list(now.warnings) != list(before.warnings)
+        or now.warnings != before.warnings
         or [(row.mirror.name, row.group) for row in now.rows] != [(row.mirror.name, row.group) for row in before.rows]
     )
     return json.dumps(
