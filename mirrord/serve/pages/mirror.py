@@ -33,6 +33,7 @@ from mirrord.serve.pages.templates import Html, render
 from mirrord.serve.rendered import tagged
 from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.status import View
+from mirrord.wire.number import whole
 
 PREFIX: Final = "/mirrors/"
 _LONGEST: Final = 1000  # characters of a part of the query
@@ -92,9 +93,7 @@ class MirrorPages(PageGroup):
 
 def _wish(query: Mapping[str, str]) -> Wish:
     found = {key: query.get(key, "")[:_LONGEST] for key in _KEYS}  # a branch may be called by a space
-    before = found["before"]
-    number = int(before) if before.isascii() and before.isdecimal() and len(before) < 16 else 0
-    return Wish(found["find"].strip(), found["after"], found["item"], number)
+    return Wish(found["find"].strip(), found["after"], found["item"], whole(found["before"]) or 0)
 
 
 def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
