@@ -178,7 +178,7 @@
   function chosen() {
     const query = new URLSearchParams();
     for (const [key, value] of new FormData(filter)) if (value.trim()) query.set(key, value.trim());
-    return query.size ? `/?${query}` : "/";
+    return `/?${query}`.replace(/\?$/, "");
   }
 
   function choose() {
