@@ -22,7 +22,7 @@ from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.listed import front_troubles
 from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.templates import render
-from mirrord.serve.rendered import serial
+from mirrord.serve.rendered import Paced, serial
 from mirrord.serve.status import View
 
 PATH: Final = "/front"
@@ -50,7 +50,8 @@ class FrontPages(PageGroup):
         """Render nothing yet."""
         self._view = view
         self._last: FrontShown | None = None
-        self._live = Live(dict.fromkeys(LANGUAGES, self._shown), changed)
+        self._shown = Paced(self._read, view.edition)
+        self._live = Live(dict.fromkeys(LANGUAGES, self._shown.current), changed)
 
     def pages(self) -> Mapping[str, Handler]:
         """Return the handlers."""
@@ -60,7 +61,11 @@ class FrontPages(PageGroup):
         """End the streams of events."""
         await self._live.stop()
 
-    async def _shown(self) -> FrontShown:
+    async def close(self, _: web.Application) -> None:
+        """Stop reading."""
+        await self._shown.close()
+
+    async def _read(self) -> FrontShown:
         last, now = self._last, FrontShown(await self._view.status(), serial())
         if last and last.front == now.front:
             now.serial = last.serial
@@ -68,7 +73,7 @@ class FrontPages(PageGroup):
         return now
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        look, shown = Look.of(request), await self._shown()
+        look, shown = Look.of(request), await self._shown.current()
         text = await asyncio.to_thread(page, shown, look)
         answer = web.Response(body=text.encode(), headers={**HEADERS, "Cache-Control": "no-cache"})
         look.remember(request, answer)
