@@ -52,16 +52,14 @@ class Live(Generic[_Seen]):
         self,
         seen: Mapping[str, Callable[[], Awaitable[_Seen]]],
         change: Callable[[_Seen, _Seen, Words], str],
-        every: float = EVERY,
     ) -> None:
         """Begin without readers.
 
         Args:
             seen: return by language what the page shows now.
             change: writes on one line what a reader of the first one needs to see the second one.
-            every: seconds between two looks.
         """
-        self._seen, self._change, self._every = seen, change, every
+        self._seen, self._change = seen, change
         self._readers: dict[str, set[_Reader]] = {language: set() for language in seen}
         self._clients: Counter[str] = Counter()
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -109,7 +107,7 @@ class Live(Generic[_Seen]):
     async def _follow(self, language: str, before: _Seen) -> None:
         """Send what changes, while there are readers."""
         while self._readers[language]:
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(EVERY)
             now = await self._seen[language]()
             if now.serial != before.serial:
                 text = await asyncio.to_thread(self._change, before, now, words(language))
