@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mirrord.report.front import FrontStatus
-from mirrord.report.status import HEALTHS, Status
+from mirrord.report.status import Status
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.frame import Look
-from mirrord.serve.pages.rows import MirrorRows, Row, filled
+from mirrord.serve.pages.rows import BAD, MirrorRows, Row, filled
 from mirrord.serve.rendered import Body, serial
 
 MOST: Final = 100
@@ -95,7 +95,7 @@ def _headline(status: Status, said: Words) -> Headline:
     totals, total = status.totals, len(status.mirrors)
     if not total:
         return Headline(said.text("overview.none"), "new", totals)
-    worst = next((health for health in HEALTHS[:2] if totals[health]), "ok")
+    worst = next((health for health in BAD if totals[health]), "ok")
     if worst != "ok":
         return Headline(said.text(f"verdict.{worst}", count=totals[worst], total=total), worst, totals)
     health = "ok" if totals["ok"] else "new"

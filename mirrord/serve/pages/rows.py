@@ -22,10 +22,11 @@ from mirrord.syncer.values import LOCAL
 
 ATTENTION: Final = "attention"
 """The group of mirrors that are failing or stale, whatever their kind."""
+BAD: Final = HEALTHS[:2]
+"""What needs attention, the worst first: failing and stale."""
 STATES: Final = (*HEALTHS, "running")
 """What a mirror can be filtered by."""
 _FIRST: Final = ("image", "helm", "git")  # the order of kinds; others follow by name
-_BAD: Final = HEALTHS[:2]
 _MARK: Final = re.compile(r"<!--(ago|until) ([0-9T:.+-]+)-->")
 _LONGEST: Final = 200  # characters of a filter
 
@@ -42,7 +43,7 @@ class Row:
     @property
     def group(self) -> str:
         """Where it stands: `ATTENTION` or its kind."""
-        return ATTENTION if self.mirror.health in _BAD else self.mirror.kind
+        return ATTENTION if self.mirror.health in BAD else self.mirror.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +118,5 @@ def _nearest(mirror: MirrorStatus) -> str:
 def _order(row: Row) -> tuple[int, str, str]:
     kind, health = row.mirror.kind, row.mirror.health
     if row.group == ATTENTION:
-        return -len(_BAD) + _BAD.index(health), "", row.mirror.name
+        return -len(BAD) + BAD.index(health), "", row.mirror.name
     return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST)), kind, row.mirror.name
