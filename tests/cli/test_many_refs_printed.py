@@ -111,7 +111,8 @@ async def test_what_is_not_known_is_not_said_to_be_there(desk: Desk) -> None:
         assert (await desk.run("sync")).status == 0
         refusal = 'case "$1" in refs/tags/late-*) echo "protected" >&2; exit 1;; esac\n'
         forge.hook("code.git", "update", f"#!/bin/sh\n{refusal}")
-        upstream.tags({f"late-{number}": "main" for number in range(LATE)})
+        main = host.refs("code.git")["refs/heads/main"]
+        upstream.load("".join(f"reset refs/tags/late-{one}\nfrom {main}\n\n" for one in range(LATE)).encode())
         assert (await desk.run("sync")).status == 2
         async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
             async with session.get("/log/code.txt") as answer:
