@@ -23,6 +23,13 @@ PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {one["name"]: one for one in BOARD["templating"]["list"]}
 SOURCE = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
 ROUNDS = 10
+STATES = (
+    "mirrord_upstream_circuit_open == 1",
+    'mirrord_sync_behind_items{mirror="app",target="closed"} == 1',
+    "mirrord_upstream_ratelimit_remaining == 60 and mirrord_upstream_ratelimit_limit == 100",
+    'mirrord_storage_bytes{area="database"} > 0',
+)
+"""What the busy daemon comes to; the circuit is open for seconds only, and a busy machine may scrape it a round later."""
 LISTED = re.compile(r"label_values\((?P<match>.+), (?P<label>\w+)\)")
 
 
@@ -116,7 +123,8 @@ async def test_every_query_has_an_answer(tmp_path: Path) -> None:
             await daemon.work()
             for name in ("instance", "kind", "mirror"):
                 chosen[name] = await listed(prometheus, name, **chosen)
-            left = [one for one in queries() if not await answered(prometheus, one[1], chosen)]
+            wanted = (*queries(), *(("state", query) for query in STATES))
+            left = [one for one in wanted if not await answered(prometheus, one[1], chosen)]
             alerts = {
                 (one["labels"]["alertname"], one["labels"].get("mirror", ""))
                 for one in (await prometheus.get("alerts"))["alerts"]
@@ -132,12 +140,5 @@ async def test_every_query_has_an_answer(tmp_path: Path) -> None:
             rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
         } == {}
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
-        for query in (
-            "mirrord_upstream_circuit_open == 1",
-            'mirrord_sync_behind_items{mirror="app",target="closed"} == 1',
-            "mirrord_upstream_ratelimit_remaining == 60 and mirrord_upstream_ratelimit_limit == 100",
-            'mirrord_storage_bytes{area="database"} > 0',
-        ):
-            assert await answered(prometheus, query, chosen), query
         assert not await answered(prometheus, 'mirrord_mirror_info{mirror="none"}', chosen)
         assert {str(word) for word in await prometheus.get("label/outcome/values")} >= {"miss", "stale"}
