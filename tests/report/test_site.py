@@ -226,16 +226,29 @@ def test_names_cannot_break_markdown(text: str) -> None:
 def test_names_cannot_break_html(text: str) -> None:
     """Whatever a name is, the page has the same elements, and shows the name."""
     page = html(hostile_site(text))
-    root = ET.fromstring(re.sub(r"<(meta [^>]*)>", r"<\1/>", page.partition("\n")[2]))
-    assert {one.tag for one in root.iter()} == {one.tag for one in ET.fromstring(ours()).iter()}
+    root = tree(page)
+    assert [one.tag for one in root.iter()] == [one.tag for one in tree(html(hostile_site("harmless"))).iter()]
     cells = ["".join(cell.itertext()) for cell in root.iter("td")]
     assert cells == [plain(text), plain(text), "Public", plain(text)] * 4
     assert all((link.get("href") or "").startswith("https://a.example/") for link in root.iter("a"))
 
 
-def ours() -> str:
-    page = html(hostile_site("harmless"))
-    return re.sub(r"<(meta [^>]*)>", r"<\1/>", page.partition("\n")[2])
+def tree(page: str) -> ET.Element:
+    return ET.fromstring(re.sub(r"<((?:meta|input) [^>]*)>", r"<\1/>", page.partition("\n")[2]))
+
+
+def test_tabs_of_html(tmp_path: Path) -> None:
+    """Each mirror has one group of radio buttons, the first one chosen; each has its label, then its commands."""
+    root = tree(html(site_of(read(tmp_path, CONFIGURATION))))
+    nginx, own = (one for one in root.iter("div") if one.get("role") == "radiogroup")
+    assert [one.tag for one in nginx] == ["input", "label", "pre"] * 4
+    buttons = list(nginx.iter("input"))
+    assert {one.get("name") for one in buttons} == {nginx.get("aria-label")} == {"nginx"}
+    assert [one.get("checked") is not None for one in buttons] == [True, False, False, False]
+    assert [one.get("for") for one in nginx.iter("label")] == [one.get("id") for one in buttons]
+    assert {one.get("name") for one in own.iter("input")} == {"own"}
+    ids = [one.get("id") for one in root.iter("input")]
+    assert len(set(ids)) == len(ids) == 5
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -1,8 +1,13 @@
-"""A site as one page of HTML that needs nothing else, and reads well without its style. Pure."""
+"""A site as one page of HTML that needs nothing else, and reads well without its style. Pure.
+
+Tabs are radio buttons: a keyboard reaches and moves them as any others, and no script is needed.
+"""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from html import escape
 from typing import Final
 
@@ -12,8 +17,9 @@ from mirrord.report.words import LANGUAGES
 
 _CODES: Final = {"zh": "zh-Hans"}
 _STYLE: Final = """
-:root { color-scheme: light dark; --line: #d0d7de; --soft: #f6f8fa; --link: #0550ae; }
-@media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #161b22; --link: #79b8ff; } }
+:root { color-scheme: light dark; --line: #d0d7de; --soft: #f6f8fa; --link: #0550ae; --ground: #fff; }
+@media (prefers-color-scheme: dark) { :root { --line: #3d444d; --soft: #161b22; --link: #79b8ff; --ground: #0d1117; } }
+html { background: var(--ground); }
 body { font: 16px/1.6 system-ui, "PingFang SC", "Noto Sans CJK SC", sans-serif; max-width: 72rem;
   margin: 0 auto; padding: 1rem; }
 a { color: var(--link); }
@@ -25,9 +31,16 @@ code { font: .875em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { margin: 0; padding: .6rem .8rem; overflow-x: auto; background: var(--soft); border-radius: 6px; }
 pre code { overflow-wrap: normal; }
 .tip { padding: .3rem .8rem; border-left: 4px solid var(--link); background: var(--soft); }
-dt { margin-top: .6rem; font-weight: 600; }
-dd { margin: .2rem 0 0; }
+.tabs { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin: 1rem 0; }
+.tabs input { position: absolute; opacity: 0; }
+.tabs label { padding: .2rem 0; border-bottom: 3px solid transparent; cursor: pointer; }
+.tabs pre { order: 1; width: 100%; box-sizing: border-box; display: none; }
+.tabs :checked + label { border-color: var(--link); font-weight: 600; }
+.tabs :checked + label + pre { display: block; }
+.tabs :focus-visible + label { outline: 2px solid var(--link); outline-offset: 2px; }
+@media print { .tabs { display: block; } .tabs label { display: block; } .tabs pre { display: block; } }
 """
+_POLICY: Final = f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
 
 
 def html(site: Site) -> str:
@@ -39,6 +52,7 @@ def html(site: Site) -> str:
             f'<html lang="{language}">',
             "<head>",
             '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<meta name="description" content="{_text(site.description)}">',
             f"<title>{_text(site.title)}</title>",
@@ -78,14 +92,18 @@ def _kind(kind: KindPart, tip: str) -> Iterator[str]:
 
 
 def _mirror(mirror: MirrorPart) -> Iterator[str]:
-    yield f"<h4>{_text(mirror.name)}</h4>"
+    name = _text(mirror.name)
+    yield f"<h4>{name}</h4>"
     if mirror.tabs:
-        yield "<dl>"
-        for tab in mirror.tabs:
-            lines = "\n".join(map(_text, tab.commands))
-            yield f"<dt>{_text(tab.title)}</dt>"
-            yield f"<dd><pre><code>{lines}</code></pre></dd>"
-        yield "</dl>"
+        yield f'<div class="tabs" role="radiogroup" aria-label="{name}">'
+    for number, tab in enumerate(mirror.tabs):
+        key, title, lines = f"{name}-{number}", _text(tab.title), "\n".join(map(_text, tab.commands))
+        chosen = "" if number else ' checked=""'
+        yield f'<input type="radio" name="{name}" id="{key}"{chosen}>'
+        yield f'<label for="{key}">{title}</label>'
+        yield f'<pre tabindex="0" aria-label="{name}: {title}"><code>{lines}</code></pre>'
+    if mirror.tabs:
+        yield "</div>"
     if mirror.items:
         yield from _table(mirror.items)
 
