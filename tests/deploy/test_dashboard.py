@@ -29,7 +29,7 @@ STATES = (
     "mirrord_upstream_ratelimit_remaining == 60 and mirrord_upstream_ratelimit_limit == 100",
     'mirrord_storage_bytes{area="database"} > 0',
 )
-"""What the busy daemon comes to; the circuit is open for seconds only, and a busy machine may scrape it a round later."""
+"""What the busy daemon comes to; the circuit is open for seconds only, and a busy machine may scrape it later."""
 LISTED = re.compile(r"label_values\((?P<match>.+), (?P<label>\w+)\)")
 
 
