@@ -41,7 +41,7 @@ async def plan_mirror(
 
 async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Memory, now: datetime) -> Plan:
     """Survey and plan once, so that the printed plan is the executed one."""
-    survey = await syncer.survey(mirror, services, memory, now)
+    survey = await syncer.survey(mirror, services, await asyncio.to_thread(of_source, memory), now)
 
     def decided() -> Plan:
         plan = syncer.plan(mirror, survey, now)
@@ -66,6 +66,12 @@ def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
     at = {target: place.rpartition(" > ")[2] for target, place in now_at.items()}
     names = {key: named for key, named in memory.names.items() if named.place.rpartition(" > ")[2] == at.get(key[0])}
     return Memory(known, names)
+
+
+def of_source(memory: Memory) -> Memory:
+    """Drop the content of moving names that builds have: the source need not have it under that name."""
+    builds = {key for key, named in memory.names.items() if named.beside and not named.stays}
+    return Memory({key: seen for key, seen in memory.items() if key not in builds}, memory.names) if builds else memory
 
 
 class _Ended:

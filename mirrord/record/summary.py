@@ -110,6 +110,7 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
 
     Good receipts prove it, and so do kept steps that the target itself has just confirmed. A step that was kept because
     of the record proves nothing: it must not refresh the record. Nor does a name that was left alone at execution.
+    The moving name of a build is known beside the build: clients ask for either.
     """
     known: dict[tuple[str, str], LastSeen | None] = {}
     names: dict[tuple[str, str], NamedBuild] = {}
@@ -126,8 +127,12 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
             fresh = None if gone else LastSeen(step.digest, at, place, size, platforms)
             known[step.target, step.item] = fresh
         for named in step.named:
-            if named.name not in receipt.left:
-                names[step.target, named.name] = replace(named, at=at, place=place)
+            if named.name in receipt.left:
+                continue
+            names[step.target, named.name] = replace(named, at=at, place=place)
+            if not named.stays and named.name != step.item:
+                size, platforms = measured.get(named.digest, (None, ()))
+                known[step.target, named.name] = LastSeen(named.digest, at, place, size, platforms)
     return known, names
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from mirrord.cli.console import short
 from mirrord.testing import Image, Moment, Registry, build_image, push
@@ -136,3 +138,57 @@ async def test_a_deleted_main_comes_back(desk: Desk, kept: bool) -> None:
         assert said.status == 0
         assert "success" in said.out
         assert one.tags[PLACE] == {"main-aaaaaaa": a.digest, "main": a.digest}
+
+
+async def test_a_published_build_is_shown_by_both_its_names_at_once(desk: Desk) -> None:
+    """Page, API, log, catalog and status have build and branch where they are, after each publish, before any run."""
+    async with Registry(name="one") as one, Registry(name="two") as two:
+        configured(desk, one, two)
+        first, second = layout(desk, A, 1), layout(desk, B, 2)
+        two.faults.on("PUT", "/manifests/", times=None).status(403)
+        async with desk.serving() as daemon, ClientSession(f"http://{daemon.address}") as session:
+
+            async def read(path: str) -> str:
+                async with session.get(path) as answer:
+                    assert answer.status == 200
+                    return await answer.text()
+
+            async def shown() -> dict[str, dict[str, str]]:
+                items = json.loads(await read("/api/v1/mirrors/app/items"))["items"]
+                found = {one["item"]: {place: seen["digest"] for place, seen in one["at"].items()} for one in items}
+                log, catalog = await read("/log/app.txt"), await read("/api/v1/catalog.txt")
+                page, said = await read("/mirrors/app"), await desk.run("status", "app")
+                for item, at in found.items():
+                    for target in (one, two):
+                        name = f"{target.host}/{PLACE}:{item}"
+                        present = f" and {name} are synchronized: {at.get(target.name)}"
+                        assert (present in log) is (target.name in at)
+                        assert (f"\t{name}\t{at.get(target.name)}\n" in catalog) is (target.name in at)
+                    assert f">{item}<" in page
+                    assert item in said.out
+                return found
+
+            assert (await publish(desk, A)).status == 2
+            a, b = str(first.digest), str(second.digest)
+            assert await shown() == {"main": {"one": a}, "main-aaaaaaa": {"one": a}}
+            two.faults.clear()
+            assert (await publish(desk, B)).status == 0
+            both = {"one": b, "two": b}
+            assert await shown() == {"main": both, "main-aaaaaaa": {"one": a}, "main-bbbbbbb": both}
+
+
+async def test_a_publish_does_not_answer_for_the_source(desk: Desk) -> None:
+    """A tag that a publish set is still asked for at the source when it becomes one that never changes there."""
+    async with Registry(name="source") as source, Registry(name="one") as one:
+        text = (
+            f"settings: {{listen: '127.0.0.1:0'}}\ntargets:\n  one: {{kind: image, to: {one.host}/mirror}}\nmirrors:\n"
+            f"  - {{name: app, kind: image, to: one, from: {{repository: {source.host}/team/app, tags: [main]}}"
+        )
+        desk.configure(text + "}\n")
+        layout(desk, A, 1)
+        assert (await publish(desk, A)).status == 0
+        await push(build_image(seed="theirs"), source, "team/app", ["main"])
+        desk.configure(text + ", immutable: [main]}\n")
+        said = await desk.run("sync")
+        assert source.count("HEAD", "/manifests/main") == 1
+        assert (said.status, "never moves" in said.out) == (1, True)

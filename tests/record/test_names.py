@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model.memory import Memory, NamedBuild
+from mirrord.model.history import ItemRow
+from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
-from mirrord.pipeline import believable
+from mirrord.pipeline import believable, of_source
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
 from tests.support.store import MemoryStore, age
@@ -60,6 +61,30 @@ async def test_a_name_that_was_left_alone_teaches_nothing(store: Store) -> None:
     assert ("a", "main-c2") in names
 
 
+async def test_the_moving_name_of_a_build_is_an_item_too(store: Store) -> None:
+    """After a publish both its names are items of each target that it reached, with the same content and size."""
+    there = replace(step(STAYS, MOVES), target="b")
+    good = Receipt(step(STAYS, MOVES), Outcome.DONE, size=9, platforms=("linux/arm64",))
+    await store.add_run(ran(good, Receipt(there, Outcome.FAILED)))
+    seen = LastSeen("sha256:1", END, AT["a"], 9, ("linux/arm64",))
+    assert await store.items("m") == [ItemRow("main", {"a": seen}), ItemRow("main-c1", {"a": seen})]
+    assert {one.target: one.items for one in await store.standing("m")} == {"": 2, "a": 2, "b": 0}
+    assert [row.item for row in await store.items("m", 1)] == ["main"]
+    assert [row.item for row in await store.items("m", 1, after="main")] == ["main-c1"]
+
+
+async def test_the_next_publish_moves_the_item(store: Store) -> None:
+    """A second build is one more item, and `main` is its content now; where it was left alone it is as before."""
+    await store.add_run(ran(Receipt(step(STAYS, MOVES), Outcome.DONE, size=9)))
+    second = replace(step(replace(STAYS, name="main-c2"), replace(MOVES, digest="sha256:2")), digest="sha256:2")
+    await store.add_run(ran(Receipt(second, Outcome.DONE, size=4, left=("main",))))
+    assert (await store.memory("m"))["a", "main"].digest == "sha256:1"
+    await store.add_run(ran(Receipt(second, Outcome.DONE, size=4)))
+    found = {row.item: (row.at["a"].digest, row.at["a"].size) for row in await store.items("m")}
+    assert found == {"main": ("sha256:2", 4), "main-c1": ("sha256:1", 9), "main-c2": ("sha256:2", 4)}
+    assert {one.target: (one.items, one.size) for one in await store.standing("m")} == {"": (3, 13), "a": (3, 13)}
+
+
 async def test_only_confirmed_names_get_younger(store: Store) -> None:
     """A step that keeps teaches names when the target itself confirmed them, as of the time of the plan."""
     await store.add_run(ran(steps=(step(STAYS, action=Action.KEEP),)))
@@ -97,6 +122,16 @@ async def test_a_record_without_names_is_taken_as_it_is(tmp_path: Path) -> None:
     assert ("a", "main-c1") in (await store.memory("m")).names
     assert await store.accept("m") == 1
     await store.close()
+
+
+def test_a_plan_does_not_take_the_name_of_a_build_for_a_tag_of_the_source() -> None:
+    """What `main` is by a publish says nothing of `main` at the source; once the source has set it again, it does."""
+    seen = LastSeen("sha256:1", T0)
+    known = {("a", "main-c1"): seen, ("a", "main"): seen, ("b", "main"): seen, ("a", "v1"): seen}
+    names = {("a", "main-c1"): STAYS, ("a", "main"): MOVES, ("b", "main"): replace(MOVES, beside="")}
+    planned = of_source(Memory(known, names))
+    assert dict(planned) == {key: seen for key in known if key != ("a", "main")}
+    assert planned.names == names
 
 
 def test_a_name_is_a_fact_of_its_target() -> None:
