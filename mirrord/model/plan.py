@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from mirrord.errors import ContentError
 from mirrord.model.memory import NamedBuild
 
 
@@ -86,7 +87,7 @@ class Plan:
     # of each tag of the source whether it is mirrored, if that was asked for (`mirrord plan --explain`)
     verdicts: tuple[TagVerdict, ...] = ()
     error: str = ""  # why planning failed (the source cannot be read…), or ""
-    code: str = ""  # its `MirrordError.code`, or ""
+    code: str = ""  # `MirrordError.code` of `error`, or without one of the first of `missing`; "" there: `content`
     # further decisions of the kind for its own `open`; opaque to others and never stored
     decisions: Any = field(default=None, compare=False, repr=False)
 
@@ -100,6 +101,11 @@ class Plan:
         """The first thing that is missing and the number of others: the error of a run without another one; or ""."""
         more = len(self.missing) - 1
         return self.missing[0] + (f"; and {more} more missing" if more else "") if self.missing else ""
+
+    @property
+    def missing_code(self) -> str:
+        """The error code of what is missing."""
+        return self.code or ContentError.code
 
     @property
     def groups(self) -> tuple[tuple[Step, ...], ...]:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, RefusedError
+from mirrord.errors import GuardError, MirrordError, RefusedError
 from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
@@ -58,9 +59,10 @@ class RunSummary:
 def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
     code, error = run.code, run.error
     if not error:
-        code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
-    if not error and run.plan is not None and run.plan.missing:
-        code, error = ContentError.code, run.plan.first_missing
+        found = [(entry.code, entry.error) for entry in targets if entry.error]
+        if run.plan is not None and run.plan.missing:
+            found.append((run.plan.missing_code, run.plan.first_missing))
+        code, error = _first(found)
     began, ended, error = run.started, run.finished, error[:_LONGEST]
     return RunRecord(run.mirror, run.kind, run.trigger, began, ended, run.result, run.read, code, error, targets)
 
@@ -265,12 +267,18 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
 
 
 def _trouble(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt], record: TargetRecord) -> tuple[str, str]:
-    for receipt in receipts:
-        if receipt.bad:
-            return receipt.code or MirrordError.code, _about(receipt.step, receipt.detail or receipt.outcome.value)
-    for step in steps:
-        if step.action is Action.REFUSE:
-            return step.code or RefusedError.code, _about(step, step.reason)
-    if record.cancelled:
-        return not_reached(run)
-    return "", ""
+    failed = (
+        (one.code or MirrordError.code, _about(one.step, one.detail or one.outcome.value))
+        for one in receipts
+        if one.bad
+    )
+    refused = (
+        (step.code or RefusedError.code, _about(step, step.reason)) for step in steps if step.action is Action.REFUSE
+    )
+    return _first(chain(failed, refused, [not_reached(run)] if record.cancelled else ()))
+
+
+def _first(troubles: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """Return the first code with its message, of a guard if one has spoken: that is what somebody has to decide."""
+    found = list(troubles)
+    return next((one for one in found if one[0] == GuardError.code), found[0] if found else ("", ""))

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 import structlog  # noqa: TID251 - this is the door
 
 from mirrord import events
-from mirrord.errors import ContentError
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.wire.secret import redact
 
@@ -155,7 +154,7 @@ def _summary(run: Run) -> Line:
     if run.error:
         fields |= {"error_code": run.code, "error": run.error}
     elif run.plan and run.plan.missing:
-        fields |= {"error_code": ContentError.code, "error": run.plan.first_missing}
+        fields |= {"error_code": run.plan.missing_code, "error": run.plan.first_missing}
     return Line("warning" if run.result in (Result.FAILED, Result.PARTIAL) else "info", "run.finished", fields)
 
 

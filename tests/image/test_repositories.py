@@ -13,6 +13,7 @@ from mirrord.model.ledger import Settled
 from mirrord.model.plan import Action
 from mirrord.model.run import Result
 from mirrord.record.sqlite import SqliteStore
+from mirrord.record.summary import RunSummary
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
@@ -162,8 +163,8 @@ async def test_globs_that_match_nothing_fail_the_run(world: World, listed: tuple
     assert plan.remarks == ((f"{source.host}: no repository matches team/*; {seen}",) if listed else ())
 
 
-async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
-    """Far fewer repositories than before are reported in each run until `--allow`; nothing is removed anywhere."""
+async def test_a_list_that_shrank_is_a_guard(world: World) -> None:
+    """Far fewer repositories than before make each run partial until `--allow`, with the code `guard`."""
     names = [f"team/app{number}" for number in range(10)]
     facts = await SqliteStore.open(world.folder / "record.db", world.now)
     world.services = replace(world.services, facts=facts)
@@ -172,14 +173,16 @@ async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
     await world.run(mirror)
     for name in names[2:]:
         del source.content.manifests[name], source.content.links[name]
-    for allow, count in ((False, 1), (False, 1), (True, 0), (False, 0)):
+    for allow, stopped in ((False, True), (False, True), (True, False), (False, False)):
         run = await world.run(replace(mirror, allow=allow))
-        assert (run.result, len(run.problems)) == (Result.NOOP, count)
-        for problem in run.problems:
-            assert "no longer lists 8 of 10 repositories" in problem
-            assert "more than 20% of them; they stay at the targets" in problem
-            assert "max_loss" not in problem  # no key of images
-            assert "mirrord sync app --allow" in problem
+        record = RunSummary.of(run).record
+        assert (run.result, record.code) == ((Result.PARTIAL, "guard") if stopped else (Result.NOOP, ""))
+        assert [one.result for one in record.targets] == [Result.NOOP] * 2  # they have what is listed
+        if stopped:
+            assert "no longer lists 8 of 10 repositories" in record.error
+            assert "more than 20% of them; they stay at the targets" in record.error
+            assert "max_loss" not in record.error  # no key of images
+            assert "mirrord sync app --allow" in record.error
     await facts.close()
     assert len(target.tags) == 10
 
@@ -219,8 +222,9 @@ async def test_what_is_excluded_later_is_not_lost(world: World) -> None:
     assert (run.result, run.problems) == (Result.NOOP, ())
     for name in names[:4]:
         del source.content.manifests[name], source.content.links[name]
-    (problem,) = (await world.run(fewer)).problems
-    assert "no longer lists 4 of 5 repositories" in problem
+    plan = await world.plan(fewer)
+    assert "no longer lists 4 of 5 repositories" in plan.first_missing
+    assert plan.missing_code == "guard"
     await facts.close()
 
 

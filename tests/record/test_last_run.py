@@ -10,8 +10,9 @@ import pytest
 
 from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
-from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.sqlite import SqliteStore
+from mirrord.record.summary import RunSummary
 from mirrord.report.board import Board
 from mirrord.report.status import counted, status_document
 from mirrord.syncer.values import Mirror, Target
@@ -224,3 +225,15 @@ async def test_since_when_it_fails(kind: str, tmp_path: Path) -> None:
     assert await after(4, error="down", code="unreachable") == [first, first, NOW + timedelta(minutes=3)]
     assert await after(5, Outcome.DONE, Outcome.DONE) == [None, None, None]
     await store.close()
+
+
+@pytest.mark.parametrize("where", ["step", "missing"])
+def test_what_a_guard_says_goes_before_other_errors(where: str) -> None:
+    """The error of a run is the guard's, however many steps failed before, so that it is notified as one."""
+    blocked = replace(step("refs/heads/lost", Action.REFUSE, "upstream lost 9 of 10"), code="guard")
+    run = ended(*([blocked] if where == "step" else []))
+    if run.plan and where == "missing":
+        run = replace(run, plan=replace(run.plan, missing=("upstream lost 9 of 10", "gone"), code="guard"))
+    record = RunSummary.of(run).record
+    assert (record.result, record.code) == (Result.PARTIAL, "guard")
+    assert "upstream lost 9 of 10" in record.error

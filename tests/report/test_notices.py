@@ -68,6 +68,7 @@ DEAD, DENIED, PARTLY = (
     state(Result.PARTIAL, "denied"),
 )
 GUARD, WAITS = state(Result.FAILED, "guard"), state(Result.DEFERRED, "throttled")
+HELD = state(Result.PARTIAL, "guard")
 STOPPED, NEW = state(Result.INTERRUPTED, "interrupted"), state(None)
 STALE = state(Result.NOOP, last_success=T - 9 * HOUR, stale_at=T - HOUR)
 NEVER = replace(WAITS, last_success=None, stale_at=T - HOUR)
@@ -86,6 +87,8 @@ DEAD_STALE = replace(DEAD, last_success=T - 9 * HOUR, stale_at=T - HOUR)
         ([DEAD, STOPPED, DEAD, STOPPED, GOOD], [("failure", "unreachable"), ("recovery", "")]),
         ([STOPPED, STOPPED, GOOD], []),
         ([GUARD, GUARD, GOOD], [("guard", "guard"), ("recovery", "")]),
+        ([HELD, HELD, GOOD, HELD], [("guard", "guard"), ("recovery", ""), ("guard", "guard")]),
+        ([PARTLY, HELD, PARTLY, HELD], [("failure", "denied"), ("guard", "guard")]),
         ([WAITS, WAITS, GOOD, WAITS], [("budget", "throttled"), ("budget", "throttled")]),
         ([WAITS, DEAD, GOOD], [("budget", "throttled"), ("failure", "unreachable"), ("recovery", "")]),
         ([STALE, STALE, GOOD], [("stale", ""), ("recovery", "")]),

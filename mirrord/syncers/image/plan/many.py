@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import chain, groupby, zip_longest
 from typing import Any
 
+from mirrord.errors import GuardError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
@@ -52,6 +53,7 @@ class ManySurvey:
         surveyed: each repository that could be read, with its state.
         problems: repositories that were left out, one sentence each.
         missing: repositories that could not be read, one sentence each.
+        lost: why the registry's list looks like an accident, one sentence, or "".
         remarks: what is no failure.
         listed: what the registry listed, to be recorded after the run; None to keep what is recorded.
         pinned: by repository, the tags that are listed with a digest: globs and rules of other lines leave them alone.
@@ -62,6 +64,7 @@ class ManySurvey:
     missing: Sequence[str] = ()
     remarks: Sequence[str] = ()
     listed: Sequence[str] | None = None
+    lost: str = ""
     pinned: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
@@ -190,6 +193,9 @@ def about(key: str, text: str) -> str:
 def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     """Plan each repository, and join the plans: registries take turns, and short tags come first."""
     problems, missing, remarks = [*survey.problems], [*survey.missing], [*survey.remarks]
+    code = GuardError.code if survey.lost else ""
+    if survey.lost:
+        missing.insert(0, survey.lost)
     verdicts: list[TagVerdict] = []
     queues: dict[str, list[Sequence[Step]]] = {}
     parts: dict[str, tuple[Mirror, Any, int]] = {}
@@ -212,7 +218,7 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     steps = tuple(step for batch in turns for step in batch)
     decisions = ManyDecisions(parts, survey.listed)
     beside = tuple(problems), tuple(missing), tuple(remarks), tuple(verdicts)
-    return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
+    return Plan(mirror.name, mirror.kind, now, steps, *beside, code=code, decisions=decisions)
 
 
 def _batches(part: RepositoryPart, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:

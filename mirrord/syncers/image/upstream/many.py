@@ -49,7 +49,7 @@ REPOSITORIES = 4
 """Of one registry, read at once; the host's `requests` limits requests. So many that fail in a row end its turn."""
 _SHOWN = 20  # bad lines in the error about a list without a good one
 MAX_LOSS = 0.2
-"""Share of the listed repositories that may be gone in the next listing without a word."""
+"""Share of the listed repositories that may be gone in the next listing before the guard speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Wanted:
     repeated: Sequence[str] = ()  # lines that another one makes needless
     listed: Sequence[str] | None = None
     remarks: Sequence[str] = ()
+    lost: str = ""
 
 
 async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ManySurvey:
@@ -137,7 +138,8 @@ def _joined(
     errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
     if errors and not surveyed:
         raise errors[0]
-    return ManySurvey(surveyed, wanted.problems, missing, wanted.remarks, wanted.listed, pinned(wanted.parts))
+    known = wanted.remarks, wanted.listed, wanted.lost, pinned(wanted.parts)
+    return ManySurvey(surveyed, wanted.problems, missing, *known)
 
 
 async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
@@ -151,7 +153,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
     registry, rules = source.registry or "", source.repositories or RepositoryChoice()
     whole: list[str] = []
     listed: Sequence[str] = ()
-    problems: Sequence[str] = ()
+    lost = ""
     remarks: list[str] = []
     if rules.patterns:
         whole = [path async for path in repositories_for(services.http, registry, rules.patterns)]
@@ -162,14 +164,14 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
             await _refuse_loss(mirror, services)
             raise ContentError("; ".join(remarks))
         listed = await asyncio.to_thread(rules.matching, whole)
-        problems = await _lost(mirror, services, listed)
+        lost = await _lost(mirror, services, listed)
     sources = await asyncio.to_thread(lambda: [*chosen(mirror, listed)])
     if not sources:
         nothing = f"{registry}: exclude leaves out every repository that match has; correct from.repositories"
         raise ContentError("; ".join((*remarks, nothing)))
     parts, wrong = await asyncio.to_thread(_parts, mirror, sources)
-    accepted = None if problems or not rules.patterns else listed
-    return Wanted(parts, (*problems, *wrong), listed=accepted, remarks=remarks)
+    accepted = None if lost or not rules.patterns else listed
+    return Wanted(parts, wrong, listed=accepted, remarks=remarks, lost=lost)
 
 
 def of_file(mirror: Mirror) -> Wanted:
@@ -225,19 +227,19 @@ def _parts(
     return parts, problems
 
 
-async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> Sequence[str]:
-    """Return a sentence if the registry lists far fewer repositories than before; `--allow` accepts that.
+async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> str:
+    """Return a sentence if the registry lists far fewer repositories than before, else ""; `--allow` accepts that.
 
     Repositories that the configuration no longer wants are not lost.
     """
     source, before = spec_of(mirror).source, await _before(mirror, services)
     gone = {*before} - {*listed}
     if mirror.allow or not too_much(len(gone), len(before), MAX_LOSS):
-        return ()
+        return ""
     share = (
         f"no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
     )
-    return (unless_meant(mirror.name, f"{source.registry}: {share}; they stay at the targets, and are not read"),)
+    return unless_meant(mirror.name, f"{source.registry}: {share}; they stay at the targets, and are not read")
 
 
 async def _refuse_loss(mirror: Mirror, services: Services) -> None:
