@@ -149,6 +149,7 @@ class Shown:
         self._metrics.state.set(bool(self.trouble))
         if self.certificate:
             self._metrics.certificate(self.certificate.expires, self.certificate.error)
+        self._metrics.receivers(self.receivers())
         if upstreams := self._runtime.snapshot.services.upstreams:
             self._metrics.circuits(upstreams.resting())
         if (front := self.front()) is not None:

@@ -16,6 +16,7 @@ from mirrord.model.history import Standing
 from mirrord.report.front import FrontStatus
 from mirrord.report.mirror_metrics import MirrorMetrics
 from mirrord.report.registry import SeriesRegistry
+from mirrord.report.status import ReceiverStatus
 from mirrord.syncer.values import Mirror
 
 _HOSTS: Final = 64
@@ -32,6 +33,7 @@ class Metrics:
         self._hosts: set[str] = set()
         self._names: frozenset[str] = frozenset()  # of all targets
         self._upstreams: frozenset[str] = frozenset()  # of fronts
+        self._receivers: frozenset[str] = frozenset()  # of notifications
         gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
         self.mirrors = MirrorMetrics(self.registry)
         self.bytes = counter("transfer_bytes", "Content bytes; target is empty for reads.", "direction", "target")
@@ -45,6 +47,7 @@ class Metrics:
         self.resting = gauge("upstream_circuit_open", "Whether a front does not ask the host after failures.", "host")
         self.refused = counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
         self.notified = counter("notifications", "Attempts to send a message.", "receiver", "result")
+        self.unsent = gauge("notifications_failing", "Whether the last message could not be sent.", "receiver")
         self.answers = counter("front_answers", "Answers of the front with content.", "upstream", "kind", "outcome")
         self.refusals = counter("front_refusals", "Requests that the front refused.", "reason")
         self.troubles = counter("front_failures", "Answers for which an upstream failed.", "upstream", "reason")
@@ -143,6 +146,15 @@ class Metrics:
         """Take which upstreams of fronts are not asked now."""
         for host in self._upstreams:
             self.resting.labels(host).set(host in resting)
+
+    def receivers(self, standing: Collection[ReceiverStatus]) -> None:
+        """Take how the receivers of notifications stand, and remove the series of those that are gone."""
+        before, self._receivers = self._receivers, frozenset(one.name for one in standing)
+        for name in before - self._receivers:
+            self.notified.remove_by_labels({"receiver": name})
+            self.unsent.remove_by_labels({"receiver": name})
+        for one in standing:
+            self.unsent.labels(one.name).set(bool(one.last_error))
 
     def certificate(self, expires: datetime | None, error: str) -> None:
         """Take when the certificate of `settings.tls` expires, and why changed files are not in use, or ""."""

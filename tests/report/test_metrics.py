@@ -15,6 +15,7 @@ from mirrord.model.history import Standing
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt
 from mirrord.report.metrics import Metrics
+from mirrord.report.status import ReceiverStatus
 from mirrord.syncer.port import load_syncers
 from tests.report.test_report import STEP, T0, make_run, mirror
 
@@ -183,3 +184,23 @@ def test_areas(tmp_path: Path) -> None:
         "spool": disk("spool"),
     }
     assert areas(tmp_path / "gone") == {**dict.fromkeys(AREAS, 0), "database": 0, "other": 0}
+
+
+def test_receivers_of_notifications() -> None:
+    """Who cannot be reached is told until a message was sent; a receiver that a reload removed has no series."""
+    ops, night = (ReceiverStatus(name, "webhook", "h.example", (), ()) for name in ("ops", "night"))
+    metrics = Metrics("1")
+    for receiver in ("ops", "night"):
+        metrics(ev.Notified(receiver, "failed", 1))
+    metrics.receivers([replace(ops, last_error="no connection"), night])
+    assert series(metrics, "notifications") == {
+        'notifications_total{receiver="ops",result="failed"}': 1,
+        'notifications_total{receiver="night",result="failed"}': 1,
+        'notifications_failing{receiver="ops"}': 1,
+        'notifications_failing{receiver="night"}': 0,
+    }
+    metrics.receivers([ops])
+    assert series(metrics, "notifications") == {
+        'notifications_total{receiver="ops",result="failed"}': 1,
+        'notifications_failing{receiver="ops"}': 0,
+    }

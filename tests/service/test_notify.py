@@ -248,7 +248,9 @@ async def test_a_refusal_is_logged_once_and_a_reload_mends_it(place: Any, hook: 
         assert (entry["waiting"], entry["last_sent"]) == (1, None)
         assert entry["last_error"] == line["error"] == f"{entry['host']}: answered 403"
         assert (hook.refused, len(daemon.named("notify.failed"))) == (1, 1)
-        assert b'notifications_total{receiver="ops",result="refused"} 1.0' in (await daemon.get("/metrics"))[1]
+        metrics = (await daemon.get("/metrics"))[1]
+        assert b'notifications_total{receiver="ops",result="refused"} 1.0' in metrics
+        assert b'notifications_failing{receiver="ops"} 1.0' in metrics
         hook.status = 204
         file = place.conf / "notify.yaml"
         file.write_text(file.read_text().replace("HOOK_URL", "OTHER_URL"))
@@ -258,6 +260,7 @@ async def test_a_refusal_is_logged_once_and_a_reload_mends_it(place: Any, hook: 
         file.unlink()
         await ControlClient(place.state).carry_out(Reload())
         assert json.loads((await daemon.get("/status"))[1])["notify"] == []
+        assert b'receiver="ops"' not in (await daemon.get("/metrics"))[1]
     assert [occasion for occasion, _, _ in hook.reported()] == ["failure"]
 
 
