@@ -11,23 +11,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.files import AbsentError
-from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.pem import readable
 from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HUB, HUB_ALIASES, HostBook, HostPolicy
+from mirrord.wire.oci.profiles import GENERIC, PROFILES, profile_of
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, redact
-from mirrord.wire.vendors.known import vendor_of
 
 _PROXY = "http://proxy.example.com:3128"
 _SECTION: Trail = ("hosts",)
@@ -71,6 +71,12 @@ def _realm(text: str) -> str:
     return origin
 
 
+def _profile(text: str | None) -> str | None:
+    if text is not None and text not in PROFILES:
+        raise ValueError(f"{text[:60]!r} is not a known kind of registry; {nearest(text, set(PROFILES))}")
+    return text
+
+
 class Auth(Strict):
     """`hosts.HOST.auth`; user name `<token>` says that the password is an identity token."""
 
@@ -97,6 +103,7 @@ class Host(Strict):
     """One entry of `hosts:`; see `HostPolicy` for what each key does."""
 
     hints: ClassVar[Mapping[str, str]] = {
+        "api": "write profile: harbor",
         **dict.fromkeys(("username", "user"), "write auth: {username: robot, password: {env: NAME}}"),
         **dict.fromkeys(("password", "token"), "write auth: {username: robot, password: {env: NAME}}"),
         **dict.fromkeys(("tls", "verify", "insecure_skip_verify"), "write insecure: true for plain HTTP, or ca: FILE"),
@@ -190,10 +197,15 @@ class Host(Strict):
             " `check` reports where it does not apply. Default: no limit."
         ),
     )
-    api: Literal["harbor", "quay", "gitlab"] | None = Field(
-        default=None,
-        description="Kind of registry, whose API lists repositories and dates of tags. Default: by the host's name.",
-    )
+    profile: Annotated[
+        str | None,
+        AfterValidator(_profile),
+        Field(
+            description="Kind of registry; `generic` is one without quirks. Default: by the host's name.",
+            examples=["harbor"],
+            json_schema_extra={"enum": [*PROFILES]},
+        ),
+    ] = None
 
 
 def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:
@@ -225,8 +237,9 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
             problems.add((*trail, "token_realms", number), what)
     _check_ssh(host, trail, problems)
-    if host.api and (known := vendor_of(name)) and known.name != host.api:
-        problems.add((*trail, "api"), f"{name} is {known.title}; leave `api:` out")
+    known = profile_of(name)
+    if host.profile not in (None, GENERIC.name, known.name) and known is not GENERIC:
+        problems.add((*trail, "profile"), f"{name} is {known.title}; leave `profile:` out")
     if host.proxy_auth and not host.proxy:
         problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
     proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None

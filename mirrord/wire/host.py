@@ -44,7 +44,7 @@ class HostPolicy:
         known_hosts: file with the host's keys for Git over ssh; None for that of the machine.
         requests: how many requests may be under way at once.
         bandwidth: bytes a second for content, or None.
-        api: whose API lists repositories and dates of tags (`harbor`, `quay`, `gitlab`), or None for what is known.
+        profile: kind of registry (a name of `mirrord.wire.oci.profiles`), or None for what its name says.
         source: where `credential` is written, for messages.
     """
 
@@ -61,7 +61,7 @@ class HostPolicy:
     known_hosts: str | None = None
     requests: int = 8
     bandwidth: float | None = None
-    api: str | None = None
+    profile: str | None = None
     source: str = field(default="`auth:` under hosts:", compare=False)
 
 

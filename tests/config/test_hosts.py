@@ -181,9 +181,29 @@ def test_an_encrypted_key_is_refused_without_asking_for_its_password(refusal: Re
 @pytest.mark.parametrize("host", ["docker.io", "index.docker.io"])
 def test_a_known_registry_is_of_no_other_kind(load: Load, refusal: Refusal, host: str) -> None:
     """Docker Hub's API would be asked as if it were another's; the kind that a host is known for may be written."""
-    (problem,) = refusal(f"hosts: {{{host}: {{api: harbor}}}}\n")
-    assert problem == f"main.yaml:1: hosts.{host}.api: docker.io is Docker Hub; leave `api:` out"
-    assert load("hosts: {quay.io: {api: quay}}").book.policy("quay.io").api == "quay"
+    (problem,) = refusal(f"hosts: {{{host}: {{profile: harbor}}}}\n")
+    assert problem == f"main.yaml:1: hosts.{host}.profile: docker.io is Docker Hub; leave `profile:` out"
+    assert load("hosts: {quay.io: {profile: quay}}").book.policy("quay.io").profile == "quay"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("profile: artefactory", "'artefactory' is not a known kind of registry; did you mean 'artifactory'?"),
+        ("profile: 3", "'3' is not a known kind of registry; use one of: acr, "),
+        ("api: harbor", "api: unknown key; write profile: harbor"),
+    ],
+)
+def test_a_kind_of_registry_that_is_none(refusal: Refusal, written: str, said: str) -> None:
+    """A wrong kind is refused with the nearest one; the key has one name."""
+    (problem,) = refusal(f"hosts: {{r.example: {{{written}}}}}\n")
+    assert problem.startswith("main.yaml:1: hosts.r.example.")
+    assert said in problem
+
+
+def test_quirks_of_a_known_registry_may_be_left_out(load: Load) -> None:
+    """`generic` is allowed everywhere."""
+    assert load("hosts: {ghcr.io: {profile: generic}}").book.policy("ghcr.io").profile == "generic"
 
 
 def test_one_host_under_two_names(refusal: Refusal) -> None:

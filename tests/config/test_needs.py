@@ -66,7 +66,7 @@ def test_the_api_of_a_registry_is_needed(tmp_path: Path) -> None:
 hosts:
   gitlab.com: {requests: 2}
   hub.docker.com: {requests: 2}
-  r.example: {api: gitlab, token_realms: [https://gitlab.example, https://old.example]}
+  r.example: {profile: gitlab, token_realms: [https://gitlab.example, https://old.example]}
   gitlab.example: {requests: 2}
   old.example: {requests: 2}
 mirrors:

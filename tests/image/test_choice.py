@@ -123,7 +123,7 @@ async def test_a_registry_that_limits_the_rate_ends_the_run(world: World) -> Non
 
 async def dated(world: World, source: Registry, **rules: Any) -> Sequence[str]:
     """Choose from the source as from a Quay, and return the tags."""
-    policy = HostPolicy(source.host, api="quay")
+    policy = HostPolicy(source.host, profile="quay")
     async with Http(HostBook({source.host: policy}), jitter=lambda: 0.0) as http:
         repository = Repository(http, Reference.parse(f"{source.host}/team/app"))
         chosen = await choose_tags(repository, Choice(**rules), TagDates(repository), world.now)

@@ -133,7 +133,7 @@ async def test_daily_asks_no_more_for_what_is_settled(world: World) -> None:
     (world.folder / "x-daily.txt").write_text(f"{source.host}/team/app")
     mirror = world.mirror({"list": "x-daily.txt"}, LOCAL)
     mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
-    book = HostBook({source.host: HostPolicy(source.host, api="harbor")})
+    book = HostBook({source.host: HostPolicy(source.host, profile="harbor")})
     async with Http(book, jitter=lambda: 0.0) as http:
         world.services = replace(world.services, http=http)
         asked = []

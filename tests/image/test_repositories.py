@@ -91,11 +91,11 @@ async def test_an_exclusion_may_match_nothing_but_not_everything(world: World) -
 
 
 async def test_globs_select_from_the_api_of_the_registry(world: World) -> None:
-    """With `api: harbor` the project is listed by Harbor's API; images are read from the registry as always."""
+    """With `profile: harbor` the project is listed by Harbor's API; images are read from the registry as always."""
     source, target = await filled(world, *APPS), await world.registry("target")
     names = json.dumps([{"name": name} for name in (*APPS[:3], "team/Not Allowed")]).encode()
     source.faults.on("GET", r"/api/v2\.0/projects/team/repositories\?").status(200, names)
-    policy = HostPolicy(source.host, api="harbor")
+    policy = HostPolicy(source.host, profile="harbor")
     async with Http(HostBook({source.host: policy}), jitter=lambda: 0.0) as http:
         world.services = replace(world.services, http=http)
         keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}

@@ -52,7 +52,8 @@ class Endpoint:
     def at(cls, http: Http, reference: Reference, actions: str) -> Endpoint:
         """Find the endpoint of a reference's repository."""
         base = base_url(http.book, reference.domain, reference.api_host)
-        return cls(http, reference, base, actions, profile_of(reference.domain))
+        profile = profile_of(reference.domain, http.book.policy(reference.domain).profile)
+        return cls(http, reference, base, actions, profile)
 
     @property
     def missing(self) -> frozenset[int]:

@@ -23,7 +23,6 @@ class GitLabRegistry(port.Vendor):
 
     name = "gitlab"
     title = "GitLab"
-    hosts = ("registry.gitlab.com",)
     scoped = True
     dated = False
     hint = "check the name of the group or the project, and that the token may `read_api`"

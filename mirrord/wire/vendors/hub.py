@@ -26,7 +26,6 @@ class DockerHub(port.Vendor):
 
     name = "hub"
     title = "Docker Hub"
-    hosts = (HUB,)
     scoped = True
     hint = "check the namespace, and give docker.io under hosts: a user name and a personal access token that may read"
 

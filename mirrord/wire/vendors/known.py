@@ -16,6 +16,7 @@ from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.catalog import list_repositories
 from mirrord.wire.oci.paging import MOST, ListPage, walk
+from mirrord.wire.oci.profiles import profile_of
 from mirrord.wire.oci.reference import Reference, valid_repository
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential
@@ -30,7 +31,6 @@ from mirrord.wire.vendors.quay import Quay
 VENDORS: Final[Mapping[str, Vendor]] = {
     vendor.name: vendor for vendor in (DockerHub(), Quay(), GitLabRegistry(), Harbor())
 }
-_HOSTS: Final[Mapping[str, Vendor]] = {host: vendor for vendor in VENDORS.values() for host in vendor.hosts}
 _TRIES: Final = 2  # of a request for dates: images have them too
 _RESTS: Final = 600.0  # seconds for which an API that cannot be reached is not asked for dates
 _gone: Final[WeakKeyDictionary[Http, dict[str, float]]] = WeakKeyDictionary()
@@ -40,18 +40,20 @@ _Key = tuple[str, Credential | None]
 _logins: Final[WeakKeyDictionary[Http, dict[_Key, tuple[float, str | None]]]] = WeakKeyDictionary()
 """By registry and credential, until when a login is shared, and its header: Docker Hub limits the rate of logins."""
 _signing: Final = KeyedLock()
-_OTHER: Final = "name the repositories without patterns, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
+_OTHER: Final = (
+    "name the repositories without patterns, or write `profile: harbor`, `quay` or `gitlab` for it under hosts:"
+)
 
 
 def vendor_of(domain: str, word: str | None = None) -> Vendor | None:
-    """Return whose a registry is: as `word` (`api:`) says, else by its name, else None."""
-    return VENDORS[word] if word else _HOSTS.get(domain)
+    """Return whose a registry is: as `word` (`profile:`) says, else by its name, else None."""
+    return VENDORS.get(profile_of(domain, word).name)
 
 
 def api_host(book: HostBook, domain: str) -> str:
     """Return the host whose rules apply to a registry's own API: GitLab itself, for others that of the registry."""
     policy = book.policy(domain)
-    vendor = vendor_of(domain, policy.api)
+    vendor = vendor_of(domain, policy.profile)
     origin = check_url(vendor.base(book, domain)) if vendor else None
     return domain if origin is None or belongs(origin, policy) else origin.authority
 
@@ -66,7 +68,7 @@ async def repositories_for(http: Http, domain: str, patterns: Collection[str]) -
         TooLargeError: it is too long.
         TransportError: the registry cannot be reached, fails or limits the rate.
     """
-    vendor = vendor_of(domain, http.book.policy(domain).api)
+    vendor = vendor_of(domain, http.book.policy(domain).profile)
     check_listable(vendor, patterns)
     if vendor is None:
         try:
@@ -159,5 +161,5 @@ class TagTimes:
 
 def times_of(http: Http, reference: Reference) -> TagTimes | None:
     """Return what knows the dates of a repository's tags, None where its registry has no API for them."""
-    vendor = vendor_of(reference.domain, http.book.policy(reference.domain).api)
+    vendor = vendor_of(reference.domain, http.book.policy(reference.domain).profile)
     return TagTimes(vendor, http, reference) if vendor and vendor.dated else None

@@ -63,9 +63,8 @@ class Vendor(ABC):
     """One kind of registry. Stateless.
 
     Attributes:
-        name: the word in `api:` under `hosts:`.
+        name: that of its profile, the word in `profile:` under `hosts:`.
         title: for people.
-        hosts: that are known to be of this kind.
         scoped: whether it lists the repositories of one namespace only, never all.
         dated: whether it lists dates of tags.
         hint: what to do when a list is refused.
@@ -73,7 +72,6 @@ class Vendor(ABC):
 
     name = ""
     title = ""
-    hosts: tuple[str, ...] = ()
     scoped = False
     dated = True
     hint = ""

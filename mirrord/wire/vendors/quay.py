@@ -23,7 +23,6 @@ class Quay(port.Vendor):
 
     name = "quay"
     title = "Quay"
-    hosts = ("quay.io",)
     scoped = True
     hint = (
         "for what is not public, its API wants `username: $oauthtoken` with an OAuth token that may view repositories"

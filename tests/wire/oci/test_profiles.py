@@ -1,25 +1,27 @@
 """Quirks of registries as data."""
 
+from dataclasses import replace
+
 import pytest
 
 from mirrord.errors import RefusedError
-from mirrord.wire.oci.profiles import DEFAULT, PROFILES, means_immutable, profile_of
+from mirrord.wire.oci.profiles import GENERIC, PROFILES, means_immutable, profile_of
 
 
 @pytest.mark.parametrize(
     ("domain", "name"),
     [
-        ("docker.io", "default"),
+        ("docker.io", "hub"),
         ("team.azurecr.io", "acr"),
-        ("azurecr.io", "default"),
-        ("evilazurecr.io", "default"),
+        ("azurecr.io", "generic"),
+        ("evilazurecr.io", "generic"),
         ("ghcr.io", "ghcr"),
-        ("ghcr.io.evil.test", "default"),
+        ("ghcr.io.evil.test", "generic"),
         ("europe-docker.pkg.dev", "gar"),
         ("gcr.io", "gar"),
         ("eu.gcr.io:443", "gar"),
         ("acme.jfrog.io", "artifactory"),
-        ("127.0.0.1:5000", "default"),
+        ("127.0.0.1:5000", "generic"),
     ],
 )
 def test_hosts_find_their_profile(domain: str, name: str) -> None:
@@ -27,17 +29,17 @@ def test_hosts_find_their_profile(domain: str, name: str) -> None:
     assert profile_of(domain).name == name
 
 
+def test_a_profile_by_hand() -> None:
+    """What is written under `hosts:` counts before the name, also `generic`."""
+    assert profile_of("registry.example", "artifactory").missing == {403, 404}
+    assert profile_of("ghcr.io", "generic") is GENERIC
+
+
 def test_every_quirk_has_its_reason() -> None:
-    """No entry without a reason, none that differs in nothing, no two of one name."""
-    for profile in PROFILES:
-        assert profile.why
-        assert profile.hosts
-        assert (profile.missing, profile.put_limit, profile.chunk) != (
-            DEFAULT.missing,
-            DEFAULT.put_limit,
-            DEFAULT.chunk,
-        )
-    assert len({profile.name for profile in PROFILES}) == len(PROFILES)
+    """What differs from the specification has a reason with its source."""
+    for profile in PROFILES.values():
+        plain = replace(GENERIC, name=profile.name, title=profile.title, hosts=profile.hosts, why=profile.why)
+        assert profile.why or profile == plain, profile.name
 
 
 @pytest.mark.parametrize(

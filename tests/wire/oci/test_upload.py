@@ -31,7 +31,7 @@ from mirrord.wire.oci import endpoint
 from mirrord.wire.oci.client import PAUSES, Repository
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.profiles import DEFAULT, Profile
+from mirrord.wire.oci.profiles import GENERIC, Profile
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import Credential, Secret
 from tests.support.auth import Auth
@@ -80,8 +80,8 @@ def repo(http: Http, registry: Registry) -> Repository:
 @pytest.fixture
 def profile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(**quirks: Any) -> None:
-        quirky: Profile = replace(DEFAULT, **quirks)
-        monkeypatch.setattr(endpoint, "profile_of", lambda _: quirky)
+        quirky: Profile = replace(GENERIC, **quirks)
+        monkeypatch.setattr(endpoint, "profile_of", lambda *_: quirky)
 
     return use
 

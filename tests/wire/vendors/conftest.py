@@ -40,8 +40,8 @@ class Api:
 
     def login(self, user: str, token: str = TOKEN, **more: Any) -> None:
         """Write a credential, and other keys, for the registry."""
-        api = None if self.kind == "hub" else self.kind
-        policy = HostPolicy(self.domain, Credential(user, Secret(token)) if user else None, api=api, **more)
+        credential = Credential(user, Secret(token)) if user else None
+        policy = HostPolicy(self.domain, credential, profile=self.kind, **more)
         self.book = HostBook({self.domain: policy})
 
     def answers(self, path: str, answer: Any, query: Mapping[str, str], link: str = "", **keys: Any) -> None:
@@ -79,11 +79,9 @@ def httpserver_listen_address() -> tuple[str, int]:
 
 
 @pytest.fixture
-def api(request: pytest.FixtureRequest, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, httpserver: HTTPServer) -> Iterator[Api]:
     """The API of the vendor that the test names; Docker Hub's answers at the registry's own address."""
     api = Api(httpserver, HostBook(), request.param)
-    if api.kind == "hub":
-        monkeypatch.setattr(known, "_HOSTS", {api.domain: known.VENDORS["hub"]})
     api.login("")
     yield api
     httpserver.check()

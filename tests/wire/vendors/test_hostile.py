@@ -215,5 +215,5 @@ async def test_a_registry_of_no_known_kind_says_what_to_write(httpserver: HTTPSe
     """Where `/v2/_catalog` is refused, the error says how else repositories are found."""
     httpserver.expect_request("/v2/_catalog").respond_with_data("", 404)
     async with Http(HostBook()) as http:
-        with pytest.raises(MissingError, match=r"_catalog: status 404.*name the repositories.*`api: harbor`"):
+        with pytest.raises(MissingError, match=r"_catalog: status 404.*name the repositories.*`profile: harbor`"):
             await anext(repositories_for(http, f"127.0.0.1:{httpserver.port}", ["team/*"]))

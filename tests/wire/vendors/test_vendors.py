@@ -330,7 +330,7 @@ async def test_a_refusal_names_host_and_next_step(api: Api) -> None:
     ],
 )
 def test_whose_a_registry_is(host: str, word: str | None, name: str | None) -> None:
-    """A registry is of the kind that `api:` says, else that of its exact name, else of none."""
+    """A registry is of the kind that `profile:` says, else that of its exact name, else of none."""
     vendor = vendor_of(host, word)
     assert (vendor and vendor.name) == name
 
@@ -355,7 +355,7 @@ def test_folders_that_patterns_begin_with(patterns: list[str], expected: list[st
 @pytest.mark.parametrize("pattern", ["*", "*/web", "we*", "[ab]*/x", "/team/a|b/", "/.*/"])
 async def test_a_glob_needs_a_namespace(pattern: str) -> None:
     """Where lists are of one namespace, a glob that begins in it is an error before anything is asked."""
-    async with Http(HostBook({"q.example": HostPolicy("q.example", api="quay")})) as http:
+    async with Http(HostBook({"q.example": HostPolicy("q.example", profile="quay")})) as http:
         with pytest.raises(UsageError, match="Quay lists one namespace at a time; write it in front"):
             await anext(repositories_for(http, "q.example", [pattern]))
 

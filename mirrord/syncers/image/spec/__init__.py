@@ -84,7 +84,7 @@ class SourceKeys(BaseModel):
             "With `registry`: a list of paths, globs (`*` also matches `/`), such as `team/*`, and regular expressions"
             " of the whole path between two `/` (RE2), or a mapping of rules such as"
             ' `{match: [team/*], exclude: ["*/scratch"]}`. For a glob or a regular expression the registry must list'
-            " its repositories, by `/v2/_catalog` or by an API of its own (`hosts.HOST.api`). Docker Hub, Quay and"
+            " its repositories, by `/v2/_catalog` or by an API of its own (`hosts.HOST.profile`). Docker Hub, Quay and"
             " GitLab list one namespace at a time, which is written in front: `team/*`, not `*`."
         ),
         examples=["[team/*, library/nginx]"],
