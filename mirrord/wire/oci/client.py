@@ -20,7 +20,7 @@ from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Endpoint, head
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.oci.referrers import add_referrer
+from mirrord.wire.oci.referrers import add_referrer, list_referrers
 from mirrord.wire.offload import offload
 
 _ACCEPTED = {"Accept": ACCEPT}
@@ -203,6 +203,10 @@ class Repository:
         from mirrord.wire.oci.tags import list_tags  # noqa: PLC0415 - a copy of one image starts without it
 
         return list_tags(self._endpoint)
+
+    async def referrers(self, subject: Digest) -> Sequence[object] | None:
+        """Return what the registry lists about a manifest; see `mirrord.wire.oci.referrers.list_referrers`."""
+        return None if self._endpoint.profile.referrers is False else await list_referrers(self._endpoint, subject)
 
     def _manifest(self, method: str, ref: str, **more: Any) -> HttpRequest:
         if ":" in ref:

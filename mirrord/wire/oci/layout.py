@@ -6,16 +6,18 @@ All of it touches the disk for a moment and blocks: call it in a thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError, about
+from mirrord.errors import ContentError, DigestError, MissingError, TooLargeError, UnsupportedError, UsageError, about
 from mirrord.files import LocalFile, read_content
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.oci.referrers import COSIGN, entries_of, read_entries, referrers_tag
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar
 
@@ -23,6 +25,7 @@ MARK = "oci-layout"
 INDEX = "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
+MOST_READ: Final = 100_000_000  # bytes of manifests that are read for their subjects
 _BEFORE_DIGEST = ("@sha256:", "@sha512:")
 CONTAINERD_NAME = "io.containerd.image.name"  # docker save ≥ 25 writes the whole reference there, the tag in REF_NAME
 
@@ -52,6 +55,7 @@ class Layout:
         if parsed.media_type not in (OCI_INDEX, DOCKER_LIST):
             raise ContentError(f"{place}: {INDEX} is a {parsed.media_type}, not an index")
         self._entries = parsed.children
+        self._about: Mapping[Digest, Sequence[Descriptor]] | None = None
 
     @classmethod
     def open(cls, path: Path, scratch: Path | None = None) -> Layout:
@@ -110,6 +114,39 @@ class Layout:
                 raise DigestError(f"{self.place}: {why}")
             body = found.load(LIMIT)
         return self._parse(body, descriptor.media_type, descriptor.digest)
+
+    def referrers(self, subject: Digest) -> Sequence[tuple[Descriptor, str]]:
+        """Return what is about a manifest, each with cosign's tag or "".
+
+        That is what `index.json` lists: manifests with this subject, those in the list that stands under the subject's
+        tag (as regctl writes it), and those under cosign's tags (as `skopeo copy` brings them). Raises as `manifest`.
+        """
+        if self._about is None:
+            self._about = self._subjects()
+        tag = referrers_tag(subject)
+        found = {one.digest: (one, "") for one in self._about.get(subject, ())}
+        for entry in self._entries:
+            named = next((name for name in map(tag_in, _names(entry)) if name and name.startswith(tag)), "")
+            if named == tag and entry.media_type == OCI_INDEX:
+                listed, _ = read_entries(entries_of(self.manifest(entry).body, f"{self.place}: {tag}"), tag)
+                found |= {one.digest: (one, "") for one in listed}
+            elif named.removeprefix(tag) in COSIGN:
+                found.setdefault(entry.digest, (entry, named))
+        return tuple(found.values())
+
+    def _subjects(self) -> Mapping[Digest, Sequence[Descriptor]]:
+        """Return the manifests that `index.json` lists, by their subject."""
+        found: dict[Digest, list[Descriptor]] = {}
+        read = 0
+        for entry in {one.digest: one for one in self._entries if one.is_manifest}.values():
+            read += entry.size
+            if read > MOST_READ:
+                raise TooLargeError(f"{self.place}: more than {MOST_READ} bytes of manifests; split the layout")
+            if self._file(blob_name(entry.digest)) is None:
+                continue  # a layout may list what it lacks
+            if about := self.manifest(entry).subject:
+                found.setdefault(about.digest, []).append(entry)
+        return found
 
     def annotations(self, descriptor: Descriptor) -> Mapping[str, str]:
         """Return what is annotated: by the entry, else by its manifest, else by all images of an index alike.

@@ -92,8 +92,7 @@ async def in_pages(
     async def read(url: str) -> ListPage[str]:
         answer = await http.fetch(replace(first, url=url))
         found = await offload(len(answer.body), names_of, answer.body, key, what, valid)
-        target = next_link(answer.headers.get("link", ""), what)
-        return ListPage(found, found, "" if target is None else _page(first, answer, target))
+        return ListPage(found, found, following(first, answer, what))
 
     seen: set[str] = set()
     async for found in walk(read, f"{first.url}?n={PAGE}", what):
@@ -120,15 +119,19 @@ def _too_many(key: str, what: str) -> TooLargeError:
     return TooLargeError(f"{what}: more than {MOST} {key}, which is the most; wanted ones can be named one by one")
 
 
-def _page(first: HttpRequest, answer: HttpResponse, target: str) -> str:
-    """Return the URL of the next page that a Link's target names, always at the address of the first.
+def following(first: HttpRequest, answer: HttpResponse, what: str) -> str:
+    """Return the URL of the page after `answer`, always at the address of the first; "" where that was the last one.
 
     A registry behind a proxy often knows itself by another name. Of an absolute target only path and query count,
     as with skopeo, so that no link leads to another host.
 
     Raises:
+        ContentError: not a Link header.
         UntrustedError: it is no proper http(s) URL.
     """
+    target = next_link(answer.headers.get("link", ""), what)
+    if target is None:
+        return ""
     url = joined(answer.url, target)
     check_url(url)
     parts, base = urlsplit(url), urlsplit(first.url)

@@ -1,24 +1,113 @@
-"""Which artifacts are about an image, at registries without the referrers API: an index under a tag.
+"""Which artifacts are about a manifest: signatures, attestations, SBOMs.
 
-distribution-spec, "Referrers Tag Schema": the tag is the subject's digest with `-` for `:`. A client that pushes a
-manifest with a subject to such a registry MUST keep the index ("Pushing Manifests with Subject").
+Registries list them (distribution-spec, "Listing Referrers"). Where one does not, clients keep the list as an index
+under a tag ("Referrers Tag Schema"): the subject's digest with `-` for `:`. A client that pushes a manifest with a
+subject to such a registry MUST keep that index ("Pushing Manifests with Subject"). cosign 2 keeps signatures under
+tags of its own instead: the same tag with `.sig`, `.att` or `.sbom` behind it.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import BusyError, ContentError, MissingError, TooLargeError
-from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, index_of
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
+from mirrord.model.digest import Digest
+from mirrord.wire.http.message import HttpResponse
+from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, Descriptor, index_of, read_descriptor
+from mirrord.wire.oci.document import read_object, sequence
+from mirrord.wire.oci.manifest import LIMIT, MOST_VALUES, Manifest
+from mirrord.wire.oci.paging import ListPage, following, walk
 from mirrord.wire.offload import offload
 
 if TYPE_CHECKING:
     from mirrord.wire.oci.client import Repository
+    from mirrord.wire.oci.endpoint import Endpoint
 
 ATTEMPTS = 5
+MOST: Final = 1000  # referrers of one manifest
+TAGS: Final = ("sha256-", "sha512-")
+"""What tags begin with that are about a manifest."""
+COSIGN: Final = (".sig", ".att", ".sbom")
+"""What cosign 2 puts behind the tag of a subject, for signatures, attestations and SBOMs."""
+_NO_API: Final = (400, 401, 403, 404, 405, 406, 410, 415, 501)
+"""What registries and gateways without the API answer to a request for it; the specification says 404."""
+
+
+def referrers_tag(subject: Digest) -> str:
+    """Return the tag of the list of what is about `subject`, at registries without the API."""
+    return f"{subject.algorithm}-{subject.hex}"[:128]
+
+
+def entries_of(body: bytes, what: str) -> Sequence[object]:
+    """Return the entries of a list of referrers, as they are written.
+
+    Raises:
+        ContentError: it is no such list.
+        TooLargeError: it is larger than an index may be.
+    """
+    if len(body) > LIMIT:
+        raise TooLargeError(f"{what}: {len(body)} bytes, at most {LIMIT} are taken")
+    document = read_object(body, what, MOST_VALUES)
+    if "manifests" not in document:
+        raise ContentError(f"{what}: no index")
+    return sequence(document["manifests"], what)
+
+
+def read_entries(entries: Iterable[object], what: str) -> tuple[Sequence[Descriptor], Sequence[str]]:
+    """Return the descriptors in a list of referrers, each digest once, and a sentence for each entry that is none."""
+    found: dict[Digest, Descriptor] = {}
+    wrong: list[str] = []
+    for index, entry in enumerate(entries):
+        try:
+            one = read_descriptor(entry, f"{what}[{index}]")
+        except ContentError as error:
+            wrong.append(str(error))
+        else:
+            found.setdefault(one.digest, one)
+    return tuple(found.values()), wrong
+
+
+async def list_referrers(endpoint: Endpoint, subject: Digest) -> Sequence[object] | None:
+    """Return the entries of what a registry lists about `subject`; None where it has no such API.
+
+    Anything but an OCI index is no such list: proxies answer with a web page, or with an index of another type.
+
+    Raises:
+        ContentError: a page is no such list, or the pages form a loop.
+        TooLargeError: there are more than `MOST`.
+        TransportError: the registry cannot be reached, fails or asks for patience.
+    """
+    what = f"{endpoint.reference.name}: referrers of {subject}"
+    first = endpoint.call("GET", f"referrers/{subject}", headers={"Accept": OCI_INDEX}, cap=LIMIT)
+    try:
+        answer = await endpoint.http.fetch(first)
+    except RefusedError as error:
+        if error.status in _NO_API:
+            return None
+        raise
+    if not _is_index(answer):
+        return None
+    begun: list[HttpResponse] = [answer]
+
+    async def read(url: str) -> ListPage[object]:
+        page = begun.pop() if begun else await endpoint.http.fetch(replace(first, url=url))
+        if not _is_index(page):
+            raise ContentError(f"{what}: a page of it is not an index")
+        entries = await offload(len(page.body), entries_of, page.body, what)
+        return ListPage(entries, entries, following(first, page, what))
+
+    found: list[object] = []
+    async for entries in walk(read, first.url, what):
+        found.extend(entries)
+        if len(found) > MOST:
+            raise TooLargeError(f"{what}: more than {MOST}, which is the most; delete some there")
+    return found
+
+
+def _is_index(answer: HttpResponse) -> bool:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower() == OCI_INDEX
 
 
 def entry_of(manifest: Manifest) -> dict[str, object]:
@@ -41,8 +130,7 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
         MirrordError: as `Repository.get_manifest` and `put_manifest`.
     """
     assert manifest.subject is not None
-    subject = manifest.subject.digest
-    tag = f"{subject.algorithm}-{subject.hex}"[:128]
+    tag = referrers_tag(manifest.subject.digest)
     for _ in range(ATTEMPTS):
         try:
             listed = await repository.get_manifest(tag)
@@ -55,7 +143,7 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
                 )
             if manifest.digest in {child.digest for child in listed.children}:
                 return
-            entries = (await offload(len(listed.body), json.loads, listed.body)).get("manifests") or []
+            entries = [*await offload(len(listed.body), entries_of, listed.body, tag)]
         body = index_of([*entries, entry_of(manifest)])
         if len(body) > LIMIT:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"

@@ -60,6 +60,17 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Signatures:
+    """What is done with signatures, attestations and SBOMs.
+
+    Attributes:
+        carried: whether they are copied with their images.
+    """
+
+    carried: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
     """The settings of an image mirror; `spec.ImageSpec` reads the same attributes from a configuration.
 
@@ -69,6 +80,7 @@ class Images:
         publish: `each` target sets its tags when its content is complete, or all healthy ones `together`.
         together_wait: seconds that complete targets wait for slower ones.
         immutable: globs of tags that never move; once recorded at all targets they cost no request.
+        signatures: what is done with signatures, attestations and SBOMs.
     """
 
     source: Source
@@ -76,6 +88,7 @@ class Images:
     publish: str = "each"
     together_wait: float = 600.0
     immutable: tuple[str, ...] = ()
+    signatures: Signatures = field(default_factory=Signatures)
 
 
 @dataclass(frozen=True, slots=True)

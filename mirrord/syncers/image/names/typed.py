@@ -116,5 +116,6 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
     own = spec_of(mirror)
     if is_many(mirror):
         raise UsageError(f"{mirror.name} mirrors many repositories; publish to a mirror of one")
-    spec = OneBuild(source, own.name, own.publish, own.together_wait, own.immutable, own.source.repository)
+    kept = own.name, own.publish, own.together_wait, own.immutable, own.signatures
+    spec = OneBuild(source, *kept, after=own.source.repository)
     return replace(mirror, spec=spec, publication=publication)

@@ -18,8 +18,22 @@ from mirrord.syncers.image.names import OneImage
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
+    from mirrord.model.digest import Digest
     from mirrord.wire.oci.descriptor import Descriptor
     from mirrord.wire.oci.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """What is about a manifest: a signature, an attestation, an SBOM.
+
+    Attributes:
+        descriptor: of its manifest.
+        tag: cosign's tag (`sha256-<hex>.sig`); "" for one that is found by its `subject`.
+    """
+
+    descriptor: Descriptor
+    tag: str = ""
 
 
 class ImageSource(Protocol):
@@ -45,6 +59,18 @@ class ImageSource(Protocol):
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the source of a blob, without reading it."""
+
+    async def referrers(self, subject: Digest) -> Sequence[Referrer]:
+        """Return what is about one manifest, as the source lists it; asked once a run.
+
+        Whether a manifest that is listed names this subject is for the caller to check.
+
+        Raises:
+            MirrordError: that cannot be found out; a part is never taken for the whole.
+        """
+
+    def ignored(self, subject: Digest) -> Sequence[str]:
+        """Return what `referrers` left out of that list because it is wrong, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from mirrord.model.choice import Choice
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
+from mirrord.syncers.image.spec.signatures import SignaturesKey
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 from mirrord.wire.vendors.known import vendor_of
@@ -257,6 +258,12 @@ class ImageSpec(BaseModel):
             "With `from.repository`, `registry` or `list`: globs of tags that never change. Once copied they"
             " cost no request, and nothing moves them, not even `mirrord publish`."
         ),
+    )
+
+    signatures: SignaturesKey = Field(
+        default_factory=SignaturesKey,
+        description="What is done with signatures, attestations and SBOMs.",
+        examples=["{copy: false}"],
     )
 
     @model_validator(mode="after")

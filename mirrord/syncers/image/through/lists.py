@@ -11,6 +11,7 @@ from mirrord.blobs.content_cache import ContentCache
 from mirrord.blobs.store import Remote, read_stored
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.files import LocalFile
+from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Response
 from mirrord.syncers.image.front.answers import VERSION, answer, page
 from mirrord.syncers.image.front.path import BadRequestError
@@ -22,10 +23,10 @@ from mirrord.syncers.image.through.remembered import LastUsed
 from mirrord.wire.http.message import HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
-from mirrord.wire.oci.document import read_object, sequence
-from mirrord.wire.oci.manifest import LIMIT, MOST_VALUES
+from mirrord.wire.oci.manifest import LIMIT
 from mirrord.wire.oci.paging import PAGE, names_of, next_link
 from mirrord.wire.oci.reference import valid_tag
+from mirrord.wire.oci.referrers import entries_of, referrers_tag
 from mirrord.wire.offload import offload
 
 LONGEST: Final = 1024  # characters of a query that goes upstream
@@ -104,12 +105,7 @@ class UpstreamLists:
             got = await self._upstream.page(pull.reference, rest, query, {"Accept": OCI_INDEX})
         except MissingError:
             return await self._tagged(pull)
-        if len(got.body) > LIMIT:
-            raise ContentError(f"{what}: {len(got.body)} bytes")
-        document = await offload(len(got.body), read_object, got.body, what, MOST_VALUES)
-        sequence(document.get("manifests"), what)
-        if "manifests" not in document:
-            raise ContentError(f"{what}: no index")
+        await offload(len(got.body), entries_of, got.body, what)
         applied = got.headers.get("oci-filters-applied", "")
         filters = {"OCI-Filters-Applied": "artifactType"} if "artifactType" in applied else {}
         headers = {"Content-Type": OCI_INDEX, **VERSION, **filters, **_link(got, pull, what)}
@@ -117,7 +113,7 @@ class UpstreamLists:
 
     async def _tagged(self, pull: FrontPull) -> Response:
         """Read the list that a registry without the API has under a tag (distribution-spec, "Referrers Tag Schema")."""
-        headers, tag = {"Content-Type": OCI_INDEX, **VERSION}, pull.path.ref.replace(":", "-")[:128]
+        headers, tag = {"Content-Type": OCI_INDEX, **VERSION}, referrers_tag(Digest(pull.path.ref))
         try:
             found = await self._manifests.find(pull.reference, tag, fresh=pull.rules.keys.fresh, whole=True)
         except MissingError:

@@ -34,6 +34,7 @@ class ChosenTags:
     remarks: Sequence[str]  # patterns that match no tag, unknown dates
     heads: Mapping[str, Descriptor]  # of tags that were asked for on the way
     pushed: Mapping[str, datetime]  # of chosen tags that may be settled, by the registry's API
+    listed: Collection[str]  # all tags of the repository
 
 
 class TagDates:
@@ -134,4 +135,4 @@ async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, n
     remarks = await asyncio.to_thread(lambda: tuple(choosing.remarks(verdicts, known)))
     if dates.trouble:
         remarks = (f"dates are those of the images, since the registry's API gave none: {dates.trouble}", *remarks)
-    return ChosenTags(tags, verdicts, remarks, dates.heads, pushed)
+    return ChosenTags(tags, verdicts, remarks, dates.heads, pushed, listed)

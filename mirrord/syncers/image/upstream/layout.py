@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from mirrord.plan.naming import build_tags, short_commit
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import OneImage, Source, frozen, spec_of
-from mirrord.syncers.image.plan.steps import SourceListing
+from mirrord.syncers.image.plan.steps import Referrer, SourceListing
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor
@@ -60,6 +60,15 @@ class LayoutSource:
         if file.size != blob.size:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
         return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, name=str(self._layout.place))
+
+    async def referrers(self, subject: Digest) -> Sequence[Referrer]:
+        """Return what the layout lists about a manifest; see `Layout.referrers`."""
+        found = await asyncio.to_thread(self._layout.referrers, subject)
+        return tuple(Referrer(descriptor, tag) for descriptor, tag in found)
+
+    def ignored(self, subject: Digest) -> Sequence[str]:  # noqa: ARG002 - what a layout lists is checked when it is read
+        """Return nothing."""
+        return ()
 
 
 async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -16,9 +16,10 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Item, TagVerdict
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
-from mirrord.syncer.values import Facts, Mirror
+from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
-from mirrord.syncers.image.plan.steps import SourceListing
+from mirrord.syncers.image.plan.steps import Referrer, SourceListing
+from mirrord.syncers.image.upstream.referrers import ReferrersApis, RepositoryReferrers
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -29,11 +30,11 @@ AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
 
 
 class RegistrySource:
-    """Reads manifests and blobs of one repository."""
+    """Reads manifests and blobs of one repository, and what is about them."""
 
-    def __init__(self, repository: Repository) -> None:
-        """Read from `repository`."""
-        self._repository = repository
+    def __init__(self, repository: Repository, about: RepositoryReferrers | None = None) -> None:
+        """Read from `repository`; without `about` nothing is about its manifests."""
+        self._repository, self._about = repository, about
         self.host, self.repository = repository.host, repository.repository
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
@@ -52,6 +53,14 @@ class RegistrySource:
         opened = partial(self._repository.open_blob, blob)
         return BlobSource(blob.digest, blob.size, opened, name=name, origin=self._repository.reference.domain)
 
+    async def referrers(self, subject: Digest) -> Sequence[Referrer]:
+        """Return what is about a manifest. Raises as `RepositoryReferrers.of`."""
+        return await self._about.of(subject) if self._about else ()
+
+    def ignored(self, subject: Digest) -> Sequence[str]:
+        """Return what was left out of that."""
+        return self._about.ignored(subject) if self._about else ()
+
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
@@ -63,10 +72,11 @@ class _Selection:
     verdicts: Sequence[TagVerdict] = ()
     heads: Mapping[str, Descriptor] = field(default_factory=dict)  # what is known of them already
     pushed: Mapping[str, datetime] = field(default_factory=dict)  # of those that may be settled
+    listed: Collection[str] | None = None  # all tags of the repository, if they were listed
 
 
 async def offers(
-    repository: Repository, mirror: Mirror, memory: Memory, facts: Facts | None, now: datetime
+    repository: Repository, mirror: Mirror, memory: Memory, services: Services, now: datetime
 ) -> SourceListing:
     """Find the selected tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
@@ -74,7 +84,7 @@ async def offers(
         TransportError: none could be checked, because the registry is unreachable or throttles.
         MirrordError: the only requested one could not be checked.
     """
-    selection = await _selected(repository, mirror, facts, now)
+    selection = await _selected(repository, mirror, services.facts, now)
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
@@ -84,9 +94,14 @@ async def offers(
     await Workers(AT_ONCE).each(selection.tags, look)
     found = {tag: answers[tag] for tag in selection.tags}
     alone = isinstance(mirror.spec, OneImage)
-    source = RegistrySource(repository)
+    about = RepositoryReferrers(repository, services.once(_apis), now, selection.listed)
+    source = RegistrySource(repository, about)
     listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
     return replace(listing, remarks=selection.remarks, verdicts=selection.verdicts if mirror.explain else ())
+
+
+def _apis(_: Services) -> ReferrersApis:
+    return ReferrersApis()
 
 
 async def _selected(repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime) -> _Selection:
@@ -96,7 +111,7 @@ async def _selected(repository: Repository, mirror: Mirror, facts: Facts | None,
 
         dates = TagDates(repository, facts, mirror.name)
         chosen = await choose_tags(repository, source.choice, dates, now)
-        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed)
+        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed, chosen.listed)
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
     literals = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(literals) == len(patterns):
@@ -106,7 +121,7 @@ async def _selected(repository: Repository, mirror: Mirror, facts: Facts | None,
     def select_listed() -> _Selection:
         tags = [*dict.fromkeys((*literals, *select(listed, patterns)))]
         verdicts = listed_verdicts(listed, patterns) if mirror.explain else ()
-        return _Selection(tags, patterns, tuple(unmatched(listed, patterns)), verdicts)
+        return _Selection(tags, patterns, tuple(unmatched(listed, patterns)), verdicts, listed=listed)
 
     return await asyncio.to_thread(select_listed)
 

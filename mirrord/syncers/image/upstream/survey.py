@@ -99,7 +99,7 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory, now: date
     source = spec_of(mirror).source
     if source.repository:
         repository = Repository(services.http, source_reference(mirror))
-        return await offers(repository, mirror, memory, services.facts, now)
+        return await offers(repository, mirror, memory, services, now)
     with storage_errors(str(source.layouts or source.archive or source.layout)):
         if source.layouts:
             return await asyncio.to_thread(all_builds, source.layouts)

@@ -1,0 +1,137 @@
+"""What is about the manifests of a repository: by the API of its registry, by the tag that stands for it, by cosign's.
+
+A registry without the API is asked for it once a day at most, and a repository once a run for its tags: then an image
+without signatures costs no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from mirrord.errors import ContentError, MissingError, RefusedError
+from mirrord.keyedlock import KeyedLock
+from mirrord.model.digest import Digest
+from mirrord.syncers.image.plan.steps import Referrer
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import OCI_INDEX
+from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag
+from mirrord.wire.offload import offload
+
+AGAIN: Final = timedelta(days=1)
+"""For so long a registry is known to have no API: it may get one."""
+
+
+class ReferrersApis:
+    """Which registries list referrers, as far as this process knows."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._has: dict[str, tuple[bool, datetime]] = {}
+        self._first = KeyedLock()
+
+    async def ask(self, repository: Repository, subject: Digest, now: datetime) -> Sequence[object] | None:
+        """Return what the registry lists about a manifest, or None where it has no such API, without asking if known.
+
+        Raises as `Repository.referrers`.
+        """
+        host = repository.host
+        known = self._known(host, now)
+        if known is None:
+            async with self._first.hold(host):
+                known = self._known(host, now)
+                if known is None:
+                    found = await repository.referrers(subject)
+                    self._has[host] = found is not None, now
+                    return found
+        return await repository.referrers(subject) if known else None
+
+    def _known(self, host: str, now: datetime) -> bool | None:
+        has, since = self._has.get(host, (None, now))
+        return None if has is False and now - since >= AGAIN else has
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    found: Sequence[Referrer] = ()
+    ignored: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class RepositoryReferrers:
+    """What is about the manifests of one repository, each asked for once.
+
+    Attributes:
+        repository: the repository.
+        apis: what is known of registries.
+        now: the time of the run.
+        listed: the tags of the repository, if they were listed already.
+    """
+
+    repository: Repository
+    apis: ReferrersApis
+    now: datetime
+    listed: Collection[str] | None = None
+    _tags: frozenset[str] | None = None
+    _unlisted: bool = False
+    _known: dict[Digest, _About] = field(default_factory=dict)
+    _turns: KeyedLock = field(default_factory=KeyedLock)
+
+    async def of(self, subject: Digest) -> Sequence[Referrer]:
+        """Return what is about a manifest. Raises as `ImageSource.referrers`."""
+        if subject not in self._known:
+            async with self._turns.hold(subject):
+                if subject not in self._known:
+                    self._known[subject] = await self._read(subject)
+        return self._known[subject].found
+
+    def ignored(self, subject: Digest) -> Sequence[str]:
+        """See `ImageSource.ignored`."""
+        return self._known.get(subject, _About()).ignored
+
+    async def _read(self, subject: Digest) -> _About:
+        """Read all three lists: a registry that has got the API may not list what was kept under tags before."""
+        tag, what = referrers_tag(subject), f"{self.repository.reference.name}: referrers of {subject}"
+        entries, ignored = [*(await self.apis.ask(self.repository, subject, self.now) or ())], list[str]()
+        if await self._has(tag):
+            try:
+                entries += await self._kept(tag, what)
+            except ContentError as error:
+                ignored.append(str(error))
+        descriptors, wrong = read_entries(entries, what)
+        found = [Referrer(one) for one in descriptors]
+        for suffix in COSIGN:
+            named = f"{tag}{suffix}"
+            if len(named) <= 128 and await self._has(named) and (head := await self.repository.head_manifest(named)):
+                found.append(Referrer(head, named))
+        return _About(tuple(found), (*ignored, *wrong))
+
+    async def _kept(self, tag: str, what: str) -> Sequence[object]:
+        """Return the entries of the list under a tag. Raises ContentError if it is none."""
+        try:
+            manifest = await self.repository.get_manifest(tag)
+        except MissingError:
+            return ()
+        if manifest.media_type != OCI_INDEX:
+            raise ContentError(f"{self.repository.reference.name}:{tag} is not a list of referrers")
+        return await offload(len(manifest.body), entries_of, manifest.body, what)
+
+    async def _has(self, tag: str) -> bool:
+        """Whether a tag may be there: by the list of all, or by a HEAD where the registry gives none."""
+        async with self._turns.hold(""):
+            if self._tags is None and not self._unlisted:
+                try:
+                    listed = self.listed if self.listed is not None else [one async for one in self.repository.tags()]
+                    self._tags = frozenset(tag for tag in listed if tag.startswith(TAGS))
+                except MissingError:
+                    self._tags = frozenset()  # the repository has digests only
+                except (RefusedError, ContentError):
+                    self._unlisted = True
+        if self._tags is not None:
+            return tag in self._tags
+        with suppress(RefusedError):
+            return await self.repository.head_manifest(tag) is not None
+        return False
