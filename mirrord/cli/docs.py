@@ -70,7 +70,7 @@ def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live
     for mirror in read.mirrors:
         if find := syncers[mirror.kind].parts_of(mirror):
             parts[mirror.name] = find().mirrors
-    return described(read.mirrors, syncers, words(language), url=url, parts=parts, live=live)
+    return described(read.mirrors, syncers, words(language), url=url, book=read.book, parts=parts, live=live)
 
 
 def _site_data(config: Path | None, state: Path | None) -> SiteData:

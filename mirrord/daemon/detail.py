@@ -37,10 +37,10 @@ async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wis
 def add_uses(detail: MirrorDetail, snapshot: Snapshot, url: str, wish: Wish) -> MirrorDetail:
     """Add the commands of each target; `url` as for `Syncer.uses_of`. Of many items it takes the newest."""
     mirror = snapshot.mirror(detail.mirror.name)
-    syncer = snapshot.syncer(mirror)
-    whole = {target.name: syncer.uses_of(mirror, target, url) for target in mirror.targets}
+    syncer, book = snapshot.syncer(mirror), snapshot.services.http.book
+    whole = {target.name: syncer.uses_of(mirror, target, url, book) for target in mirror.targets}
     for item in _candidates(wish, detail.items, detail.moves):
-        uses = {target.name: syncer.uses_of(mirror, target, url, item) for target in mirror.targets}
+        uses = {target.name: syncer.uses_of(mirror, target, url, book, item) for target in mirror.targets}
         if any(uses.values()):
             return replace(detail, item=item, uses=uses, whole=whole)
     return replace(detail, whole=whole)

@@ -155,7 +155,8 @@ class Syncer:
         called: returns, for a mirror, a function from an item to its name at the source and its name at each target; a
             target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
-            it) and an item, or "" for the mirror as a whole. Call `uses_of`. Pure; without credentials.
+            it), the rules for hosts (which speak plain HTTP), and an item, or "" for the mirror as a whole. Call
+            `uses_of`. Pure; without credentials.
         items: returns what a mirror has now, digest by item, for a kind of which the record knows only a part; None
             while that is not known. It MUST NOT wait for a run.
         link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
@@ -183,7 +184,7 @@ class Syncer:
     through: PullThrough | None = None
     address: Callable[[Mirror, str], str] | None = None
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
-    uses: Callable[[Mirror, Target, str, str], Sequence[Usage]] | None = None
+    uses: Callable[[Mirror, Target, str, HostBook, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
     example: str = ""
@@ -215,14 +216,14 @@ class Syncer:
         served = any(target.name == LOCAL for target in mirror.targets)
         return self.address(mirror, url) if self.address and served and url else ""
 
-    def uses_of(self, mirror: Mirror, target: Target, url: str, item: str = "") -> Sequence[Usage]:
+    def uses_of(self, mirror: Mirror, target: Target, url: str, book: HostBook, item: str = "") -> Sequence[Usage]:
         """Return the commands by which clients use an item at a target, or with "" the mirror; the best one first.
 
         `url` is the address of this server for clients, "" while nobody knows it. None are known of names that
         nobody can type.
         """
         known = self.uses and item.isprintable() and (url or target.name != LOCAL)
-        return self.uses(mirror, target, url, item) if self.uses and known else ()
+        return self.uses(mirror, target, url, book, item) if self.uses and known else ()
 
     def link_of(self, mirror: Mirror, target: Target) -> str:
         """Return the URL of a page about a target for people: its `page`, else what the kind knows; "" for none."""

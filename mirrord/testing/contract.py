@@ -225,7 +225,7 @@ async def check_cancel(scenario: Scenario) -> None:
 async def check_uses(scenario: Scenario) -> None:
     """A syncer that says how clients use its targets says it the same each time, in commands of one line each."""
     done = await run_once(scenario)
-    syncer, mirror = scenario.syncer, scenario.mirror
+    syncer, mirror, book = scenario.syncer, scenario.mirror, scenario.services.http.book
     for target in mirror.targets:
         link = syncer.link_of(mirror, target)
         assert not link or link.startswith(("https://", "http://")), f"{target.name}: nobody can open {link}"
@@ -233,14 +233,14 @@ async def check_uses(scenario: Scenario) -> None:
         assert here is None or syncer.link_of(mirror, here) == f"https://example.org/{mirror.name}", "`page` is ignored"
         items = {receipt.step.item for receipt in done.receipts if receipt.step.target == target.name}
         for item in ("", *sorted(items)):
-            found = syncer.uses_of(mirror, target, URL, item)
-            assert found == syncer.uses_of(mirror, target, URL, item)
+            found = syncer.uses_of(mirror, target, URL, book, item)
+            assert found == syncer.uses_of(mirror, target, URL, book, item)
             for usage in found:
                 words = shlex.split(usage.command)
                 assert usage.command.isprintable(), f"not one line: {usage}"
                 assert shlex.join(words) == usage.command, f"not quoted: {usage}"
                 assert words[0] == usage.tool
-        assert not syncer.uses_of(mirror, target, URL, "a\nb"), "a name with a line break gets into a command"
+        assert not syncer.uses_of(mirror, target, URL, book, "a\nb"), "a name with a line break gets into a command"
 
 
 SCENARIO_CHECKS: tuple[Callable[[Scenario], Awaitable[None]], ...] = (

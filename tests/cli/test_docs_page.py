@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+import aiohttp
+
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk, Said
 
@@ -54,6 +56,23 @@ def test_files_for_a_site(desk: Desk, typed: Callable[..., Said]) -> None:
         assert (done.returncode, done.stderr) == (0, b"")
     (desk.folder / "file").touch()
     assert typed("docs", "--output", "file/docs").status == 74
+
+
+async def test_plain_http_of_a_host(desk: Desk) -> None:
+    """A host that `hosts:` says to speak plain HTTP gets the flag in documents, in `status NAME` and on the page."""
+    desk.configure(
+        "settings: {listen: '127.0.0.1:0'}\n"
+        "hosts: {'lab.example:5000': {insecure: true}}\n"
+        "targets: {hub: {kind: image, to: 'lab.example:5000/team'}}\n"
+        "mirrors: [{name: app, kind: image, from: {repository: quay.io/team/app, tags: [v1]}, to: [hub]}]\n"
+    )
+    flagged = "--tls-verify=false lab.example:5000/team/app:v1"
+    printed = await desk.run("docs")
+    assert "skopeo list-tags --tls-verify=false docker://lab.example:5000/team/app\n" in printed.out
+    async with desk.serving() as served, aiohttp.ClientSession() as session:
+        assert flagged in (await desk.run("status", "app")).out
+        async with session.get(f"http://{served.address}/mirrors/app") as answer:
+            assert flagged in await answer.text()
 
 
 def test_live_needs_a_state(desk: Desk, typed: Callable[..., Said]) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from mirrord.syncer.port import Syncer, load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
+from mirrord.wire.host import HostBook, HostPolicy
 
 URL = "https://mirror.example.org"
 SYNCERS = load_syncers()
+BOOK = HostBook()
 CODING = "https://finops.coding.net/public-artifacts/gocrane/crane/packages"
 
 
@@ -36,9 +38,9 @@ def code(to: str, page: str = "", **options: Any) -> tuple[Syncer, Mirror, Targe
     return made("git", to, {"from": "https://github.com/gocrane/crane.git"}, page, **options)
 
 
-def commands(made: tuple[Syncer, Mirror, Target], item: str = "", url: str = URL) -> list[str]:
+def commands(made: tuple[Syncer, Mirror, Target], item: str = "", url: str = URL, book: HostBook = BOOK) -> list[str]:
     syncer, mirror, target = made
-    return [usage.command for usage in syncer.uses_of(mirror, target, url, item)]
+    return [usage.command for usage in syncer.uses_of(mirror, target, url, book, item)]
 
 
 def both(name: str, flag: str = "") -> list[str]:
@@ -166,6 +168,26 @@ def test_local_without_an_address(made: tuple[Syncer, Mirror, Target]) -> None:
     assert not any("--tls-verify" in command for command in commands(made))
     flags = [command for command in commands(made, url="http://127.0.0.1:8080") if "--tls-verify=false" in command]
     assert [shlex.split(command)[0] for command in flags] == (["podman", "skopeo"] if made[1].kind == "image" else [])
+
+
+PLAIN = HostBook({"lab:5000": HostPolicy("lab:5000", insecure=True), "lab": HostPolicy("lab", insecure=True)})
+WHOLE = HostBook({"127.0.0.1:5000": HostPolicy("127.0.0.1:5000", insecure=False)})
+
+
+def test_plain_http_as_hosts_say() -> None:
+    """What `hosts:` says of plain HTTP is said to each program that asks for HTTPS by itself, and nothing else is."""
+    flag = "--tls-verify=false "
+    assert commands(image("lab:5000/a"), "v1", book=PLAIN) == both("lab:5000/a/crane:v1", flag)
+    assert commands(image("lab:5000/a", tags=["v*"]), book=PLAIN) == [
+        f"skopeo list-tags {flag}docker://lab:5000/a/crane"
+    ]
+    assert commands(image("ghcr.io/a"), "v1", book=PLAIN) == both("ghcr.io/a/crane:v1")
+    assert commands(image("127.0.0.1:5000/a"), "v1", book=WHOLE) == both("127.0.0.1:5000/a/crane:v1")
+    pull = "helm pull --plain-http oci://{}/charts/a --version 2"
+    assert commands(charts("oci://lab:5000/charts"), "a-2", book=PLAIN) == [pull.format("lab:5000")]
+    assert commands(charts("oci://127.0.0.1:5000/charts"), "a-2") == [pull.format("127.0.0.1:5000")]
+    assert "--plain-http" not in commands(charts("oci://127.0.0.1:5000/charts"), "a-2", book=WHOLE)[0]
+    assert commands(code("git@lab:team", host="gitea"), "x", book=PLAIN)[0] == "git clone http://lab/team/crane.git"
 
 
 LINKS = [

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report.site import Cell, Group, KindPart, MirrorPart, Site, Tab, Table
@@ -15,6 +15,9 @@ from mirrord.report.status import Status
 from mirrord.report.words import Words
 from mirrord.syncer.port import Syncer, addresses_of
 from mirrord.syncer.values import LOCAL, Addresses, Mirror, Schedule, Target, Usage
+
+if TYPE_CHECKING:
+    from mirrord.wire.host import HostBook
 
 NEWEST: Final = 100
 """Items of a mirror that are listed, the highest names first."""
@@ -50,6 +53,7 @@ def described(
     words: Words,
     *,
     url: str,
+    book: HostBook,
     parts: Mapping[str, Sequence[Mirror]] = _NO_PARTS,
     live: SiteData | None = None,
 ) -> Site:
@@ -60,6 +64,7 @@ def described(
         syncers: by kind.
         words: those of the language.
         url: where clients reach this server; "" leaves out what it has itself.
+        book: the rules for hosts.
         parts: by name of a mirror of many sources, a mirror of each that is known.
         live: what the daemon or the record knows, or None for the configuration alone.
     """
@@ -69,7 +74,7 @@ def described(
     by_kind = defaultdict[str, list[Mirror]](list)
     for mirror in mirrors:
         by_kind[mirror.kind].append(mirror)
-    writer = _Writer(syncers, url, parts, words, live)
+    writer = _Writer(syncers, words, url=url, book=book, parts=parts, live=live)
     order = sorted(by_kind, key=lambda kind: (kind != "image", kind != "helm", kind))  # as people look for them
     kinds = tuple(part for part in (writer.kind(kind, by_kind[kind]) for kind in order) if part.groups)
     title, description = words.text("page.title"), words.text("site.description")
@@ -80,12 +85,14 @@ class _Writer:
     def __init__(
         self,
         syncers: Mapping[str, Syncer],
-        url: str,
-        parts: Mapping[str, Sequence[Mirror]],
         words: Words,
+        *,
+        url: str,
+        book: HostBook,
+        parts: Mapping[str, Sequence[Mirror]],
         live: SiteData | None,
     ) -> None:
-        self._syncers, self._url, self._parts, self._words = syncers, url, parts, words
+        self._syncers, self._url, self._book, self._parts, self._words = syncers, url, book, parts, words
         self._found: dict[int, Addresses] = {}  # by the mirror itself: sources of one mirror share its name
         self._standing = {mirror.name: mirror for mirror in live.status.mirrors} if live else None
         self._entries = defaultdict[str, list[CatalogEntry]](list)
@@ -193,8 +200,8 @@ class _Writer:
             newest = max(newest, entry.item, key=_natural)
         tabs = []
         for target in self._public(mirror):
-            usages = [*syncer.uses_of(mirror, target, self._url)]
-            usages += syncer.uses_of(mirror, target, self._url, newest or syncer.example)
+            usages = [*syncer.uses_of(mirror, target, self._url, self._book)]
+            usages += syncer.uses_of(mirror, target, self._url, self._book, newest or syncer.example)
             commands = [*_chosen(usages)] if newest or mirror.name not in self._parts else self._each(mirror, target)
             tabs.append(Tab(titles[target.name], tuple(commands)))
         return MirrorPart(mirror.name, tuple(tab for tab in tabs if tab.commands), self._items(mirror, found, titles))
@@ -202,7 +209,7 @@ class _Writer:
     def _each(self, mirror: Mirror, target: Target) -> Sequence[str]:
         """Return the first command for each source of many."""
         parts = self._parts[mirror.name][:NEWEST]
-        uses = (self._syncers[mirror.kind].uses_of(part, target, self._url) for part in parts)
+        uses = (self._syncers[mirror.kind].uses_of(part, target, self._url, self._book) for part in parts)
         return [usages[0].command for usages in uses if usages]
 
     def _items(self, mirror: Mirror, entries: Sequence[CatalogEntry], titles: Mapping[str, str]) -> Table | None:

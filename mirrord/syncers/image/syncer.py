@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mirrord.syncers.image.plan.many import ManySurvey
     from mirrord.syncers.image.spec.front import FrontKeys
     from mirrord.syncers.image.transfer.many import ManySession
+    from mirrord.wire.host import HostBook
 
 
 async def _survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey | ManySurvey:
@@ -105,11 +106,11 @@ def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
     return called(mirror)
 
 
-def _uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]:
+def _uses(mirror: Mirror, target: Target, url: str, book: HostBook, item: str) -> Sequence[Usage]:
     """Return how to pull from a target; see `Syncer.uses`."""
     from mirrord.syncers.image.plan.uses import uses  # noqa: PLC0415 - a copy starts without it
 
-    return uses(mirror, target, url, item)
+    return uses(mirror, target, url, book, item)
 
 
 def _link(mirror: Mirror, target: Target) -> str:

@@ -11,6 +11,8 @@ from mirrord.syncers.git.names import address, forge_at, raw_address, repository
 from mirrord.wire.forges.page import Page
 from mirrord.wire.forges.port import joined, repository_of, short, web_host
 from mirrord.wire.git.refs import HEADS, TAGS
+from mirrord.wire.host import HostBook
+from mirrord.wire.trust import scheme_of
 
 _FILE: Final = "README.md"
 """Stands for the file that somebody wants: most repositories have this one."""
@@ -18,10 +20,10 @@ _HEAD_IN_RAW: Final = ("github", "gitlab")
 """Hosts at which `HEAD` is the default branch in the URL of a raw file."""
 
 
-def uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]:
+def uses(mirror: Mirror, target: Target, url: str, book: HostBook, item: str) -> Sequence[Usage]:
     """Return how to clone a branch or tag, or the repository, and how to get one file. See `Syncer.uses`."""
     branch = short(item) if item.startswith((HEADS, TAGS)) else ""
-    place = address(mirror, url) if target.name == LOCAL else _clone_url(mirror, target)
+    place = address(mirror, url) if target.name == LOCAL else _clone_url(mirror, target, book)
     clone = Usage.of("git", "clone", *(["--branch", branch] if branch else []), place)
     raw = _raw_url(mirror, target, url, item if branch else "")
     return (clone, Usage.of("curl", "-fL", raw)) if raw else (clone,)
@@ -42,12 +44,13 @@ def link(mirror: Mirror, target: Target) -> str:
     return f"{'http' if found.scheme == 'http' else 'https'}://{host}/{joined(*words)}"
 
 
-def _clone_url(mirror: Mirror, target: Target) -> str:
-    """Return what people clone: over HTTPS where the host has that, also when mirrord pushes over ssh."""
+def _clone_url(mirror: Mirror, target: Target, book: HostBook) -> str:
+    """Return what people clone: over HTTP as the host has it, also when mirrord pushes over ssh."""
     found = target_address(mirror, target)
     if found.scheme != "ssh" or forge_at(mirror, target).name == "plain":
         return found.url
-    return f"https://{web_host(found)}/{joined(*repository_of(found))}.git"
+    host = web_host(found)
+    return f"{scheme_of(book.policy(host))}://{host}/{joined(*repository_of(found))}.git"
 
 
 def _raw_url(mirror: Mirror, target: Target, url: str, ref: str) -> str | None:

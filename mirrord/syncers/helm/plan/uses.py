@@ -10,8 +10,10 @@ from urllib.parse import quote
 from mirrord.plan.naming import page_text
 from mirrord.syncer.values import LOCAL, Mirror, Target, Usage
 from mirrord.syncers.helm.names import CHARTS, OCI, address, api_of, below, is_oci, place_of
+from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import check_url
+from mirrord.wire.trust import scheme_of
 from mirrord.wire.vendors.website import coding_page, repository_page
 
 _ITEM: Final = re.compile(r"(?P<name>\S.*?)-(?P<version>v?[0-9]+\.[0-9]+\.[0-9]+(?:[-+]\S*)?)")
@@ -19,7 +21,7 @@ _LOOSE: Final = re.compile(r"(?P<name>\S.*)-(?P<version>v?[0-9]+(?:\.[0-9]+)?(?:
 _LONGEST: Final = 600  # characters of an item: a name and a version
 
 
-def uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]:
+def uses(mirror: Mirror, target: Target, url: str, book: HostBook, item: str) -> Sequence[Usage]:
     """Return how to get a chart version; of the mirror how to add its repository. See `Syncer.uses`."""
     api = api_of(mirror, target)
     place = address(mirror, url) if api == LOCAL else place_of(mirror, target)
@@ -33,7 +35,9 @@ def uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]
     if api == "directory":
         return (Usage.of("helm", "show", "chart", f"{place}/{file}"),)
     if api == "oci":
-        return (Usage.of("helm", "pull", f"{OCI}{below(place[len(OCI) :], chart)}", "--version", version),)
+        name = below(place[len(OCI) :], chart)
+        plain = ["--plain-http"] if scheme_of(book.policy(name.partition("/")[0])) == "http" else []
+        return (Usage.of("helm", "pull", *plain, f"{OCI}{name}", "--version", version),)
     pull = Usage.of("helm", "pull", chart, "--repo", place, "--version", version)
     return (pull, Usage.of("curl", "-fLO", f"{place}/{quote(file)}")) if api == LOCAL else (pull,)
 

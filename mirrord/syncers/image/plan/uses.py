@@ -9,7 +9,7 @@ from mirrord.plan.naming import page_text
 from mirrord.syncer.values import LOCAL, Mirror, Target, Usage
 from mirrord.syncers.image.names import image_name, is_many, places, spec_of, target_place
 from mirrord.syncers.image.plan.called import called
-from mirrord.wire.host import HostPolicy
+from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.trust import scheme_of
 from mirrord.wire.vendors.website import repository_page
@@ -18,24 +18,34 @@ if TYPE_CHECKING:
     from mirrord.syncers.image.names import Source
 
 
-def uses(mirror: Mirror, target: Target, url: str, item: str) -> Sequence[Usage]:
+def uses(mirror: Mirror, target: Target, url: str, book: HostBook, item: str) -> Sequence[Usage]:
     """Return how to pull an item; of the mirror its first literal tag, and what lists all tags. See `Syncer.uses`."""
     scheme, _, host = url.partition("://")
 
     def at(place: str) -> str:
         return f"{host}{place.removeprefix(LOCAL)}" if target.name == LOCAL else place
 
+    def insecure(name: str) -> Sequence[str]:
+        """Return what makes podman and skopeo speak plain HTTP: to `local` if its URL does, else as `hosts:` says."""
+        here = scheme if target.name == LOCAL else scheme_of(book.policy(name.partition("/")[0]))
+        return ["--tls-verify=false"] if here == "http" else []
+
+    def pulls(name: str) -> Sequence[Usage]:
+        if _is_layout(target):
+            return () if "@" in name else (Usage.of("podman", "pull", f"oci:{name}"),)
+        return Usage.of("docker", "pull", name), Usage.of("podman", "pull", *insecure(name), name)
+
     if item:
         place = called(mirror)(item)[1].get(target.name)
-        return _pulls(at(place), scheme, target) if place else ()
+        return pulls(at(place)) if place else ()
     if is_many(mirror):
         return ()
     place = at(places(mirror)[1][target.name])
     tag = _first_tag(spec_of(mirror).source)
-    first = _pulls(f"{place}:{tag}", scheme, target) if tag else ()
+    first = pulls(f"{place}:{tag}") if tag else ()
     if _is_layout(target):
         return first
-    return (*first, Usage.of("skopeo", "list-tags", *_insecure(place, scheme, target), f"docker://{place}"))
+    return (*first, Usage.of("skopeo", "list-tags", *insecure(place), f"docker://{place}"))
 
 
 def link(mirror: Mirror, target: Target) -> str:
@@ -44,18 +54,6 @@ def link(mirror: Mirror, target: Target) -> str:
         return page_text(mirror, target, None if is_many(mirror) else image_name(mirror, target))
     place = None if is_many(mirror) else target_place(mirror, target)
     return repository_page(place) if isinstance(place, Reference) else ""
-
-
-def _insecure(name: str, scheme: str, target: Target) -> Sequence[str]:
-    """Return what makes podman and skopeo speak plain HTTP: to `local` if its URL does, and to this machine."""
-    here = scheme if target.name == LOCAL else scheme_of(HostPolicy(name.partition("/")[0]))
-    return ["--tls-verify=false"] if here == "http" else []
-
-
-def _pulls(name: str, scheme: str, target: Target) -> Sequence[Usage]:
-    if _is_layout(target):
-        return () if "@" in name else (Usage.of("podman", "pull", f"oci:{name}"),)
-    return Usage.of("docker", "pull", name), Usage.of("podman", "pull", *_insecure(name, scheme, target), name)
 
 
 def _is_layout(target: Target) -> bool:
