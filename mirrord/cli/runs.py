@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +10,11 @@ from mirrord.cli.console import say_json, shortened
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
 from mirrord.cli.screen import Screen
 from mirrord.commands import GetRuns
-from mirrord.model.history import RunRecord, TargetRecord
+from mirrord.model.history import RunRecord
 from mirrord.model.run import Result
 from mirrord.printable import size
 from mirrord.report.documents import adapter
+from mirrord.report.runs import items, sent
 from mirrord.report.words import words
 
 _SAID: Final = words("en")
@@ -57,17 +57,10 @@ def _row(run: RunRecord) -> TableRow:
         _SAID.time(run.started),
         _SAID.lasted((run.finished - run.started).total_seconds()),
         run.trigger,
-        _items(run.targets),
+        items(run, _SAID),
         size(run.read),
-        size(sum(target.sent for target in run.targets)),
+        size(sent(run)),
         str(run.id),
         Long(error),
     )
     return TableRow(cells, _COLOURS.get(run.result, ""))
-
-
-def _items(targets: Sequence[TargetRecord]) -> str:
-    """Count the items of a run, at all targets together: `3 written, 12 up to date`."""
-    keys = ("done", "kept", "refused", "failed", "cancelled")
-    found = {key: sum(getattr(target, key) for target in targets) for key in keys}
-    return ", ".join(_SAID.text(f"last.{key}", count=count) for key, count in found.items() if count)

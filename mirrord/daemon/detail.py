@@ -11,7 +11,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.history import ItemRow
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.record.store import Store
-from mirrord.report.mirror import BEHIND, ITEMS, MOVES, MirrorDetail, Wish
+from mirrord.report.mirror import BEHIND, ITEMS, MOVES, RUNS, MirrorDetail, Wish
 
 
 async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wish: Wish) -> MirrorDetail:
@@ -26,6 +26,7 @@ async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wis
             items=rows,
             next=after,
             days=await store.days(name),
+            runs=await store.runs(name, RUNS),
             behind=await store.behind(name, BEHIND + 1),
             moves=moves[:MOVES],
             older=len(moves) > MOVES,

@@ -10,11 +10,11 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from mirrord.model.history import Behind, Day, ItemRow
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen
-from mirrord.model.run import Result
 from mirrord.report.plots import PlotDay, bars, strip
+from mirrord.report.runs import TONES
 from mirrord.report.status import MirrorStatus, TargetStatus
 from mirrord.report.words import Words
 from mirrord.syncer.values import LOCAL, Schedule, Usage
@@ -25,6 +25,8 @@ ITEMS: Final = 100
 """Items on one page."""
 BEHIND: Final = 20
 """Items that a target lacks, as many as a page names."""
+RUNS: Final = 20
+"""Runs that a page shows, the newest ones."""
 MOVES: Final = 60
 """Entries of the ledger that a page shows; moves at several targets are one change."""
 USABLE: Final = ("ok", "deferred")
@@ -36,12 +38,6 @@ _TITLES: Final = {
     "items": "mirror.items",
 }
 _Draw = Callable[[str, str, str, Sequence[PlotDay]], str]
-_TONES: Final[Mapping[Result, str]] = {
-    Result.FAILED: "failing",
-    Result.PARTIAL: "failing",
-    Result.DEFERRED: "deferred",
-    Result.INTERRUPTED: "deferred",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +70,7 @@ class MirrorDetail:
         uses: by target, the commands that get the item.
         whole: by target, the commands that get the mirror as a whole.
         days: the days on which runs ended, oldest first.
+        runs: the last runs, newest first.
         behind: what targets lack, the oldest first.
         moves: entries of the ledger, newest first.
         older: whether there are entries before these.
@@ -90,6 +87,7 @@ class MirrorDetail:
     uses: Mapping[str, Sequence[Usage]] = field(default_factory=dict)
     whole: Mapping[str, Sequence[Usage]] = field(default_factory=dict)
     days: Sequence[Day] = ()
+    runs: Sequence[RunRecord] = ()
     behind: Sequence[Behind] = ()
     moves: Sequence[LedgerEntry] = ()
     older: bool = False
@@ -225,7 +223,7 @@ def _plot(key: str, summary: str, draw: _Draw, days: Sequence[PlotDay], said: Wo
 
 
 def _tone(day: Day) -> str:
-    return _TONES.get(day.result, "ok") if day.runs else ""
+    return TONES.get(day.result, "ok") if day.runs else ""
 
 
 def _said(day: Day, said: Words) -> str:

@@ -25,7 +25,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.pipeline import places
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.mirror import ITEMS, MOVES, MirrorDetail, Wish, plots_of
+from mirrord.report.mirror import ITEMS, MOVES, RUNS, MirrorDetail, Wish, plots_of
 from mirrord.report.status import ErrorStatus, MirrorStatus, TargetStatus
 from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
@@ -105,6 +105,19 @@ async def read(snapshot: Snapshot, store: SqliteStore, wish: Wish) -> MirrorDeta
 
 def shown(detail: MirrorDetail, wish: Wish | None = None, language: str = "en") -> str:
     return page(detail, Look(language), wish or Wish(), "1.0")
+
+
+async def test_runs_are_bounded(snapshot: Snapshot, store: SqliteStore) -> None:
+    """Of many runs the page shows the last ones, the newest first, and none where there were none."""
+    assert 'id="runs"' not in shown(await read(snapshot, store, Wish()))
+    for minute in range(RUNS + 2):
+        at = T0 + timedelta(minutes=minute)
+        await store.add_run(Run("app", "image", "schedule", at, at + timedelta(seconds=9)))
+    text = shown(await read(snapshot, store, Wish()), language="zh")
+    times = re.findall(r'<th scope="row"><time [^>]*>(.*?)</time>', text)
+    last = T0 + timedelta(minutes=RUNS + 1)
+    assert times == [f"{last - timedelta(minutes=ago):%Y-%m-%d %H:%M:%S} UTC" for ago in range(RUNS)]
+    assert text.count("<td>定时</td>") == RUNS
 
 
 def rows(text: str) -> list[str]:

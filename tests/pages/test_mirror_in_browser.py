@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from datetime import timedelta
 
 import pytest
 from aiohttp import ClientSession
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
-from mirrord.model.history import Behind, Day, ItemRow
+from mirrord.model.history import Behind, Day, ItemRow, RunRecord, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen
 from mirrord.model.run import Result
@@ -35,6 +36,20 @@ def shown() -> ShownMirrors:
         "item": "v1",
         "uses": {name: [Usage.of("docker", "pull", f"{name}.example/craned:v1")] for name in ("coding", "local")},
         "days": [Day(NOW.date(), 4, 1, 60.0, 30.0, 1 << 20, 2 << 20, 7, 1, Result.PARTIAL)],
+        "runs": [
+            RunRecord(
+                "craned",
+                "image",
+                "schedule",
+                NOW - timedelta(seconds=65),
+                NOW,
+                Result.PARTIAL,
+                targets=(
+                    TargetRecord("coding", Result.FAILED, failed=1, code="denied"),
+                    TargetRecord("local", Result.SUCCESS, done=3, sent=1 << 20),
+                ),
+            )
+        ],
         "behind": [Behind("coding", "v1", DIGEST, NOW, "denied", "status 403")],
         "moves": [move],
         "next": "v1",
@@ -52,6 +67,17 @@ async def test_no_barriers(opened: Opener, address: str, scheme: str, path: str)
         found = (await Axe().run(page)).response["violations"]
         assert [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]] == []
         assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+
+
+async def test_last_runs(opened: Opener, address: str) -> None:
+    """A run has its start, result, duration, what started it, items and bytes; the list of all is a link away."""
+    page = await opened(f"{address}/mirrors/craned", color_scheme="light")
+    table = page.get_by_role("region", name="The last runs")
+    cells = [await table.get_by_role("rowheader").inner_text(), *await table.get_by_role("cell").all_inner_texts()]
+    started = "2026-11-27 16:38:00 UTC"
+    assert cells == [started, "partly failed denied", "1 min 5 s", "schedule", "3 written, 1 failed", "1.0 MiB"]
+    link = page.get_by_role("link", name="All runs as JSON")
+    assert await link.get_attribute("href") == "/api/v1/mirrors/craned/runs"
 
 
 async def test_copy(opened: Opener, address: str) -> None:

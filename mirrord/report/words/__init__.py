@@ -143,6 +143,10 @@ class Words:
         """Say the result of a run."""
         return self._of("result", word)
 
+    def trigger(self, word: str) -> str:
+        """Say what started a run; the word itself for one of a plugin."""
+        return self._of("trigger", word)
+
     def kind(self, kind: str) -> str:
         """Return what things of a kind are called, as a heading; the kind itself for one of a plugin."""
         return self._of("kind", kind)

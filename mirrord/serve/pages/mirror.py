@@ -25,6 +25,7 @@ from mirrord.report.mirror import (
     plots_of,
     ways_of,
 )
+from mirrord.report.runs import shown
 from mirrord.report.status import TargetStatus
 from mirrord.report.words import Words
 from mirrord.serve.pagegroup import Handler, PageGroup
@@ -121,6 +122,7 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
         texts=_TEXTS,
         schedule=detail.schedule,
         changes=changes_of(detail.moves),
+        runs=[shown(run, frame.words) for run in detail.runs],
         first=detail.now.date() - timedelta(days=DAYS - 1),
     )
 
