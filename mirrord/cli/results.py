@@ -60,7 +60,7 @@ def _to_do(steps: Sequence[Step]) -> str:
     """Sum up steps: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
     counts: Counter[Action] = Counter()
     for step in steps:
-        counts[step.action] += step.count
+        counts[step.action] += max(step.count, step.action is not Action.KEEP)
     active = [step for step in steps if step.active]
     sizes = [step.size for step in active if step.size is not None]
     copied = sum(step.action is Action.COPY for step in active)

@@ -48,7 +48,7 @@ class Step:
     unless_newer: bool = False  # moving names are left alone where they point to a newer build
     confirmed: bool = False  # the target confirmed for this plan that it has the content under all names
     passing: bool = False  # asked again in each run, so not recorded
-    count: int = 1  # number of items that it represents
+    count: int = 1  # number of items that it represents; 0 for what is none itself, such as an index
     source: str = ""  # the host that it is read from, in a plan of several: none waits for a slow other one
     code: str = ""  # of a refused step: `MirrordError.code` of the cause, "" for `refused`
     whole: bool = False  # stands for all that the target has; sentences about it do not name `item`

@@ -81,15 +81,22 @@ def _last_run(seconds: float, steps: Sequence[Step], receipts: Sequence[Receipt]
     counts: Counter[str] = Counter()
     for step in steps:
         if step.action in (Action.KEEP, Action.REFUSE):
-            counts["kept" if step.action is Action.KEEP else "refused"] += step.count
+            counts["kept" if step.action is Action.KEEP else "refused"] += _counted(
+                step, good=step.action is Action.KEEP
+            )
     for receipt in filter(lambda receipt: receipt.good or receipt.bad, receipts):
         deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
-        counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
+        counts["deleted" if deleted else receipt.outcome.value] += _counted(receipt.step, good=receipt.good)
     troubles = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
     for one, *more in causes(receipt for receipt in receipts if receipt.bad):
         troubles.append(_about(one.step, one.detail or one.outcome.value, len(more)))
     sent, lines = sum(receipt.sent for receipt in receipts), tuple(_sentence(text) for text in troubles[:_LISTED])
     return LastRun(sent=sent, seconds=seconds, troubles=lines, **counts)
+
+
+def _counted(step: Step, *, good: bool) -> int:
+    """Count the items of a step; what is no item itself, such as an index, counts where it is wrong."""
+    return step.count if good else max(1, step.count)
 
 
 def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:

@@ -21,7 +21,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """The newest migration, which a record must have before it is used."""
 
 

@@ -144,10 +144,10 @@ class Plot:
 
 
 def items_of(rows: Iterable[ItemRow], targets: Sequence[str]) -> Sequence[ItemShown]:
-    """Return items as a page shows them; what has no digest, such as an index, is left out."""
+    """Return items as a page shows them."""
     found = list(rows)
     known = {one.digest: one for row in found for one in row.at.values() if one.size is not None}
-    return [_item(row, targets, known) for row in found if any(one.digest for one in row.at.values()) or not row.at]
+    return [_item(row, targets, known) for row in found]
 
 
 def _item(row: ItemRow, targets: Sequence[str], known: Mapping[str, LastSeen]) -> ItemShown:

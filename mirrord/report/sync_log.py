@@ -13,7 +13,7 @@ from mirrord.report.status import rfc3339
 
 def present_line(source: str, name: str, seen: LastSeen) -> str:
     """Write that a target has an item, as it last confirmed it."""
-    digest = f": {seen.digest}" if seen.digest else ""  # an index of charts has none
+    digest = f": {seen.digest}" if seen.digest else ""  # a chart of a repository without digests has none
     return _line(f"{rfc3339(seen.at)} SYNCHRONIZED: {source} and {name} are synchronized{digest}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiohttp import ClientSession
+
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.commands import Desk
@@ -36,3 +38,33 @@ async def test_problems_end_well_and_are_counted(desk: Desk) -> None:
         desk.configure(f'{mirror}    skip: {{odd: ["1.0.0"]}}\n')
         assert (await desk.run("sync")).status == 0
         assert "success, 1 problem" in (await desk.run("status")).out.replace("noop", "success")
+
+
+async def test_an_index_is_no_chart(desk: Desk) -> None:
+    """Chart versions are counted and listed, not the index beside them; where only that is behind, it is named."""
+    async with ChartRepository() as source:
+        for version in ("1.0.0", "1.1.0"):
+            source.add(build_chart("app", version))
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\ntargets: {down: {kind: helm, to: 'http://127.0.0.1:9/charts', api: chartmuseum}}\n"
+            f"mirrors:\n  - {{name: m, kind: helm, from: {source.url}, to: [local, down]}}\n"
+        )
+        for written, kept in ((2, 0), (0, 2)):
+            assert (await desk.run("sync")).status == 2
+            (whole,) = (await desk.run("status", "--json")).document["mirrors"]
+            local, down = ({"local": {}, "down": {}} | {one["name"]: one for one in whole["targets"]}).values()
+            assert (whole["items"], local["items"], down["items"], down["behind"]) == (2, 2, 0, 1)
+            assert [local["last_run"][word] for word in ("done", "kept", "failed")] == [written, kept, 0]
+            assert [down["last_run"][word] for word in ("done", "kept", "failed")] == [0, 0, 1]
+        assert "2 up to date" in (await desk.run("plan")).out
+        async with desk.serving() as daemon, ClientSession(f"http://{daemon.address}") as session:
+            async with session.get("/api/v1/mirrors/m/items") as answer:
+                assert [one["item"] for one in (await answer.json())["items"]] == ["app-1.0.0", "app-1.1.0"]
+            async with session.get("/log/m.txt") as answer:
+                lines = [line.split(" ") for line in (await answer.text()).splitlines()]
+        about = [(line[1], line[2].partition("#")[2]) for line in lines]
+        assert about[-3:] == [
+            ("SYNCHRONIZED:", "app-1.0.0"),
+            ("SYNCHRONIZED:", "app-1.1.0"),
+            ("NOT-SYNCHRONIZED:", "index"),
+        ]

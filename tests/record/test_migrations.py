@@ -168,6 +168,26 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0004_history.py",
         "m0005_failing_since.py",
         "m0006_first_attempt.py",
+        "m0007_no_indexes.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]
+
+
+async def test_indexes_of_charts_are_items_no_more(tmp_path: Path) -> None:
+    """A record that counts and lists the index of each target has only charts after the migration."""
+    file = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(file, T0)
+    steps = [
+        Step(Action.COPY, item, digest, target, (), "")
+        for target, item, digest in (("a", "app-1", "sha256:1"), ("a", "index", ""), ("b", "base-1", "sha256:2"))
+    ]
+    receipts = tuple(Receipt(step, Outcome.DONE) for step in steps)
+    await store.add_run(Run("m", "helm", "start", T0, T0, Plan("m", "helm", T0, tuple(steps)), receipts))
+    await store.close()
+    with closing(sqlite3.connect(file)) as link, link:
+        link.execute("UPDATE alembic_version SET version_num = '0006'")
+    store = await SqliteStore.open(file, T0)
+    assert set(await store.memory("m")) == {("a", "app-1"), ("b", "base-1")}
+    assert {one.target: one.items for one in await store.standing("m")} == {"": 2, "a": 1, "b": 1}
+    await store.close()

@@ -53,7 +53,7 @@ def read_before(state: Path) -> Before:
         (last,) = link.execute("select max(finished) from runs").fetchone()
         return Before(
             dict(link.execute("select mirror, count(*) from runs group by mirror").fetchall()),
-            frozenset(link.execute("select mirror, target, item, digest from known").fetchall()),
+            frozenset(link.execute("select mirror, target, item, digest from known where digest <> ''").fetchall()),
             EPOCH + timedelta(microseconds=last),
             {
                 (mirror, target): at

@@ -133,7 +133,6 @@ def test_live_items(tmp_path: Path) -> None:
         entry("1.10", "hub", "sha256:new", 5),
         entry("1.10", "quay", "sha256:old", 1),
         entry("1.10", "disk", "sha256:new", 3),
-        entry("index", "hub", ""),
     ]
     status = Board().status("1", T0, found.mirrors)
     site = site_of(found, live=SiteData(status, entries))

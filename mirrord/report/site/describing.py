@@ -194,7 +194,7 @@ class _Writer:
     def _mirror(self, mirror: Mirror, titles: Mapping[str, str]) -> MirrorPart:
         whole = self._addresses(mirror).source  # what has the name of the mirror itself is all of it, and no item
         entries = self._entries.get(mirror.name, ())
-        found = [entry for entry in entries if entry.source != whole and entry.digest]  # an index is no item either
+        found = [entry for entry in entries if entry.source != whole]
         syncer, newest = self._syncers[mirror.kind], ""
         for entry in found:
             newest = max(newest, entry.item, key=_natural)

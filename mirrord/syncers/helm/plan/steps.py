@@ -146,10 +146,10 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Say that nothing changed since all was done, and what was wrong then and still is."""
-    versions, registries = survey.facts.get("versions", ""), registry_paths(mirror)
+    versions = survey.facts.get("versions", "")
     count = int(versions) if versions.isdecimal() else 0
     kept = _everywhere(mirror, Action.KEEP, survey.unchanged)
-    steps = [replace(step, count=max(1, count + (step.target not in registries))) for step in kept]
+    steps = [replace(step, count=count) for step in kept]
     lacking = survey.facts[LACKING].split("\n") if LACKING in survey.facts else None  # older notes do not tell
     for item, trouble in survey.troubles.items():
         if trouble.open:
@@ -172,7 +172,7 @@ def _everywhere(mirror: Mirror, action: Action, reason: str) -> tuple[Step, ...]
 
 
 def _index(target: str, action: Action, reason: str) -> Step:
-    return Step(action, INDEX_ITEM, "", target, (INDEX,), reason, group=INDEX_ITEM)
+    return Step(action, INDEX_ITEM, "", target, (INDEX,), reason, group=INDEX_ITEM, passing=True, count=0)
 
 
 _CHANGED: Final = {
