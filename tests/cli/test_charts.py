@@ -46,7 +46,8 @@ async def test_an_index_is_no_chart(desk: Desk) -> None:
         for version in ("1.0.0", "1.1.0"):
             source.add(build_chart("app", version))
         desk.configure(
-            "settings: {listen: '127.0.0.1:0'}\ntargets: {down: {kind: helm, to: 'http://127.0.0.1:9/charts', api: chartmuseum}}\n"
+            "settings: {listen: '127.0.0.1:0'}\n"
+            "targets: {down: {kind: helm, to: 'http://127.0.0.1:9/charts', api: chartmuseum}}\n"
             f"mirrors:\n  - {{name: m, kind: helm, from: {source.url}, to: [local, down]}}\n"
         )
         for written, kept in ((2, 0), (0, 2)):
