@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from typing import Final, Generic, TypeVar
@@ -17,6 +18,7 @@ from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 
 _Made = TypeVar("_Made")
 _Part = TypeVar("_Part")
+_Key = TypeVar("_Key", bound=Hashable)
 
 EVERY: Final = 1.0
 """Minimum seconds between two renderings of a page."""
@@ -32,20 +34,28 @@ def serial() -> str:
 class Paced(Generic[_Made]):
     """Something that is made when it is asked for, and at most once in `every` seconds."""
 
-    def __init__(self, make: Callable[[], Awaitable[_Made]], edition: Callable[[], int], every: float = EVERY) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[_Made]],
+        edition: Callable[[], int],
+        every: float = EVERY,
+        lasts: float | None = None,
+    ) -> None:
         """Make nothing yet.
 
         `make` returns the present one, and MUST NOT block the event loop for long; `edition` grows with each event
-        that later requests have to show.
+        that later requests have to show. Without one it is made anew when it is older than `lasts`, else `every`; it
+        takes no memory for longer than that either.
         """
         self._make, self._edition, self._every = make, edition, every
+        self._lasts = every if lasts is None else lasts
         self._made: tuple[_Made, float, int] | None = None  # with when it was begun, and at which edition
         self._making: asyncio.Task[None] | None = None
 
     async def current(self) -> _Made:
         """Return the present one."""
         asked, edition = asyncio.get_running_loop().time(), self._edition()
-        while self._made is None or self._made[2] < edition or self._made[1] + self._every <= asked:
+        while self._made is None or self._made[2] < edition or self._made[1] + self._lasts <= asked:
             # A task that is done must not be awaited again: that returns at once, so that this would never yield.
             if self._making is None or self._making.done():
                 self._making = asyncio.create_task(self._next())
@@ -64,7 +74,12 @@ class Paced(Generic[_Made]):
         if self._made is not None:
             await asyncio.sleep(self._made[1] + self._every - loop.time())
         began, edition = loop.time(), self._edition()
-        self._made = await self._make(), began, edition
+        self._made = made = await self._make(), began, edition
+        loop.call_later(self._lasts, self._forget, made)
+
+    def _forget(self, made: tuple[_Made, float, int]) -> None:
+        if self._made is made:
+            self._made = None
 
 
 class Body:
@@ -86,13 +101,31 @@ class Body:
 
     async def _packed(self) -> bytes:
         if self._small is None:
-            self._small = asyncio.create_task(asyncio.to_thread(gzip.compress, self._body, 1))
+            self._small = asyncio.create_task(asyncio.to_thread(partial(gzip.compress, self._body, 1, mtime=0)))
         return await asyncio.shield(self._small)
 
 
 def tagged(body: bytes) -> Body:
     """Return a page whose ETag is made of its bytes, for one that may be made again without a change."""
     return Body(body, f'"{sha256(body).hexdigest()[:24]}"')
+
+
+class Copies(Generic[_Key]):
+    """Bodies that were made of one thing, such as a page by the look of its readers: each once for all of them."""
+
+    def __init__(self, most: int = 8) -> None:
+        """Begin empty; of more than `most` the last ones are kept."""
+        self._most = most
+        self._made: dict[_Key, asyncio.Task[Body]] = {}
+
+    async def get(self, key: _Key, make: Callable[[], Body]) -> Body:
+        """Return the body of a key; `make` runs in a thread."""
+        made = self._made.get(key)
+        if made is None:
+            while len(self._made) >= self._most:
+                del self._made[next(iter(self._made))]
+            made = self._made[key] = asyncio.create_task(asyncio.to_thread(make))
+        return await asyncio.shield(made)
 
 
 class Rendered:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from playwright.async_api import expect
 
 from mirrord.report.front import FrontStatus, UpstreamStatus
 from mirrord.report.status import Status
 from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
-from mirrord.serve.pages.front import FrontShown, page, share_of
+from mirrord.serve.pages.front import FrontPages, FrontShown, page, share_of
 from mirrord.testing import DockerRegistry, build_image, push, require
 from tests.pages.conftest import Opener
 from tests.support.frontdesk import fronted
@@ -86,6 +90,39 @@ def test_hostile_names() -> None:
     assert "<img src=x" not in made
     assert "\x1b" not in made
     assert len(made) < 60_000
+
+
+class Shown:
+    """A daemon with a front, as far as the page asks it."""
+
+    async def status(self) -> Status:
+        return Status("1", "ready", NOW, NOW, "", (), FRONT)
+
+    def edition(self) -> int:
+        return 0
+
+
+async def test_all_readers_of_a_look_share_one_rendering() -> None:
+    """However many ask, a page is made once for each look, packed for who takes that, and 304 for who has it."""
+    pages = FrontPages(Shown())  # type: ignore[arg-type]  # the page asks nothing else
+    pages._shown._lasts = 600.0
+
+    async def get(query: str = "", **headers: str) -> tuple[int, str, bytes]:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await pages.pages()["/front"](make_mocked_request("GET", f"/front{query}", headers=fields))
+        body = answer.body if isinstance(answer, web.Response) else None
+        return answer.status, answer.headers["ETag"], body if isinstance(body, bytes) else b""
+
+    found = {await one for one in asyncio.as_completed([get(Accept_Encoding="gzip") for _ in range(8)])}
+    ((status, tag, packed),) = found
+    _, other, plain = await get()
+    assert (status, gzip.decompress(packed)) == (200, plain)
+    assert b"docker.io/library/nginx" in plain
+    assert await get(Accept_Encoding="gzip", If_None_Match=tag) == (304, tag, b"")
+    dark = await get("?theme=dark&lang=zh")
+    assert b'lang="zh-CN" data-theme="dark"' in dark[2]
+    assert len({tag, other, dark[1]}) == 3
+    await pages.close(None)  # type: ignore[arg-type]  # nobody uses it
 
 
 SHARES = [(0.0, "0 %"), (0.001, "1 %"), (0.5, "50 %"), (0.999, "99 %"), (1.0, "100 %"), (None, "unknown")]

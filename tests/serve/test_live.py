@@ -25,6 +25,8 @@ from mirrord.syncer.values import Schedule
 from tests.support.frontserver import showing
 from tests.support.shownmirrors import ShownMirrors, mirror
 
+PLAIN = {"Accept-Encoding": "identity"}
+
 
 @pytest.fixture
 def shown() -> ShownMirrors:
@@ -63,7 +65,7 @@ async def change(answer: aiohttp.ClientResponse) -> dict[str, Any]:
 
 async def test_only_what_changed_is_sent(client: aiohttp.ClientSession, shown: ShownMirrors) -> None:
     """A reader gets the serial of the page, then the changed rows alone, in its language, the same for all readers."""
-    page = await (await client.get("/", headers={"Accept-Encoding": "identity"})).text()
+    page = await (await client.get("/", headers=PLAIN)).text()
     async with client.get("/events") as one, client.get("/events") as two, client.get("/events?lang=zh") as third:
         assert one.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         name, serial = await event(one)
@@ -98,7 +100,7 @@ async def test_many_changes_at_once(client: aiohttp.ClientSession, shown: ShownM
 
 async def test_the_front_is_followed(client: aiohttp.ClientSession, shown: ShownMirrors) -> None:
     """A reader of the page of the front gets it anew in its language when a number changes, and only then."""
-    page = await (await client.get("/front")).text()
+    page = await (await client.get("/front", headers=PLAIN)).text()
     async with client.get("/front/events") as one, client.get("/front/events?lang=zh") as two:
         name, serial = await event(one)
         assert (name, f'id="front" data-serial="{serial}"' in page) == ("page", True)
@@ -110,7 +112,7 @@ async def test_the_front_is_followed(client: aiohttp.ClientSession, shown: Shown
         assert f'data-serial="{english["to"]}"' in english["page"]
         assert ("75 %" in english["page"], "from the cache" in english["page"]) == (True, True)
         assert ("75 %" in chinese["page"], "命中率" in chinese["page"]) == (True, True)
-    assert f'data-serial="{english["to"]}"' in await (await client.get("/front")).text()
+    assert f'data-serial="{english["to"]}"' in await (await client.get("/front", headers=PLAIN)).text()
 
 
 async def test_readers_are_bounded(
@@ -186,7 +188,7 @@ async def test_files_are_good_for_ever(client: aiohttp.ClientSession, path: Any)
     """A file has an address of its content, is cached for ever, and is packed for who wants that."""
     address = asset(path.name)
     assert static_files()[path.name].body == path.read_bytes()
-    async with client.get(address, headers={"Accept-Encoding": "identity"}) as answer:
+    async with client.get(address, headers=PLAIN) as answer:
         assert (answer.status, await answer.read()) == (200, path.read_bytes())
         assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
         tag = answer.headers["ETag"]
@@ -241,7 +243,7 @@ async def test_filtered_pages_are_bounded(
             one.setblocking(False)
             await loop.sock_connect(one, (base.host, base.port))
             await loop.sock_sendall(one, b"GET /?q=m HTTP/1.1\r\nHost: h\r\n\r\n")
-        async with client.get("/?q=m0007", headers={"Accept-Encoding": "identity"}) as answer:
+        async with client.get("/?q=m0007", headers=PLAIN) as answer:
             assert (answer.status, (await answer.text()).count('<li class="row ')) == (200, 1)
         for one in held:
             size = 0

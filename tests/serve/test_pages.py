@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import signal
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from mirrord.report.board import Board
 from mirrord.report.status import MirrorStatus, Running, Status
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.pages.rows import MirrorRows
-from mirrord.serve.rendered import Fragments, Rendered
+from mirrord.serve.rendered import Body, Copies, Fragments, Paced, Rendered
 from mirrord.serve.status import document, line_of
 from mirrord.syncer.values import Mirror, Target
 from tests.support.overview import overview
@@ -160,6 +161,52 @@ async def test_a_request_at_the_very_end_of_a_rendering() -> None:
         signal.signal(signal.SIGALRM, previous)
     assert (first.body, second.body) == (b"page 1", b"page 2")
     await rendered.close()
+
+
+async def test_what_lasts_is_made_anew_after_an_event_alone() -> None:
+    """It is kept while nothing happens, and made anew for who asks after an event."""
+    edition, made = [0], list[int]()
+
+    async def make() -> int:
+        made.append(edition[0])
+        return edition[0]
+
+    paced = Paced(make, lambda: edition[0], every=0.0, lasts=3600.0)
+    assert [await paced.current() for _ in range(3)] == [0, 0, 0]
+    edition[0] = 1
+    assert [await paced.current() for _ in range(3)] == [1, 1, 1]
+    assert made == [0, 1]
+
+
+async def test_what_nobody_asks_for_takes_no_memory() -> None:
+    """What was made is let go when its time is over, without a further request."""
+    gone = asyncio.Event()
+
+    async def make() -> Counter[str]:
+        made = Counter[str]()
+        weakref.finalize(made, gone.set)
+        return made
+
+    paced = Paced(make, lambda: 0, every=0.01)
+    await paced.current()
+    async with asyncio.timeout(10):
+        await gone.wait()
+
+
+async def test_copies_are_few_and_made_once() -> None:
+    """Who asks at the same time shares a body; of many the last ones are kept."""
+    made = list[str]()
+
+    def body(key: str) -> Body:
+        made.append(key)
+        return Body(key.encode())
+
+    copies = Copies[str](2)
+    first = await asyncio.gather(*(copies.get("a", lambda: body("a")) for _ in range(5)))
+    assert len({*map(id, first)}) == 1
+    for key in "bcba":
+        await copies.get(key, lambda key=key: body(key))  # type: ignore[misc]  # bound at once
+    assert made == ["a", "b", "c", "a"]
 
 
 def test_a_certificate_that_is_not_in_use() -> None:

@@ -5,10 +5,9 @@ While it is open it follows `/front/events`: each message is the whole page, of 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -22,7 +21,7 @@ from mirrord.serve.pages.frame import HEADERS, Frame, Look
 from mirrord.serve.pages.listed import front_troubles
 from mirrord.serve.pages.live import Live
 from mirrord.serve.pages.templates import render
-from mirrord.serve.rendered import Paced, serial
+from mirrord.serve.rendered import Body, Copies, Paced, serial
 from mirrord.serve.status import View
 
 PATH: Final = "/front"
@@ -32,10 +31,11 @@ _TONES: Final = {"local": "running", "hit": "ok", "revalidated": "deferred", "st
 
 @dataclass(slots=True)
 class FrontShown:
-    """What the page shows at one moment, and its number: see `Numbered`."""
+    """What the page shows at one moment, its number (see `Numbered`), and what was made of it."""
 
     status: Status
     serial: str
+    copies: Copies[Look] = field(default_factory=Copies)
 
     @property
     def front(self) -> FrontStatus:
@@ -74,8 +74,8 @@ class FrontPages(PageGroup):
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         look, shown = Look.of(request), await self._shown.current()
-        text = await asyncio.to_thread(page, shown, look)
-        answer = web.Response(body=text.encode(), headers={**HEADERS, "Cache-Control": "no-cache"})
+        body = await shown.copies.get(look, lambda: Body(page(shown, look).encode()))
+        answer = await body.answer(request, HEADERS)
         look.remember(request, answer)
         return answer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from mirrord.report.status import Status
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.frame import Look
 from mirrord.serve.pages.rows import BAD, MirrorRows, Row, filled
-from mirrord.serve.rendered import Body, serial
+from mirrord.serve.rendered import Copies, serial
 
 MOST: Final = 100
 """Rows that are sent one by one; when more have changed, readers load the page again."""
@@ -38,7 +37,7 @@ class Listed:
         headline: what is said above them.
         warnings: what is wrong with the daemon itself.
         serial: differs from that of another one that shows something else, apart from times.
-        bodies: what was made of it, without a filter.
+        copies: what was made of it, without a filter.
     """
 
     status: Status
@@ -46,7 +45,7 @@ class Listed:
     headline: Headline
     warnings: Sequence[str]
     serial: str = ""
-    bodies: dict[Look, asyncio.Task[Body]] = field(default_factory=dict)
+    copies: Copies[Look] = field(default_factory=Copies)
 
 
 def listed_of(status: Status, rows: MirrorRows, language: str, before: Listed | None) -> Listed:

@@ -64,10 +64,8 @@ class OverviewPages(PageGroup):
         listed = await self._lists[look.language].current()
         if chosen != Filter():
             return await self._filtered(request, listed, look, chosen)
-        body = listed.bodies.get(look)
-        if body is None:
-            body = listed.bodies[look] = asyncio.create_task(_body(listed, look, chosen))
-        answer = await (await asyncio.shield(body)).answer(request, HEADERS)
+        body = await listed.copies.get(look, partial(_body, listed, look, chosen))
+        answer = await body.answer(request, HEADERS)
         look.remember(request, answer)
         return answer
 
@@ -75,7 +73,8 @@ class OverviewPages(PageGroup):
         """Send a page that nobody shares; a few are in memory at a time, and none for long."""
         try:
             async with self._slots.slot(client_of(request.remote or "")):
-                answer = await (await _body(listed, look, chosen)).answer(request, HEADERS)
+                body = await asyncio.to_thread(_body, listed, look, chosen)
+                answer = await body.answer(request, HEADERS)
                 look.remember(request, answer)
                 async with asyncio.timeout(_SLOW):
                     await answer.prepare(request)
@@ -87,8 +86,8 @@ class OverviewPages(PageGroup):
         return answer
 
 
-async def _body(listed: Listed, look: Look, chosen: Filter) -> Body:
-    return Body(await asyncio.to_thread(page, listed, look, chosen))
+def _body(listed: Listed, look: Look, chosen: Filter) -> Body:
+    return Body(page(listed, look, chosen))
 
 
 def page(listed: Listed, look: Look, chosen: Filter) -> bytes:
