@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import func, select, text  # noqa: TID251 - this is the door
+from sqlalchemy import Engine, func, select, text  # noqa: TID251 - this is the door
 
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry
@@ -19,9 +20,15 @@ from mirrord.record.tables import value_of
 OPEN: Final = text("outcome = 'open'")
 """Selects open entries; a literal, so that the partial index is used."""
 
+_MIRRORS: Final = 64  # of which the days are kept in memory, some 30 kB each
+
 
 class Reading(DatabaseFile):
     """One open database, to be read."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        super().__init__(path, engine)
+        self._days: dict[str, Sequence[Day]] = {}  # of mirrors that were read last, until their next run
 
     def memory(self, mirror: str) -> Memory:
         """Read the recorded state of the targets of `mirror`."""
@@ -45,8 +52,14 @@ class Reading(DatabaseFile):
 
     def days(self, mirror: str) -> Sequence[Day]:
         """Read the days of a mirror, oldest first."""
-        newest = rows_with(tables.days, mirror=mirror).order_by(tables.days.c.day.desc()).limit(KEPT_DAYS)
-        return [value_of(Day, row) for row in reversed(self._read(newest))]
+        found = self._days.get(mirror)
+        if found is None:
+            newest = rows_with(tables.days, mirror=mirror).order_by(tables.days.c.day.desc()).limit(KEPT_DAYS)
+            found = [value_of(Day, row) for row in reversed(self._read(newest))]
+            while len(self._days) >= _MIRRORS:
+                del self._days[next(iter(self._days))]
+            self._days[mirror] = found
+        return found
 
     def behind(self, mirror: str, limit: int) -> Sequence[Behind]:
         """Read what its targets lack, the oldest first."""

@@ -126,6 +126,7 @@ class Rows(Reading):
             settle(link, settled)
             forget(link, mirror, record.finished)
 
+        self._days.pop(mirror, None)
         self._write(change)
 
     def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:

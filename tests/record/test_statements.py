@@ -138,3 +138,20 @@ async def test_items_are_read_as_far_as_the_page_goes(store: SqliteStore) -> Non
             assert len(await store.items("m", 5)) == 5
         counts.append(len(statements.found))
     assert counts == [5, 5]
+
+
+async def test_days_are_read_once_until_the_next_run(store: SqliteStore) -> None:
+    """An open page asks again and again: the days of a mirror are read after its runs alone, and few are kept."""
+    for mirror in ("m", "other"):
+        await store.add_run(run(1, mirror))
+    with heard(store) as statements:
+        assert [[day.runs for day in await store.days("m")] for _ in range(3)] == [[1]] * 3
+    assert len(statements.about("SELECT")) == 1
+    await store.add_run(run(1))
+    with heard(store) as statements:
+        assert [day.runs for day in await store.days("m")] == [2]
+        for number in range(100):
+            await store.days(f"n{number}")
+        await store.days("n99")
+        await store.days("m")
+    assert len(statements.about("SELECT")) == 1 + 100 + 1
