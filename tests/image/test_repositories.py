@@ -253,3 +253,20 @@ async def test_the_ledger_names_the_repository(world: World, place: str) -> None
     await world.store.intend([entry])
     await world.run(mirror)
     assert {one.outcome for one in await world.store.moves("app", unsettled=False)} == {Settled.DONE}
+
+
+@pytest.mark.parametrize("tags", [["v*"], {"match": ["v*"]}])
+async def test_listed_names_that_are_no_tags_are_a_problem(world: World, tags: object) -> None:
+    """What nobody can ask for is left out and counted, and the first ones are said, without what they may hide."""
+    source, target = await filled(world, "team/a", tags=("v1",)), await world.registry("target")
+    digest = source.tags["team/a"]["v1"]
+    bad = ["v1 bad", "v2\x1b[31m\n", "v3é", *(f"v{number}:{'x' * 500}" for number in range(4, 10))]
+    source.content.tags["team/a"] |= dict.fromkeys(bad, digest)
+    for keys in ({"registry": source.host, "repositories": ["team/*"]}, {"repository": f"{source.host}/team/a"}):
+        run = await world.run(world.mirror({**keys, "tags": tags}, target))
+        (problem,) = run.problems
+        assert problem.startswith(f"{source.host}/team/a: the list of tags has 9 names that are no tags: 'v1 bad', ")
+        assert r"'v2\x1b[31m\n', 'v3\xe9', " in problem
+        assert problem.endswith(" …")
+        assert len(problem) < 500
+        assert run.result in (Result.SUCCESS, Result.NOOP)

@@ -18,6 +18,7 @@ from mirrord.wire.oci import upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
 from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
+from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer, list_referrers
@@ -198,11 +199,11 @@ class Repository:
         """Take over a blob from repository `source` of the same registry; see `mirrord.wire.oci.upload.mount`."""
         return await upload.mount(self._endpoint.pushing(), digest, source)
 
-    def tags(self) -> AsyncIterator[str]:
+    def tags(self, left_out: LeftOut | None = None) -> AsyncIterator[str]:
         """Yield all tags; see `mirrord.wire.oci.tags.list_tags`."""
         from mirrord.wire.oci.tags import list_tags  # noqa: PLC0415 - a copy of one image starts without it
 
-        return list_tags(self._endpoint)
+        return list_tags(self._endpoint, left_out)
 
     async def referrers(self, subject: Digest) -> Sequence[object] | None:
         """Return what the registry lists about a manifest; see `mirrord.wire.oci.referrers.list_referrers`."""

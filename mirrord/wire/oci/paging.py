@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from mirrord.wire.origin import check_url, joined
 PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
 PAGES = 1000
 MOST = 100_000  # names in one list
+_SHOWN, _LONGEST = 5, 80  # of what is left out: names, and characters of each
 PAGE_LIMIT = 8 * 1024 * 1024  # Google's registries ignore `n` and add a map of all manifests
 
 # Possessive throughout: a header costs one pass, whatever is in it.
@@ -71,8 +72,32 @@ async def walk(read: Callable[[str], Awaitable[ListPage[_T]]], first: str, what:
         cursor, before = page.following, page.entries
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """What was left out of a list because it cannot be requested: the number, and the first ones as ASCII."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: object) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(ascii(name[:_LONGEST]) if isinstance(name, str) else type(name).__name__)
+
+    def __str__(self) -> str:
+        """Say what they are called, as far as there is room."""
+        return ", ".join(self.first) + (" …" if self.count > len(self.first) else "")
+
+
 async def in_pages(
-    http: Http, first: HttpRequest, key: str, what: str, valid: Callable[[str], bool]
+    http: Http,
+    first: HttpRequest,
+    key: str,
+    what: str,
+    valid: Callable[[str], bool],
+    *,
+    left_out: LeftOut | None = None,
 ) -> AsyncIterator[str]:
     """Yield each valid name of a list once, in the registry's order, page by page.
 
@@ -82,6 +107,7 @@ async def in_pages(
         key: what the list is called in a page.
         what: the list, for errors.
         valid: whether a name can be requested; others are left out.
+        left_out: where those are counted.
 
     Raises:
         UntrustedError: the link to the next page is not a proper URL.
@@ -91,7 +117,7 @@ async def in_pages(
 
     async def read(url: str) -> ListPage[str]:
         answer = await http.fetch(replace(first, url=url))
-        found = await offload(len(answer.body), names_of, answer.body, key, what, valid)
+        found = await offload(len(answer.body), names_of, answer.body, key, what, valid, left_out)
         return ListPage(found, found, following(first, answer, what))
 
     seen: set[str] = set()
@@ -104,7 +130,9 @@ async def in_pages(
             yield name
 
 
-def names_of(body: bytes, key: str, what: str, valid: Callable[[str], bool]) -> list[str]:
+def names_of(
+    body: bytes, key: str, what: str, valid: Callable[[str], bool], left_out: LeftOut | None = None
+) -> list[str]:
     """Return the valid names in the list `key` of one page. `null` is an empty page. Arguments, errors: `in_pages`."""
     document = read_object(body, what)
     if key not in document:
@@ -112,7 +140,12 @@ def names_of(body: bytes, key: str, what: str, valid: Callable[[str], bool]) -> 
     names = sequence(document[key], what)
     if len(names) > MOST:
         raise _too_many(key, what)
-    return [name for name in names if isinstance(name, str) and valid(name)]
+    found = [name for name in names if isinstance(name, str) and valid(name)]
+    if left_out is not None and len(found) < len(names):
+        for name in names:
+            if not isinstance(name, str) or not valid(name):
+                left_out.add(name)
+    return found
 
 
 def _too_many(key: str, what: str) -> TooLargeError:

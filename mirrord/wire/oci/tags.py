@@ -11,7 +11,7 @@ from mirrord.model.digest import Digest
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.endpoint import Endpoint
-from mirrord.wire.oci.paging import PAGE_LIMIT, in_pages
+from mirrord.wire.oci.paging import PAGE_LIMIT, LeftOut, in_pages
 from mirrord.wire.oci.reference import valid_tag
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:
     return endpoint.call("DELETE", f"manifests/{ref}", ok=(200, 202, 204, 404))
 
 
-def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
-    """Yield each valid tag once, in the registry's order, page by page; invalid ones are left out.
+def list_tags(endpoint: Endpoint, left_out: LeftOut | None = None) -> AsyncIterator[str]:
+    """Yield each valid tag once, in the registry's order, page by page; invalid ones are counted in `left_out`.
 
     Raises:
         MissingError: the registry knows no such repository.
@@ -85,4 +85,4 @@ def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
         TooLargeError: a page, their number or that of the tags is above its limit.
     """
     first = endpoint.call("GET", "tags/list", cap=PAGE_LIMIT)
-    return in_pages(endpoint.http, first, "tags", f"{endpoint.reference.name}: tag list", valid_tag)
+    return in_pages(endpoint.http, first, "tags", f"{endpoint.reference.name}: tag list", valid_tag, left_out=left_out)

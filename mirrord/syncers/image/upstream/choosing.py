@@ -20,6 +20,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at, moment
 from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.paging import LeftOut
 
 if TYPE_CHECKING:
     from mirrord.wire.vendors.known import TagTimes
@@ -113,13 +114,17 @@ class TagDates:
         self._seen[digest] = created.isoformat() if created else ""
 
 
-async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, now: datetime) -> ChosenTags:
+async def choose_tags(
+    repository: Repository, choice: Choice, dates: TagDates, now: datetime, left_out: LeftOut | None = None
+) -> ChosenTags:
     """List the tags of a repository and choose from them. Dates are found only for tags that names do not leave out.
+
+    What is listed and is no tag is counted in `left_out`.
 
     Raises:
         MirrordError: the tags cannot be listed, or their dates not be found.
     """
-    listed = [tag async for tag in repository.tags()]
+    listed = [tag async for tag in repository.tags(left_out)]
     choosing = await asyncio.to_thread(Choosing, listed, choice)
     known: dict[str, datetime | None] = {}
     depth = 1

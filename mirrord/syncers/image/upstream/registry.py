@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.reference import Reference
 
 AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
@@ -84,7 +85,8 @@ async def offers(
         TransportError: none could be checked, because the registry is unreachable or throttles.
         MirrordError: the only requested one could not be checked.
     """
-    selection = await _selected(repository, mirror, services.facts, now)
+    left_out = LeftOut()
+    selection = await _selected(repository, mirror, services.facts, now, left_out)
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
@@ -97,26 +99,37 @@ async def offers(
     about = RepositoryReferrers(repository, services.once(_apis), now, selection.listed)
     source = RegistrySource(repository, about)
     listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
-    return replace(listing, remarks=selection.remarks, verdicts=selection.verdicts if mirror.explain else ())
+    problems = (*_not_tags(repository, left_out), *listing.problems)
+    remarks, verdicts = selection.remarks, selection.verdicts if mirror.explain else ()
+    return replace(listing, problems=problems, remarks=remarks, verdicts=verdicts)
 
 
 def _apis(_: Services) -> ReferrersApis:
     return ReferrersApis()
 
 
-async def _selected(repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime) -> _Selection:
+def _not_tags(repository: Repository, left_out: LeftOut) -> Iterator[str]:
+    """Yield a sentence about what a registry lists as tags and nobody can ask for."""
+    if left_out.count:
+        names = "name that is no tag" if left_out.count == 1 else "names that are no tags"
+        yield f"{repository.reference.name}: the list of tags has {left_out.count} {names}: {left_out}"
+
+
+async def _selected(
+    repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime, left_out: LeftOut
+) -> _Selection:
     source, reference = spec_of(mirror).source, repository.reference
     if source.choice:
         from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags  # noqa: PLC0415 - a copy needs none
 
         dates = TagDates(repository, facts, mirror.name)
-        chosen = await choose_tags(repository, source.choice, dates, now)
+        chosen = await choose_tags(repository, source.choice, dates, now, left_out)
         return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed, chosen.listed)
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
     literals = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(literals) == len(patterns):
         return _Selection(literals, patterns, verdicts=listed_verdicts((), patterns) if mirror.explain else ())
-    listed = [tag async for tag in repository.tags()]
+    listed = [tag async for tag in repository.tags(left_out)]
 
     def select_listed() -> _Selection:
         tags = [*dict.fromkeys((*literals, *select(listed, patterns)))]
