@@ -92,6 +92,7 @@ def copy(
     source: str,
     targets: tuple[str, ...],
     *,
+    platform: tuple[str, ...],
     quiet: bool,
     verbose: bool,
     json: bool,
@@ -101,10 +102,10 @@ def copy(
     _check_no_file(source, "docker-archive:{0} or oci:{0}")
     for target in targets:
         _check_no_file(target, "a reference or oci:DIR[:TAG]")
-    copying(source, targets, None)  # report mistakes in SRC and DST before any request
+    copying(source, targets, None, platform)  # report mistakes in what was typed before any request
     hosts = [host for host in map(host_of, (source, *targets)) if host]
     book = copy_hosts(hosts, os.environ, **options)
-    run = loop.run(_copy(source, targets, book, quiet=json or quiet), plain=True)
+    run = loop.run(_copy(source, targets, platform, book, quiet=json or quiet), plain=True)
     if json:
         say_json(run_document(run))
     else:
@@ -120,14 +121,14 @@ def _check_no_file(text: str, better: str) -> None:
             raise UsageError(f"{path} is a file; write {better.format(text)}")
 
 
-async def _copy(source: str, targets: Sequence[str], book: HostBook, *, quiet: bool) -> Run:
+async def _copy(source: str, targets: Sequence[str], platforms: Sequence[str], book: HostBook, *, quiet: bool) -> Run:
     events = Events()
     with room() as folder, shown(events, quiet=quiet):
         async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)
             services = Services(http, spools, events, folder)
             try:
-                mirror = copying(source, targets, await own_tag(parse_source(source), folder))
+                mirror = copying(source, targets, await own_tag(parse_source(source), folder), platforms)
                 clock = partial(datetime.now, UTC)
                 run = await run_mirror(mirror, SYNCER, services, None, "command", clock=clock, parallel=1)
             finally:

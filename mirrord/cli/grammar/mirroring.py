@@ -18,11 +18,12 @@ from mirrord.cli.grammar.words import (
     host_options,
     mirrors,
     value,
+    values,
 )
 
 _COPY = command(
     "copy",
-    """Copy one image, with all its platforms, to one or many places. Every blob is read once.
+    """Copy one image, with all its platforms or some, to one or many places. Every blob is read once.
 
 SRC and DST are references (`ghcr.io/team/app:v1`), `oci:DIR[:TAG]` for an OCI layout,
 or (SRC only) `docker-archive:FILE[:NAME]`. Several images in one layout or archive are distinguished by
@@ -36,6 +37,11 @@ credentials are those of `docker login` and `podman login` (`DOCKER_CONFIG`, `DO
 
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
   $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
+
+`--platform` copies only the platforms that it names. An index that has others, too, becomes a new index without
+them, which has another digest.
+
+  $ mirrord copy --platform linux/amd64 --platform linux/arm64 docker.io/library/nginx:1.29 ghcr.io/team/nginx
 
 Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. `ALL_PROXY` and SOCKS proxies are not supported.
 HOST is the registry as SRC or DST has it;
@@ -51,6 +57,7 @@ a proxy or a credential file is wrong.
     click.Argument(
         ["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to which the image is copied."
     ),
+    values("--platform", "OS/ARCH", "Copy this platform, such as linux/amd64 or linux/arm/v7; may be given again."),
     *host_options("SRC and DST"),
     QUIET,
     VERBOSE,

@@ -81,6 +81,7 @@ class Images:
         together_wait: seconds that complete targets wait for slower ones.
         immutable: globs of tags that never move; once recorded at all targets they cost no request.
         signatures: what is done with signatures, attestations and SBOMs.
+        platforms: those that are mirrored, as `wire.oci.platform` writes them; all if there are none.
     """
 
     source: Source
@@ -89,6 +90,7 @@ class Images:
     together_wait: float = 600.0
     immutable: tuple[str, ...] = ()
     signatures: Signatures = field(default_factory=Signatures)
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from mirrord.errors import UsageError
 from mirrord.syncer.values import Mirror, Publication, Target
 from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, spec_of
 from mirrord.wire.oci.layout import split_folder, split_name
+from mirrord.wire.oci.platform import parse_platform
 from mirrord.wire.oci.reference import Reference, parse_repository, valid_tag
 from mirrord.wire.secret import unnamed
 
@@ -54,13 +55,14 @@ def host_of(text: str) -> str | None:
     return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
 
 
-def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
+def copying(source: str, targets: Sequence[str], tag: str | None, platforms: Sequence[str] = ()) -> Mirror:
     """Return a mirror for `mirrord copy`: one image and its targets.
 
     Args:
         source: as in `parse_source`.
         targets: references and `oci:DIR[:TAG]`.
         tag: the tag at targets that do not name one, or None.
+        platforms: those that are copied; all if there are none.
 
     Raises:
         UsageError: one of them is invalid, or a target is given twice.
@@ -70,7 +72,8 @@ def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
     names = [f"{place}:{own or tag}" if own or tag else place for place, own in places]
     if len(set(names)) < len(names):
         raise UsageError("the same DST is given twice; give each one once")
-    spec = OneImage(parse_source(source), text=source, called=called)
+    wanted = tuple(dict.fromkeys(str(parse_platform(one)) for one in platforms))
+    spec = OneImage(parse_source(source), platforms=wanted, text=source, called=called)
     made = (Target(name, "image", place, None) for name, (place, _) in zip(names, places, strict=True))
     return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
 
@@ -116,6 +119,6 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
     own = spec_of(mirror)
     if is_many(mirror):
         raise UsageError(f"{mirror.name} mirrors many repositories; publish to a mirror of one")
-    kept = own.name, own.publish, own.together_wait, own.immutable, own.signatures
+    kept = own.name, own.publish, own.together_wait, own.immutable, own.signatures, own.platforms
     spec = OneBuild(source, *kept, after=own.source.repository)
     return replace(mirror, spec=spec, publication=publication)

@@ -89,7 +89,8 @@ def derived(mirror: Mirror, source: Source, origin: ConfigOrigin | None = None) 
     """
     own, reference = spec_of(mirror), Reference.parse(source.repository or "")
     names = mirror.names if mirror.names.naming else replace(mirror.names, naming=BUILT_IN["path"])
-    spec = Images(source, None, own.publish, own.together_wait, own.immutable, own.signatures)
+    kept = own.publish, own.together_wait, own.immutable, own.signatures, own.platforms
+    spec = Images(source, None, *kept)
     part = RepositoryPart(replace(mirror, spec=spec, names=names, origin=origin or mirror.origin), reference)
     places(part.mirror)  # raises where it cannot have that name
     return part

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from mirrord.errors import MirrordError
+from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.plan.differ import differ
+from mirrord.plan.guards import some
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
 from mirrord.syncer.values import Mirror
@@ -71,6 +73,9 @@ class ImageSource(Protocol):
 
     def ignored(self, subject: Digest) -> Sequence[str]:
         """Return what `referrers` left out of that list because it is wrong, one sentence each."""
+
+    def change(self, digest: Digest) -> str:
+        """Say in a clause what of an image was changed; "" for an image as it was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +139,26 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for offers, targets in at_targets(mirror, survey.source.offers)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
-    remarks = (*survey.source.remarks, *(f"{step.target}: {left}" for step in steps for left in step.left))
+    steps, changes = _changed(steps, survey.source.sources)
+    remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
     beside = problems, missing, remarks, tuple(survey.source.verdicts)
     return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
+
+
+def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tuple[tuple[Step, ...], Sequence[str]]:
+    """Add what is changed to the reasons of the steps that copy it, and return that as remarks, too."""
+    found = {step: sources[step.item].change(Digest.parse(step.digest)) for step in steps if step.active}
+    items: dict[str, dict[str, None]] = {}
+    for step, change in found.items():
+        items.setdefault(change, {})[step.item] = None
+    remarks = [f"{some(named)}: {change}" for change, named in items.items() if change]
+    if not remarks:
+        return steps, ()
+    return tuple(
+        replace(step, reason=f"{step.reason}; {found[step]}") if found.get(step) else step for step in steps
+    ), remarks
 
 
 def _unseen(steps: Sequence[Step], held: Held) -> frozenset[tuple[str, str]]:

@@ -25,6 +25,7 @@ from mirrord.config.units import Duration, between
 from mirrord.model.choice import Choice
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.select import is_glob
+from mirrord.syncers.image.spec.platforms import PLATFORMS, Platforms
 from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
 from mirrord.syncers.image.spec.signatures import SignaturesKey
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
@@ -44,7 +45,6 @@ def _file(value: object) -> object:
 
 
 _NAME = "is not an image name; write lower-case words separated by `/`, such as team/app, without a tag"
-_PLATFORMS = "all platforms of an image are copied, so remove the key"
 _TAGGED = ("repository", "registry", "list")
 _KEYS = ("repository", "registry", "list", "layout", "archive", "layouts")
 
@@ -221,7 +221,7 @@ class ImageSpec(BaseModel):
     """An image mirror's own keys; its attributes are those of `names.Images`."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("platforms", "platform", "from.platforms", "from.platform"), _PLATFORMS),
+        **dict.fromkeys(("platform", "from.platforms", "from.platform"), PLATFORMS),
         **dict.fromkeys(
             ("from.match", "from.exclude"), "it goes into `tags:` or `repositories:`, written as a mapping"
         ),
@@ -258,6 +258,14 @@ class ImageSpec(BaseModel):
             "With `from.repository`, `registry` or `list`: globs of tags that never change. Once copied they"
             " cost no request, and nothing moves them, not even `mirrord publish`."
         ),
+    )
+    platforms: Platforms = Field(
+        default=(),
+        description=(
+            "Platforms to mirror, such as `linux/amd64`, `linux/arm/v7` or `windows/amd64:10.0.17763`. An index that"
+            " has others, too, is mirrored as a new index without them, with another digest. Default: all."
+        ),
+        examples=["[linux/amd64, linux/arm64]"],
     )
 
     signatures: SignaturesKey = Field(

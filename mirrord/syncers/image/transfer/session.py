@@ -280,6 +280,8 @@ def _receipt(step: Step, copy: _Copy, names: Names) -> Receipt:
     detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
     if tally.foreign:
         detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
+    if change := copy.source.change(Digest.parse(step.digest)):
+        detail += f"; {change}"
     wrote = tally.blobs or names.differ or not step.names
     return Receipt(
         step,

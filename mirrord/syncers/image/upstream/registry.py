@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -45,6 +45,10 @@ class RegistrySource:
     async def get_blob(self, blob: Descriptor) -> bytes:
         """GET a small blob."""
         return await self._repository.get_blob(blob)
+
+    def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
+        """Return "": all is as the registry has it."""
+        return ""
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the blob's embedded data if present (image-spec, descriptor.md), else a GET."""
@@ -88,9 +92,12 @@ async def offers(
     left_out = LeftOut()
     selection = await _selected(repository, mirror, services.facts, now, left_out)
     answers: dict[str, Offer | MirrordError] = {}
+    are_final = await _final(mirror, services.facts) if selection.pushed else None
 
     async def look(tag: str) -> None:
         known = _settled(repository.reference, mirror, memory, tag, selection.pushed.get(tag))
+        if known and are_final and not are_final(known.item.digest):
+            known = None
         answers[tag] = known or await _offer(repository, mirror, memory, tag, selection.heads.get(tag))
 
     await Workers(AT_ONCE).each(selection.tags, look)
@@ -113,6 +120,13 @@ def _not_tags(repository: Repository, left_out: LeftOut) -> Iterator[str]:
     if left_out.count:
         names = "name that is no tag" if left_out.count == 1 else "names that are no tags"
         yield f"{repository.reference.name}: the list of tags has {left_out.count} {names}: {left_out}"
+
+
+async def _final(mirror: Mirror, facts: Facts | None) -> Callable[[str], bool]:
+    """Return what says whether a recorded digest is that of an image with the platforms of the mirror."""
+    from mirrord.syncers.image.upstream.subset import known_cuts  # noqa: PLC0415 - a copy needs none
+
+    return (await known_cuts(mirror, facts)).are_final
 
 
 async def _selected(

@@ -96,6 +96,16 @@ def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime
 
 
 async def _listing(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
+    """Return what is offered: what the source has, with the platforms of the mirror."""
+    listing = await _found(mirror, services, memory, now)
+    if not spec_of(mirror).platforms:
+        return listing
+    from mirrord.syncers.image.upstream.subset import cut_down  # noqa: PLC0415 - most mirrors copy all platforms
+
+    return await cut_down(mirror, listing, services.facts if spec_of(mirror).source.repository else None)
+
+
+async def _found(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
     source = spec_of(mirror).source
     if source.repository:
         repository = Repository(services.http, source_reference(mirror))

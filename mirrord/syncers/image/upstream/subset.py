@@ -1,0 +1,284 @@
+"""Images of a source, cut down to some platforms: an index that has others, too, becomes one with only these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
+from mirrord.model.digest import Digest
+from mirrord.plan.offer import Offer
+from mirrord.plan.select import is_glob
+from mirrord.syncer.values import Facts, Mirror
+from mirrord.syncers.image.names import OneImage, places, spec_of
+from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.descriptor import CONFIGS, INDEXES, Descriptor
+from mirrord.wire.oci.document import check_spelling, read_object
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.platform import PLATFORM_KEYS, Platform, parse_platform, platform_of
+from mirrord.wire.oci.subset import subset_of
+from mirrord.wire.offload import offload
+
+if TYPE_CHECKING:
+    from mirrord.blobs.source import BlobSource
+
+FORM: Final = "1"
+"""Of what `subset_of` writes: notes of another one do not count, since the same image would get another digest."""
+
+_FACTS: Final = "platforms"
+_HELD: Final = 16 << 20  # bytes of indexes that the transfer need not read again, of one repository
+_AT_ONCE: Final = 64  # images; the host's `requests` limits parallel requests
+_SHOWN: Final = 20  # platforms in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What the platforms leave of one image.
+
+    Attributes:
+        digest: of what is mirrored; "" if the image has none of the platforms.
+        kept: how many of its platforms that has.
+        had: the platforms of the image.
+    """
+
+    digest: str
+    kept: int
+    had: tuple[str, ...]
+
+    def note(self) -> str:
+        """Write it as a fact."""
+        return f"{self.digest} {self.kept} {','.join(self.had)}"
+
+    @classmethod
+    def noted(cls, text: str) -> Cut:
+        """Read what `note` wrote."""
+        digest, kept, had = text.split(" ")
+        return cls(digest, int(kept), tuple(had.split(",")) if had else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What earlier runs noted about the images of a mirror.
+
+    Attributes:
+        key: of the platforms, and of the form of what is written for them; "" without platforms.
+        known: digest at the source → what they leave of it.
+        made: digest of an index that was changed → that of its source.
+        key_of_made: the platforms that these were made for.
+    """
+
+    key: str
+    known: Mapping[str, Cut]
+    made: Mapping[str, str]
+    key_of_made: str
+
+    def are_final(self, digest: str) -> bool:
+        """Whether a digest of the record is what today's platforms lead to."""
+        if not self.key:
+            return digest not in self.made
+        return self.key == self.key_of_made and (digest in self.made or digest in self.known)
+
+    def origin(self, digest: str) -> str:
+        """Return the digest at the source of what is offered from there, or from the record."""
+        return self.made.get(digest, digest) if self.key == self.key_of_made else digest
+
+
+async def known_cuts(mirror: Mirror, facts: Facts | None) -> Cuts:
+    """Return what earlier runs noted."""
+    platforms = spec_of(mirror).platforms
+    key = f"{FORM} {','.join(sorted(platforms))}" if platforms else ""
+    noted = dict(await facts.recall(mirror.name, _name(mirror))) if facts else {}
+    key_of_made = noted.pop("", "")
+    cuts = {digest: Cut.noted(text) for digest, text in noted.items()}
+    made = {cut.digest: digest for digest, cut in cuts.items() if cut.digest not in ("", digest)}
+    return Cuts(key, cuts if key == key_of_made else {}, made, key_of_made)
+
+
+def _name(mirror: Mirror) -> str:
+    return f"{_FACTS}:{places(mirror)[0]}"
+
+
+async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) -> SourceListing:
+    """Offer only the platforms of the mirror. An index costs a GET, which the transfer uses too, and a known one none.
+
+    An image without any of them is missing; one that a pattern chose is a problem.
+
+    Raises:
+        TransportError: none could be read, because the source is unreachable or throttles.
+        MirrordError: the image of a copy cannot be read, or has none of them.
+    """
+    cuts = await known_cuts(mirror, facts)
+    wanted = [parse_platform(text) for text in spec_of(mirror).platforms]
+    made: dict[int, SubsetSource] = {}
+    sources = {
+        name: made.setdefault(id(source), SubsetSource(source, wanted)) for name, source in listing.sources.items()
+    }
+    found: dict[str, Cut | MirrordError] = {}
+    noted = {"": cuts.key}
+
+    async def look(offer: Offer) -> None:
+        origin = cuts.origin(offer.item.digest)
+        source = sources[offer.item.name]
+        try:
+            cut = cuts.known.get(origin) or (None if offer.settled else await source.look(Digest.parse(origin)))
+        except MirrordError as error:
+            found[offer.item.digest] = error
+            return
+        if cut is not None:
+            source.add(origin, cut)
+            found[offer.item.digest], noted[origin] = cut, cut.note()
+
+    by_content = {(id(listing.sources[one.item.name]), one.item.digest): one for one in listing.offers}
+    await Workers(_AT_ONCE).each(by_content.values(), look)
+    if facts:
+        await facts.note(mirror.name, _name(mirror), noted)
+    return _listing(mirror, replace(listing, sources=sources), found)
+
+
+def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | MirrordError]) -> SourceListing:
+    """Offer what is left of each image. Raises as `cut_down`."""
+    errors = [error for error in found.values() if isinstance(error, MirrordError)]
+    if errors and len(errors) == len(found) and all(isinstance(error, TransportError) for error in errors):
+        raise errors[0]
+    source, alone = spec_of(mirror).source, isinstance(mirror.spec, OneImage)
+    chosen = source.choice is not None or any(map(is_glob, source.tags))
+    offers: list[Offer] = []
+    problems, missing = [*listing.problems], [*listing.missing]
+    for offer in listing.offers:
+        item = offer.item
+        cut = found.get(item.digest)
+        error = cut if isinstance(cut, MirrordError) else None
+        if isinstance(cut, Cut):
+            if cut.digest and (offer.names or alone or cut.digest == item.digest):
+                size = item.size if cut.digest == item.digest else None
+                offers.append(replace(offer, item=replace(item, digest=cut.digest, size=size)))
+                continue
+            error = MissingError(_without(spec_of(mirror).platforms, cut))
+        if error is None:  # what never moves is as the record has it
+            offers.append(offer)
+            continue
+        if alone:
+            raise error
+        bad = chosen and item.name not in source.tags and isinstance(error, MissingError | ContentError)
+        (problems if bad else missing).append(f"{item.name}: {error}")
+    return replace(listing, offers=offers, problems=problems, missing=missing)
+
+
+def _without(wanted: Sequence[str], cut: Cut) -> str:
+    """Say why nothing of an image is mirrored."""
+    if cut.digest:
+        return "with some of its platforms it is another image, without a name; write its tag before the @, or names:"
+    more = f" and {len(cut.had) - _SHOWN} more" if len(cut.had) > _SHOWN else ""
+    return f"has none of the platforms {', '.join(wanted)}; it has {', '.join(cut.had[:_SHOWN])}{more}"
+
+
+class SubsetSource:
+    """Reads the images of another source as if they had only some platforms."""
+
+    def __init__(self, source: ImageSource, wanted: Sequence[Platform]) -> None:
+        """Read from `source`."""
+        self._source, self._wanted = source, wanted
+        self.host, self.repository = source.host, source.repository
+        self._changed: dict[str, tuple[Digest, Cut]] = {}
+        self._about: dict[Digest, int] = {}  # how many signatures an index that was changed has
+        self._held: dict[Digest, tuple[str, bytes]] = {}  # manifests and configs, with the type of a manifest
+        self._room = _HELD
+
+    async def look(self, digest: Digest) -> Cut:
+        """Read an image of the source, and return what is left of it.
+
+        Raises:
+            MirrordError: it cannot be read, or not be understood.
+        """
+        manifest = await self._source.manifest(Descriptor("", digest, 0))
+        if manifest.media_type in INDEXES:
+            subset = await offload(len(manifest.body), subset_of, manifest, self._wanted)
+            manifest, kept, had = subset.manifest, len(subset.kept), subset.had
+        else:
+            platform = await self._platform(manifest)
+            had = (platform,) if platform else ()
+            kept = sum(any(one.takes(each) for one in self._wanted) for each in had)
+        self._hold(manifest.digest, manifest.media_type, manifest.body)
+        return Cut(manifest.digest if kept or not had else "", kept, tuple(map(str, had)))
+
+    def add(self, origin: str, cut: Cut) -> None:
+        """Take note of what is left of an image of the source."""
+        if cut.digest not in ("", origin):
+            self._changed[cut.digest] = Digest.parse(origin), cut
+
+    def change(self, digest: Digest) -> str:
+        """Say what of an index was changed."""
+        if digest not in self._changed:
+            return ""
+        origin, cut = self._changed[digest]
+        said, count = f"index changed: {cut.kept} of {len(cut.had)} platforms", self._about.get(origin)
+        counted = "" if count is None else f"{count} "
+        return said if count == 0 else f"{said}; its own {counted}signatures and attestations do not fit it"
+
+    async def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Return a changed index, or read what is as the source has it.
+
+        Raises:
+            MirrordError: it cannot be read.
+        """
+        digest = descriptor.digest
+        if digest in self._held:
+            kind, body = self._held[digest]
+            return await offload(len(body), Manifest.parse, body, kind, digest)
+        if digest not in self._changed:
+            return await self._source.manifest(descriptor)
+        whole = await self._source.manifest(Descriptor("", self._changed[digest][0], 0))
+        subset = await offload(len(whole.body), subset_of, whole, self._wanted)
+        if subset.manifest.digest != digest:
+            raise ContentError(f"{digest}: is not what is left of {whole.digest}; the next run makes it again")
+        return subset.manifest
+
+    async def get_blob(self, blob: Descriptor) -> bytes:
+        """Read a small blob."""
+        return self._held[blob.digest][1] if blob.digest in self._held else await self._source.get_blob(blob)
+
+    async def blob_source(self, blob: Descriptor) -> BlobSource:
+        """Return the source of a blob, without reading it."""
+        if blob.digest not in self._held:
+            return await self._source.blob_source(blob)
+        return await self._source.blob_source(replace(blob, data=self._held[blob.digest][1]))
+
+    async def referrers(self, subject: Digest) -> Sequence[Referrer]:
+        """Return what is about a manifest; what is about an index that was changed is only counted.
+
+        Raises as `ImageSource.referrers`.
+        """
+        if subject not in self._changed:
+            return await self._source.referrers(subject)
+        origin = self._changed[subject][0]
+        self._about[origin] = len(await self._source.referrers(origin))
+        return ()
+
+    def ignored(self, subject: Digest) -> Sequence[str]:
+        """Return what was left out of that because it is wrong."""
+        return () if subject in self._changed else self._source.ignored(subject)
+
+    async def _platform(self, manifest: Manifest) -> Platform | None:
+        """Return what an image without an index runs on, by its config; None for what is no image."""
+        config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
+        if config is None:
+            return None
+        data = await self.get_blob(config)
+        self._hold(config.digest, "", data)
+        return await offload(len(data), _config_platform, data)
+
+    def _hold(self, digest: Digest, kind: str, body: bytes) -> None:
+        if digest not in self._held and len(body) <= self._room:
+            self._room -= len(body)
+            self._held[digest] = kind, body
+
+
+def _config_platform(data: bytes) -> Platform | None:
+    try:
+        config = read_object(data, "config")
+    except ContentError:
+        return None  # of no image
+    check_spelling(config, PLATFORM_KEYS, "config")
+    return platform_of(config)
