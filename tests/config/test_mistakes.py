@@ -27,7 +27,7 @@ GIT = "{{name: m, kind: git, from: {}, to: local}}"
 SOURCE = "from: {repository: a.example/x}"
 NO_TAG = "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`; version ranges, regular"
 MORE = "; more may follow once this is mended"
-PLATFORMS = "unknown key; all platforms of an image are copied, so remove the key"
+PLATFORMS = "unknown key; write platforms: [linux/amd64, linux/arm64] beside `from:`"
 
 MISTAKES = [
     (
@@ -100,7 +100,14 @@ MISTAKES = [
     ),
     (IMAGE.format("{repository: a.example/x, tags: {newest: 3}, names: [v1]}"), "m.from: names needs a single tag"),
     (IMAGE.format("{repository: 'a.example/x:3', tags: {newest: 3}}"), "a.example/x:3 has a tag or digest, and `tags`"),
-    (f"{{name: m, kind: image, platforms: [linux/amd64], {SOURCE}, to: local}}", f"m.platforms: {PLATFORMS}"),
+    (f"{{name: m, kind: image, platform: linux/amd64, {SOURCE}, to: local}}", f"m.platform: {PLATFORMS}"),
+    (f"{{name: m, kind: image, platforms: [amd64], {SOURCE}, to: local}}", "m.platforms: 'amd64' is not a platform;"),
+    (f"{{name: m, kind: image, platforms: [linux/x86_64], {SOURCE}, to: local}}", "write linux/amd64"),
+    (f"{{name: m, kind: image, platforms: [], {SOURCE}, to: local}}", "m.platforms: is empty; write at least one"),
+    (
+        f"{{name: m, kind: image, platforms: linux/amd64, {SOURCE}, to: local}}",
+        "m.platforms: 'linux/amd64' is not a list;",
+    ),
     (IMAGE.format("{repository: a.example/x, platforms: [linux/amd64]}"), f"m.from.platforms: {PLATFORMS}"),
     (f"{{name: m, kind: image, tags: [v1], {SOURCE}, to: local}}", "m.tags: unknown key; it goes below `from:`"),
     (AS.format("Team/App"), "m.as: 'Team/App' is not an image name; write lower-case words separated by `/`"),

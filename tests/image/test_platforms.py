@@ -120,7 +120,8 @@ async def test_other_platforms(world: World) -> None:
     one = await world.registry("one")
     here = {"repository": f"{source.host}/team/app:v1"}
     found = []
-    for keys in ({"platforms": TWO}, {"platforms": ["linux/s390x"]}, {"platforms": TWO[::-1]}, {}, {"platforms": TWO}):
+    for platforms in (TWO, ["linux/s390x"], TWO[::-1], None, TWO):
+        keys: dict[str, Any] = {"platforms": platforms} if platforms else {}
         await world.run(world.mirror(here, one, **keys))
         found.append(at(one)[0])
     two, alone = found[:2]

@@ -41,7 +41,7 @@ credentials are those of `docker login` and `podman login` (`DOCKER_CONFIG`, `DO
 `--platform` copies only the platforms that it names. An index that has others, too, becomes a new index without
 them, which has another digest.
 
-  $ mirrord copy --platform linux/amd64 --platform linux/arm64 docker.io/library/nginx:1.29 ghcr.io/team/nginx
+  $ mirrord copy --platform linux/amd64 ghcr.io/team/app:v1 oci:backup
 
 Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. `ALL_PROXY` and SOCKS proxies are not supported.
 HOST is the registry as SRC or DST has it;

@@ -20,7 +20,6 @@ from mirrord.syncers.image.names import OneImage
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
-    from mirrord.model.digest import Digest
     from mirrord.wire.oci.descriptor import Descriptor
     from mirrord.wire.oci.manifest import Manifest
 

@@ -25,11 +25,12 @@ from mirrord.config.units import Duration, between
 from mirrord.model.choice import Choice
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.select import is_glob
+from mirrord.syncers.image.spec.advice import as_mapping
 from mirrord.syncers.image.spec.platforms import PLATFORMS, Platforms
 from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
 from mirrord.syncers.image.spec.signatures import SignaturesKey
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
-from mirrord.wire.oci.reference import valid_repository, valid_tag
+from mirrord.wire.oci.reference import valid_repository
 from mirrord.wire.vendors.known import vendor_of
 from mirrord.wire.vendors.port import check_listable
 
@@ -161,7 +162,7 @@ class SourceKeys(BaseModel):
     @classmethod
     def _no_text(cls, value: object) -> object:
         if isinstance(value, str) and value:
-            raise ValueError(f"is a mapping for images; write {_as_mapping(value)}")
+            raise ValueError(f"is a mapping for images; write {as_mapping(value)}")
         return value
 
     @field_validator("wanted")
@@ -200,21 +201,6 @@ class SourceKeys(BaseModel):
         if self.names and (self.choice or len(self.tags) > 1 or any(map(is_glob, self.tags))):
             raise ValueError("names needs a single tag; mirror several tags under their own names")
         return self
-
-
-def _as_mapping(text: str) -> str:
-    """Return what to write instead of a source that was written as `mirrord copy` or docker take it."""
-    scheme, colon, rest = text.partition(":")
-    files = {"oci": "layout", "oci-archive": "layout", "docker-archive": "archive"}
-    if colon and scheme in files:
-        return f"{{{files[scheme]}: {rest}}}"
-    if text.startswith(("/", "./")):
-        return f"{{layout: {text}}}"
-    reference = rest.removeprefix("//") if rest.startswith("//") else text
-    repository, _, tag = reference.rpartition(":")
-    if repository and valid_tag(tag) and "@" not in repository:
-        return f'{{repository: {repository}, tags: ["{tag}"]}}'
-    return f"{{repository: {reference}}}"
 
 
 class ImageSpec(BaseModel):

@@ -155,7 +155,8 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
                 size = item.size if cut.digest == item.digest else None
                 offers.append(replace(offer, item=replace(item, digest=cut.digest, size=size)))
                 continue
-            error = MissingError(_without(spec_of(mirror).platforms, cut))
+            why = _without(spec_of(mirror).platforms, cut)
+            error = MissingError(f"{mirror.spec.text}: {why}" if isinstance(mirror.spec, OneImage) else why)
         if error is None:  # what never moves is as the record has it
             offers.append(offer)
             continue
