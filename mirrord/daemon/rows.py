@@ -120,10 +120,10 @@ async def _read(store: Store, asked: RowsAsked, limit: int) -> Sequence[Row]:
         case "ledger":
             return await store.moves(name, limit=limit, before=before)
         case "behind":
-            found: Sequence[Row] = sorted(await store.behind(name, PAGE), key=cursor_of)
+            target, _, item = after.partition("/")
+            return await store.behind(name, limit, (target, item))
         case _:
-            found = await store.days(name)
-    return [row for row in found if cursor_of(row) > after][:limit]
+            return [row for row in await store.days(name) if cursor_of(row) > after][:limit]
 
 
 def here(found: Iterable[ItemRow], now_at: Mapping[str, str]) -> Iterator[ItemRow]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, func, select, text  # noqa: TID251 - this is the door
+from sqlalchemy import Engine, func, select, text, tuple_  # noqa: TID251 - this is the door
 
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry
@@ -61,10 +61,13 @@ class Reading(DatabaseFile):
             self._days[mirror] = found
         return found
 
-    def behind(self, mirror: str, limit: int) -> Sequence[Behind]:
-        """Read what its targets lack, the oldest first."""
+    def behind(self, mirror: str, limit: int, after: tuple[str, str] | None) -> Sequence[Behind]:
+        """Read what its targets lack, the oldest first, or what follows a target and an item."""
         table = tables.behind
-        query = rows_with(table, mirror=mirror).order_by(table.c.since, table.c.target, table.c.item)
+        by_name = table.c.target, table.c.item
+        query = rows_with(table, mirror=mirror).order_by(*([] if after else [table.c.since]), *by_name)
+        if after:
+            query = query.where(tuple_(*by_name) > after)
         return [value_of(Behind, row) for row in self._read(query.limit(limit))]
 
     def items(self, mirror: str, limit: int, after: str, find: str) -> Sequence[ItemRow]:

@@ -98,9 +98,9 @@ class SqliteStore:
         """See `Store.days`."""
         return await self._call(self._opened.days, mirror)
 
-    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
+    async def behind(self, mirror: str, limit: int = 100, after: tuple[str, str] | None = None) -> Sequence[Behind]:
         """See `Store.behind`."""
-        return await self._call(self._opened.behind, mirror, min(limit, PAGE))
+        return await self._call(self._opened.behind, mirror, min(limit, PAGE), after)
 
     async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
         """See `Store.items`."""

@@ -57,8 +57,11 @@ class Store(Facts, Protocol):
     async def days(self, mirror: str) -> Sequence[Day]:
         """Return the days on which runs of `mirror` ended, oldest first: of the 90 days up to its last run."""
 
-    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
-        """Return what the targets of `mirror` should have and have not, the oldest first."""
+    async def behind(self, mirror: str, limit: int = 100, after: tuple[str, str] | None = None) -> Sequence[Behind]:
+        """Return what the targets of `mirror` should have and have not, the oldest first.
+
+        With `after`, a target and an item, only what follows them, by target and item.
+        """
 
     async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
         """Return the known items of `mirror` by name, with their state at each target, also at former places.

@@ -84,6 +84,18 @@ async def test_what_each_outcome_leaves_behind(store: Store) -> None:
     assert await lag(store) == {"": (4, now), "one": (4, now)}
 
 
+async def test_parts_by_name(store: Store) -> None:
+    """Behind a target and an item comes what follows them by name, whatever is older; each row once."""
+    await store.add_run(run(0, failed("v3"), failed("v1", "two")))
+    await store.add_run(run(5, failed("v3"), failed("v1"), failed("v2"), failed("v1", "two"), failed("v0", "two")))
+    found, after = list[tuple[str, str]](), ("", "")
+    while part := await store.behind("m", 2, after):
+        assert len(part) <= 2
+        found += [(one.target, one.item) for one in part]
+        after = found[-1]
+    assert found == [("one", "v1"), ("one", "v2"), ("one", "v3"), ("two", "v0"), ("two", "v1")]
+
+
 async def test_since_survives_until_the_target_has_it(store: Store) -> None:
     """An item is behind since the first run that found it so, whatever later runs say of it or its digest."""
     await store.add_run(run(0, failed("v1"), failed("v2"), failed("v1", "two")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from mirrord.errors import StorageError
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
-from mirrord.record.store import Store, file_url, open_store
+from mirrord.record.store import PAGE, Store, file_url, open_store
 from mirrord.report.board import Board
 from mirrord.report.openapi import openapi
 from mirrord.report.rows import LISTS, ListPart, RowsAsked
@@ -190,6 +190,18 @@ async def test_parts_stay_right_while_rows_are_added(filled: Api, what: str, key
         filled.view.editions += 1
     assert len(found) == len(set(found)) == count
     assert found == sorted(found, reverse=key == "id")
+
+
+async def test_what_is_behind_has_no_end_before_its_last_row(filled: Api) -> None:
+    """More rows than one question to the record returns come in parts, each once, by target and name."""
+    names = [f"late-{number:04}" for number in range(PAGE // 2 + 30)]
+    late = run(200, *names)
+    receipts = tuple(replace(one, outcome=Outcome.FAILED, code="server") for one in late.receipts)
+    await filled.view.store.add_run(replace(late, receipts=receipts))
+    filled.view.editions += 1
+    found = [row async for rows in filled.parts("/api/v1/mirrors/m/behind?limit=200") for row in rows]
+    assert len(found) == 2 * len(names) > PAGE
+    assert [(one["target"], one["item"]) for one in found] == [(target, name) for target in "ab" for name in names]
 
 
 async def test_mirrors_in_parts(filled: Api) -> None:

@@ -98,10 +98,13 @@ class MemoryStore:
         self._usable()
         return [day for _, day in sorted(self._days.get(mirror, {}).items())][-KEPT_DAYS:]
 
-    async def behind(self, mirror: str, limit: int = 100) -> Sequence[Behind]:
+    async def behind(self, mirror: str, limit: int = 100, after: tuple[str, str] | None = None) -> Sequence[Behind]:
         """See `Store.behind`."""
         self._usable()
         found = [one for lacks in self._behind.get(mirror, {}).values() for one in lacks]
+        if after:
+            later = [one for one in found if (one.target, one.item) > after]
+            return sorted(later, key=lambda one: (one.target, one.item))[: min(limit, PAGE)]
         return sorted(found, key=lambda one: (one.since, one.target, one.item))[: min(limit, PAGE)]
 
     async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
