@@ -20,8 +20,8 @@ def size(count: float | None) -> str:
     """Format a number of bytes: `248.0 MiB`."""
     if count is None:
         return "?"
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
-    return f"{count:.1f} TiB"
+    return f"{count:.1f} PiB"

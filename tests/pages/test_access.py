@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from mirrord.model.run import Result
 from mirrord.report.status import Running
+from mirrord.serve.pages import live
 from mirrord.syncer.values import Target
 from tests.pages.conftest import Opener
 from tests.support.shownmirrors import Nothing, ShownMirrors, mirror
@@ -30,6 +31,22 @@ def shown() -> ShownMirrors:
     made.running["busy"] = Running("schedule", made.now, 9, 4)
     made.more["configuration_error"] = "conf.d/a.yaml:7: bad"
     return made
+
+
+async def test_too_many_readers(browser: Browser, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader for whom there is no place is told so, not that mirrord is gone, and follows the page once there is."""
+    monkeypatch.setattr(live, "MOST", 0)
+    page = await browser.new_page()
+    await page.clock.install()
+    await page.goto(address)
+    await expect(page.locator("#busy")).to_contain_text("Too many readers")
+    await expect(page.locator("#lost")).to_be_hidden()
+    monkeypatch.undo()
+    await page.clock.fast_forward(59_000)  # no sooner than Retry-After says
+    await expect(page.locator("#busy")).to_be_visible()
+    await page.clock.fast_forward(31_000)
+    await expect(page.locator("#busy")).to_be_hidden()
+    await page.close()
 
 
 async def findings(page: Page) -> list[str]:

@@ -56,15 +56,24 @@ def text_of(front: FrontStatus | None, language: str = "en") -> str:
                 "Hit rate 80 % of 10 answers with content",
                 "Sent to clients 8.0 MiB Read from upstream: 1.0 MiB",
                 "Cache 1.0 GiB 1.0 GiB of 4.0 GiB · 4,213 blobs and manifests · 0 evicted",
-                "Refused 41 41 not_allowed",
+                "Refused 41 41 not on the allow list",
                 "2 from mirrors 6 from the cache 2 read from upstream",
                 "docker.io 75 % 1.0 MiB 7.0 MiB 3 17 of 100 requests left",
                 "quay.io unknown 0 B 0 B 0",
                 "docker.io/library/nginx 8",
-                "docker.io/evil/miner not_allowed 41",
+                "docker.io/evil/miner not on the allow list 41",
             ],
         ),
-        ("zh", ["命中率 80 % 共 10 次有内容的应答", "剩余 17/100 次请求", "请求最多的镜像", "拒绝最多"]),
+        (
+            "zh",
+            [
+                "命中率 80 % 共 10 次有内容的应答",
+                "剩余 17/100 次请求",
+                "请求最多的镜像",
+                "拒绝最多",
+                "41 不在允许列表中",
+            ],
+        ),
     ],
 )
 def test_numbers(language: str, wanted: list[str]) -> None:

@@ -182,6 +182,7 @@ def test_numbers_and_lists() -> None:
     """Sizes, rates, counts with their plural, and lists of names."""
     english, chinese = words("en"), words("zh")
     assert english.size(260_046_848) == chinese.size(260_046_848) == "248.0 MiB"
+    assert [english.size(3 << shift) for shift in (0, 40, 50, 60)] == ["3 B", "3.0 TiB", "3.0 PiB", "3072.0 PiB"]
     assert (english.size(None), chinese.size(None)) == ("unknown", "未知")
     assert english.rate(2048) == "2.0 KiB/s"
     assert [english.text("span.day", count=count) for count in (1, 3221)] == ["1 day", "3,221 days"]

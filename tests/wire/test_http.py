@@ -88,6 +88,23 @@ async def test_the_registry_s_own_words_are_repeated(serve: Any, http: Http) -> 
     assert len(str(caught.value)) < 1024
 
 
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([{"message": "no such user"}], "status 401: no such user"),
+        ([{"code": "DENIED"}, {}, {"code": None, "message": "late"}], "status 401: DENIED; late"),
+        ([{"code": "", "message": ""}], "status 401"),
+        ([], "status 401"),
+    ],
+)
+async def test_parts_that_an_error_lacks_are_left_out(serve: Any, http: Http, errors: list[Any], said: str) -> None:
+    """An error body without code or message leaves no colon behind."""
+    server = await serve(answering(401, json.dumps({"errors": errors}).encode()))
+    with pytest.raises(DeniedError) as caught:
+        await http.fetch(HttpRequest("GET", server.url, server.host))
+    assert str(caught.value).partition(" (")[0].endswith(said)
+
+
 async def test_no_half_secret_is_repeated(serve: Any, http: Http) -> None:
     """Only the beginning of an error body is looked at, and a secret at the end of that is left out whole."""
     secret = Secret("s3cr3t" * 300)

@@ -147,6 +147,10 @@ class Words:
         """Say what started a run; the word itself for one of a plugin."""
         return self._of("trigger", word)
 
+    def refusal(self, word: str) -> str:
+        """Say why the front refused a client; the word itself for one of a plugin."""
+        return self._of("refusal", word)
+
     def kind(self, kind: str) -> str:
         """Return what things of a kind are called, as a heading; the kind itself for one of a plugin."""
         return self._of("kind", kind)

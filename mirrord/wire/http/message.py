@@ -267,7 +267,7 @@ def _formal(body: bytes) -> bool:
 
 
 def _reason(content_type: str, body: bytes) -> str:
-    """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a text.
+    """Return `code: message` of an OCI error body (distribution-spec), as far as it has them, or the start of a text.
 
     Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
 
@@ -279,7 +279,8 @@ def _reason(content_type: str, body: bytes) -> str:
         if isinstance(document.get("message"), str):
             text = document["message"]
         errors = document["errors"]
-        text = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors[:5])
+        said = (": ".join(str(part) for key in ("code", "message") if (part := error.get(key))) for error in errors[:5])
+        text = "; ".join(filter(None, said))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         if "html" in content_type:
             return ""

@@ -40,22 +40,37 @@
   // Call `begun` with the serial of a page at each connection, and `changed` with each change.
   // A page that nobody looks at holds no connection: a browser has six for a server.
   function follow(path, begun, changed) {
-    const lost = document.getElementById("lost");
+    const notes = { lost: document.getElementById("lost"), busy: document.getElementById("busy") };
     let events = null;
+    let again = 0;
+
+    function note(which) {
+      for (const [name, text] of Object.entries(notes)) text.hidden = name !== which;
+    }
+
+    // A stream that was refused does not say why. Readers that wait come back one by one, not all at once.
+    async function refused() {
+      const answer = await fetch(path, { method: "HEAD" }).catch(() => null);
+      note(answer?.status === 503 ? "busy" : "lost");
+      const seconds = Number(answer?.headers.get("Retry-After")) || 60;
+      clearTimeout(again);
+      again = setTimeout(listen, seconds * 1000 * (1 + Math.random() / 2));
+    }
 
     function listen() {
+      clearTimeout(again);
       events?.close();
       events = null;
       if (document.hidden) return;
       events = new EventSource(`${path}?lang=${root.lang.slice(0, 2)}`);
       events.addEventListener("page", (event) => {
-        lost.hidden = true;
+        note("");
         begun(event.data);
       });
       events.addEventListener("message", (event) => changed(JSON.parse(event.data)));
       events.addEventListener("error", () => {
-        lost.hidden = false;
-        if (events?.readyState === EventSource.CLOSED) setTimeout(listen, 60000);
+        if (events?.readyState === EventSource.CLOSED) refused();
+        else note("lost");
       });
     }
     document.addEventListener("visibilitychange", listen);
