@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mirrord.cli.console import note, say
 from mirrord.cli.folders import config_folder, configuration
-from mirrord.commands import GetCatalog, GetStatus
+from mirrord.commands import GetCatalog, GetMirrors, GetStatus
 from mirrord.config.load import Configuration
 from mirrord.files import storage_errors
+from mirrord.model.catalog import CatalogEntry
+from mirrord.report.mirror import MirrorDetail
 from mirrord.report.site import Site
 from mirrord.report.site.describing import SiteData, described
 from mirrord.report.site.html import html
@@ -30,7 +32,7 @@ def docs(
     syncers = load_syncers()
     folder = config_folder(config).absolute()  # a path of this machine begins with a slash
     read = configuration(folder, syncers)
-    known = _site_data(config, state) if live else None
+    known = _site_data(read, syncers, config, state) if live else None
     write, suffix = _FORMS[shape]
     wanted = [language] if language else list(LANGUAGES) if output else list(LANGUAGES)[:1]
     _note_what_is_left_out(read)
@@ -73,12 +75,28 @@ def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live
     return described(read.mirrors, syncers, words(language), url=url, book=read.book, parts=parts, live=live)
 
 
-def _site_data(config: Path | None, state: Path | None) -> SiteData:
+def _site_data(read: Configuration, syncers: Mapping[str, Syncer], config: Path | None, state: Path | None) -> SiteData:
+    """Ask for what is known; a kind that lists its items itself, such as Git, has them in no catalog."""
     from mirrord.cli.ask import ask  # noqa: PLC0415 - the configuration alone needs no daemon and no database
 
     parts = ask(GetCatalog(), config, state, quiet=True)
     status = ask(GetStatus(), config, state, quiet=True)
-    return SiteData(status, [entry for part in parts for entry in part.entries])
+    listing = {mirror.name for mirror in read.mirrors if syncers[mirror.kind].items}
+    found = [entry for part in parts for entry in part.entries if entry.mirror not in listing]
+    if names := [mirror.name for mirror in status.mirrors if mirror.name in listing]:
+        for detail in ask(GetMirrors(tuple(names), every=True), config, state, quiet=True):
+            found += _listed(detail)
+    return SiteData(status, found)
+
+
+def _listed(detail: MirrorDetail) -> Iterator[CatalogEntry]:
+    mirror = detail.mirror
+    for row in detail.items:
+        source = f"{mirror.source}#{row.item}"
+        for target, seen in row.at.items():
+            name = f"{seen.place}#{row.item}"
+            about = (name, seen.digest, seen.at, seen.size, seen.platforms)
+            yield CatalogEntry(mirror.name, mirror.kind, row.item, source, target, *about)
 
 
 def _note_what_is_left_out(read: Configuration) -> None:

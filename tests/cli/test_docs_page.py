@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
 from tests.support.commands import Desk, Said
 
 TEXT = """
@@ -56,6 +59,27 @@ def test_files_for_a_site(desk: Desk, typed: Callable[..., Said]) -> None:
         assert (done.returncode, done.stderr) == (0, b"")
     (desk.folder / "file").touch()
     assert typed("docs", "--output", "file/docs").status == 74
+
+
+async def test_live_branches_and_tags(desk: Desk, tmp_path: Path) -> None:
+    """A Git mirror has its branches and tags with their commits, as its page has."""
+    async with GitHost(tmp_path / "source") as source, GitHost(tmp_path / "there") as there:
+        upstream = Upstream(source.create("crane.git"))
+        commit = upstream.commit("main", {"README.md": b"# crane\n"})
+        upstream.tag("v1", commit)
+        there.create("crane.git")
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\n"
+            f"targets: {{there: {{kind: git, to: '{there.url('crane.git')}'}}}}\n"
+            f"mirrors: [{{name: crane, kind: git, to: there, from: '{source.url('crane.git')}'}}]\n"
+        )
+        assert (await desk.run("sync")).status == 0
+        said = await desk.run("docs", "--live")
+        async with desk.serving():
+            live = await desk.run("docs", "--live")
+    for text in (said.out, live.out):
+        rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| `refs/")]
+        assert rows == [["| `refs/tags/v1`", f"`{commit}`"], ["| `refs/heads/main`", f"`{commit}`"]]
 
 
 async def test_plain_http_of_a_host(desk: Desk) -> None:
