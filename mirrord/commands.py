@@ -32,6 +32,8 @@ class Command(Generic[Answer_co]):
     """Whether it connects to hosts, so that their secrets are needed."""
     while_busy: ClassVar[bool] = False
     """Whether also a command that holds the state answers it, not only a daemon."""
+    before_runs: ClassVar[bool] = False
+    """Whether it has an answer where nothing has run yet, from the configuration alone."""
 
     @property
     def about(self) -> frozenset[str]:
@@ -86,6 +88,7 @@ class GetStatus(Command[Status]):
     """Return the state of all mirrors."""
 
     uses_hosts = False
+    before_runs = True
     while_busy = True
 
 
@@ -94,6 +97,7 @@ class GetMirrors(Command[tuple[MirrorDetail, ...]]):
     """Return all about some mirrors, names or globs; with `every` further parts have the rest of their items."""
 
     uses_hosts = False
+    before_runs = True
     while_busy = True
     mirrors: tuple[str, ...]
     every: bool = False
@@ -123,6 +127,7 @@ class LookAtFront(Command[FrontLook]):
     """Say what the front does with a reference, and why; upstream is not asked."""
 
     uses_hosts = False
+    before_runs = True
     reference: str
 
 
@@ -141,6 +146,7 @@ class TryReceiver(Command[Delivered]):
     """Send a test message to a receiver of notifications."""
 
     uses_hosts = False  # it needs the secrets of its receiver, and no others
+    before_runs = True
     receiver: str
 
 

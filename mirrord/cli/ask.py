@@ -5,36 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from mirrord import __version__
 from mirrord.cli.console import note, say_json
 from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
-from mirrord.commands import Command, GetMirrors, GetStatus, LookAtFront, PlanMirrors, TryReceiver
+from mirrord.commands import Command, GetMirrors, GetStatus, PlanMirrors
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock, exists, used
 from mirrord.daemon.loop import run
-from mirrord.daemon.notifying import receivers_of
-from mirrord.daemon.runtime import now, open_runtime
+from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
-from mirrord.report.board import Board
 from mirrord.report.documents import run_document
-from mirrord.report.status import Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
-from mirrord.syncer.port import Syncer, addresses_of, load_syncers
+from mirrord.syncer.port import Syncer, load_syncers
 
 if TYPE_CHECKING:
     from mirrord.serve.door import Listener
@@ -75,14 +70,12 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
         nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
-        if named or not isinstance(command, GetMirrors | GetStatus | LookAtFront | TryReceiver):
+        if named or not command.before_runs:
             raise UsageError(nothing)
         known = early if early is not None else await asyncio.to_thread(_read, config, command)
         if isinstance(command, GetMirrors | GetStatus):
             note(nothing)
-        if not isinstance(command, GetStatus):
-            return cast("_Answer", await _without_state(command, *known))
-        return cast("_Answer", _nothing_ran(*known))
+        return await _without_state(command, *known)
     events = Events()
     async with AsyncExitStack() as stack:
         client = await _holder(stack, command, config, state)
@@ -164,13 +157,6 @@ async def _without_state(command: Command[_Answer], read: Configuration, syncers
     with TemporaryDirectory(prefix="mirrord-") as folder:
         async with open_runtime(read, syncers, Path(folder), Events()) as runtime:
             return await Dispatcher(runtime).carry_out(command)
-
-
-def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:
-    """Return the status of mirrors that never ran."""
-    addresses = addresses_of(read.mirrors, syncers, read.settings.address())
-    status = Board().status(__version__, now(), read.mirrors, addresses=addresses)
-    return replace(status, notify=receivers_of(read))
 
 
 def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:
