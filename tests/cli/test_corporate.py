@@ -82,6 +82,27 @@ async def test_no_proxy_and_plain_http(desk: Desk) -> None:
             assert proxy.asked == []
 
 
+async def test_mirrors_take_a_proxy_from_hosts_alone(desk: Desk) -> None:
+    """`sync` asks no proxy of the environment, which `check` says, and asks that of `hosts:` whatever NO_PROXY says."""
+    image = build_image(layer_size=50_000)
+    async with Registry() as source, Registry() as target, ForwardProxy({"registry.test": target.host}) as proxy:
+        await push(image, source, "a", ["v1"])
+        rest = (
+            "targets: {there: {kind: image, to: registry.test/x}}\n"
+            f"mirrors: [{{name: a, kind: image, to: there, from: {{repository: {source.host}/a, tags: [v1]}}}}]\n"
+        )
+        desk.configure(f"hosts: {{registry.test: {{insecure: true}}}}\n{rest}")
+        environ = {"HTTP_PROXY": f"http://{proxy.host}"}
+        assert "HTTP_PROXY is set, and only `mirrord copy` uses it" in (await desk.run("check", **environ)).err
+        said = await desk.run("sync", **environ)
+        assert "registry.test: the name cannot be resolved" in said.out + said.err
+        assert proxy.asked == []
+        desk.configure(f"hosts: {{registry.test: {{insecure: true, proxy: 'http://{proxy.host}'}}}}\n{rest}")
+        assert (await desk.run("sync", NO_PROXY="*")).status == 0
+        assert target.tags["x/a"] == {"v1": image.digest}
+        assert proxy.asked
+
+
 @pytest.mark.parametrize(
     ("scheme", "given", "text"),
     [
