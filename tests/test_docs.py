@@ -43,7 +43,7 @@ from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
-from tests.support import alerts
+from tests.support import alerts, registrykinds
 from tests.support.frontserver import Shown
 from tests.support.manpage import manpage
 from tests.support.manual import models, rewritten
@@ -167,6 +167,11 @@ def test_the_page_about_the_shipped_mirrors_is_made_by_the_program(language: str
     name = f"mirrors.{language}.md"
     found = sites(read_folder(ROOT / "conf.d", syncers, {}), syncers, list(LANGUAGES), "md")
     must_be(ROOT / "docs/mirrors" / name, markdown(found[name]))
+
+
+def test_the_page_about_kinds_of_registries_is_made_from_the_profiles() -> None:
+    """docs/reference/registries.md has each profile: whose it is, what it changes, and its source."""
+    must_be(ROOT / "docs/reference/registries.md", registrykinds.page())
 
 
 def test_the_page_about_alerts_is_made_from_the_rules() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.printable import size
 from mirrord.syncer.port import addresses_of, load_syncers
+from mirrord.syncer.values import Addresses
 from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of
+from mirrord.wire.host import HostBook
+from mirrord.wire.oci.profiles import profile_of
 
 
 def check(*, config: Path | None, json: bool) -> int:
@@ -40,9 +44,10 @@ def check(*, config: Path | None, json: bool) -> int:
         notices += filter(None, [expiry_notice(tls.certificate, expiry_of(tls.certificate), datetime.now(UTC))])
     if not read.mirrors and not read.fronts:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
+    addresses = addresses_of(read.mirrors, syncers, read.settings.address())
+    notices += _visibility(addresses.values(), read.book)
     for notice in notices:
         note(f"notice: {notice}")
-    addresses = addresses_of(read.mirrors, syncers, read.settings.address())
     mirrors = [(mirror, addresses[mirror.name]) for mirror in read.mirrors]
     if json:
         rows = [
@@ -63,6 +68,18 @@ def check(*, config: Path | None, json: bool) -> int:
     counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
     say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
     return 0
+
+
+def _visibility(addresses: Iterable[Addresses], book: HostBook) -> list[str]:
+    """Return a sentence for each target whose registry decides who sees a new repository."""
+    places = {name: place for one in addresses for name, place in one.targets.items()}
+    found = []
+    for name, place in sorted(places.items()):
+        host = place.removeprefix("oci://").partition("/")[0]
+        profile = profile_of(host, book.policy(host).profile)
+        if profile.visible:
+            found.append(f"targets.{name}: repositories that a push makes at {profile.title} {profile.visible}")
+    return found
 
 
 def _count(number: int, what: str) -> str:

@@ -51,6 +51,25 @@ def test_files_that_are_not_read_are_notices(desk: Desk, typed: Typed) -> None:
     assert said.out.splitlines()[-1] == "conf.d: 1 file, 1 mirror, no problem, 1 notice"
 
 
+def test_who_sees_new_repositories(desk: Desk, typed: Typed) -> None:
+    """Docker Hub makes them public and GHCR private; each such target that a mirror writes to is told once."""
+    desk.configure(
+        """
+targets:
+  hub: {kind: image, to: docker.io/gocrane}
+  ghcr: {kind: image, to: ghcr.io/gocrane}
+  own: {kind: image, to: registry.example/gocrane}
+mirrors:
+  - {name: a, kind: image, from: {repository: quay.io/team/a}, to: [hub, ghcr, own]}
+  - {name: b, kind: image, from: {repository: quay.io/team/b}, to: [hub]}
+"""
+    )
+    notices = typed("check", "--json").document["notices"]
+    assert [notice.partition(": ")[0] for notice in notices] == ["targets.ghcr", "targets.hub"]
+    assert "are private until" in notices[0]
+    assert "are public, unless" in notices[1]
+
+
 def test_notices_come_with_errors(desk: Desk, typed: Typed) -> None:
     """The notice about a skipped file is printed with the error that it explains, by each command that reads it."""
     desk.configure(MIRROR.replace("to: local", "to: [hub]"))

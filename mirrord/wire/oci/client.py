@@ -52,9 +52,9 @@ class Repository:
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
 
-        One HEAD, which costs no quota at Docker Hub. A registry that refuses it, or leaves out digest, type or size,
-        is asked by GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under
-        our tag. `deadline` is that of `HttpRequest`, for each request.
+        One HEAD, which costs no quota at Docker Hub. A registry that refuses it, leaves out digest, type or size, or
+        answers nonsense (`Profile.head`), is asked by GET, and its bytes are hashed. Schema 1 is described, not
+        refused: a target may have one under our tag. `deadline` is that of `HttpRequest`, for each request.
 
         Raises:
             UsageError: `ref` is neither tag nor digest.
@@ -62,14 +62,14 @@ class Repository:
             DigestError: asked for a digest, the registry answers with another one.
             ContentError: what it points to is not a manifest.
         """
-        call = self._manifest("HEAD", ref, headers=_ACCEPTED, ok=_KNOWN, deadline=deadline)
-        answer = await self._endpoint.http.fetch(call)
-        if answer.status == 200:
-            described = _described(answer, ref, self.reference.name)
-        elif self._endpoint.actions == PUSH and answer.status in self._endpoint.missing:
-            return None  # before a push that is what is expected, and a GET costs as much as the PUT
-        else:
-            described = None
+        described = None
+        if self._endpoint.profile.head:
+            call = self._manifest("HEAD", ref, headers=_ACCEPTED, ok=_KNOWN, deadline=deadline)
+            answer = await self._endpoint.http.fetch(call)
+            if answer.status == 200:
+                described = _described(answer, ref, self.reference.name)
+            elif self._endpoint.actions == PUSH and answer.status in self._endpoint.missing:
+                return None  # before a push that is what is expected, and a GET costs as much as the PUT
         try:
             return described or (await self.get_manifest(ref, deadline)).descriptor
         except RefusedError as error:
@@ -207,7 +207,7 @@ class Repository:
 
     async def referrers(self, subject: Digest) -> Sequence[object] | None:
         """Return what the registry lists about a manifest; see `mirrord.wire.oci.referrers.list_referrers`."""
-        return None if self._endpoint.profile.referrers is False else await list_referrers(self._endpoint, subject)
+        return await list_referrers(self._endpoint, subject) if self._endpoint.profile.referrers else None
 
     def _manifest(self, method: str, ref: str, **more: Any) -> HttpRequest:
         if ":" in ref:
@@ -225,6 +225,8 @@ class Repository:
             if manifest.foreign:  # docker-registry 2.8 answers 500 to those (google/go-containerregistry#709)
                 hint = "whose URLs this registry must be set to allow"
                 error.args = (f"{error} (foreign layers in it: {len(manifest.foreign)}, {hint})",)
+            if advice := self._endpoint.profile.advice(str(error)):
+                error.args = (f"{error}; {advice}", *error.args[1:])
             if isinstance(error, RefusedError) and valid_tag(ref) and means_immutable(error):
                 raise ImmutableError(
                     f"{self.reference.name}:{ref} may not be overwritten: {error}", error.status

@@ -21,11 +21,15 @@ class Profile:
         name: the word in `profile:` under `hosts:`.
         title: for people.
         hosts: patterns of the domains that are known to be of this kind.
-        why: what was observed, and where that is written down.
+        why: where each difference is written down.
         missing: statuses that mean "not there" when asking before a push.
+        head: whether HEAD of a manifest tells what GET would.
         put_limit: longest blob that may be sent as one PUT, or None.
         chunk: bytes of a PATCH when one PUT was or would be refused as too large (413), or None: never in chunks.
-        referrers: whether it has the referrers API; None: that has to be found out.
+        referrers: whether it may have the referrers API; False where it is known to have none.
+        deletes: what to do instead where it refuses every DELETE, or "".
+        visible: who sees a repository that a push makes, as a clause, or "".
+        refusals: words in its refusals, and what to do about them.
     """
 
     name: str
@@ -33,49 +37,130 @@ class Profile:
     hosts: tuple[str, ...] = ()
     why: str = ""
     missing: frozenset[int] = frozenset({404})
+    head: bool = True
     put_limit: int | None = None
     chunk: int | None = 16 * MIB
-    referrers: bool | None = None
+    referrers: bool = True
+    deletes: str = ""
+    visible: str = ""
+    refusals: tuple[tuple[str, str], ...] = ()
+
+    def advice(self, refusal: str) -> str:
+        """Return what to do about a refusal of this registry, or ""."""
+        return next((better for words, better in self.refusals if words in refusal), "")
 
 
 GENERIC: Final = Profile("generic", "a registry", why="distribution-spec v1.1")
 
+_PLAIN_BUILD: Final = "build the image with `--provenance=false --sbom=false`"
+
 _KNOWN: Final = (
-    Profile("hub", "Docker Hub", ("docker.io",)),
+    Profile(
+        "hub",
+        "Docker Hub",
+        ("docker.io",),
+        why="405 to every DELETE (docker/hub-feedback#1759, #2360); new repositories are public (docker/cli#4977)",
+        deletes="delete the tag on its page at hub.docker.com, or with Docker Hub's own API",
+        visible="are public, unless the account's default is private",
+    ),
     Profile(
         "ghcr",
         "GitHub's registry",
         ("ghcr.io",),
         why=(
-            "416 on a PATCH above 4 MiB, and reports of lost chunks below; one PUT of any size is fine"
-            " (oras-project/rust-oci-client#37); no referrers API (rtvkiz/minimal#7)"
+            "416 to a PATCH above 4 MiB, one PUT of any size is fine (oras-project/rust-oci-client#35); 404, or a web"
+            " page, instead of referrers (rtvkiz/minimal#7, artifacthub/hub#4785); 405 to every DELETE"
+            " (skopeo#1880); new packages are private (docs.github.com, access control and visibility)"
         ),
         chunk=None,
         referrers=False,
+        deletes="delete the version on the page of the package, or with GitHub's packages API",
+        visible="are private until somebody makes them public in the settings of the package",
     ),
     Profile(
         "gar",
         "Google's registry",
         ("gcr.io", "*.gcr.io", "*.pkg.dev"),
-        why="no chunked uploads",
+        why="no uploads in chunks (cloud.google.com/artifact-registry/docs/reference/docker-api; skopeo#1101)",
         chunk=None,
     ),
     Profile(
         "acr",
         "Azure's registry",
         ("*.azurecr.io", "*.azurecr.cn", "*.azurecr.us"),
-        why="answers 413 to a PUT above about 20 MB, and refuses bodies without Content-Length (goharbor/harbor#23015)",
+        why="413 to a PUT above about 20 MB (goharbor/harbor#23015, #21640)",
         put_limit=16 * MIB,
     ),
-    Profile("quay", "Quay", ("quay.io",)),
-    Profile("gitlab", "GitLab", ("registry.gitlab.com",)),
+    Profile(
+        "quay",
+        "Quay",
+        ("quay.io",),
+        why="new repositories are private (docs.quay.io, create a repository)",
+        visible="are private until somebody makes them public in their settings",
+    ),
+    Profile(
+        "gitlab",
+        "GitLab",
+        ("registry.gitlab.com",),
+        why="404 to every request for referrers (oras-project/oras-go#1396)",
+        referrers=False,
+    ),
     Profile("harbor", "Harbor"),
     Profile(
         "artifactory",
         "Artifactory",
         ("*.jfrog.io",),
-        why="403 instead of 404 for what is not there yet (RTFACT-13797)",
+        why="403 instead of 404 for what is not there yet (RTFACT-13797; google/go-containerregistry#1691)",
         missing=frozenset({403, 404}),
+    ),
+    Profile(
+        "nexus",
+        "Nexus",
+        why="404 to HEAD of a manifest that GET has (crazy-max/diun#1614; andrey-pohilko/registry-cli#14, #43)",
+        head=False,
+    ),
+    Profile(
+        "coding",
+        "CODING",
+        ("*.pkg.coding.net",),
+        why="versions are deleted on its pages only (coding.net/docs/artifacts)",
+        deletes="delete the version on the page of the artifact repository",
+    ),
+    Profile(
+        "aliyun",
+        "Alibaba Cloud's registry",
+        ("registry.*.aliyuncs.com", "*.cr.aliyuncs.com"),
+        why=(
+            "403 to OCI artifacts such as BuildKit's attestations (matrixorigin/matrixone-operator#613,"
+            " koordinator-sh/koordinator#3194)"
+        ),
+        refusals=(
+            (
+                "unknown manifest class",
+                f"this registry takes no attestations and no other OCI artifacts; {_PLAIN_BUILD}",
+            ),
+        ),
+    ),
+    Profile(
+        "swr",
+        "Huawei Cloud SWR",
+        ("swr.*.myhuaweicloud.com",),
+        why=(
+            "400 to OCI indexes and to BuildKit's attestations (AliyunContainerService/image-syncer#161, #163;"
+            " regclient/regclient#720; openbkn-ai/bkn-studio#153)"
+        ),
+        refusals=(
+            (
+                "fail to parse 'manifest.json'",
+                f"this registry takes no OCI index and no attestations; {_PLAIN_BUILD} and `oci-mediatypes=false`",
+            ),
+        ),
+    ),
+    Profile(
+        "distribution",
+        "docker-registry",
+        why="404 to every request for referrers in 2.8 and 3.0 (distribution/distribution#3859, #4828)",
+        referrers=False,
     ),
 )
 

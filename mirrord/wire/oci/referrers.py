@@ -132,11 +132,12 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
     assert manifest.subject is not None
     tag = referrers_tag(manifest.subject.digest)
     for _ in range(ATTEMPTS):
+        entries: list[object] = []
         try:
             listed = await repository.get_manifest(tag)
         except MissingError:
-            entries: list[object] = []
-        else:
+            listed = None
+        if listed and listed.digest != manifest.subject.digest:  # as GitLab reads it (oras-project/oras-go#1396)
             if listed.media_type != OCI_INDEX:
                 raise ContentError(
                     f"{repository.reference.name}:{tag} is not an index of referrers; delete that tag there"

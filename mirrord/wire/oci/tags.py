@@ -36,6 +36,10 @@ async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collect
         head = await repository.head_manifest(name)
         if head is None:
             continue
+        if endpoint.profile.deletes:
+            title = endpoint.profile.title
+            why = f"{title} does not delete by the registry's protocol; {endpoint.profile.deletes}"
+            raise RefusedError(f"{repository.reference.name}:{name}: {why}", 405)
         try:
             await endpoint.http.fetch(_delete(endpoint, name))
         except RefusedError as error:
