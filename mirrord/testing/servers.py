@@ -89,14 +89,16 @@ class DockerRegistry:
         tls: tuple[Path, Path] | None = None,
         upstream: str = "",
         program: str = "docker-registry",
+        deletes: bool = True,
     ) -> None:
         """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers.
 
         It listens on `address`, an address of this machine, and speaks TLS with `tls` (certificates and key, PEM).
-        With the URL of an `upstream` it is a cache of that registry. `program` is what is run.
+        With the URL of an `upstream` it is a cache of that registry. `program` is what is run. Without `deletes` it
+        refuses every DELETE, as it does by default.
         """
         self.host = ""
-        self._upstream, self._program = upstream, program
+        self._upstream, self._program, self._deletes = upstream, program, deletes
         self._address, self._tls = address, tls
         self._kept = folder
         self._user = user
@@ -201,7 +203,7 @@ class DockerRegistry:
             "log": {"level": "error", "accesslog": {"disabled": not self._access_log}},
             "storage": {
                 "filesystem": {"rootdirectory": str(self.folder / "content")},
-                "delete": {"enabled": True},
+                "delete": {"enabled": self._deletes},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": self.host},

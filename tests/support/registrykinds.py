@@ -9,7 +9,8 @@ _HEAD = """\
 
 Registries differ. What mirrord does differently for one is listed here, with where the difference is written down. The
 kind of a registry is known by its host; for a registry of your own, write it under `hosts:`. A registry that is not
-listed, and any with `profile: generic`, is taken to follow the distribution-spec.
+listed, and any with `profile: generic`, is taken to follow the distribution-spec. To find out what a registry can do,
+[ask it](../how-to/probe-a-registry.md).
 
 ```yaml
 hosts:

@@ -192,6 +192,27 @@ Exit code 0 when there is a tag, with `--choose` a chosen one, 1 when there is n
     JSON,
 )
 
+_PROBE = command(
+    "probe",
+    """Find out what the registry of a repository can do, and what mirrord needs to know about it.
+
+REF is a repository, such as `registry.example/team/app`. Asks for what is there, and begins an upload that it cancels.
+With --push it also pushes two small blobs, manifests of them and, where they can be deleted again, two tags that
+begin with `mirrord-probe-`. All of it is deleted in the end, also after Ctrl-C; what the registry does not delete is
+named. Prints the keys that are missing under `hosts:`. Credentials and proxies are those of `mirrord copy`.
+
+  $ mirrord probe registry.example/team/app
+  $ mirrord probe --push registry.example/team/probe
+
+Exit code 0 when the registry answered, 2 when something stays there, 64 when the command line is wrong, 69 when the
+registry could not be reached, 75 when it limits the rate.
+""",
+    click.Argument(["reference"], metavar="REF", help="The repository."),
+    flag("--push", "Try pushes and deletions, too."),
+    *host_options("the registry"),
+    JSON,
+)
+
 _HEALTHCHECK = command(
     "healthcheck",
     """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
@@ -212,4 +233,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _RUNS, _NAME, _FRONT, _RAW_URL, _TAGS, _DOCS, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _RUNS, _NAME, _FRONT, _RAW_URL, _TAGS, _PROBE, _DOCS, _HEALTHCHECK)

@@ -30,6 +30,7 @@ class Profile:
         deletes: what to do instead where it refuses every DELETE, or "".
         visible: who sees a repository that a push makes, as a clause, or "".
         refusals: words in its refusals, and what to do about them.
+        mark: a header that only this kind sends, and what its value begins with; by it `mirrord probe` knows the kind.
     """
 
     name: str
@@ -44,6 +45,12 @@ class Profile:
     deletes: str = ""
     visible: str = ""
     refusals: tuple[tuple[str, str], ...] = ()
+    mark: tuple[str, str] = ("", "")
+
+    def recognised(self, headers: Mapping[str, str]) -> bool:
+        """Whether an answer is from a registry of this kind for certain."""
+        name, beginning = self.mark
+        return name in headers and headers[name].startswith(beginning)
 
     def advice(self, refusal: str) -> str:
         """Return what to do about a refusal of this registry, or ""."""
@@ -112,12 +119,14 @@ _KNOWN: Final = (
         ("*.jfrog.io",),
         why="403 instead of 404 for what is not there yet (RTFACT-13797; google/go-containerregistry#1691)",
         missing=frozenset({403, 404}),
+        mark=("x-jfrog-version", "Artifactory/"),  # containerd/containerd#6339
     ),
     Profile(
         "nexus",
         "Nexus",
         why="404 to HEAD of a manifest that GET has (crazy-max/diun#1614; andrey-pohilko/registry-cli#14, #43)",
         head=False,
+        mark=("server", "Nexus/"),  # estesp/manifest-tool#191
     ),
     Profile(
         "coding",

@@ -67,7 +67,7 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
                 done = await _put_chunks(endpoint, session, descriptor, body)
             else:
                 content = Upload(descriptor.size, body) if descriptor.size else b""  # a plain `Content-Length: 0`
-                url = _finish(endpoint.location(session), descriptor.digest)
+                url = finish(endpoint.location(session), descriptor.digest)
                 call = endpoint.call_url("PUT", url, headers=_TYPE, body=content, ok=(201,))
                 done = await endpoint.http.fetch(call)
         except errors.UnreachableError as error:
@@ -151,7 +151,7 @@ async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Des
             headers = {**_TYPE, "Content-Range": f"{offset}-{end - 1}"}
             content = Upload(len(chunk), partial(_once, chunk))  # not bytes: those are small, and have a deadline
             if end >= descriptor.size:
-                url = _finish(url, descriptor.digest)
+                url = finish(url, descriptor.digest)
                 last = endpoint.call_url("PUT", url, headers=headers, body=content, ok=(201,), attempts=1)
                 return await endpoint.http.fetch(last)
             part = endpoint.call_url("PATCH", url, headers=headers, body=content, ok=(201, 202), attempts=1)
@@ -211,7 +211,7 @@ async def _once(chunk: bytes) -> AsyncGenerator[bytes, None]:
     yield chunk
 
 
-def _finish(url: str, digest: Digest) -> str:
+def finish(url: str, digest: Digest) -> str:
     """Append the digest; everything else in a Location is the registry's and stays as it is."""
     return f"{url}{'&' if '?' in url else '?'}digest={quote(digest, safe='')}"
 
