@@ -152,8 +152,9 @@ class Syncer:
         front: serves the content of `local` over HTTP.
         through: serves in place of `front`, for a kind whose content clients may pull through; needs `front`.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
-        called: returns, for a mirror, a function from an item to its name at the source and its name at each target; a
-            target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
+        called: returns, for a mirror, a function from an item to its name at the source (that of the source, where it
+            has no name of its own) and its name at each target; a target without a name is left out. Without it they
+            are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
             it), the rules for hosts (which speak plain HTTP), and an item, or "" for the mirror as a whole. Call
             `uses_of`. Pure; without credentials.

@@ -172,6 +172,7 @@ ANSWERS: dict[Command[Any], Any] = {
             uses={"hub": [Usage("docker", "docker pull r.example/a:v1")]},
             whole={},
             days=[Day(T0.date(), 1)],
+            runs=[],
             behind=[Behind("hub", "v2", "d", T0)],
             moves=[],
             schedule=Schedule(every=60.0),

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mirrord.errors import MirrordError
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.image.names import Source, is_many, places
+from mirrord.syncers.image.names import Source, is_many, places, spec_of
 from mirrord.syncers.image.plan.many import derived, key_of, without_key
 
 Called = tuple[str, Mapping[str, str]]
@@ -18,6 +18,8 @@ def called(mirror: Mirror) -> Callable[[str], Called]:
     """Return what names an item; see `Syncer.called`."""
     if not is_many(mirror):
         origin, targets = places(mirror)
+        if not spec_of(mirror).source.repository:  # builds have no such names where they come from
+            return lambda item: (origin, _tagged(origin, targets, item)[1])
         return lambda item: _tagged(origin, targets, item)
 
     @lru_cache(1)  # items of one repository follow one another
