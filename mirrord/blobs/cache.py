@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.idle import CacheEntry, IdleEntries
+from mirrord.blobs.recent import ReaderMemory
 from mirrord.blobs.reserve import OtherContent
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import SourceQueue
@@ -32,7 +33,7 @@ class SpoolCache:
         """Use at most `budget` bytes of `folder`, and no more than `room` returns as free."""
         self._files, self._budget, self.room = SpoolFolder(folder), budget, room
         self._entries: dict[object, CacheEntry] = {}
-        self._idle = IdleEntries()
+        self._idle, self._memory = IdleEntries(), ReaderMemory()
         self._busy: dict[CacheEntry, None] = {}  # with a reader or writer
         self._filling: dict[CacheEntry, None] = {}  # those of them that are incomplete
         self._named: dict[Digest, object] = {}  # entries whose file is named by the digest
@@ -54,7 +55,7 @@ class SpoolCache:
         """Remove unfinished blobs and list the complete ones, unverified; call it before the first use."""
         for file, digest, size in self._files.sweep():
             source = BlobSource(digest, size)
-            self._idle.add(entry := self._put(Spool(source, file, 0.0), source.key))
+            self._idle.add(entry := self._put(Spool(source, file, 0.0, memory=self._memory), source.key))
             self._named[digest] = entry.key
         self.trim()
 
@@ -96,7 +97,7 @@ class SpoolCache:
             self._forget(before)
         if source.digest and source.size and not (source.file or streamed or path.exists()):
             any(other.link(source.digest, source.size, path) for other in self.others)
-        spool = Spool(source, path, now, on_bytes, SourceQueue(origins))
+        spool = Spool(source, path, now, on_bytes, SourceQueue(origins), memory=self._memory)
         if streamed:
             spool.stream()
         self._busy[entry := self._put(spool, key)] = None

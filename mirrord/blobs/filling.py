@@ -44,7 +44,7 @@ async def fill(spool: Spool, patience: Patience, fits: Fits, room: Callable[[int
         with storage_errors(str(spool.path)):
             await (_scan(spool) if spool.source.file else _Download(spool, patience, fits, room).run())
             failpoints.hit("spool.verified")
-        spool.verified, spool.ended = True, asyncio.get_running_loop().time()
+        spool.complete()
     except MirrordError as error:
         spool.error = error
     except asyncio.CancelledError:

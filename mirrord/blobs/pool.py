@@ -62,8 +62,7 @@ class SpoolPool:
         """
         self.cache = SpoolCache(folder, budget, room or partial(free, folder))
         self._events = events
-        self._grace = grace
-        self._patience = patience
+        self._grace, self._patience = grace, patience
         self._news = asyncio.Event()
         self._uploading: Counter[tuple[str, str]] = Counter()
         self._deferred: Counter[str] = Counter()
@@ -131,8 +130,9 @@ class SpoolPool:
             self._keepers.add(keeper)
             keeper.add_done_callback(self._keepers.discard)
         try:
-            async with asyncio.timeout(None) as reader.watch:
-                yield reader
+            with entry.spool.memory.reader(entry.spool):
+                async with asyncio.timeout(None) as reader.watch:
+                    yield reader
         except TimeoutError as error:
             if not reader.detached:
                 raise

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from mirrord.blobs.hashed_file import CHUNK
+from mirrord.blobs.recent import WHOLE
 from mirrord.blobs.source_queue import QueuedSource
 from mirrord.blobs.spool import Spool
 from mirrord.errors import DetachedError, MirrordError, RestartedError, StorageError
@@ -20,19 +20,6 @@ from mirrord.files import nothing, storage_errors
 from mirrord.model.digest import Digest
 
 START_WITHIN = 30.0  # seconds: an upload starts when the source will finish by then
-
-
-TOGETHER: Final = 50 << 20
-"""Bytes that the readers of one blob hold at once, about: up to 200 get whole pieces, which cost least CPU."""
-_SMALLEST: Final = 32 << 10
-
-
-def part_of(readers: int) -> int:
-    """Return how many bytes each of so many readers of a blob gets at once: each may be at another place of it."""
-    part = CHUNK
-    while part > _SMALLEST and part * readers > TOGETHER:
-        part //= 2
-    return part
 
 
 @dataclass(eq=False)
@@ -132,28 +119,21 @@ class SpoolReader:
         self.position = self.taken = self.offset
         if not self.hold():
             self.detach()
-        with contextlib.ExitStack() as stack:
-            handle = -1
+        memory = spool.memory
+        with contextlib.closing(_SpoolFile(spool)) as file:
             while not spool.verified or self.position < spool.written:
                 self._check()
                 if generation != spool.generation and self.position == self.offset:
                     generation = spool.generation  # nothing was yielded: restart unnoticed
                 elif generation != spool.generation:
                     raise RestartedError(f"{spool.source}: received wrong bytes; reading it again")
-                part = part_of(len(spool.readers))
-                count = min(part - self.position % part, spool.visible - self.position)
-                if count <= 0:
+                part = memory.part
+                end = min(spool.visible, self.position + part - self.position % part)
+                if end <= self.position:
                     await spool.changed()
                     continue
-                until = spool.visible if part == CHUNK else self.position + count
-                data = spool.recent.find(self.position, until)
-                if data is None:
-                    with storage_errors(str(spool.path)):
-                        if handle < 0:
-                            handle = os.open(spool.path, os.O_RDONLY)
-                            stack.callback(os.close, handle)
-                        read = partial(os.pread, handle, count, spool.source.start + self.position)
-                        data = spool.reread.get(self.position, read)
+                if part < WHOLE or (data := spool.recent.find(self.position, spool.visible)) is None:
+                    data = memory.share(spool, self.position, partial(self._cut, end, file))
                 if not data:
                     raise StorageError(f"{spool.path}: truncated while it was read")
                 self.position += len(data)
@@ -163,6 +143,12 @@ class SpoolReader:
                 if spool.streamed:
                     spool.announce()
         self.let_go()
+
+    def _cut(self, end: int, file: _SpoolFile) -> bytes:
+        """Return bytes from the position to `end`, or fewer, from memory or from the file."""
+        at = self.position
+        data = self.spool.recent.find(at, end)
+        return data if data is not None else file.read(min(end - at, CHUNK - at % CHUNK), self.spool.source.start + at)
 
     def detach(self) -> None:
         """Detach this reader, also from a stuck target that never requests the next chunk."""
@@ -205,3 +191,20 @@ class SpoolReader:
             raise DetachedError("the spool is over its budget")
         if self.error:
             raise self.error
+
+
+class _SpoolFile:
+    """The file of a spool, opened when something is read from it; that it gets another name later does not matter."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool, self._handle = spool, -1
+
+    def read(self, count: int, at: int) -> bytes:
+        with storage_errors(str(self._spool.path)):
+            if self._handle < 0:
+                self._handle = os.open(self._spool.path, os.O_RDONLY)
+            return os.pread(self._handle, count, at)
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.hashed_file import CHUNK
-from mirrord.blobs.recent import RecentPieces, RereadPieces
+from mirrord.blobs.recent import ReaderMemory, RecentPieces
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import SourceQueue
 from mirrord.errors import MirrordError
@@ -49,6 +49,7 @@ class Spool:
         error: why the transfer ended: our disk, a bug, no readers. Errors of a source go to its own readers only.
         generation: how often all bytes were dropped.
         recent: the last bytes.
+        memory: that its readers share with those of other blobs.
     """
 
     source: BlobSource
@@ -68,7 +69,7 @@ class Spool:
     generation: int = 0
     readers: set[SpoolReader] = field(default_factory=set)
     recent: RecentPieces = field(default_factory=RecentPieces)
-    reread: RereadPieces = field(default_factory=RereadPieces)
+    memory: ReaderMemory = field(default_factory=ReaderMemory)
     _news: asyncio.Event | None = None  # only while somebody waits: thousands of complete blobs have none
 
     def __post_init__(self) -> None:
@@ -105,6 +106,12 @@ class Spool:
         fresh, size = self.written - self.base, self.source.limit if self.size is None else self.size
         return (size - self.written) * (now - self.began) / fresh if fresh > 0 and size is not None else math.inf
 
+    def complete(self) -> None:
+        """Note that all is there and verified; readers that kept up need no more than what was withheld."""
+        self.verified, self.ended = True, asyncio.get_running_loop().time()
+        if not self.streamed:
+            self.recent.cut(self.written - WITHHELD)
+
     def begin(self) -> None:
         """Note that another source delivers the rest."""
         self.began, self.base = asyncio.get_running_loop().time(), self.written
@@ -136,7 +143,7 @@ class Spool:
     def forget(self) -> None:
         """Drop the bytes that are in memory."""
         self.recent.clear()
-        self.reread.clear()
+        self.memory.forget(self)
 
     def stream(self) -> None:
         """Note that there is no space for further bytes."""
@@ -144,10 +151,13 @@ class Spool:
         self.announce()
 
     async def drained(self, most: int = BUFFER) -> None:
-        """Wait until the readers have taken all but `most` of the streamed bytes; free the memory of what they took."""
+        """Wait until the readers have taken all but `most` of the streamed bytes; free the memory of what they took.
+
+        While many blobs are read, `most` is less.
+        """
         while self.streamed:
             taken = self._taken()
             self.recent.forget(taken)
-            if self.written - taken < most:
+            if self.written - taken < min(most, self.memory.part):
                 return
             await self.changed()

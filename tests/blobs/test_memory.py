@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from mirrord.blobs.hashed_file import CHUNK
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.spool import RECENT
+from mirrord.blobs.recent import SHARED
+from mirrord.blobs.spool import RECENT, WITHHELD
 from mirrord.events import Events
 from tests.blobs.test_spool import MIB, Source, data_of
 
@@ -48,3 +50,23 @@ async def test_what_all_have_taken_is_not_kept(tmp_path: Path) -> None:
 
     await asyncio.gather(*(take(f"t{number}") for number in range(3)))
     assert most <= 2 * CHUNK
+
+
+@pytest.mark.parametrize(("blobs", "each", "most"), [(64, 1, CHUNK), (40, 2, CHUNK), (130, 1, CHUNK // 4)])
+async def test_clients_that_stop_reading_hold_little(blobs: int, each: int, most: int, tmp_path: Path) -> None:
+    """Many clients of different blobs that take a part and no more: each holds its part, and all share what is kept."""
+    pool, held, data = SpoolPool(tmp_path, 1000 * MIB, Events()), list[int](), data_of(5 * CHUNK)
+    async with contextlib.AsyncExitStack() as stack:
+        sources = [Source(data[number:], 3 * CHUNK).wanted() for number in range(blobs) for _ in range(each)]
+        readers = [await stack.enter_async_context(pool.reader(one, "client", client=True)) for one in sources]
+        for reader in readers:
+            while not reader.spool.verified:
+                await reader.spool.changed()
+            chunks = aiter(reader.chunks())
+            for _ in range(4):
+                piece = await anext(chunks)
+            held.append(len(piece))
+            assert reader.spool.recent.size <= WITHHELD
+        assert max(held) <= most
+        assert readers[0].spool.memory.kept <= (SHARED if each > 1 else 0)
+    assert readers[0].spool.memory.kept == 0
