@@ -82,6 +82,10 @@ class LocalRepository:
         """Check the store, unless `expect` has just done so."""
         return blob.digest not in self._lacking and not await self._store.missing([blob.digest])
 
+    async def links(self, digest: Digest) -> bool:
+        """Look it up in this repository; what this run brought comes from the source."""
+        return digest in self._brought or await self._repositories.links(self.repository, digest)
+
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
         """Return False: `has_blob` covers all repositories already."""
         return False

@@ -58,6 +58,13 @@ class ImageSource(Protocol):
     async def get_blob(self, blob: Descriptor) -> bytes:
         """Read a small blob."""
 
+    async def check_blob(self, blob: Descriptor) -> None:
+        """Check that the source itself has a blob, without reading it.
+
+        Raises:
+            MirrordError: it has not, or cannot be asked.
+        """
+
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the source of a blob, without reading it."""
 

@@ -77,6 +77,9 @@ class Keeping(Destination, Protocol):
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Store a blob; complete and verified on return."""
 
+    async def links(self, digest: Digest) -> bool:
+        """Whether this repository has content, and not only another one on the same disk."""
+
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Announce the blobs to come.
 

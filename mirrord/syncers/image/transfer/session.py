@@ -256,6 +256,8 @@ class ImageSession:
         if not there and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None:
             there = await destination.mount(blob.digest, other)
         if there:
+            if destination.keeps and not await destination.links(blob.digest):
+                await copy.source.check_blob(blob)  # anybody can write a manifest that names a private blob of others
             copy.tally.there += 1
         else:
             async with self._slots[copy.consumer]:

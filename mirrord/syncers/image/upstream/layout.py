@@ -48,6 +48,10 @@ class LayoutSource:
         """Return "": all is as the layout has it."""
         return ""
 
+    async def check_blob(self, blob: Descriptor) -> None:
+        """Look for its file. Raises as `blob_source`."""
+        await self.blob_source(blob)
+
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the blob's file, or its embedded data if there is no file.
 

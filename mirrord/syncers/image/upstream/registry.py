@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from mirrord.blobs.source import BlobSource, embedded
-from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
+from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Item, TagVerdict
@@ -49,6 +50,16 @@ class RegistrySource:
     def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
         """Return "": all is as the registry has it."""
         return ""
+
+    async def check_blob(self, blob: Descriptor) -> None:
+        """Ask by HEAD, and by GET where that does not say; embedded data has to be the blob's."""
+        if blob.data is not None and Digest.of(blob.data, blob.digest.algorithm) == blob.digest:
+            return
+        with contextlib.suppress(RefusedError):
+            if await self._repository.has_blob(blob):
+                return
+        async with self._repository.open_blob(blob):
+            return
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the blob's embedded data if present (image-spec, descriptor.md), else a GET."""

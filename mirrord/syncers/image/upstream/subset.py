@@ -240,11 +240,16 @@ class SubsetSource:
         """Read a small blob."""
         return self._held[blob.digest][1] if blob.digest in self._held else await self._source.get_blob(blob)
 
+    async def check_blob(self, blob: Descriptor) -> None:
+        """Check that the source has a blob, unless it was made here."""
+        await self._source.check_blob(self._embedded(blob))
+
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the source of a blob, without reading it."""
-        if blob.digest not in self._held:
-            return await self._source.blob_source(blob)
-        return await self._source.blob_source(replace(blob, data=self._held[blob.digest][1]))
+        return await self._source.blob_source(self._embedded(blob))
+
+    def _embedded(self, blob: Descriptor) -> Descriptor:
+        return replace(blob, data=self._held[blob.digest][1]) if blob.digest in self._held else blob
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest; what is about an index that was changed is only counted.
