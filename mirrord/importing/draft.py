@@ -17,6 +17,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 _NOT_IN_A_VARIABLE = re.compile(r"[^A-Z0-9]+")
 _LONGEST = 60
 _ONE_WRITER = "is written by another part already, and one mirror writes a repository"
+_SAID = {"platforms": "choice of platforms"}
 _ALONE = "gets other tags already, and a digest, a renamed tag or a filter cannot be joined with them"
 
 
@@ -81,10 +82,10 @@ class Draft:
         if not known or self._joins(known[0], copy):
             known.append(copy)
 
-    def repositories(self, origin: ConfigOrigin, name: str, source: Keys, target: str, timing: Keys) -> None:
+    def repositories(self, origin: ConfigOrigin, name: str, source: Keys, target: str, own: Keys) -> None:
         """Add a mirror of repositories of a registry; each keeps its path below the target."""
         where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
-        self.many(OtherMirror(origin, name, {"kind": "image", "from": source, **timing}, where))
+        self.many(OtherMirror(origin, name, {"kind": "image", "from": source, **own}, where))
 
     def many(self, mirror: OtherMirror) -> None:
         """Add a mirror of many images; a second one that writes below the same place is reported."""
@@ -105,9 +106,11 @@ class Draft:
             what = f"{tag}{copy.target.name} {why} ({known.origin}); copy one of them to another repository"
             self.report.lose(copy.origin, copy.key, what)
             return False
-        if known.timing != copy.timing:
-            what = f"has another schedule than {known.origin}, which is used for both"
-            self.report.lose(copy.origin, copy.key, what)
+        for key in sorted(known.own.keys() | copy.own.keys()):
+            if known.own.get(key) != copy.own.get(key):
+                what = f"has another {_SAID.get(key, 'schedule')} than {known.origin}, which is used for both"
+                self.report.lose(copy.origin, copy.key, what)
+                break
         return True
 
 
@@ -143,7 +146,7 @@ def arrange(draft: Draft) -> Arranged:
             "from": rule.source(source),
             "to": targets,
             "as": shared,
-            **firsts[0].timing,
+            **firsts[0].own,
         }
         origins = tuple(copy.origin for copies in group for copy in copies)
         arranged.mirrors.append(MirrorDraft(origins, keys))
@@ -157,13 +160,13 @@ def arrange(draft: Draft) -> Arranged:
 def _groups(
     repositories: Iterable[list[ImageCopy]],
 ) -> dict[tuple[str, TagFilter, str, str], list[list[ImageCopy]]]:
-    """Return what one mirror can do: by source, rule, schedule and last segment, the copies into each repository."""
+    """Return what one mirror can do: by source, rule, own keys and last segment, the copies into each repository."""
     groups: dict[tuple[str, TagFilter, str, str], list[list[ImageCopy]]] = {}
     for copies in repositories:
         first, rule = copies[0], united([copy.rule for copy in copies])
         assert rule is not None  # others are not joined
         last = first.target.path.rpartition("/")[2]
-        groups.setdefault((first.source.name, rule, repr(first.timing), last), []).append(copies)
+        groups.setdefault((first.source.name, rule, repr(first.own), last), []).append(copies)
     return groups
 
 

@@ -7,7 +7,7 @@ import json
 
 from mirrord.config.foreign import Node
 from mirrord.errors import MirrordError
-from mirrord.importing import ranges, regexes, timing
+from mirrord.importing import platforms, ranges, regexes, timing
 from mirrord.importing.draft import Draft, variable
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
@@ -85,8 +85,10 @@ def _user(auth: str) -> str:
 
 def _mapping(mapping: Section, source: str, target: str, own: Keys, draft: Draft) -> None:
     platform = mapping.text("platform")
-    if platform != "all":
-        mapping.tell("platform", f"dregsy copies {platform or 'the platform of its machine'}, mirrord all platforms")
+    if platform not in ("", "all"):
+        own = {**own, **platforms.read(mapping, "platform", platforms.ALONE.format("dregsy"))}
+    elif not platform:
+        mapping.tell("platform", "dregsy copies the platform of its machine, mirrord all, or those of platforms:")
     origin, below, to = mapping.origin(), mapping.text("from"), mapping.text("to")
     rule = _rule(mapping)
     mapping.ignore("preserve-digests")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mirrord.config.foreign import Node
 from mirrord.errors import UsageError
+from mirrord.importing import platforms
 from mirrord.importing.draft import Draft
 from mirrord.importing.section import Section
-from mirrord.importing.values import ImageCopy, OtherMirror, single
+from mirrord.importing.values import ImageCopy, Keys, OtherMirror, single
 from mirrord.wire.secret import redact
 
 _VERSION = "content.hauler.cattle.io/"
 _REGISTRY, _PLATFORM = "hauler.dev/registry", "hauler.dev/platform"
-_PLATFORMS = "mirrord copies all platforms of an image"
 _SIGNED = "mirrord does not check signatures"
 
 
@@ -30,13 +30,13 @@ def read(root: Section, draft: Draft) -> None:
     kind, spec, data = root.text("kind"), root.section("spec"), root.section("metadata")
     data.ignore("name")
     notes = data.section("annotations")
-    notes.lose(_PLATFORM, _PLATFORMS)
+    usual = platforms.read(notes, _PLATFORM, platforms.ALONE.format("Hauler"))
     registry = notes.text(_REGISTRY)
     notes.end("has no equivalent")
     data.end()
     if kind == "Images":
         for image in spec.sections("images"):
-            _image(image, registry, draft)
+            _image(image, registry, usual, draft)
     elif kind == "Charts":
         for chart in spec.sections("charts"):
             _chart(chart, draft)
@@ -47,9 +47,9 @@ def read(root: Section, draft: Draft) -> None:
     root.end()
 
 
-def _image(image: Section, registry: str, draft: Draft) -> None:
+def _image(image: Section, registry: str, usual: Keys, draft: Draft) -> None:
     name, rewrite = image.text("name"), image.text("rewrite").strip("/")
-    image.lose("platform", _PLATFORMS)
+    own = platforms.read(image, "platform", platforms.ALONE.format("Hauler")) or usual
     for key in list(image.values):
         if key == "key" or key.startswith(("certificate", "use-tlog")):
             image.lose(key, _SIGNED)
@@ -65,7 +65,7 @@ def _image(image: Section, registry: str, draft: Draft) -> None:
     target = draft.reference(f"{draft.options.to}/{rewrite or source.path}", image.origin(), image.path("rewrite"))
     if target:
         rule = single(source, target.tag or source.tag)
-        draft.copy(ImageCopy(image.origin(), image.key, source, target, rule))
+        draft.copy(ImageCopy(image.origin(), image.key, source, target, rule, own))
 
 
 def _chart(chart: Section, draft: Draft) -> None:

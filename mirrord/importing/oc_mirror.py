@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mirrord.config.foreign import Node
 from mirrord.errors import MirrordError, UsageError
-from mirrord.importing import lists
+from mirrord.importing import lists, platforms
 from mirrord.importing.draft import Draft
 from mirrord.importing.section import Section
 from mirrord.importing.values import ImageCopy, OtherMirror, single
@@ -65,7 +65,7 @@ def _blocked(mirror: Section) -> list[tuple[Pattern, ConfigOrigin]]:
 
 def _image(image: Section, blocked: list[tuple[Pattern, ConfigOrigin]], draft: Draft) -> None:
     name, repository, tag = (image.text(key) for key in ("name", "targetrepo", "targettag"))
-    image.lose("platforms", "mirrord copies all platforms of an image")
+    own = platforms.read(image, "platforms", platforms.SPARSE.format("oc-mirror"))
     image.end()
     source = draft.reference(name.removeprefix(_SCHEME), image.origin("name"), image.path("name"))
     if source is None:
@@ -78,7 +78,7 @@ def _image(image: Section, blocked: list[tuple[Pattern, ConfigOrigin]], draft: D
     place = f"{draft.options.to}/{(repository or source.path).strip('/')}"
     target = draft.reference(place, image.origin(), image.path("targetrepo"))
     if target:
-        draft.copy(ImageCopy(image.origin(), image.key, source, target, single(source, tag or None)))
+        draft.copy(ImageCopy(image.origin(), image.key, source, target, single(source, tag or None), own))
 
 
 def _helm(helm: Section, draft: Draft) -> None:

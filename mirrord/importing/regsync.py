@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mirrord.config.foreign import Node
-from mirrord.importing import ranges, regexes, timing, variables
+from mirrord.importing import platforms, ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
@@ -25,7 +25,6 @@ _DEFAULTS = {
     "mediaTypes": "mirrord copies images and artifacts of every media type",
     "hooks": "mirrord starts no programs",
 }
-_PLATFORMS = "mirrord copies all platforms of an image"
 _HOST = {
     "token": "mirrord takes a user name and a password; write an identity token as password of the user <token>",
     "regcert": "mirrord takes a file; write the certificate to one, and ca: FILE",
@@ -107,11 +106,13 @@ def _timing(section: Section) -> Keys:
 
 
 def _step(step: Section, usual: Keys, draft: Draft) -> None:
-    for key, why in {**_DEFAULTS, "platform": _PLATFORMS, "platforms": _PLATFORMS}.items():
+    for key, why in _DEFAULTS.items():
         step.lose(key, why)
     step.ignore("fastCheck", "forceRecursive")
     kind = step.text("type")
     own = _timing(step) if step.text("schedule") or step.text("interval") else usual
+    own = {**own, **platforms.read(step, "platforms", platforms.SPARSE.format("regsync"))}
+    own = {**own, **platforms.read(step, "platform", platforms.ALONE.format("regsync"))}
     rule = _rule(step)
     places = [_expanded(step, key, draft) for key in ("source", "target")]
     if kind not in _TYPES:

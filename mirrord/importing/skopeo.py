@@ -27,7 +27,7 @@ def read(root: Section, draft: Draft) -> None:
     """
     if not draft.options.to:
         raise UsageError(f"{root.file}: skopeo sync has the destination on its command line; add --to HOST/PATH")
-    root.tell("", "skopeo sync copies one platform without --all, mirrord all platforms of an image")
+    root.tell("", "skopeo sync copies one platform without --all, mirrord all, or those of platforms:")
     for name, section in root.named():
         host = host_name(name, root, name)
         if not host:

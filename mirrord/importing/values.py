@@ -127,7 +127,7 @@ class ImageCopy:
     source: Reference
     target: Reference
     rule: TagFilter
-    timing: Keys = field(default_factory=dict)  # `every`, `cron`, `timezone`
+    own: Keys = field(default_factory=dict)  # further keys of the mirror: `every`, `cron`, `timezone`, `platforms`
 
 
 @dataclass(frozen=True, slots=True)

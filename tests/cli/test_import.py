@@ -19,7 +19,7 @@ version: 1
 creds: [{registry: registry.example.com, user: robot, pass: hunter2}]
 sync: [{source: "quay.io/a/b:v1", target: "registry.example.com/a/b:v1", type: image}]
 """
-BEYOND = SMALL.replace("type: image", "type: image, platform: linux/arm64")
+BEYOND = SMALL.replace("type: image", "type: image, backup: old")
 
 
 def put(desk: Desk, text: str | bytes, name: str = "regsync.yaml") -> str:
@@ -39,7 +39,7 @@ def test_everything_converted(desk: Desk, typed: Typed) -> None:
 def test_something_not_converted(desk: Desk, typed: Typed) -> None:
     """What is lost is named with file, line, key and reason, also in the output; the exit code is 2."""
     said = typed("import", put(desk, BEYOND))
-    line = "regsync.yaml:3: sync[0].platform: mirrord copies all platforms of an image"
+    line = "regsync.yaml:3: sync[0].backup: mirrord does not back up a tag before it moves it"
     assert said.status == 2
     assert f"not converted: {line}" in said.err.splitlines()
     assert f"#   {line}" in said.out.splitlines()

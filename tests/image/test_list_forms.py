@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,11 +13,9 @@ from mirrord.model.origin import ConfigOrigin
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.exchange import Exchange
-from mirrord.testing.intake import Intake
-from mirrord.testing.reply import Reply
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
+from tests.support.dated import DatedRegistry
 from tests.support.world import World
 
 TAGS = (
@@ -106,18 +103,6 @@ async def test_a_tag_with_a_digest_and_without_is_a_problem(world: World) -> Non
     assert [problem.split(": ", 1)[0].rpartition(":")[2] for problem in problems] == ["4", "1"]
     assert "app:pin has another digest at line 3; remove one of them" in problems[0]
     assert "app:stable is also listed without a digest; remove one of them" in problems[1]
-
-
-class DatedRegistry(Registry):
-    """A registry that says when its tags were pushed, as Harbor does (goharbor/harbor, api/v2.0/swagger.yaml)."""
-
-    pushed: Mapping[str, str]
-
-    async def _reply(self, exchange: Exchange, intake: Intake) -> Reply:
-        if exchange.path != "/api/v2.0/projects/team/repositories/app/artifacts":
-            return await super()._reply(exchange, intake)
-        artifacts = [{"push_time": at, "tags": [{"name": tag, "push_time": at}]} for tag, at in self.pushed.items()]
-        return Reply(200, {"Content-Type": "application/json"}, json.dumps(artifacts).encode())
 
 
 async def test_daily_asks_no_more_for_what_is_settled(world: World) -> None:

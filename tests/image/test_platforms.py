@@ -16,8 +16,11 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Image, Registry, build_image, push
 from mirrord.testing.images import OCI_INDEX, Builder
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.subset import ORIGIN, PLATFORMS
 from tests.support.artifacts import build_artifact
+from tests.support.dated import DatedRegistry
 from tests.support.layouts import write_layout
 from tests.support.world import World
 
@@ -214,6 +217,40 @@ async def test_tags_that_never_move(world: World) -> None:
     assert at(one)[0] == first
     await world.run(world.mirror(here, one, two, platforms=TWO, immutable=["v*"]))
     assert at(two)[0] == first
+
+
+async def test_tags_that_are_settled(world: World) -> None:
+    """A tag whose push is long ago costs no request, unless other platforms are asked for than those it has there."""
+    source = await world.stack.enter_async_context(DatedRegistry(name="source", wire=world.wire))
+    image = build_image(FOUR, layers=1)
+    source.pushed = {"v1": "2024-01-01T00:00:00Z"}
+    await push(image, source, "team/app", ["v1"])
+    one = await world.registry("one")
+    (world.folder / "x-daily.txt").write_text(f"{source.host}/team/app")
+    book = HostBook({source.host: HostPolicy(source.host, profile="harbor")})
+    async with Http(book, jitter=lambda: 0.0) as http:
+        world.services = replace(world.services, http=http)
+        asked = []
+        for platforms in (TWO, TWO, ["linux/s390x"], ["linux/s390x"], None, None):
+            keys: dict[str, Any] = {"platforms": platforms} if platforms else {}
+            mirror = world.mirror({"list": "x-daily.txt"}, one, **keys)
+            mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
+            source.forget()
+            run = await world.run(mirror)
+            assert run.result in (Result.SUCCESS, Result.NOOP), run
+            (place,) = one.tags
+            heads = source.count("HEAD", "/manifests/")
+            asked.append((heads, [*names(at(one, place=place)[1])] if heads else []))
+        assert asked == [(1, list(FOUR[:2])), (0, []), (1, ["linux/s390x"]), (0, []), (1, list(FOUR)), (0, [])]
+        mirror = world.mirror({"list": "x-daily.txt"}, one, trust=0.0, platforms=TWO)
+        mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
+        await world.run(mirror)
+        one.content.manifests[place].clear()
+        one.content.tags[place].clear()
+        source.forget()
+        assert (await world.run(mirror)).result is Result.SUCCESS
+        assert (source.count("HEAD", "/manifests/"), source.count("GET", image.digest)) == (0, 1)
+        assert names(at(one, place=place)[1]) == list(FOUR[:2])
 
 
 async def test_mirrors_of_many(world: World) -> None:
