@@ -93,10 +93,11 @@ async def test_what_it_costs(world: World) -> None:
         found.path.rpartition("/")[2] for found in source.log if found.method == "GET" and "/manifests/" in found.path
     ]
     assert sorted(gets) == sorted([image.digest, *(entry["digest"] for entry in image.document()["manifests"][:2])])
-    for _ in range(2):
+    turned = world.mirror({"repository": f"{source.host}/team/app:v1"}, one, two, platforms=TWO[::-1])
+    for again in (mirror, turned):
         source.forget()
         world.later(days=1)
-        assert (await world.run(mirror)).result is Result.NOOP
+        assert (await world.run(again)).result is Result.NOOP
         assert [(found.method, found.path.rpartition("/")[2]) for found in source.log] == [("HEAD", "v1")]
 
 
