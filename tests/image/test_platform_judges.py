@@ -80,11 +80,12 @@ async def test_registries_take_subsets(world: World, tmp_path: Path, program: st
         assert pulled.status == 0, pulled.output
 
 
+@pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 @pytest.mark.parametrize("judge", sorted(ANYWHERE.keys() - {"skopeo", "crane", "oras"}))
-async def test_runtimes_pull_subsets(world: World, tmp_path: Path, judge: str) -> None:
+async def test_runtimes_pull_subsets(world: World, tmp_path: Path, judge: str, docker: bool) -> None:
     """Podman and containerd pull from an index of some platforms, and see the digest that was planned."""
     require("docker-registry")
-    image = built()
+    image = built(docker=docker)
     async with DockerRegistry() as source, DockerRegistry() as target:
         await push(image, source.url, "team/app", ["v1"])
         done = await world.run(

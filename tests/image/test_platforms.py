@@ -274,6 +274,22 @@ async def test_mirrors_of_many(world: World) -> None:
             assert names(at(target, place=place)[1]) == list(FOUR[:2])
 
 
+async def test_one_repository_with_and_without_a_digest(world: World) -> None:
+    """Lines of one repository with and without a digest keep their notes apart: no image is read twice."""
+    source, image = await filled(world)
+    await push(image, source, "team/app", ["v2"])
+    one = await world.registry("one")
+    lines = (f"{source.host}/team/app:v1", f"{source.host}/team/app:v2@{image.digest}")
+    (world.folder / "images.txt").write_text("\n".join(lines))
+    mirror = world.mirror({"list": "images.txt"}, one, platforms=TWO)
+    mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    source.forget()
+    world.later(days=1)
+    assert (await world.run(mirror)).result is Result.NOOP
+    assert source.count("GET", "/manifests/") == 0
+
+
 async def test_layouts(world: World, tmp_path: Path) -> None:
     """Builds in layouts and what is published are cut down, too, and the same as from a registry."""
     source, image = await filled(world)

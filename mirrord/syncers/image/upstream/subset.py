@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ from mirrord.model.digest import Digest
 from mirrord.plan.offer import Offer
 from mirrord.plan.select import is_glob
 from mirrord.syncer.values import Facts, Mirror
-from mirrord.syncers.image.names import OneImage, places, spec_of
+from mirrord.syncers.image.names import OneImage, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import CONFIGS, INDEXES, Descriptor
@@ -90,6 +91,10 @@ async def known_cuts(mirror: Mirror, facts: Facts | None) -> Cuts:
     platforms = spec_of(mirror).platforms
     key = f"{FORM} {','.join(sorted(platforms))}" if platforms else ""
     noted = dict(await facts.recall(mirror.name, _name(mirror))) if facts else {}
+    return await asyncio.to_thread(_read, key, noted)
+
+
+def _read(key: str, noted: dict[str, str]) -> Cuts:
     key_of_made = noted.pop("", "")
     cuts = {digest: Cut.noted(text) for digest, text in noted.items()}
     made = {cut.digest: digest for digest, cut in cuts.items() if cut.digest not in ("", digest)}
@@ -97,7 +102,7 @@ async def known_cuts(mirror: Mirror, facts: Facts | None) -> Cuts:
 
 
 def _name(mirror: Mirror) -> str:
-    return f"{_FACTS}:{places(mirror)[0]}"
+    return f"{_FACTS}:{source_reference(mirror)}"
 
 
 async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) -> SourceListing:
@@ -134,7 +139,7 @@ async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) 
     await Workers(_AT_ONCE).each(by_content.values(), look)
     if facts:
         await facts.note(mirror.name, _name(mirror), noted)
-    return _listing(mirror, replace(listing, sources=sources), found)
+    return await asyncio.to_thread(_listing, mirror, replace(listing, sources=sources), found)
 
 
 def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | MirrordError]) -> SourceListing:
@@ -215,7 +220,9 @@ class SubsetSource:
             return ""
         origin, cut = self._changed[digest]
         said, count = f"index changed: {cut.kept} of {len(cut.had)} platforms", self._about.get(origin)
-        counted = "" if count is None else f"{count} "
+        if count == 1:
+            return f"{said}; its own signature or attestation does not fit it"
+        counted = f"{count} " if count else ""
         return said if count == 0 else f"{said}; its own {counted}signatures and attestations do not fit it"
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:

@@ -102,7 +102,8 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory, now: date
         return listing
     from mirrord.syncers.image.upstream.subset import cut_down  # noqa: PLC0415 - most mirrors copy all platforms
 
-    return await cut_down(mirror, listing, services.facts if spec_of(mirror).source.repository else None)
+    lasting = spec_of(mirror).source.repository and not mirror.publication  # what is read again in a later run
+    return await cut_down(mirror, listing, services.facts if lasting else None)
 
 
 async def _found(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
