@@ -14,7 +14,10 @@ from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.number import whole
 
-_RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)")
+_RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})/(?P<total>[0-9]{1,18}|\*)")
+
+
+LONGEST: Final = 10**18  # bytes of what is read
 
 
 @dataclass(slots=True)
@@ -66,9 +69,10 @@ def _part(incoming: ResponseStream, offset: int, what: str) -> tuple[int, int | 
     if incoming.status == 200:
         return 0, whole(incoming.headers.get("content-length", ""))
     part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
-    if part is None or int(part["first"]) != offset:
+    size = whole(part["total"]) if part else None
+    if part is None or int(part["first"]) != offset or not offset <= int(part["last"]) < (size or LONGEST):
         raise ContentError(f"{what}: was asked for the bytes from {offset} on, and sends another part")
-    return offset, whole(part["total"])
+    return offset, size
 
 
 async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:

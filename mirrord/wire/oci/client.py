@@ -48,6 +48,7 @@ class Repository:
         self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL)
         self._listing = asyncio.Lock()
         self._listed: set[Digest] = set()
+        self._begun: dict[Digest, HttpResponse] = {}  # uploads that a mount opened instead
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
@@ -187,7 +188,7 @@ class Repository:
 
     async def put_blob(self, descriptor: Descriptor, open: Callable[[], AsyncIterator[bytes]]) -> None:  # noqa: A002 - the port's name
         """Upload a blob; `open` is called once for each attempt. Raises as `mirrord.wire.oci.upload.put_blob`."""
-        await upload.put_blob(self._endpoint.pushing(), descriptor, open)
+        await upload.put_blob(self._endpoint.pushing(), descriptor, open, self._begun.pop(descriptor.digest, None))
 
     async def remove(self, names: Sequence[str]) -> None:
         """Take tags away, and nothing else. Raises as `mirrord.wire.oci.tags.remove_tags`."""
@@ -197,7 +198,10 @@ class Repository:
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take over a blob from repository `source` of the same registry; see `mirrord.wire.oci.upload.mount`."""
-        return await upload.mount(self._endpoint.pushing(), digest, source)
+        there, begun = await upload.mount(self._endpoint.pushing(), digest, source)
+        if begun is not None:
+            self._begun[digest] = begun
+        return there
 
     def tags(self, left_out: LeftOut | None = None) -> AsyncIterator[str]:
         """Yield all tags; see `mirrord.wire.oci.tags.list_tags`."""

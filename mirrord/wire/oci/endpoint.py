@@ -88,7 +88,7 @@ class Endpoint:
             here, there = urlsplit(self.base), urlsplit(url)
             if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
                 url = f"https{url[len('http') :]}"  # a registry behind a TLS proxy that believes its own URL to be http
-            return redirect((answer.url,), url)
+            return url if url == answer.url else redirect((answer.url,), url)
         except UntrustedError as error:
             about(
                 error, f"{self.reference.name}: the Location of an upload that it started: {redact(location[:120])!a}"

@@ -8,6 +8,7 @@ POST is answered by a new session and the whole body again.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from urllib.parse import quote
@@ -24,6 +25,7 @@ ATTEMPTS = 3
 LONGEST_CHUNK = 64 * MIB  # what one upload may hold in memory
 _KNOWN = (200, *UNSURE)
 _TYPE = {"Content-Type": "application/octet-stream"}
+_RANGE = re.compile(r"(?:bytes=)?0-(?P<last>[0-9]{1,18})")
 _DAMAGED = ("DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN")
 
 Source = Callable[[], AsyncIterator[bytes]]
@@ -48,8 +50,12 @@ async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
     return None if foreign else header_size(answer)
 
 
-async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -> None:
+async def put_blob(
+    endpoint: Endpoint, descriptor: Descriptor, source: Source, begun: HttpResponse | None = None
+) -> None:
     """Upload a blob; `source` is called once for each attempt and yields exactly `descriptor.size` bytes.
+
+    `begun` is the answer to a `mount` that opened a session, which is used first.
 
     Raises:
         DigestError: the registry stored something else than was meant.
@@ -61,7 +67,7 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
     limit = endpoint.profile.put_limit
     chunked = limit is not None and descriptor.size > limit
     for attempt in range(1, ATTEMPTS + 1):
-        session = await _open(endpoint, descriptor.digest)
+        session, begun = begun or await _open(endpoint, descriptor.digest), None
         try:
             if chunked:
                 done = await _put_chunks(endpoint, session, descriptor, body)
@@ -93,11 +99,11 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
             return  # only the answer was lost
 
 
-async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
-    """Take over a blob from another repository of the same registry, without sending a byte; False when it will not.
+async def mount(endpoint: Endpoint, digest: Digest, source: str) -> tuple[bool, HttpResponse | None]:
+    """Take over a blob from another repository of the same registry, without sending a byte; whether it did.
 
     A registry that does not mount opens an upload session instead (distribution-spec, "Mounting a blob from
-    another repository"). It is cancelled, as far as the registry lets us.
+    another repository"), which is returned for `put_blob`. One that would not compute the digest is cancelled.
 
     Raises:
         UsageError: `source` is not a repository's path. A host in it would make registries answer nonsense
@@ -106,7 +112,7 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
     if not valid_repository(source):
         raise errors.UsageError(f"{source!a}: not a repository to mount from; write its path without a host")
     if source == endpoint.reference.path:
-        return False
+        return False, None
     query = f"mount={quote(digest, safe='')}&from={quote(source, safe='')}"
     # The scope for pushing comes first: a few registries look at the first one only.
     scopes = f"{scope(endpoint.reference.path, endpoint.actions)} {scope(source, PULL)}"
@@ -114,11 +120,13 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
     try:
         answer = await endpoint.http.fetch(call)
     except errors.MirrordError:
-        return False
+        return False, None
     if answer.status == 201:
-        return header_digest(answer) in (digest, None)
-    await _cancel(endpoint, answer)
-    return False
+        return header_digest(answer) in (digest, None), None
+    if digest.algorithm == "sha256":
+        return False, answer
+    await _cancel(endpoint, answer)  # other algorithms have to be announced
+    return False, None
 
 
 async def may_push(endpoint: Endpoint) -> None:
@@ -147,20 +155,53 @@ async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Des
     async with contextlib.aclosing(body()) as parts, contextlib.aclosing(_cut(parts, size)) as chunks:
         async for chunk in chunks:
             end = offset + len(chunk)
-            # Without `bytes ` in front: the registries' own form (distribution-spec, "Pushing a blob in chunks").
-            headers = {**_TYPE, "Content-Range": f"{offset}-{end - 1}"}
-            content = Upload(len(chunk), partial(_once, chunk))  # not bytes: those are small, and have a deadline
             if end >= descriptor.size:
-                url = finish(url, descriptor.digest)
-                last = endpoint.call_url("PUT", url, headers=headers, body=content, ok=(201,), attempts=1)
-                return await endpoint.http.fetch(last)
-            part = endpoint.call_url("PATCH", url, headers=headers, body=content, ok=(201, 202), attempts=1)
-            answer = await endpoint.http.fetch(part)
-            url = endpoint.location(answer)
+                return await _send(endpoint, "PUT", finish(url, descriptor.digest), chunk, offset)
+            url = await _patch(endpoint, url, chunk, offset)
             offset = end
     raise errors.DigestError(
         f"{descriptor.digest}: nothing to send"
     )  # the last chunk returns, and nothing is sent whole
+
+
+async def _patch(endpoint: Endpoint, url: str, chunk: bytes, offset: int) -> str:
+    """Send a chunk that is not the last; return where to go on.
+
+    After a failure the registry is asked once how far it came ("Pushing a blob in chunks"), and gets the rest of the
+    chunk. One that has less than before, such as Aliyun's, which counts within the chunk (regclient/regclient#627), or
+    more than was sent, is not believed: then all begins anew.
+    """
+    try:
+        return endpoint.location(await _send(endpoint, "PATCH", url, chunk, offset))
+    except errors.MirrordError as error:
+        if not _vanished(error):
+            raise
+        try:
+            call = endpoint.call_url("GET", url, ok=(200, 202, 204), attempts=1)
+            answer = await endpoint.http.fetch(call)
+            sent, url = _received(answer) - offset, endpoint.location(answer)
+        except errors.MirrordError:
+            raise error from None
+        if not 0 <= sent <= len(chunk):
+            raise
+    if sent == len(chunk):
+        return url
+    return endpoint.location(await _send(endpoint, "PATCH", url, chunk[sent:], offset + sent))
+
+
+async def _send(endpoint: Endpoint, method: str, url: str, chunk: bytes, offset: int) -> HttpResponse:
+    # Without `bytes ` in front: the registries' own form (distribution-spec, "Pushing a blob in chunks").
+    headers = {**_TYPE, "Content-Range": f"{offset}-{offset + len(chunk) - 1}"}
+    content = Upload(len(chunk), partial(_once, chunk))  # not bytes: those are small, and have a deadline
+    ok = (201,) if method == "PUT" else (201, 202)
+    return await endpoint.http.fetch(endpoint.call_url(method, url, headers=headers, body=content, ok=ok, attempts=1))
+
+
+def _received(answer: HttpResponse) -> int:
+    """Return how many bytes of an upload are there, by its `Range`; -1 for none. `0-0` stands for no byte, too."""
+    found = _RANGE.fullmatch(answer.headers.get("range", ""))
+    last = int(found["last"]) if found else -2
+    return last + 1 if last else 0
 
 
 async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseException]) -> AsyncGenerator[bytes, None]:

@@ -50,7 +50,7 @@ async def registry() -> AsyncIterator[Registry]:
     """A registry that has the repository, with one tag."""
     async with Registry() as registry:
         await push(IMAGE, registry, "team/app", ["v1"])
-        registry.log.clear()
+        registry.wire.exchanges.clear()
         yield registry
 
 

@@ -50,7 +50,7 @@ def too_large(registry: Registry, exchange: Exchange, quirk: Quirk) -> Reply | N
 async def upload(registry: Registry, profile: str, data: bytes = BIG) -> list[str]:
     """Push a blob; return the methods of the requests that it took."""
     blob = Descriptor("application/octet-stream", Digest.of(data), len(data))
-    registry.log.clear()
+    registry.wire.exchanges.clear()
     async with Http(book(registry, profile), jitter=lambda: 0.0) as http:
         await Repository(http, Reference(registry.host, "a/b"), push=True).put_blob(blob, lambda: sent(data))
     assert registry.blobs[blob.digest] == data
@@ -95,7 +95,7 @@ async def test_nexus_is_asked_by_get(pushing: bool) -> None:
     """One GET says what a tag is, also before a push; without the profile a tag at a target seems to be missing."""
     async with Quirky(nexus) as registry:
         await push(IMAGE, registry, "a/b", ["v1"])
-        registry.log.clear()
+        registry.wire.exchanges.clear()
         async with Http(book(registry, "nexus")) as http:
             repository = Repository(http, Reference(registry.host, "a/b"), push=pushing)
             head = await repository.head_manifest("v1")
@@ -115,7 +115,7 @@ async def test_where_nothing_can_be_deleted(profile: str, said: str) -> None:
     """Docker Hub, GHCR, CODING: no DELETE is sent, and the error says where to delete; what is gone is no error."""
     async with Quirky(hub) as registry:
         await push(IMAGE, registry, "a/b", ["v1"])
-        registry.log.clear()
+        registry.wire.exchanges.clear()
         async with Http(book(registry, profile)) as http:
             repository = Repository(http, Reference(registry.host, "a/b"), push=True)
             await repository.remove(["v0"])

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,6 @@ from mirrord.errors import (
     RefusedError,
     ServerError,
     ThrottledError,
-    UnsupportedError,
     UntrustedError,
     UsageError,
 )
@@ -26,68 +24,15 @@ from mirrord.model.digest import Digest
 from mirrord.testing import Fault, Immutable, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import Limits
 from mirrord.wire.oci import endpoint
 from mirrord.wire.oci.client import PAUSES, Repository
-from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.profiles import GENERIC, Profile
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import Credential, Secret
 from tests.support.auth import Auth
 from tests.support.tls import Authority
-
-DATA = bytes(range(256)) * 1024
-UPLOADS = "/blobs/uploads/"
-
-
-class Source:
-    """A body that counts how often it was opened and closed."""
-
-    def __init__(self, data: bytes, step: int = 65536) -> None:
-        self.data, self.step, self.opened, self.closed = data, step, 0, 0
-
-    async def open(self) -> AsyncIterator[bytes]:
-        self.opened += 1
-        try:
-            for start in range(0, len(self.data), self.step):
-                yield self.data[start : start + self.step]
-        finally:
-            self.closed += 1
-
-
-def blob(data: bytes = DATA, algorithm: str = "sha256") -> Descriptor:
-    return Descriptor("application/octet-stream", Digest.of(data, algorithm), len(data))
-
-
-@pytest.fixture
-async def registry() -> AsyncIterator[Registry]:
-    async with Registry() as registry:
-        yield registry
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    async with Http(HostBook(), limits=Limits(attempts=1), jitter=lambda: 0.0) as http:
-        yield http
-
-
-@pytest.fixture
-def repo(http: Http, registry: Registry) -> Repository:
-    return Repository(http, Reference(registry.host, "a/b"), push=True)
-
-
-@pytest.fixture
-def profile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def use(**quirks: Any) -> None:
-        quirky: Profile = replace(GENERIC, **quirks)
-        monkeypatch.setattr(endpoint, "profile_of", lambda *_: quirky)
-
-    return use
-
-
-def requests(registry: Registry) -> list[str]:
-    return [exchange.method for exchange in registry.log]
+from tests.support.uploading import DATA, UPLOADS, Source, blob, requests
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -296,76 +241,6 @@ async def test_registry_that_stores_something_else(repo: Repository, registry: R
         await repo.put_manifest(Manifest.parse(image.body, image.media_type), "v1")
 
 
-async def test_proxy_that_limits_bodies(repo: Repository, registry: Registry, profile: Callable[..., None]) -> None:
-    """After 413 the blob goes in chunks, each at its offset, the last one with the PUT."""
-    profile(chunk=100_000)
-    repo = Repository(repo._endpoint.http, repo.reference, push=True)
-    registry.faults.on("PUT", UPLOADS).status(413)
-    source = Source(DATA, step=30_000)
-    await repo.put_blob(blob(), source.open)
-    assert registry.blobs[blob().digest] == DATA
-    assert requests(registry) == ["POST", "PUT", "POST", "PATCH", "PATCH", "PUT"]
-    ranges = [exchange.headers.get("content-range") for exchange in registry.log[3:]]
-    assert ranges == ["0-99999", "100000-199999", "200000-262143"]
-    assert source.opened == source.closed
-
-
-@pytest.mark.parametrize("size", [0, 99_999, 100_000, 100_001, 200_000])
-async def test_registry_that_wants_chunks(
-    http: Http, registry: Registry, profile: Callable[..., None], size: int
-) -> None:
-    """Above the profile's limit blobs go in chunks at once (harbor#23015), the last chunk being full or not."""
-    profile(chunk=50_000, put_limit=100_000)
-    repo = Repository(http, Reference(registry.host, "a/b"))
-    data = DATA[:size]
-    await repo.put_blob(blob(data), Source(data).open)
-    assert registry.blobs[Digest.of(data)] == data
-    assert registry.count("PATCH", UPLOADS) == (0 if size <= 100_000 else -(-size // 50_000) - 1)
-
-
-async def test_chunks_are_as_long_as_the_registry_wants(
-    http: Http, registry: Registry, profile: Callable[..., None]
-) -> None:
-    """`OCI-Chunk-Min-Length` is honoured (distribution-spec, "Pushing a blob in chunks")."""
-    profile(chunk=1000, put_limit=0)
-    registry.faults.on("POST", UPLOADS).header("OCI-Chunk-Min-Length", "200000")
-    await Repository(http, Reference(registry.host, "a/b")).put_blob(blob(), Source(DATA).open)
-    assert registry.count("PATCH", UPLOADS) == 1
-
-
-@pytest.mark.parametrize("least", ["67108865", "99999999999", "9" * 5000])
-async def test_chunks_that_nobody_can_hold(
-    http: Http, registry: Registry, profile: Callable[..., None], least: str
-) -> None:
-    """A registry does not get to choose how much memory we need: above 64 MiB a chunk it gets none."""
-    profile(chunk=1000, put_limit=0)
-    registry.faults.on("POST", UPLOADS).header("OCI-Chunk-Min-Length", least)
-    repo = Repository(http, Reference(registry.host, "a/b"))
-    with pytest.raises(UnsupportedError, match="67108864 are the most"):
-        await repo.put_blob(blob(), Source(DATA).open)
-    assert registry.count("PATCH|PUT", ".") == 0
-
-
-async def test_chunks_that_are_lost(http: Http, registry: Registry, profile: Callable[..., None]) -> None:
-    """A chunk that fails costs a new session, from the first byte on; a source that ends early is an error."""
-    profile(chunk=100_000, put_limit=0)
-    repo = Repository(http, Reference(registry.host, "a/b"))
-    registry.faults.on("PATCH", UPLOADS, skip=1).status(416)
-    await repo.put_blob(blob(), Source(DATA).open)
-    assert registry.blobs[blob().digest] == DATA
-    assert registry.count("POST", UPLOADS) == 2
-    with pytest.raises(DigestError, match="the source does not have"):
-        await repo.put_blob(replace(blob(), size=len(DATA) + 1), Source(DATA).open)
-
-
-async def test_registry_without_chunks(http: Http, registry: Registry, profile: Callable[..., None]) -> None:
-    """Where chunks are known to be broken, 413 is final."""
-    profile(chunk=None)
-    registry.faults.on("PUT", UPLOADS).status(413)
-    with pytest.raises(RefusedError, match="status 413"):
-        await Repository(http, Reference(registry.host, "a/b")).put_blob(blob(), Source(DATA).open)
-
-
 @pytest.mark.parametrize(("target", "missing"), [(True, True), (False, False)], ids=["target", "source"])
 async def test_denied_that_means_missing(
     http: Http, registry: Registry, profile: Callable[..., None], target: bool, missing: bool
@@ -380,52 +255,6 @@ async def test_denied_that_means_missing(
         else:
             with pytest.raises(DeniedError):
                 await question
-
-
-async def test_mount(repo: Repository, registry: Registry) -> None:
-    """A blob of another repository is taken over by one request and no byte."""
-    registry.content.put_blob("base/image", DATA)
-    assert await repo.mount(blob().digest, "base/image")
-    assert await repo.has_blob(blob())
-    assert requests(registry) == ["POST", "HEAD"]
-    assert registry.received() == 0
-
-
-async def test_mount_that_opens_a_session(repo: Repository, registry: Registry) -> None:
-    """A registry that will not mount opens a session; it is closed again, and the answer is no."""
-    assert not await repo.mount(blob().digest, "base/image")
-    assert requests(registry) == ["POST", "DELETE"]
-    assert registry.protocol.uploads.open == {}
-    registry.faults.on("DELETE", UPLOADS).status(401)
-    assert not await repo.mount(blob().digest, "base/image")
-
-
-@pytest.mark.parametrize("status", [400, 401, 404, 405, 500, 200])
-async def test_mount_that_fails(repo: Repository, registry: Registry, status: int) -> None:
-    """Whatever goes wrong with a mount only means that the blob has to be sent; it is not tried twice."""
-    registry.faults.on("POST", UPLOADS, times=None).status(status)
-    assert not await repo.mount(blob().digest, "base/image")
-    assert registry.count("POST", UPLOADS) == 1
-
-
-async def test_mount_needs_a_repository(repo: Repository, registry: Registry) -> None:
-    """A host in the source is refused (go-containerregistry#1393), and mounting from itself is no request."""
-    for source in ("reg.io:5000/x", "../x", "", "A"):
-        with pytest.raises(UsageError):
-            await repo.mount(blob().digest, source)
-    assert not await repo.mount(blob().digest, "a/b")
-    assert registry.log == []
-
-
-async def test_mount_asks_for_both_scopes() -> None:
-    """The token for a mount names the push scope first, since a few registries look at the first one only."""
-    async with Registry(auth=Auth(bearer=("ann", "pw"))) as registry:
-        registry.content.put_blob("base/image", DATA)
-        book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
-        async with Http(book) as http:
-            assert await Repository(http, Reference(registry.host, "a/b")).mount(blob().digest, "base/image")
-        assert isinstance(registry.auth, Auth)
-        assert registry.auth.asked[-1] == ("repository:a/b:pull,push", "repository:base/image:pull")
 
 
 @pytest.mark.parametrize("docker", [False, True])
