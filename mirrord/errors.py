@@ -28,8 +28,7 @@
     ├─ ConflictError        somebody else changed meanwhile what we were about to replace
     └─ GuardError           a guard stopped us before harm was done
 
-The class says what an error means, wherever it is handled, and `kind_of` finds the class by its code where only that
-is known (in the record, over the control socket):
+The class says what an error means, wherever it is handled. `kind_of` finds the class by its code, as in the record:
 
 - `code`: a stable word for machines.
 - `retry`: an immediate retry is sensible.
@@ -160,6 +159,7 @@ class ServerError(TransportError):
 
     code = "server"
     exit_code = 1
+    status: int | None = None  # of the answer
 
 
 class RefusedError(MirrordError):

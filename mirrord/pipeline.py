@@ -7,19 +7,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError, StoppedError
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
-from mirrord.model.run import Receipt, Run
+from mirrord.model.run import Receipt, Result, Run
 from mirrord.record.ledger import RunLedger, settle
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 from mirrord.transfer.execute import execute
+from mirrord.wire.http.asker import Asker, asker, asking
 from mirrord.wire.secret import bug
+
+SOONEST: Final = 60.0
+"""Seconds after which a deferred run continues at the earliest: one pass may wait for many short pauses."""
 
 
 async def plan_mirror(
@@ -109,6 +114,21 @@ async def run_mirror(
     `home` is the mirror as configured, if `mirror` is a copy with another source: both share a record. A cancelled
     pass is recorded as interrupted, with its receipts so far. Without a `store` nothing is recorded.
     """
+    with asking(Asker(scheduled=trigger == "schedule")):
+        return await _run(mirror, syncer, services, store, trigger, clock=clock, parallel=parallel, home=home)
+
+
+async def _run(
+    mirror: Mirror,
+    syncer: Syncer,
+    services: Services,
+    store: Store | None,
+    trigger: str,
+    *,
+    clock: Callable[[], datetime],
+    parallel: int,
+    home: Mirror | None,
+) -> Run:
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     ended = _Ended(mirror.name, tell)
@@ -142,11 +162,20 @@ async def run_mirror(
         run = replace(run, error=bug(error), code=MirrordError.code)
         raise
     finally:
-        run = replace(run, finished=clock(), receipts=tuple(ended.receipts), took=ended.took)
+        run = _with_until(replace(run, finished=clock(), receipts=tuple(ended.receipts), took=ended.took))
         if store:
             run = await _remembered(run, store)
         tell(events.RunFinished(run))
     return run
+
+
+def _with_until(run: Run) -> Run:
+    """Say when a run goes on, if hosts that limit the rate have sent it away."""
+    one = asker()
+    if one is None or one.until is None or run.result is not Result.DEFERRED:
+        return run
+    seconds = max(SOONEST, one.until - time.monotonic())
+    return replace(run, until=(run.finished + timedelta(seconds=seconds)).replace(microsecond=0) + timedelta(seconds=1))
 
 
 async def _remembered(run: Run, store: Store) -> Run:

@@ -1,9 +1,9 @@
 """The only door to APScheduler: a clock that calls back with the name of a mirror, and knows nothing else.
 
 Schedules live in memory and are made from the configuration at every start, so there is no second truth on
-disk. Of the ticks that the process slept through (suspended machine, blocked loop) the newest is made up when
-it is less than an hour late; the others, and one that is later still, are dropped, and the mirror waits for its
-next tick. Whether a mirror may run at all is not decided here.
+disk; when a deferred run goes on (`again`) is in the record. Of the ticks that the process slept through (suspended
+machine, blocked loop) the newest is made up when it is less than an hour late; the others, and one that is later still,
+are dropped, and the mirror waits for its next tick. Whether a mirror may run at all is not decided here.
 
 APScheduler below 3.11.1 goes backwards when summer time ends (its issue 1036); the dependency excludes it.
 A `cron` in a zone with summer time fires twice, or not at all, in the hour that is repeated or skipped:
@@ -13,9 +13,11 @@ the default zone is UTC.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from apscheduler.jobstores.base import JobLookupError  # noqa: TID251 - this is the door
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: TID251 - this is the door
 from apscheduler.triggers.base import BaseTrigger  # noqa: TID251 - this is the door
 from apscheduler.triggers.cron import CronTrigger  # noqa: TID251 - this is the door
@@ -28,6 +30,7 @@ STAGGER = 0.5
 LATEST = 30.0
 """All first runs begin within this many seconds; with many mirrors they are closer together."""
 _GRACE = 3600  # seconds by which a tick may be late
+_AGAIN = "again "  # before the name of a mirror; no name has a blank
 
 
 class Clock:
@@ -37,6 +40,7 @@ class Clock:
         self._tick = tick
         self._now = now
         self._mirrors: dict[str, Schedule] = {}
+        self._again: set[str] = set()  # mirrors that go on at a time of their own
         self._running = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _GRACE}
@@ -61,6 +65,7 @@ class Clock:
 
     def replace(self, mirrors: Iterable[Mirror]) -> None:
         """Follow a new configuration; a mirror whose schedule did not change keeps its next time."""
+        mirrors = tuple(mirrors)
         wanted = {mirror.name: mirror.schedule for mirror in mirrors if mirror.schedule is not None}
         fresh = sorted(name for name, schedule in wanted.items() if self._mirrors.get(name) != schedule)
         now = self._now()
@@ -68,6 +73,8 @@ class Clock:
         triggers = {name: trigger(wanted[name], first) for name, first in firsts.items()}  # raises before all changes
         for name in self._mirrors.keys() - wanted.keys():
             self._scheduler.remove_job(name)
+        for name in self._again - {mirror.name for mirror in mirrors}:
+            self.again(name, None)
         for name, made in triggers.items():
             begin = {"next_run_time": firsts[name]} if wanted[name].every is not None else {}
             self._scheduler.add_job(
@@ -75,10 +82,26 @@ class Clock:
             )
         self._mirrors = wanted
 
+    def again(self, mirror: str, at: datetime | None) -> None:
+        """Tick once more at this time, unless the schedule comes first; None: no longer."""
+        if mirror in self._again:
+            self._again.discard(mirror)
+            with suppress(JobLookupError):  # it has fired
+                self._scheduler.remove_job(_AGAIN + mirror)
+        regular = self.next_runs().get(mirror) if at is not None else None
+        if at is None or not self._running or (regular is not None and regular <= at):
+            return
+        self._again.add(mirror)
+        self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=_AGAIN + mirror, name=mirror)
+
     def next_runs(self) -> Mapping[str, datetime]:
-        """Return when each scheduled mirror fires next (UTC)."""
-        jobs = [(str(job.id), job.next_run_time) for job in self._scheduler.get_jobs()]
-        return {name: at.astimezone(UTC) for name, at in jobs if at is not None}
+        """Return when each mirror fires next (UTC)."""
+        found: dict[str, datetime] = {}
+        for job in self._scheduler.get_jobs():
+            name, at = str(job.id).removeprefix(_AGAIN), job.next_run_time
+            if at is not None and (name not in found or at < found[name]):
+                found[name] = at.astimezone(UTC)
+        return found
 
 
 def trigger(schedule: Schedule, first: datetime) -> BaseTrigger:

@@ -75,6 +75,7 @@ def _facts(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
         "health": health_of(mirror, screen),
         "from": mirror.source,
         "schedule": SAID.schedule(detail.schedule) + following,
+        "deferred": SAID.continues(now, mirror.deferred_until) if mirror.deferred_until else "",
         "last run": ", ".join(part for part in (last, failures, success if failures else "") if part),
         "now": doing(mirror.running) if mirror.running else "",
         "90 days": _days(detail),

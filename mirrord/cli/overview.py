@@ -165,9 +165,11 @@ def next_of(mirror: MirrorStatus, status: Status) -> str:
 
 
 def _notes(mirror: MirrorStatus, status: Status) -> Iterator[str]:
-    """Yield since when a mirror fails, and its notes."""
+    """Yield since when a mirror fails, when it goes on, and its notes."""
     if mirror.failing_since:
         yield failing_of(mirror, status.now)
+    if mirror.deferred_until:
+        yield SAID.continues(status.now, mirror.deferred_until)
     yield from notes_of(mirror)
 
 

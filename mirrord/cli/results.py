@@ -247,10 +247,10 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
     unchanged = f", {sum(step.count for step in keep)} up to date" if keep else ""
-    count = len(run.problems)
-    counted = f", {count} problem{'' if count == 1 else 's'}" if count else ""
+    counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
+    later = f"; continues at {run.until:%Y-%m-%d %H:%M} UTC" if run.until and not copied else ""
     seconds = (run.finished - run.started).total_seconds()
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}")
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}{later}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     shown = keep if copied or show is Show.ALL else []
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]

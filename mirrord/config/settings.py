@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
 from mirrord.config.pem import readable
-from mirrord.config.units import Deadline, Network, Size, Stale, Trust, between, parse_size
+from mirrord.config.units import Deadline, Network, Rate, Size, Stale, Trust, between, parse_rate, parse_size
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.certificate import server_context
@@ -143,6 +143,23 @@ class Settings(Strict):
             ),
         ),
     ] = 8
+    requests: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None,
+        description=(
+            "Maximum number of concurrent requests to all hosts together, 1 to 4096; each host has its own `requests`,"
+            " too. Clients of the front keep at least a third. Default: no limit."
+        ),
+        examples=[32],
+    )
+    bandwidth: Annotated[Rate, AfterValidator(between("1KiB/s", "1TiB/s", parse_rate))] | None = Field(
+        default=None,
+        description=(
+            "Limit for content from and to all hosts together, in bytes per second in each direction; each host has its"
+            " own `bandwidth`, too. What the front reads counts, what its clients get does not: they have"
+            " `limits.bandwidth`. It applies where the `bandwidth` of a host does. Default: no limit."
+        ),
+        examples=["40MiB/s"],
+    )
     trust: Trust = Field(
         default=12 * 3600.0,
         description=(

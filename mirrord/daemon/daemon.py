@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from mirrord.report import health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status
-from mirrord.schedule import Clock
+from mirrord.schedule import LATEST, Clock
 from mirrord.tokens import TokenFile
 
 _Answer = TypeVar("_Answer")
@@ -128,9 +129,21 @@ class Daemon(Dispatcher):
         if self.shown.trouble or StorageError.code in run.codes:
             await self.look()
         await self.shown.after(run)
+        if run.trigger != "publish":  # what was published has a source of its own, which no schedule knows
+            self.clock.again(run.mirror, run.until)
         self.notifying.wake()
         self._ran = True
         self._notifier.status(self.summary())
+
+    async def start_clock(self) -> None:
+        """Let runs begin by their schedules; what an earlier process deferred continues at its time, or soon."""
+        self.clock.start(self.runtime.snapshot.configuration.mirrors)
+        soon = now() + timedelta(seconds=LATEST)
+        names = set(self.runtime.snapshot.names)
+        with suppress(StorageError):  # a record that cannot be read is told elsewhere
+            for one in await self.runtime.store.standing():
+                if one.until is not None and not one.target and one.mirror in names:
+                    self.clock.again(one.mirror, max(one.until, soon))
 
     async def look(self) -> None:
         """See whether the record takes what it is owed, how much room is left, and that its reserve is whole."""

@@ -142,7 +142,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     await front.listen(public, certificate.context if certificate else None)
     daemon.runtime.runner.settle()
     await daemon.notifying.follow()
-    daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
+    await daemon.start_clock()
     stack.callback(daemon.clock.stop)
     own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state())
     for work in (*own, *((certificate.follow(),) if certificate else ())):

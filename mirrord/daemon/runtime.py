@@ -34,7 +34,7 @@ from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import FRONT_LIMITS
 from mirrord.wire.http.pace import Party
-from mirrord.wire.http.sharing import HostShares
+from mirrord.wire.http.shares import HostShares
 
 
 class Snapshot:
@@ -163,7 +163,8 @@ def open_http(book: HostBook, events: Events) -> Http:
 def open_both(configuration: Configuration, events: Events) -> tuple[Http, Http]:
     """Make the ways of runs and of fronts, which share each host; fronts use our credentials only where they opt in."""
     asked = [host for rules in configuration.fronts.values() for host in rules.upstreams.items()]
-    book, shares = replace(configuration.book, keyring=DockerKeyring()), HostShares([host for host, _ in asked])
+    book, settings = replace(configuration.book, keyring=DockerKeyring()), configuration.settings
+    shares = HostShares([host for host, _ in asked], requests=settings.requests, bandwidth=settings.bandwidth)
     strangers = book.for_strangers({host for host, ours in asked if ours})
     upstreams = Http(strangers, events, FRONT_LIMITS, shares=shares, party=Party.FRONT)
     return Http(book, events, shares=shares), upstreams

@@ -152,6 +152,7 @@ class Shown:
         self._metrics.receivers(self.receivers())
         if upstreams := self._runtime.snapshot.services.upstreams:
             self._metrics.circuits(upstreams.resting())
+        self._metrics.concurrency(self._runtime.snapshot.services.http.at_once())
         if (front := self.front()) is not None:
             self._metrics.cached(front)
         return await asyncio.to_thread(self._metrics.text, self._clock.next_runs())

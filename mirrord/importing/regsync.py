@@ -14,7 +14,7 @@ from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, single, un
 
 _DEFAULTS = {
     "backup": "mirrord does not back up a tag before it moves it",
-    "ratelimit": "mirrord waits when a registry limits the rate, and has no reserve",
+    "ratelimit": "mirrord waits when a registry limits the rate, and leaves a fifth of a quota to people",
     "digestTags": "mirrord does not look for sha256-… tags; add them to `match` as /sha256-.*/",
     "referrers": "mirrord does not copy referrers",
     "referrerFilters": "mirrord does not copy referrers",

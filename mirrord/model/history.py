@@ -197,6 +197,7 @@ class Standing:
         size: known bytes of its items, each digest once; for the mirror, where that is most.
         behind: items that it should have and has not; for the mirror, the sum over its targets.
         behind_since: since when the oldest of them is behind; None if none is.
+        until: when the last run goes on, if it was deferred and that is known, or None.
     """
 
     mirror: str
@@ -216,3 +217,4 @@ class Standing:
     behind_since: datetime | None = None
     first_attempt: datetime | None = None
     failing_since: datetime | None = None
+    until: datetime | None = None

@@ -29,3 +29,4 @@ class Notice:
     source: str = ""  # where the mirror reads, "" for a host
     code: str = ""  # error code, or ""
     error: str = ""  # one sentence, without secrets, or ""
+    until: datetime | None = None  # when a deferred mirror goes on, if that is known

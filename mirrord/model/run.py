@@ -60,7 +60,7 @@ class Result(StrEnum):
     NOOP = "noop"
     PARTIAL = "partial"
     FAILED = "failed"
-    DEFERRED = "deferred"  # rate-limited: it will work later
+    DEFERRED = "deferred"  # a host limits the rate, and everything else is done: it will work later
     INTERRUPTED = "interrupted"
 
 
@@ -80,6 +80,7 @@ class Run:
     code: str = ""  # `MirrordError.code` of that, or ""
     places: Mapping[str, str] = field(default_factory=dict)  # target name → `LastSeen.place`
     took: Mapping[str, float] = field(default_factory=dict)  # target name → `LastRun.seconds`
+    until: datetime | None = None  # when a deferred run goes on, or None: at its next regular time
 
     @cached_property
     def result(self) -> Result:
@@ -90,7 +91,8 @@ class Run:
             return Result(kind_of(self.code).result)
         refused = any(step.action is Action.REFUSE for step in self.plan.steps)
         bad = [receipt for receipt in self.receipts if receipt.bad]
-        if len(bad) == len(self.receipts) and {kind_of(receipt.code).result for receipt in bad} == {Result.DEFERRED}:
+        codes = {*(receipt.code for receipt in bad), *({self.plan.missing_code} if self.plan.missing else ())}
+        if not refused and {kind_of(code).result for code in codes} == {Result.DEFERRED}:
             return Result.DEFERRED
         good = any(receipt.good for receipt in self.receipts)
         if bad or refused or self.plan.missing:

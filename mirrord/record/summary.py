@@ -10,7 +10,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
-from mirrord.errors import GuardError, MirrordError, RefusedError
+from mirrord.errors import GuardError, MirrordError, RefusedError, kind_of
 from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
@@ -39,6 +39,7 @@ class RunSummary:
     noted: Mapping[str, Noted]  # by the field of `Standing`, problems and remarks of the survey
     lacking: Lacking  # what targets have not
     unmeasured: bool  # whether content was written or found whose size the run did not learn
+    until: datetime | None = None  # `Run.until`
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
@@ -52,7 +53,9 @@ class RunSummary:
         last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items()}
         noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan else {}
         return cls(
-            _record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts), _unmeasured(run.receipts)
+            *(_record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts)),
+            unmeasured=_unmeasured(run.receipts),
+            until=run.until,
         )
 
 
@@ -186,7 +189,8 @@ def standings_after(
         standing = before.get(name, Standing(record.mirror, name))
         items = _items(standing.items, part.result, summary.last.get(name))
         after = advance(standing, part.result, record.finished, part.code, part.error)
-        found[name] = replace(after, items=items)
+        until = summary.until if part.result is Result.DEFERRED else None
+        found[name] = replace(after, items=items, until=until)
     for name, lacks in behind.items():
         since = min((one.since for one in lacks), default=None)
         found[name] = replace(found.get(name, Standing(record.mirror, name)), behind=len(lacks), behind_since=since)
@@ -261,10 +265,12 @@ def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[
         mounted=sum(receipt.mounted for receipt in receipts),
     )
     code, error = _trouble(run, steps, receipts, record)
-    return replace(record, result=_verdict(run, record), code=code, error=error[:_LONGEST])
+    return replace(record, result=_verdict(run, record, receipts), code=code, error=error[:_LONGEST])
 
 
-def _verdict(run: Run, record: TargetRecord) -> Result:
+def _verdict(run: Run, record: TargetRecord, receipts: Iterable[Receipt]) -> Result:
+    if not record.refused and {kind_of(one.code).result for one in receipts if one.bad} == {Result.DEFERRED}:
+        return Result.DEFERRED
     if record.failed or record.refused:
         return Result.PARTIAL if record.done or record.kept else Result.FAILED
     if record.cancelled:

@@ -21,7 +21,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -84,6 +84,7 @@ _TIMES = (
     "since",
     "behind_since",
     "failing_since",
+    "until",
 )
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, when),
@@ -114,7 +115,7 @@ noted = _table("noted", "mirror what count first")
 standing = _table(
     "standing",
     "mirror target last_success last_attempt first_attempt failures failing_since result code error items"
-    " behind behind_since counted size",
+    " behind behind_since counted size until",
 )
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")

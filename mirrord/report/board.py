@@ -202,6 +202,7 @@ def _fields(standing: Standing | None, patience: float | None, now: datetime) ->
         "behind_since": standing.behind_since,
         "lag": _lag(standing.behind_since, now) if standing.behind_since else 0,
         "size": standing.size,
+        "deferred_until": standing.until,
         "rate": round(last.sent / last.seconds) if last and last.sent and last.seconds else None,
     }
 

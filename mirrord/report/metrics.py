@@ -45,6 +45,7 @@ class Metrics:
         self.quota = gauge("upstream_ratelimit_remaining", "Requests left, as reported by the host.", "host")
         self.whole_quota = gauge("upstream_ratelimit_limit", "The whole of it, as reported by the host.", "host")
         self.resting = gauge("upstream_circuit_open", "Whether a front does not ask the host after failures.", "host")
+        self.at_once = gauge("upstream_concurrency", "Requests that the host gets at once at present.", "host")
         self.refused = counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
         self.notified = counter("notifications", "Attempts to send a message.", "receiver", "result")
         self.unsent = gauge("notifications_failing", "Whether the last message could not be sent.", "receiver")
@@ -155,6 +156,12 @@ class Metrics:
             self.unsent.remove_by_labels({"receiver": name})
         for one in standing:
             self.unsent.labels(one.name).set(bool(one.last_error))
+
+    def concurrency(self, at_once: Mapping[str, int]) -> None:
+        """Take how many requests each host gets at once at present."""
+        for host, count in at_once.items():
+            if (name := self._host(host)) != "other":
+                self.at_once.labels(name).set(count)
 
     def certificate(self, expires: datetime | None, error: str) -> None:
         """Take when the certificate of `settings.tls` expires, and why changed files are not in use, or ""."""

@@ -118,7 +118,8 @@ def _trouble(mirror: MirrorStatus, since: datetime, at: datetime) -> Notice | No
     error = mirror.last_error
     code, text = (error.code, error.message) if error else ("error", "")
     if mirror.result is Result.DEFERRED:
-        return _about(mirror, Occasion.BUDGET, at, since, code=ThrottledError.code, error=text)
+        notice = _about(mirror, Occasion.BUDGET, at, since, code=ThrottledError.code, error=text)
+        return replace(notice, until=mirror.deferred_until)
     if mirror.result not in _BAD:
         return None
     occasion = Occasion.GUARD if code == GuardError.code else Occasion.FAILURE
@@ -146,6 +147,7 @@ class NoticeDocument:
         since: since when the mirror is, or of a `recovery` was, broken; of `stale` its last success, or null.
         code: error code, see exit-codes.md, or empty.
         error: one sentence, or empty.
+        until: when a mirror that is out of requests continues, or null.
     """
 
     occasion: str
@@ -156,6 +158,7 @@ class NoticeDocument:
     since: At | None
     code: str
     error: str
+    until: At | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,8 @@ class Correspondence:
 
 def _line(notice: Notice, words: Words, now: datetime, *, advised: bool) -> str:
     error = notice.error or (words.text("notice.exhausted") if notice.occasion is Occasion.BUDGET else notice.code)
+    if notice.until is not None:
+        error = words.text("notice.continues", error=error, continues=words.continues(now, notice.until))
     values: Mapping[Occasion, Mapping[str, object]] = {
         Occasion.GUARD: {"error": error},
         Occasion.FAILURE: {"error": error, "code": notice.code, "since": words.time(notice.since)},

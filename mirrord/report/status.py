@@ -120,6 +120,7 @@ class TargetStatus:
     Attributes:
         name: its name.
         result: of the last run; null if it never ran. `deferred` means a rate limit.
+        deferred_until: when a deferred run continues; null if none is, or if it waits for its next regular time.
         last_success: end of the last successful run.
         last_attempt: end of the last run.
         consecutive_failures: failed or partial runs since the last successful one.
@@ -158,6 +159,7 @@ class TargetStatus:
     lag: int | None = None
     size: int = 0
     rate: int | None = None
+    deferred_until: At | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class MirrorStatus(TargetStatus):
             a sentence each. They do not change the result.
         remarks: likewise other notes, such as corrected values, a tag that was not moved, or a restored Git ref.
         schedule: `every 6 h`, or the fields of `cron` and their time zone; empty: it runs on demand.
-        next_run: time of the next scheduled run; null without a daemon.
+        next_run: time of the next run by schedule, or of one that was deferred; null without a daemon.
         running: the run that has not ended, or null.
         targets: its targets.
         address: address in `local`: a URL for `helm repo add` or `git clone`, for images a reference without tag; empty

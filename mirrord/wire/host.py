@@ -179,6 +179,15 @@ class HostBook:
             login = found.logins.of(repository)
             return login.credential if login else None
 
+    def known(self, host: str, repository: str = "") -> Credential | None:
+        """Return what `credential` gave last for a repository at a host, without asking."""
+        credential = self.policy(host).credential
+        if credential is not None:
+            return credential
+        found = self._found.get(host)
+        login = found.logins.of(repository) if found else None
+        return login.credential if login else None
+
     def for_strangers(self, opted_in: Collection[str]) -> HostBook:
         """Return the book for requests on behalf of clients whom we do not know: with what is ours at some hosts alone.
 

@@ -1,4 +1,4 @@
-"""A registry that limits the rate: runs are deferred, and receivers get to know once that there is no request left."""
+"""A registry that limits the rate: runs are deferred and go on later, and receivers get to know of it once."""
 
 from __future__ import annotations
 
@@ -36,15 +36,26 @@ async def test_a_registry_without_requests(desk: Desk, httpserver: HTTPServer) -
         limited = registry.faults.on("GET|HEAD", "/v2/team/", times=None)
         limited.status(429, headers=limits)
         async with desk.serving(**environ) as daemon:
+            asked = len(registry.log) + 1
             for _ in range(3):
                 ran = await desk.run("sync", "app", "--json")
                 assert [run["result"] for run in ran.document["runs"]] == ["deferred"]
             async with asyncio.timeout(60):
                 while [*map(len, got.values())] != [2, 1]:  # noqa: ASYNC110 - another process is looked at
                     await asyncio.sleep(0.05)
+            (before,) = (await desk.run("status", "--json")).document["mirrors"]
+            assert before["next_run"] == before["deferred_until"]
+            assert len(registry.log) == asked  # of three runs the first one alone
+            daemon.process.terminate()
+            await asyncio.wait_for(daemon.process.wait(), 60)
+        async with desk.serving(**environ) as daemon:
+            (after,) = (await desk.run("status", "--json")).document["mirrors"]
+            assert after["next_run"] == after["deferred_until"] == before["deferred_until"] is not None
             registry.faults.clear()
             ran = await desk.run("sync", "app", "--json")
             assert [run["result"] for run in ran.document["runs"]] == ["success"]
+            (after,) = (await desk.run("status", "--json")).document["mirrors"]
+            assert (after["next_run"], after["deferred_until"]) == (None, None)
             daemon.process.terminate()
             await asyncio.wait_for(daemon.process.wait(), 60)
     reported = {
@@ -54,3 +65,4 @@ async def test_a_registry_without_requests(desk: Desk, httpserver: HTTPServer) -
     assert reported == {"all": sorted([("budget", registry.host, "throttled"), about_app]), "app": [about_app]}
     (notice,) = got["app"]
     assert "status 429 (the host limits the rate; ask again in 1 h" in notice["error"]
+    assert notice["until"] == before["deferred_until"]

@@ -31,6 +31,8 @@ THROTTLED = Receipt(COPY, Outcome.FAILED, code="throttled")
         ((COPY,), (FAILED,), "", "", Result.FAILED),
         ((COPY,), (THROTTLED,), "", "", Result.DEFERRED),
         ((COPY, COPY), (THROTTLED, FAILED), "", "", Result.FAILED),
+        ((COPY, COPY, KEEP), (DONE, THROTTLED), "", "", Result.DEFERRED),  # what was copied stays
+        ((COPY, REFUSE), (THROTTLED,), "", "", Result.FAILED),
         ((REFUSE,), (), "", "", Result.FAILED),
         ((REFUSE, COPY), (DONE,), "", "", Result.PARTIAL),
         ((COPY,), (), "the source is gone", "unreachable", Result.FAILED),

@@ -169,6 +169,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0005_failing_since.py",
         "m0006_first_attempt.py",
         "m0007_no_indexes.py",
+        "m0008_until.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]
@@ -186,6 +187,7 @@ async def test_indexes_of_charts_are_items_no_more(tmp_path: Path) -> None:
     await store.add_run(Run("m", "helm", "start", T0, T0, Plan("m", "helm", T0, tuple(steps)), receipts))
     await store.close()
     with closing(sqlite3.connect(file)) as link, link:
+        link.execute("ALTER TABLE standing DROP COLUMN until")
         link.execute("UPDATE alembic_version SET version_num = '0006'")
     store = await SqliteStore.open(file, T0)
     assert set(await store.memory("m")) == {("a", "app-1"), ("b", "base-1")}

@@ -140,6 +140,18 @@ async def test_put_off_is_no_failure(store: Store, code: str, result: Result) ->
     assert whole.last_attempt == T0 + timedelta(minutes=1, seconds=9)
 
 
+async def test_when_a_deferred_run_goes_on(store: Store) -> None:
+    """It is known until a run ends in another way, at the targets that were put off, too."""
+    later = T0 + timedelta(hours=1)
+    put_off = replace(failed("v2", "b"), code="throttled")
+    await store.add_run(replace(run(done("v1"), put_off), until=later))
+    whole, a, b = await store.standing()
+    assert (whole.until, a.until, b.until) == (later, None, later)
+    assert (whole.result, b.result, whole.failures, b.failures) == (Result.DEFERRED, Result.DEFERRED, 0, 0)
+    await store.add_run(run(done("v2", "b"), minute=1))
+    assert {one.until for one in await store.standing()} == {None}
+
+
 async def test_time_never_goes_back(store: Store) -> None:
     """A machine clock that was set back does not make the last success older (fault F30)."""
     await store.add_run(run(done("v1"), minute=60))

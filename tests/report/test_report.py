@@ -275,7 +275,7 @@ def test_documents_for_machines() -> None:
     assert plan_document(make_run().plan or Plan("", "", T0)) == document["plan"]
     assert {*document} == {
         *("mirror", "kind", "trigger", "result", "started", "finished", "read", "error", "code", "counts"),
-        *("problems", "remarks", "plan", "receipts"),
+        *("problems", "remarks", "plan", "receipts", "until"),
     }
 
 

@@ -59,6 +59,44 @@ async def test_first_and_next_runs() -> None:
     assert not clock.running
 
 
+async def test_a_deferred_run_goes_on_once_at_its_time() -> None:
+    """Unless the schedule comes first; another time replaces it, and it goes with the mirror."""
+    clock = Clock(nothing, now)
+    later, yearly = now() + timedelta(hours=1), mirror("rare", cron="0 0 1 1 *")
+    clock.start([yearly, mirror("often", every=600.0), mirror("never")])
+    try:
+        rare, often = (clock.next_runs()[name] for name in ("rare", "often"))
+        for name in ("rare", "often", "never"):
+            clock.again(name, later)
+        assert clock.next_runs() == {"rare": min(later, rare), "often": often, "never": later}
+        clock.again("never", later + timedelta(hours=1))
+        assert clock.next_runs()["never"] == later + timedelta(hours=1)
+        clock.again("rare", None)
+        clock.replace([yearly])
+        assert clock.next_runs() == {"rare": rare}
+    finally:
+        clock.stop()
+
+
+async def test_the_time_to_go_on_ticks_once() -> None:
+    """A tick like any other; afterwards nothing is left of it."""
+    ticked, first = list[str](), asyncio.Event()
+
+    async def tick(name: str) -> None:
+        ticked.append(name)
+        first.set()
+
+    clock = Clock(tick, now)
+    clock.start([mirror("never")])
+    try:
+        clock.again("never", now())
+        await asyncio.wait_for(first.wait(), 20)
+        clock.again("never", None)
+        assert (ticked, clock.next_runs()) == (["never"], {})
+    finally:
+        clock.stop()
+
+
 async def test_ticks() -> None:
     """A tick calls back with the name of the mirror, in the event loop."""
     ticked: asyncio.Future[str] = asyncio.get_running_loop().create_future()

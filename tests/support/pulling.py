@@ -142,7 +142,7 @@ async def pulling(
     """Serve a front whose only upstream is `up.test`; `keys` are further ones of `front.image`."""
     async with contextlib.AsyncExitStack() as stack:
         world = await stack.enter_async_context(open_world(folder, budget=budget))
-        strangers, limits = (book or HostBook()).for_strangers(()), replace(FRONT_LIMITS, rest=0.0)
+        strangers, limits = (book or HostBook()).for_strangers(()), replace(FRONT_LIMITS, rest=None)
         http_client = Http(strangers, world.services.events, limits, jitter=lambda: 0.0, party=Party.FRONT)
         await stack.enter_async_context(http_client)
         world.services = replace(world.services, keep=folder, upstreams=http_client)

@@ -237,7 +237,7 @@ class FileFacts:
 def before_failing_since(file: Path) -> None:
     """Make a record one of before the first failure of a mirror was recorded."""
     with closing(sqlite3.connect(file)) as link, link:
-        for name in ("failing_since", "first_attempt"):
+        for name in ("failing_since", "first_attempt", "until"):
             link.execute(f"ALTER TABLE standing DROP COLUMN {name}")
         link.execute("UPDATE alembic_version SET version_num = '0004'")
 
@@ -247,7 +247,7 @@ def before_history(file: Path, *lacks: str) -> None:
     columns = {
         "known": ("size", "platforms"),
         "last_run": ("sent", "seconds"),
-        "standing": ("behind", "behind_since", "counted", "failing_since", "first_attempt", "size"),
+        "standing": ("behind", "behind_since", "counted", "failing_since", "first_attempt", "size", "until"),
     }
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("DROP INDEX ledger_by_mirror")

@@ -29,6 +29,7 @@ _UNITS = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 
 _INTERVALS = (("week", 604_800), *_UNITS[2:])
 _ENOUGH = {"year": 2, "month": 2}  # as many, else the smaller unit: 45 days, not one month
 _MOMENT = 10.0  # seconds that are "just now"
+_DAY = 86_400.0
 _AHEAD = 3600.0  # seconds by which clocks may differ
 
 
@@ -92,6 +93,11 @@ class Words:
         """Say when a time will be: `in 5 minutes`; `now` once it has come."""
         seconds = (at - now).total_seconds()
         return self.text("time.due") if seconds < 1 else self.text("time.in", span=self.span(seconds))
+
+    def continues(self, now: datetime, at: datetime) -> str:
+        """Say when a deferred run goes on: `continues at 14:20 UTC, in 12 minutes`."""
+        moment = f"{at.astimezone(UTC):%H:%M} UTC" if abs((at - now).total_seconds()) < _DAY else self.time(at)
+        return self.text("time.continues", at=moment, when=self.until(now, at))
 
     def span(self, seconds: float) -> str:
         """Say a length of time in its largest unit, rounded down: `12 minutes`."""

@@ -65,6 +65,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.success": "Last success",
     "overview.since": "First failure",
     "overview.next": "Next run",
+    "overview.continues": "Continues",
     "overview.none": "No mirror is configured.",
     "overview.no_match": "No mirror matches the filter.",
     "overview.command": "Copy command",

@@ -18,6 +18,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.stale": "{subject} is stale: its last success was {span} ago, at {since}",
     "notice.never": "{subject} is stale: no run of it has succeeded yet",
     "notice.budget": "{subject}: no more requests for now: {error}",
+    "notice.continues": "{error}; {continues}",
     "notice.recovery": "{subject} works again; it was broken for {span}, since {since}",
     "notice.advised": "{text} → {advice}",
     "notice.exhausted": "the host reports that no request is left",

@@ -11,6 +11,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "time.due": "now",
     "time.ago": "{span} ago",
     "time.in": "in {span}",
+    "time.continues": "continues at {at}, {when}",
     "span.second": ("{count} second", "{count} seconds"),
     "span.minute": ("{count} minute", "{count} minutes"),
     "span.hour": ("{count} hour", "{count} hours"),

@@ -65,6 +65,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.success": "上次成功",
     "overview.since": "首次失败",
     "overview.next": "下次运行",
+    "overview.continues": "继续运行",
     "overview.none": "尚未配置任何同步任务。",
     "overview.no_match": "没有符合筛选条件的同步任务。",
     "overview.command": "复制命令",

@@ -18,6 +18,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "notice.stale": "{subject} 已过期：上次成功是在 {span} 前（{since}）",
     "notice.never": "{subject} 已过期：至今没有一次同步成功",
     "notice.budget": "{subject}：暂时不能再发送请求：{error}",
+    "notice.continues": "{error}；{continues}",
     "notice.recovery": "{subject} 已恢复；此前故障持续了 {span}，始于 {since}",
     "notice.advised": "{text} → {advice}",
     "notice.exhausted": "主机报告请求配额已用尽",

@@ -11,6 +11,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "time.due": "即将",
     "time.ago": "{span}前",
     "time.in": "{span}后",
+    "time.continues": "将于 {at}（{when}）继续",
     "span.second": "{count} 秒",
     "span.minute": "{count} 分钟",
     "span.hour": "{count} 小时",

@@ -27,9 +27,15 @@ def repository_of(scope: str) -> str:
     return rest.rpartition(":")[0] if kind == "repository" else ""
 
 
+def own_authorization(request: HttpRequest) -> str | None:
+    """Return the `Authorization` that a request has of its own; secret."""
+    sent = (*request.headers.items(), *request.issued.items())
+    return next((value for name, value in sent if name.lower() == "authorization"), None)
+
+
 def brings_own(request: HttpRequest) -> bool:
     """Whether a request has an `Authorization` of its own: the APIs of Git hosts do not send challenges."""
-    return any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
+    return own_authorization(request) is not None
 
 
 @dataclass(slots=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
 from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload, WireResponse
-from mirrord.wire.http.pace import Bucket, MinThroughput
+from mirrord.wire.http.pace import PIECE, Bucket, MinThroughput
 from mirrord.wire.number import whole
 from mirrord.wire.trust import answering
 
@@ -69,7 +69,7 @@ class UploadBody:
         count, size, clock = 0, self._upload.size, asyncio.get_running_loop().time
         throughput = MinThroughput(self._limits.floor, self._limits.window)
         self._allow(None)
-        async for chunk in source:
+        async for chunk in source if self._bucket is None else _cut_all(source):
             count += len(chunk)
             if size is not None and count > size:
                 raise BrokenError(f"{self._host}: the source sent more than the {size} bytes announced")
@@ -123,13 +123,14 @@ class ResponseStream:
             if self.upload is None and not throughput.beat(now - before, len(chunk)):
                 host = answering(self.url, self.request.host)
                 raise StalledError(f"{host}: sends fewer than {self.limits.floor:.0f} bytes a second")
-            if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
-                await asyncio.sleep(delay)
-            if self.place is None:
-                yield chunk
-            else:
-                with self.place.unread(self.wire.abort):
-                    yield chunk
+            for piece in (chunk,) if self.bucket is None else _cut(chunk):
+                if self.bucket is not None and (delay := self.bucket.take(len(piece), clock())):
+                    await asyncio.sleep(delay)
+                if self.place is None:
+                    yield piece
+                else:
+                    with self.place.unread(self.wire.abort):
+                        yield piece
             before = clock()
 
     async def read(self, cap: int) -> bytes:
@@ -182,3 +183,13 @@ class ResponseStream:
         return TooLargeError(
             f"{self.request.label(self.url)}: the answer has more than {cap} bytes, the limit for its kind"
         )
+
+
+def _cut(chunk: bytes) -> Iterator[bytes]:
+    return (chunk[at : at + PIECE] for at in range(0, len(chunk), PIECE))
+
+
+async def _cut_all(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in source:
+        for piece in _cut(chunk):
+            yield piece

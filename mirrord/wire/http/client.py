@@ -8,34 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from time import monotonic, time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
+from time import time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mirrord.errors import (
-    BrokenError,
-    ContentError,
-    MirrordError,
-    StalledError,
-    TransportError,
-    UnreachableError,
-    UntrustedError,
-)
+from mirrord.errors import ContentError, MirrordError, TransportError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.authenticator import Authenticator, brings_own
 from mirrord.wire.http.body import ResponseStream
+from mirrord.wire.http.circuits import Circuits
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, permanent, refusal
-from mirrord.wire.http.pace import Circuit, Party, Repeat, RequestClass, decide, retry_after
+from mirrord.wire.http.pace import Party, Repeat, RequestClass, decide, overloaded
+from mirrord.wire.http.quotas import Quotas
 from mirrord.wire.http.sender import Connect, Deadline, Sender
-from mirrord.wire.http.sharing import HostShares, HostSlot
+from mirrord.wire.http.shares import HostShares
+from mirrord.wire.http.sharing import HostSlot
 from mirrord.wire.http.transport import AiohttpTransport
-from mirrord.wire.number import whole
 
 _T = TypeVar("_T")
 
@@ -43,11 +37,6 @@ _T = TypeVar("_T")
 def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
     """Return `scheme://authority` under which the API of `host` is reached."""
     return f"{trust.scheme_of(book.policy(host))}://{api_host or trust.api_authority(host)}"
-
-
-def _first(quota: str) -> int | None:
-    """Return the number in `100;w=21600`, a quota and its window in seconds."""
-    return whole(quota.partition(";")[0].strip())
 
 
 class Http:
@@ -77,11 +66,12 @@ class Http:
         party: Party = Party.RUNS,
     ) -> None:
         self.book, self._events, self._limits = book, events or Events(), limits
-        self._jitter, self._wall = jitter, wall
+        self._jitter = jitter
         self._shares, self._party = HostShares() if shares is None else shares, party
-        self._circuits: dict[str, Circuit] = {}
         self._sender = Sender(book, self._events, limits, connect, partial(self._shares.bucket, party=party))
+        self._circuits = Circuits(limits, party, self._look)
         self._authenticator = Authenticator(book, self._sender.ask, wall)
+        self._quotas = Quotas(book, self._shares, wall)
         self._calls, self._retired = 0, False
 
     async def __aenter__(self) -> Self:
@@ -116,8 +106,11 @@ class Http:
 
     def resting(self) -> frozenset[str]:
         """Return the hosts that are not asked now, after failures in a row."""
-        now = monotonic()
-        return frozenset(host for host, circuit in self._circuits.items() if circuit.rests(now))
+        return self._circuits.resting()
+
+    def at_once(self) -> Mapping[str, int]:
+        """Return how many requests each host gets at once at present, of this party and of the others."""
+        return self._shares.at_once()
 
     async def fetch(self, request: HttpRequest) -> HttpResponse:
         """Carry out `request` and read the whole answer, trying again as `decide` says.
@@ -132,9 +125,9 @@ class Http:
         kind = RequestClass.UP if isinstance(request.body, Upload) else RequestClass.SMALL
 
         async def attempt() -> HttpResponse:
-            async with self._slot(request, kind, deadline):
+            async with self._slot(request, kind, deadline) as place:
                 deadline.begin()
-                response = await self._open_if_alive(request, deadline)
+                response = await self._try(request, deadline, place)
                 try:
                     body = await response.read(request.cap)
                 finally:
@@ -160,7 +153,7 @@ class Http:
                 async with AsyncExitStack() as stack:
                     place = await stack.enter_async_context(self._slot(request, RequestClass.DOWN, deadline))
                     deadline.begin()
-                    response = await self._open_if_alive(request, deadline)
+                    response = await self._try(request, deadline, place)
                     if self._party is Party.FRONT and not ("Range" in request.headers and response.status == 200):
                         response.place = place  # a host that ignores Range would send it from the beginning each time
                     stack.push_async_callback(response.aclose)
@@ -187,37 +180,45 @@ class Http:
                 delay = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
                 if delay is None:
                     self.book.advise(error, request.host)
-                    if isinstance(error, TransportError) and error.after is not None:
-                        permanent(error)  # the host named a time, and nobody asks again before
-                    raise
+                    raise self._given_up(request, error, limits) from error.__cause__
                 self._events.emit(Retrying(request.host, error.code, delay))
                 waited += delay
             await asyncio.sleep(delay)
 
-    async def _open_if_alive(self, request: HttpRequest, deadline: Deadline) -> ResponseStream:
-        """One attempt as `_open`, unless the host rests after failures; a transfer under way goes on trying."""
-        if self._limits.rest is None or "Range" in request.headers:
-            return await self._open(request)
-        circuit = self._circuits.setdefault(request.host, Circuit(self._limits.rest))
-        if not circuit.closed(monotonic()):
-            resting = (
-                f"{request.host}: is not asked for up to {circuit.rest:.0f} s after failures in a row, the last one:"
-            )
-            raise permanent(UnreachableError(f"{resting} {circuit.reason}"))
+    def _given_up(self, request: HttpRequest, error: MirrordError, limits: Limits) -> MirrordError:
+        """Return the error of a request that is not tried again; one that is to come later says when."""
+        self._circuits.gave_up(request, error)
+        if not isinstance(error, TransportError):
+            return error
+        after = error.after
+        error = self._quotas.sent_away(request, error, limits.patience)
+        return error if after is None else permanent(error)  # nobody asks again before the time that it names
+
+    async def _try(self, request: HttpRequest, deadline: Deadline, place: HostSlot) -> ResponseStream:
+        """One attempt as `_open`, if the host is to be asked now; what comes of it is noted."""
+        await self._circuits.enter(request)
+        await self._quotas.enter(request)
+        sending = isinstance(request.body, Upload)
         try:
             response = await self._open(request)
-        except (UnreachableError, StalledError, BrokenError) as error:
-            circuit.note(str(error), monotonic())
-            raise
-        except MirrordError:
-            circuit.note("", monotonic())
+        except MirrordError as error:
+            self._circuits.tried(request, error)
+            self._quotas.tried(request, error)
+            place.ended(overloaded=overloaded(error, sending=sending))
             raise
         except asyncio.CancelledError:
             if deadline.over:
-                circuit.note("no headers in time", monotonic())
+                self._circuits.failed(request, "no headers in time")
+                place.ended(overloaded=not sending)
             raise
-        circuit.note("", monotonic())
+        self._circuits.tried(request, None)
+        self._quotas.tried(request, None, response.status)
+        place.ended(overloaded=False)
         return response
+
+    async def _look(self, request: HttpRequest) -> int:
+        """Ask once, without credentials and whatever the host may have wanted, and return the status."""
+        return (await self._sender.ask(request, self.book.policy(request.host))).status
 
     async def _open(self, request: HttpRequest) -> ResponseStream:
         """One attempt up to an answer whose status is in `request.ok`."""
@@ -238,21 +239,29 @@ class Http:
 
     async def _check(self, request: HttpRequest, response: ResponseStream) -> None:
         """Raise what the status stands for, unless it is an answer."""
-        remaining, limit = (_first(response.headers.get(f"ratelimit-{name}", "")) for name in ("remaining", "limit"))
-        if remaining is not None:
-            self._events.emit(RateLimit(request.host, remaining, limit or 0))
+        quota = self._quotas.note(request, response.headers)
+        if quota is not None:
+            self._events.emit(RateLimit(request.host, quota.remaining, quota.limit))
         if response.status not in request.ok:
-            after = retry_after(response.headers.get("retry-after"), self._wall())
             body = await response.head(CAPS.error)
+            after, throttled = self._quotas.refused(request, response.status, response.headers, body)
             home = self._sender.at_home(response.url, self.book.policy(request.host))
             login = self._authenticator.explain(request) if home else ""
-            raise refusal(request, response.status, response.headers, body, url=response.url, after=after, login=login)
+            raise refusal(
+                request,
+                response.status,
+                response.headers,
+                body,
+                url=response.url,
+                after=after,
+                throttled=throttled,
+                login=login,
+            )
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity") and not request.encoded:
             host = trust.answering(response.url, request.host)
             raise ContentError(f"{host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for")
 
     def _slot(self, request: HttpRequest, kind: RequestClass, deadline: Deadline) -> HostSlot:
-        limiter = self._shares.limiter(self.book.policy(request.host))
         patience = self._limits.line if kind is RequestClass.SMALL else None
-        return limiter.slot(kind, deadline, self._party, patience=patience)
+        return self._shares.slot(self.book.policy(request.host), kind, deadline, self._party, patience)

@@ -115,8 +115,8 @@ class Limits:
         patience: longest that one call waits between its tries, in all; a host that wants more gets its
             request back as `ThrottledError` with the time to come back.
         line: longest that a request without content waits for a place at the host, None for ever.
-        rest: for which a host is not asked after three failures to answer in a row, but by one request and for the
-            rest of what was begun (Range); None: it is asked always.
+        rest: for which a host is not asked after three failures to answer in a row, but for the rest of what was begun
+            (Range), see `mirrord.wire.http.circuits`; None: it is asked always.
     """
 
     connect: float = 10.0
@@ -128,7 +128,7 @@ class Limits:
     attempts: int = 4
     patience: float = 60.0
     line: float | None = None
-    rest: float | None = None
+    rest: float | None = 30.0
 
 
 FRONT_LIMITS: Final = Limits(connect=5.0, stall=30.0, small=30.0, attempts=3, patience=10.0, line=10.0, rest=10.0)
@@ -208,6 +208,7 @@ def refusal(
     *,
     url: str,
     after: float | None = None,
+    throttled: bool = False,
     login: str = "",
 ) -> MirrordError:
     """Return the error that an answer stands for when `HttpRequest.ok` does not list its status.
@@ -218,7 +219,8 @@ def refusal(
         headers: names in lower case.
         body: its first `Caps.error` bytes.
         url: where it came from after redirects.
-        after: what `Retry-After` said, in seconds.
+        after: seconds after which the host wants to be asked again, None if it does not say.
+        throttled: whether it limits the rate; 429 always does.
         login: a clause that says which credentials were used, "" where none of ours could go.
     """
     reason = _reason(headers.get("content-type", ""), body)
@@ -226,12 +228,13 @@ def refusal(
     # Go's words, and those of the pages of nginx and Apache; the answer to HEAD has none.
     if status == 400 and (b"HTTPS" in body or request.method == "HEAD") and url.startswith("http:"):
         text = f"{text} ({PLAIN_SPOKEN})"
-    if status == 429:
-        later = "later" if after is None else f"in {_span(after)}"
+    if throttled or status == 429:
+        later = "later" if after is None else f"in {span(after)}"
         limited = f"the host limits the rate; ask again {later}{f', or log in; {login}' if login else ''}"
         return ThrottledError(f"{text} ({limited})", after)
     if status >= 500 or status in RETRIABLE:
         error = ServerError(text, after)
+        error.status = status
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
         return DeniedError(f"{text} ({login})" if login else text, status, formal=_formal(body))
@@ -240,7 +243,7 @@ def refusal(
     return RefusedError(text, status)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Format a time to wait, rounded up: `40 s`, `15 min`, `1 h`."""
     whole = math.ceil(seconds)
     for unit, name in ((3600, "h"), (60, "min")):

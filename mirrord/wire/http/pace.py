@@ -10,10 +10,19 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from mirrord.errors import MirrordError, ThrottledError, TransportError, UnreachableError
+from mirrord.errors import (
+    MirrordError,
+    ServerError,
+    StalledError,
+    ThrottledError,
+    TransportError,
+    UnreachableError,
+)
 from mirrord.wire.http.message import Limits
 
 LONGEST_WAIT: Final = 3600.0
+PIECE: Final = 64 * 1024
+"""Bytes that are taken from a `Bucket` at a time, at most."""
 _IN_USE: Final = 1.0
 _FAILURES: Final = 3
 _FIRST: Final = 0.5
@@ -109,10 +118,12 @@ class Bucket:
     """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk.
 
     While the other one of a pair is in use, up to a second after what it took is paid for, each has half the rate.
+    Take pieces of at most `PIECE`, so that what flows never stops for long.
     """
 
     rate: float  # bytes a second
     other: Bucket | None = field(default=None, repr=False, compare=False)  # who shares the rate, or None
+    above: Bucket | None = field(default=None, repr=False, compare=False)  # what is taken from, too: that of all hosts
     _level: float = 0.0
     _at: float | None = None
     _used: float = -math.inf  # until when it is in use
@@ -125,6 +136,8 @@ class Bucket:
         self._at = now
         self._level -= count
         wait = max(0.0, -self._level / rate)
+        if self.above is not None:
+            wait = max(wait, self.above.take(count, now))
         self._used = now + wait + _IN_USE
         return wait
 
@@ -173,22 +186,70 @@ def admits_share(
     return admits(kind, own, third) or (admits(kind, own, limit - third) and admits(kind, active, limit))
 
 
+def overloaded(error: MirrordError, *, sending: bool = False) -> bool:
+    """Whether an error says that a host gets more at once than it can take.
+
+    While a body is sent only an answer says so: what stalls may be the source of the body.
+    """
+    if isinstance(error, ServerError):
+        return error.status in (503, 504)
+    return isinstance(error, ThrottledError) or (isinstance(error, StalledError) and not sending)
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """How many requests a host gets at once: half as many when it is overloaded, and slowly more again (AIMD).
+
+    One overload fails many requests: those that were under way at a halving do not halve again. Each request takes
+    the `epoch` of its start along.
+    """
+
+    ceiling: int
+    limit: int = 0  # at present; from 1 to `ceiling`
+    epoch: int = 0
+    _good: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with all."""
+        self.limit = self.ceiling
+
+    def overloaded(self, epoch: int) -> None:
+        """Note that a request failed since the host is overloaded."""
+        if epoch == self.epoch:
+            self.limit, self.epoch, self._good = max(1, self.limit // 2), epoch + 1, 0
+
+    def went_well(self, epoch: int) -> bool:
+        """Note that a request was answered; return whether one more may go at once from now on."""
+        if self.limit == self.ceiling or epoch != self.epoch:
+            return False
+        self._good += 1
+        if self._good < self.limit:
+            return False
+        self.limit, self._good = self.limit + 1, 0
+        return True
+
+
 @dataclass(slots=True)
 class Circuit:
-    """Whether a host is asked: after three failures in a row it rests for a while, and then one request tries it."""
+    """Whether a host is asked: after three failures in a row it rests for a while, and then somebody looks."""
 
     rest: float  # seconds
     reason: str = ""  # the last failure
     _failures: int = 0
     _until: float = 0.0
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody asks before somebody has looked."""
+        return self._failures >= _FAILURES
+
     def rests(self, now: float) -> bool:
         """Whether no request may go to the host at this monotonic time; unlike `closed` this takes no turn."""
-        return self._failures >= _FAILURES and now < self._until
+        return self.open and now < self._until
 
     def closed(self, now: float) -> bool:
-        """Whether a request may go to the host at this monotonic time."""
-        if self._failures < _FAILURES:
+        """Whether a request may go to the host at this monotonic time; of an open one whether it is time to look."""
+        if not self.open:
             return True
         if now < self._until:
             return False

@@ -5,6 +5,8 @@ third of the host's `requests`, rounded up, which the other cannot take; the res
 content each has half of the `bandwidth`. At all other hosts, and where there is no front, nothing is kept for anybody.
 A host with `requests: 1` has nothing to divide: the two take turns.
 
+A host that is overloaded gets fewer requests at once for a while (`Concurrency`).
+
 A download of the front that nobody reads, since its client is slow, is preempted when another request waits for a
 place: slow clients, however many, must not keep others from an upstream. Its connection is closed, and the rest is
 requested later.
@@ -14,16 +16,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 from mirrord.errors import MirrordError, PreemptedError, StalledError
-from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.message import permanent
-from mirrord.wire.http.pace import Bucket, Party, RequestClass, admits, admits_share
+from mirrord.wire.http.pace import Concurrency, Party, RequestClass, admits, admits_share
 from mirrord.wire.http.sender import Deadline
 
 PREEMPTIBLE_AFTER: Final = 0.25
@@ -36,15 +37,21 @@ _Line = OrderedDict[asyncio.Future[None], None]
 class HostLimiter:
     """Admission to one host: first come, first served within each class of each party; the parties take turns."""
 
-    limit: int  # how many requests at once
+    limit: int  # how many requests at once, at most
     shared: bool = False  # whether each party keeps a share
     host: str = ""  # for messages
+    key: str = "hosts:"  # where `requests` is written
     _all: Counter[RequestClass] = field(default_factory=Counter)
     _active: dict[Party, Counter[RequestClass]] = field(default_factory=lambda: {party: Counter() for party in Party})
     _waiting: dict[Party, dict[RequestClass, _Line]] = field(
         default_factory=lambda: {party: {kind: OrderedDict() for kind in RequestClass} for party in Party}
     )
     _preemptible: OrderedDict[HostSlot, Callable[[], None]] = field(default_factory=OrderedDict)  # longest unread first
+    pace: Concurrency = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with all that is allowed."""
+        self.pace = Concurrency(self.limit)
 
     def slot(
         self,
@@ -53,6 +60,7 @@ class HostLimiter:
         party: Party = Party.RUNS,
         *,
         patience: float | None = None,
+        further: HostSlot | None = None,
     ) -> HostSlot:
         """Return a slot for one request, to hold with `async with`.
 
@@ -61,8 +69,9 @@ class HostLimiter:
             deadline: stands still until the slot is free.
             party: who asks.
             patience: seconds to wait in line, None for ever.
+            further: a slot that is needed, too, and taken after this one.
         """
-        return HostSlot(self, kind, deadline, party, patience)
+        return HostSlot(self, kind, party, deadline, patience=patience, further=further)
 
     def enter(self, kind: RequestClass, party: Party = Party.RUNS) -> bool:
         """Take a slot if one is free and nobody of the party waits for it."""
@@ -101,8 +110,15 @@ class HostLimiter:
 
     def busy(self, seconds: float) -> MirrordError:
         """Return the error of a request that waited so long for its slot."""
-        many = f"{self.limit} requests are under way (`requests:` under hosts:), none ended within {seconds:.0f} s"
-        return permanent(StalledError(f"{self.host}: {many}"))
+        many = f"{self.pace.limit} requests are under way (`requests:` under {self.key}), none ended"
+        return permanent(StalledError(f"{self.host}: {many} within {seconds:.0f} s"))
+
+    def ended(self, epoch: int, *, overloaded: bool) -> None:
+        """Note how the host took a request that began in this `Concurrency.epoch`."""
+        if overloaded:
+            self.pace.overloaded(epoch)
+        elif self.pace.went_well(epoch):
+            self._wake()
 
     def _wake(self) -> None:
         self._admit()
@@ -143,9 +159,10 @@ class HostLimiter:
         return (party for party, lines in self._waiting.items() if lines[kind] and self._admits(kind, party))
 
     def _admits(self, kind: RequestClass, party: Party) -> bool:
-        if self.shared and self.limit > 1:
-            return admits_share(kind, self._active[party], self._all, self.limit)
-        return admits(kind, self._all, self.limit)
+        limit = self.pace.limit
+        if self.shared and limit > 1:
+            return admits_share(kind, self._active[party], self._all, limit)
+        return admits(kind, self._all, limit)
 
 
 class HostSlot:
@@ -155,28 +172,49 @@ class HostSlot:
         kind: what the request weighs.
         party: who asks.
         preempted: whether another request has it now.
+        epoch: that of the host's `Concurrency` when it began.
     """
 
-    __slots__ = ("_deadline", "_limiter", "_patience", "kind", "party", "preempted")
+    __slots__ = ("_deadline", "_further", "_limiter", "_patience", "epoch", "kind", "party", "preempted")
 
     def __init__(
-        self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None, party: Party, patience: float | None
+        self,
+        limiter: HostLimiter,
+        kind: RequestClass,
+        party: Party,
+        deadline: Deadline | None,
+        *,
+        patience: float | None,
+        further: HostSlot | None,
     ) -> None:
         """Prepare; `__aenter__` waits."""
-        self._limiter, self._deadline, self._patience = limiter, deadline, patience
-        self.kind, self.party, self.preempted = kind, party, False
+        self._limiter, self._deadline, self._patience, self._further = limiter, deadline, patience, further
+        self.kind, self.party, self.preempted, self.epoch = kind, party, False, 0
 
     async def __aenter__(self) -> Self:
         """Wait for it; StalledError when patience is at an end."""
-        if self._limiter.enter(self.kind, self.party):
-            return self
+        if not self._limiter.enter(self.kind, self.party):
+            await self._wait()
+        self.epoch = self._limiter.pace.epoch
+        if self._further is not None:
+            try:
+                await self._further.__aenter__()
+            except BaseException:
+                self._limiter.leave(self.kind, self.party)
+                raise
+        return self
+
+    async def _wait(self) -> None:
         with self._deadline.waiting() if self._deadline else nullcontext():
             try:
                 async with asyncio.timeout(self._patience):
                     await self._limiter.wait(self.kind, self.party)
             except TimeoutError as error:
                 raise self._limiter.busy(self._patience or 0.0) from error
-        return self
+
+    def ended(self, *, overloaded: bool) -> None:
+        """Note how the host took the request, which may go on."""
+        self._limiter.ended(self.epoch, overloaded=overloaded)
 
     @contextmanager
     def unread(self, abort: Callable[[], None]) -> Iterator[None]:
@@ -187,7 +225,8 @@ class HostSlot:
         """
         timer = asyncio.get_running_loop().call_later(PREEMPTIBLE_AFTER, self._limiter.offer, self, abort)
         try:
-            yield
+            with self._further.unread(abort) if self._further is not None else nullcontext():
+                yield
         finally:
             timer.cancel()
             self._limiter.withdraw(self)
@@ -198,32 +237,7 @@ class HostSlot:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give it back, unless another request has it."""
+        if self._further is not None:
+            await self._further.__aexit__(kind, error, trace)
         if not self.preempted:
             self._limiter.leave(self.kind, self.party)
-
-
-class HostShares:
-    """The limits of all hosts, for the `Http` of each party."""
-
-    def __init__(self, front: Collection[str] = ()) -> None:
-        """Let both parties share the hosts that the front asks, as `HostBook` spells them."""
-        self._front = frozenset(front)
-        self._limiters: dict[str, HostLimiter] = {}
-        self._buckets: dict[tuple[str, bool], dict[Party, Bucket]] = {}
-
-    def limiter(self, policy: HostPolicy) -> HostLimiter:
-        """Return the admission to a host."""
-        if policy.host not in self._limiters:
-            self._limiters[policy.host] = HostLimiter(policy.requests, policy.host in self._front, policy.host)
-        return self._limiters[policy.host]
-
-    def bucket(self, policy: HostPolicy, party: Party, *, up: bool) -> Bucket | None:
-        """Return the bandwidth of a host for a party in one direction, None without limit."""
-        if policy.bandwidth is None:
-            return None
-        key = policy.host, up
-        if key not in self._buckets:
-            runs, front = Bucket(policy.bandwidth), Bucket(policy.bandwidth)
-            runs.other, front.other = front, runs
-            self._buckets[key] = {Party.RUNS: runs, Party.FRONT: front}
-        return self._buckets[key][party]

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 
 from mirrord.errors import ContentError, DeniedError, MissingError, ServerError
 from mirrord.wire.host import HostPolicy
+from mirrord.wire.http.budget import limited, pause_of
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, permanent, refusal
-from mirrord.wire.http.pace import retry_after
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.trust import answering
 
@@ -115,8 +115,17 @@ def obtain(
         request = _classic(state, policy, credential, scope)
         answer = yield request
     if answer.status != 200:
-        after = retry_after(answer.headers.get("retry-after"), wall)
-        error = refusal(request, answer.status, answer.headers, answer.body, url=request.url, after=after, login=login)
+        after, throttled = pause_of(answer.headers, wall), limited(answer.status, answer.headers)
+        error = refusal(
+            request,
+            answer.status,
+            answer.headers,
+            answer.body,
+            url=request.url,
+            after=after,
+            throttled=throttled,
+            login=login,
+        )
         if isinstance(error, DeniedError):
             state.refused[scope] = (now + REFUSAL_LASTS, error)
         if isinstance(error, MissingError):  # the token server is not there, which says nothing of the repository

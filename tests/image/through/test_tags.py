@@ -154,11 +154,12 @@ REASONS = {
 
 
 @pytest.mark.parametrize("trouble", REASONS)
-async def test_an_upstream_in_trouble(scene: Scene, trouble: str) -> None:
+async def test_an_upstream_in_trouble(scene: Scene, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad inputs 26 and 28: what is here is served and said; without a copy it is an error in the registry's format.
 
     A 401 or 403 without an error of a registry in it is such an outage, too: a CDN or a firewall bans our address.
     """
+    monkeypatch.setattr("mirrord.wire.http.quotas.monotonic", lambda: scene.pulls.now)
     await scene.pulls.ask(APP)
     scene.pulls.now += 3601
     scene.pulls.events.clear()

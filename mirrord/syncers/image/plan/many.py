@@ -53,6 +53,7 @@ class ManySurvey:
         surveyed: each repository that could be read, with its state.
         problems: repositories that were left out, one sentence each.
         missing: repositories that could not be read, one sentence each.
+        code: error code of what is missing where it is the same for all, else "".
         lost: why the registry's list looks like an accident, one sentence, or "".
         remarks: what is no failure.
         listed: what the registry listed, to be recorded after the run; None to keep what is recorded.
@@ -65,6 +66,7 @@ class ManySurvey:
     remarks: Sequence[str] = ()
     listed: Sequence[str] | None = None
     lost: str = ""
+    code: str = ""
     pinned: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
@@ -194,7 +196,7 @@ def about(key: str, text: str) -> str:
 def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     """Plan each repository, and join the plans: registries take turns, and short tags come first."""
     problems, missing, remarks = [*survey.problems], [*survey.missing], [*survey.remarks]
-    code = GuardError.code if survey.lost else ""
+    codes = {survey.code} if survey.missing else set[str]()
     if survey.lost:
         missing.insert(0, survey.lost)
     verdicts: list[TagVerdict] = []
@@ -204,6 +206,7 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
         key, one = part.key, plan(part.mirror, surveyed, now)
         for into, texts in ((problems, one.problems), (missing, one.missing), (remarks, one.remarks)):
             into.extend(about(key, text) for text in texts)
+        codes |= {one.code} if one.missing else set()
         taken = () if part.reference.digest else survey.pinned.get(part.reference.name, ())
         for verdict in one.verdicts:
             left = TagVerdict(verdict.tag, chosen=False, why="left out: it is listed with a digest")
@@ -219,6 +222,7 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     steps = tuple(step for batch in turns for step in batch)
     decisions = ManyDecisions(parts, survey.listed)
     beside = tuple(problems), tuple(missing), tuple(remarks), tuple(verdicts)
+    code = GuardError.code if survey.lost else codes.pop() if len(codes) == 1 else ""
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=code, decisions=decisions)
 
 

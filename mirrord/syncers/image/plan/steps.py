@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.errors import MirrordError
+from mirrord.errors import MirrordError, ThrottledError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
@@ -84,6 +84,12 @@ class ImageSource(Protocol):
         """Say in a clause what of an image was changed; "" for an image as it was found."""
 
 
+def throttled_alone(errors: Iterable[MirrordError]) -> str:
+    """Return the code of throttling if there are errors, and all are of that kind; else ""."""
+    found = {error.code for error in errors}
+    return ThrottledError.code if found == {ThrottledError.code} else ""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceListing:
     """What a source offers.
@@ -95,6 +101,7 @@ class SourceListing:
         missing: requested names that do not exist or could not be checked.
         remarks: what is no failure, such as a glob that matches no tag.
         verdicts: why each listed tag is selected or not, if the mirror is to be explained.
+        code: error code of what is missing where it is the same for all, else "".
     """
 
     offers: Sequence[Offer]
@@ -103,6 +110,7 @@ class SourceListing:
     missing: Sequence[str] = ()
     remarks: Sequence[str] = ()
     verdicts: Sequence[TagVerdict] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
     beside = problems, missing, remarks, tuple(survey.source.verdicts)
-    return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
+    return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
 
 
 def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tuple[tuple[Step, ...], Sequence[str]]:

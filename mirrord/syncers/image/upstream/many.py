@@ -39,7 +39,7 @@ from mirrord.syncers.image.plan.many import (
     pinned,
     with_key,
 )
-from mirrord.syncers.image.plan.steps import ImageSurvey
+from mirrord.syncers.image.plan.steps import ImageSurvey, throttled_alone
 from mirrord.syncers.image.upstream.survey import names_held, survey
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.vendors.known import repositories_for
@@ -138,7 +138,7 @@ def _joined(
     errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
     if errors and not surveyed:
         raise errors[0]
-    known = wanted.remarks, wanted.listed, wanted.lost, pinned(wanted.parts)
+    known = wanted.remarks, wanted.listed, wanted.lost, throttled_alone(errors), pinned(wanted.parts)
     return ManySurvey(surveyed, wanted.problems, missing, *known)
 
 

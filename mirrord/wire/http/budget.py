@@ -1,0 +1,155 @@
+"""How much of a host one account may use, as the host's answers say: quotas, and pauses that it asks for.
+
+Without clock and I/O: `now` is monotonic time, `wall` Unix time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mirrord.wire.host import HUB
+from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.http.pace import retry_after
+from mirrord.wire.number import whole
+
+LONGEST_PAUSE: Final = 86400.0
+"""Seconds for which a host is left alone at most, whatever it says: somebody must see that it means it."""
+LONGEST_BELIEF: Final = 3600.0
+"""Seconds after which a quota whose end is not named is looked at again: windows slide."""
+_SHARE: Final = 5  # part of a quota that schedules leave to people
+_LEAST: Final = 10  # requests that they leave at least, as long as that is no more than half of the quota
+_QUOTA: Final = re.compile(r"\s*([0-9]{1,18})(?:\s*;\s*w\s*=\s*([0-9]{1,9}))?(?:\s*[,;]|\s*\Z)")
+
+
+class Quota(NamedTuple):
+    """What one answer says about the quota."""
+
+    remaining: int  # requests
+    limit: int = 0  # the whole of it; 0 if unknown
+    window: float | None = None  # seconds in which it is renewed, or None
+    reset: float | None = None  # seconds until it is renewed, or None
+
+
+def quota_of(headers: Mapping[str, str], wall: float) -> Quota | None:
+    """Return the quota in the headers of an answer (names in lower case), or None when there is none.
+
+    `ratelimit-remaining: 76;w=21600` is Docker Hub's form, `x-ratelimit-remaining: 76` that of GitHub and of many
+    more; `ratelimit-reset` has seconds (IETF draft) or a Unix time (GitHub, GitLab).
+    """
+    for prefix in ("", "x-"):
+        remaining, window = _first(headers.get(f"{prefix}ratelimit-remaining", ""))
+        if remaining is not None:
+            limit, whole_window = _first(headers.get(f"{prefix}ratelimit-limit", ""))
+            reset = retry_after(headers.get(f"{prefix}ratelimit-reset"), wall)
+            return Quota(remaining, limit or 0, window or whole_window, reset)
+    return None
+
+
+def _first(text: str) -> tuple[int | None, float | None]:
+    """Return the number in `100;w=21600`, and its window in seconds; of a list its first member counts."""
+    match = _QUOTA.match(text[:100])
+    return (int(match[1]), float(match[2]) if match[2] else None) if match else (None, None)
+
+
+def pause_of(headers: Mapping[str, str], wall: float) -> float | None:
+    """Return the seconds after which a host that limits the rate wants to be asked again, None if it does not say.
+
+    `X-Retry-After` is Docker Hub's; without either the time at which a quota that is used up is renewed counts.
+    """
+    for name in ("retry-after", "x-retry-after"):
+        seconds = retry_after(headers.get(name), wall)
+        if seconds is not None:
+            return seconds
+    quota = quota_of(headers, wall)
+    for prefix in ("", "x-") if quota is None or quota.remaining == 0 else ():
+        seconds = retry_after(headers.get(f"{prefix}ratelimit-reset"), wall)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def limited(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer limits the rate: 429, and GitHub's 403 with a quota and a time, or with nothing left of it."""
+    remaining = headers.get("x-ratelimit-remaining")
+    if status == 403 and remaining is not None:
+        return "retry-after" in headers or whole(remaining.strip()) == 0
+    return status == 429
+
+
+def counts(request: HttpRequest) -> bool:
+    """Whether a request is charged: at Docker Hub GETs of manifests are, elsewhere all (nobody says which are not)."""
+    return request.host != HUB or (request.method == "GET" and "/manifests/" in request.url)
+
+
+def is_quota(request: HttpRequest, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a 429 is about the quota, so that what is not charged goes on.
+
+    Docker Hub has two: `toomanyrequests: You have reached your … pull rate limit` is the quota, and
+    `Too Many Requests (HAP429)` guards against abuse by requests of every kind (docker/hub-feedback#1907).
+    """
+    return request.host == HUB and ("ratelimit-limit" in headers or b"pull rate limit" in body)
+
+
+class Wait(NamedTuple):
+    """Why a request is not sent now."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one account may ask one host."""
+
+    _left: int = 0  # requests of the quota
+    _limit: int = 0
+    _renewed: float = 0.0  # until when `_left` is believed
+    _named: bool = False  # whether the host named that time
+    _paused: float = 0.0  # until when nothing is asked, or nothing that is charged
+    _partly: bool = False
+
+    @property
+    def reserve(self) -> int:
+        """Requests that schedules leave to people: a fifth of the quota, at least ten of one that has twenty."""
+        return max(self._limit // _SHARE, min(_LEAST, self._limit // 2))
+
+    def wait(self, now: float, *, charged: bool, reserved: bool) -> Wait | None:
+        """Return why a request has to wait, None to let it go.
+
+        Args:
+            now: monotonic time.
+            charged: whether it counts at the host; see `counts`.
+            reserved: whether a reserve is left to others: by what runs on a schedule.
+        """
+        if now < self._paused and (charged or not self._partly):
+            return Wait(self._paused - now, "asked us to wait")
+        if not charged or now >= self._renewed:
+            return None
+        least = self.reserve if reserved else 0
+        if self._left <= least and (reserved or self._named):
+            kept = f", which are kept for people: scheduled runs leave {least} of {self._limit}" if least else ""
+            return Wait(self._renewed - now, f"allows {self._left} more requests{kept}")
+        return None
+
+    def spend(self) -> None:
+        """Count a request that is charged, until an answer says how many are left."""
+        self._left = max(0, self._left - 1)
+
+    def note(self, quota: Quota, now: float) -> None:
+        """Note what an answer says."""
+        span = quota.reset
+        if span is None and quota.window is not None:
+            span = min(quota.window, LONGEST_BELIEF)
+        if span is not None:  # a number without time says nothing about later
+            self._left, self._limit, self._named = quota.remaining, quota.limit, quota.reset is not None
+            self._renewed = now + min(span, LONGEST_PAUSE)
+
+    def pause(self, seconds: float, now: float, *, partly: bool = False) -> None:
+        """Ask nothing for a while, since the host wants it; with `partly` what is not charged is asked all the same."""
+        until = now + min(seconds, LONGEST_PAUSE)
+        if until > self._paused:
+            self._partly = partly and (self._partly or now >= self._paused)
+            self._paused = until

@@ -1,0 +1,111 @@
+"""Which requests are not sent, since the host will refuse them: quotas, pauses, and refusals that stand for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from time import monotonic
+from typing import Final
+
+from mirrord.errors import DeniedError, MirrordError, ServerError, ThrottledError
+from mirrord.wire.host import HostBook
+from mirrord.wire.http.asker import asker
+from mirrord.wire.http.authenticator import own_authorization, repository_of
+from mirrord.wire.http.budget import LONGEST_PAUSE, Quota, Wait, counts, is_quota, limited, pause_of, quota_of
+from mirrord.wire.http.message import RETRIABLE, HttpRequest, span
+from mirrord.wire.http.pace import retry_after
+from mirrord.wire.http.shares import HostShares
+
+UNNAMED_PAUSE: Final = 900.0
+"""Seconds for which a run leaves a host alone that limits the rate to the last try, and does not say for how long."""
+
+
+class Quotas:
+    """What one `Http` knows about them; the numbers belong to all that share the hosts."""
+
+    def __init__(self, book: HostBook, shares: HostShares, wall: Callable[[], float]) -> None:
+        """Account by the credentials of `book`; `wall` is Unix time."""
+        self._book, self._shares, self._wall = book, shares, wall
+
+    async def enter(self, request: HttpRequest) -> None:
+        """Return when the request may be sent.
+
+        Raises:
+            ThrottledError: the host wants it later, or what it allows is kept for people.
+            DeniedError: the same credential was refused in this run.
+        """
+        run, host = asker(), request.host
+        if run is not None and (known := run.denial(request)) is not None:
+            error, credential = known
+            if await self._book.credential(host, repository_of(request.scope)) == credential:
+                raise error
+            run.forgive(request)
+        if wait := self._wait(request):
+            raise ThrottledError(f"{host}: {wait.reason}; it is asked again in {span(wait.seconds)}", wait.seconds)
+        if (budgets := self._shares.budgets(host)) and counts(request):
+            account = self._account(request)
+            if account in budgets:
+                budgets[account].spend()
+
+    def _wait(self, request: HttpRequest) -> Wait | None:
+        run, now = asker(), monotonic()
+        if run is not None and (seconds := run.away(request.host, now)):
+            return Wait(seconds, "limits the rate")
+        if not (budgets := self._shares.budgets(request.host)):
+            return None
+        budget, reserved = budgets.get(self._account(request)), run is not None and run.scheduled
+        return budget.wait(now, charged=counts(request), reserved=reserved) if budget is not None else None
+
+    def tried(self, request: HttpRequest, error: MirrordError | None, status: int = 0) -> None:
+        """Note how a try ended, with an error or with a status that is an answer."""
+        run = asker()
+        if run is None or not request.scope:
+            return
+        if isinstance(error, DeniedError):
+            run.denied(request, error, self._book.known(request.host, repository_of(request.scope)))
+        elif error is None and status < 400:
+            run.granted(request)
+
+    def note(self, request: HttpRequest, headers: Mapping[str, str]) -> Quota | None:
+        """Take the quota from the headers of an answer."""
+        quota = quota_of(headers, self._wall())
+        if quota is not None:
+            self._shares.budget(request.host, self._account(request)).note(quota, monotonic())
+        return quota
+
+    def refused(
+        self, request: HttpRequest, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[float | None, bool]:
+        """Return when a host that refused a request wants to be asked again, and whether it limits the rate."""
+        throttled = limited(status, headers)
+        if not throttled and status not in RETRIABLE:
+            return None, False
+        after = pause_of(headers, self._wall()) if throttled else retry_after(headers.get("retry-after"), self._wall())
+        if throttled and after:
+            budget = self._shares.budget(request.host, self._account(request))
+            budget.pause(after, monotonic(), partly=is_quota(request, headers, body))
+        return after, throttled
+
+    def sent_away(self, request: HttpRequest, error: MirrordError, patience: float) -> MirrordError:
+        """Let the run of a request go on when its host may be asked again, and not ask it before.
+
+        Returns the error; of a host that is busy for longer than our patience (503) as one that is throttled.
+        """
+        run = asker()
+        if run is None:
+            return error
+        if isinstance(error, ServerError) and error.after is not None and error.after > patience:
+            error = ThrottledError(f"{error}; it is asked again in {span(error.after)}", error.after)
+        if isinstance(error, ThrottledError):
+            seconds = min(UNNAMED_PAUSE if error.after is None else error.after, LONGEST_PAUSE)
+            until = monotonic() + seconds
+            if self._wait(request) is None:
+                run.leave(request.host, until)
+            run.sent_away(until)
+        return error
+
+    def _account(self, request: HttpRequest) -> Hashable:
+        """Return on whose account a request goes: a credential's, or None for an address without one."""
+        own = own_authorization(request)
+        if own is not None:
+            return hash(own)
+        return None if request.anonymous else self._book.known(request.host, repository_of(request.scope))
