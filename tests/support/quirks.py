@@ -75,7 +75,11 @@ def gitlab(registry: Registry, exchange: Exchange) -> Reply | None:
     if "/referrers/" in exchange.path:
         return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found")
     name, _, reference = exchange.path.removeprefix("/v2/").partition("/manifests/sha256-")
-    found = registry.content.resolve(name, f"sha256:{reference}") if exchange.method == "GET" and reference else None
+    found = (
+        registry.content.resolve(name, f"sha256:{reference}")
+        if exchange.method in ("GET", "HEAD") and reference
+        else None
+    )
     tagged = registry.content.tags.get(name, {}).get(f"sha256-{reference}")
     if found is None or tagged:
         return None

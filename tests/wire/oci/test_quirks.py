@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 
 import pytest
 
 from mirrord.errors import DeniedError, ImmutableError, RefusedError
 from mirrord.model.digest import Digest
+from mirrord.syncers.image.upstream.referrers import ReferrersApis, RepositoryReferrers
 from mirrord.testing import Exchange, Registry, build_image, push
 from mirrord.testing.reply import Reply
 from mirrord.wire.http.client import Http
@@ -176,3 +178,16 @@ async def test_gitlab_takes_the_tag_of_referrers_for_the_image() -> None:
             await repository.put_manifest(Manifest.parse(artifact.body, artifact.media_type))
             listed = await repository.get_manifest(image.digest.replace(":", "-"))
         assert [child.digest for child in listed.children] == [artifact.digest]
+
+
+async def test_gitlab_lists_no_children_as_signatures() -> None:
+    """Where tags cannot be listed the tag is asked for, and the image itself is no list of what is about it."""
+    image = build_image(["linux/amd64", "linux/arm64"])
+    async with Quirky(gitlab) as registry:
+        await push(image, registry, "a/b", ["v1"])
+        registry.faults.on("GET", "tags/list", times=None).status(403)
+        async with Http(book(registry, "gitlab")) as http:
+            repository = Repository(http, Reference(registry.host, "a/b"))
+            about = RepositoryReferrers(repository, ReferrersApis(), datetime.now(UTC))
+            assert await about.of(Digest(image.digest)) == ()
+            assert about.ignored(Digest(image.digest)) == ()

@@ -98,7 +98,7 @@ class RepositoryReferrers:
         entries, ignored = [*(await self.apis.ask(self.repository, subject, self.now) or ())], list[str]()
         if await self._has(tag):
             try:
-                entries += await self._kept(tag, what)
+                entries += await self._kept(subject, tag, what)
             except ContentError as error:
                 ignored.append(str(error))
         descriptors, wrong = read_entries(entries, what)
@@ -109,11 +109,13 @@ class RepositoryReferrers:
                 found.append(Referrer(head, named))
         return _About(tuple(found), (*ignored, *wrong))
 
-    async def _kept(self, tag: str, what: str) -> Sequence[object]:
+    async def _kept(self, subject: Digest, tag: str, what: str) -> Sequence[object]:
         """Return the entries of the list under a tag. Raises ContentError if it is none."""
         try:
             manifest = await self.repository.get_manifest(tag)
         except MissingError:
+            return ()
+        if manifest.digest == subject:  # GitLab reads the tag as that digest (oras-project/oras-go#1396)
             return ()
         if manifest.media_type != OCI_INDEX:
             raise ContentError(f"{self.repository.reference.name}:{tag} is not a list of referrers")
