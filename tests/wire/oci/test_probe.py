@@ -78,6 +78,8 @@ async def test_everything_of_a_registry_that_can_do_it(registry: Registry) -> No
     assert wanted.items() <= answers(probe).items()
     assert (answers(probe)["sparse"], answers(probe)["tag_query"]) == ("no", "no")
     assert (left, held(registry)) == ([], before)
+    assert registry.count("DELETE", f"/manifests/{probe.mark}$") == 2  # to try it, and in the end whatever came of it
+    assert registry.count("DELETE", f"/manifests/{probe.mark}-2$") == 1
 
 
 @pytest.mark.parametrize(
