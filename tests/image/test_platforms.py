@@ -175,6 +175,30 @@ async def test_none_of_them(world: World) -> None:
     assert (run.result, run.problems, run.plan and run.plan.missing) == (Result.NOOP, (wrong,), ())
 
 
+async def test_many_platforms(world: World) -> None:
+    """Of an index with many platforms the first are named, now and from the notes, and the others are counted."""
+    source, one = await world.registry("source"), await world.registry("one")
+    await push(build_image([f"linux/arm/v{n}" for n in range(10, 40)], layers=1), source, "team/app", ["v1"])
+    mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, one, platforms=TWO)
+    first, second = [(await world.run(mirror)).plan for _ in range(2)]
+    assert first
+    assert second
+    assert first.missing == second.missing
+    assert first.missing[0].endswith("linux/arm/v28, linux/arm/v29 and 10 more")
+
+
+async def test_notes_of_another_form(world: World) -> None:
+    """Notes of a version that writes other indexes are not read: the images are."""
+    source, image = await filled(world)
+    one = await world.registry("one")
+    name = f"platforms:{source.host}/team/app:v1"
+    await world.store.note("app", name, {"": "0 linux/amd64,linux/arm64", image.digest: "in another form"})
+    mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, one, platforms=TWO)
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    assert (await world.store.recall("app", name)).keys() == {"", image.digest}
+    assert names(at(one)[1]) == list(FOUR[:2])
+
+
 async def test_what_is_no_image(world: World) -> None:
     """Artifacts are for no platform, and arrive as they are; so does what an index has beside its images."""
     source, one = await world.registry("source"), await world.registry("one")

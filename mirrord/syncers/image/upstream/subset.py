@@ -41,22 +41,24 @@ class Cut:
     Attributes:
         digest: of what is mirrored; "" if the image has none of the platforms.
         kept: how many of its platforms that has.
-        had: the platforms of the image.
+        count: how many the image has.
+        had: the first of these.
     """
 
     digest: str
     kept: int
+    count: int
     had: tuple[str, ...]
 
     def note(self) -> str:
         """Write it as a fact."""
-        return f"{self.digest} {self.kept} {','.join(self.had)}"
+        return f"{self.digest} {self.kept} {self.count} {','.join(self.had)}"
 
     @classmethod
     def noted(cls, text: str) -> Cut:
         """Read what `note` wrote."""
-        digest, kept, had = text.split(" ")
-        return cls(digest, int(kept), tuple(had.split(",")) if had else ())
+        digest, kept, count, had = text.split(" ")
+        return cls(digest, int(kept), int(count), tuple(had.split(",")) if had else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ async def known_cuts(mirror: Mirror, facts: Facts | None) -> Cuts:
 
 def _read(key: str, noted: dict[str, str]) -> Cuts:
     key_of_made = noted.pop("", "")
+    if not key_of_made.startswith(f"{FORM} "):
+        return Cuts(key, {}, {}, "")
     cuts = {digest: Cut.noted(text) for digest, text in noted.items()}
     made = {cut.digest: digest for digest, cut in cuts.items() if cut.digest not in ("", digest)}
     return Cuts(key, cuts if key == key_of_made else {}, made, key_of_made)
@@ -176,8 +180,8 @@ def _without(wanted: Sequence[str], cut: Cut) -> str:
     """Say why nothing of an image is mirrored."""
     if cut.digest:
         return "with some of its platforms it is another image, without a name; write its tag before the @, or names:"
-    more = f" and {len(cut.had) - _SHOWN} more" if len(cut.had) > _SHOWN else ""
-    return f"has none of the platforms {', '.join(wanted)}; it has {', '.join(cut.had[:_SHOWN])}{more}"
+    more = f" and {cut.count - len(cut.had)} more" if cut.count > len(cut.had) else ""
+    return f"has none of the platforms {', '.join(wanted)}; it has {', '.join(cut.had)}{more}"
 
 
 class SubsetSource:
@@ -207,7 +211,7 @@ class SubsetSource:
             had = (platform,) if platform else ()
             kept = sum(any(one.takes(each) for one in self._wanted) for each in had)
         self._hold(manifest.digest, manifest.media_type, manifest.body)
-        return Cut(manifest.digest if kept or not had else "", kept, tuple(map(str, had)))
+        return Cut(manifest.digest if kept or not had else "", kept, len(had), tuple(map(str, had[:_SHOWN])))
 
     def add(self, origin: str, cut: Cut) -> None:
         """Take note of what is left of an image of the source."""
@@ -219,7 +223,7 @@ class SubsetSource:
         if digest not in self._changed:
             return ""
         origin, cut = self._changed[digest]
-        said, count = f"index changed: {cut.kept} of {len(cut.had)} platforms", self._about.get(origin)
+        said, count = f"index changed: {cut.kept} of {cut.count} platforms", self._about.get(origin)
         if count == 1:
             return f"{said}; its own signature or attestation does not fit it"
         counted = f"{count} " if count else ""
