@@ -135,7 +135,7 @@ def _not_tags(repository: Repository, left_out: LeftOut) -> Iterator[str]:
 
 async def _final(mirror: Mirror, facts: Facts | None) -> Callable[[str], bool]:
     """Return what says whether a recorded digest is that of an image with the platforms of the mirror."""
-    from mirrord.syncers.image.upstream.subset import known_cuts  # noqa: PLC0415 - a copy needs none
+    from mirrord.syncers.image.upstream.cuts import known_cuts  # noqa: PLC0415 - a copy needs none
 
     return (await known_cuts(mirror, facts)).are_final
 
