@@ -66,6 +66,7 @@ class Distribution:
         page_size: most tags in one answer, None for all.
         redirect_blobs_to: base URL whose `/storage/<digest>` blob GETs are sent to.
         immutable: which tags are frozen.
+        referrers: have the API that lists what is about a manifest.
     """
 
     content: Content
@@ -77,6 +78,7 @@ class Distribution:
     page_size: int | None = None
     redirect_blobs_to: str | None = None
     immutable: Immutable | None = None
+    referrers: bool = True
 
     async def answer(self, ask: Ask, intake: Intake) -> Reply:
         """Answer any request."""
@@ -153,7 +155,7 @@ class Distribution:
         if ":" not in reference:
             self.content.tags.setdefault(name, {})[reference] = digest
         subject = document.get("subject")
-        headers = {"OCI-Subject": subject["digest"]} if isinstance(subject, dict) else {}
+        headers = {"OCI-Subject": subject["digest"]} if self.referrers and isinstance(subject, dict) else {}
         location = f"{self.uploads.prefix}/v2/{name}/manifests/{digest}"
         return Reply(201, {"Location": location, **self._digest(digest), **headers})
 
@@ -232,7 +234,11 @@ class Distribution:
 
     def _referrers(self, name: str, digest: str) -> Reply:
         entries = []
+        if not self.referrers:
+            return refusal(404, "NOT_FOUND", "no such path")
         for own, (media_type, body) in self.content.manifests.get(name, {}).items():
+            if digest.encode() not in body:
+                continue
             document = json.loads(body)
             if (document.get("subject") or {}).get("digest") == digest:
                 kind = document.get("artifactType") or (document.get("config") or {}).get("mediaType", "")

@@ -52,6 +52,7 @@ class Registry(Server):
         page_size: int | None = None,
         redirect_blobs_to: str | None = None,
         immutable_tags: Immutable | None = None,
+        referrers: bool = True,
         socket_buffer: int | None = None,
     ) -> None:
         super().__init__(name=name, faults=faults, wire=wire, tls=tls, buffer=socket_buffer)
@@ -66,6 +67,7 @@ class Registry(Server):
             page_size=page_size,
             redirect_blobs_to=redirect_blobs_to,
             immutable=immutable_tags,
+            referrers=referrers,
         )
         self._absolute = absolute_locations
 

@@ -11,7 +11,7 @@ import pytest
 from mirrord.model.digest import Digest
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
-from mirrord.syncers.image.transfer import session
+from mirrord.syncers.image.transfer import copied
 from mirrord.testing import Image, Registry, push
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from tests.support.world import World
@@ -67,7 +67,7 @@ async def run(world: World, image: Image, *targets: Registry | str) -> Registry:
 @pytest.mark.parametrize("workers", [1, 2, 16])
 async def test_a_wide_diamond(world: World, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     """Whatever stands under many parents is read and written once, by any number of workers, and parents come last."""
-    monkeypatch.setattr(session, "WORKERS", workers)
+    monkeypatch.setattr(copied, "WORKERS", workers)
     image = diamond(leaves=60, groups=4)
     one, two = await world.registry("one"), await world.registry("two")
     source = await run(world, image, one, two, LOCAL)
@@ -91,4 +91,4 @@ async def test_many_blobs_of_one_manifest(world: World) -> None:
     sizes = [exchange.received for exchange in target.select("PUT", "/blobs/uploads/")]
     assert len(sizes) == MANY + 1
     for at, size in enumerate(sizes):  # each of those under way together may be a little earlier or later
-        assert abs(sorted(sizes, reverse=True)[at] - size) <= 3 * session.WORKERS
+        assert abs(sorted(sizes, reverse=True)[at] - size) <= 3 * copied.WORKERS

@@ -24,6 +24,7 @@ IMAGE = build_image(["linux/amd64"])
 ABOUT = [build_artifact(IMAGE, f"application/vnd.example.{kind}", kind.encode()) for kind in ("sbom", "sig", "att")]
 TAG = IMAGE.digest.replace(":", "-")
 TAGS = ["v1", "about0", "about1", "about2"]
+TAGGED: dict[str, Any] = {"signatures": {"copy": False}}  # what is about an image is copied by its tag alone
 
 
 async def filled(world: World) -> dict[str, Any]:
@@ -73,9 +74,9 @@ async def test_what_others_listed_stays(world: World) -> None:
     """An index that is there keeps its entries, whoever wrote them."""
     require("docker-registry")
     source = await filled(world)
-    more: dict[str, Any] = {"as": "app"}
+    more: dict[str, Any] = {"as": "app", **TAGGED}
     async with DockerRegistry() as target:
-        await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target))
+        await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target, **TAGGED))
         await world.run(world.mirror({**source, "tags": ["about1"]}, target, name="other", **more))
         assert [one["digest"] for one in (await listed(target.host))["manifests"]] == [ABOUT[0].digest, ABOUT[1].digest]
 
@@ -93,7 +94,7 @@ async def test_a_list_that_others_overwrite(world: World) -> None:
     source, target = await filled(world), await world.registry("target")
     target.faults.on("PUT", f"/manifests/{ABOUT[0].digest}", times=None).header("OCI-Subject", None)
     puts = target.faults.on("PUT", f"/manifests/{TAG}", times=None).then(lambda: _forget(target))
-    run = await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target))
+    run = await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target, **TAGGED))
     assert run.result is Result.PARTIAL
     assert [receipt.code for receipt in run.receipts if not receipt.good] == [BusyError.code]
     assert puts.hits == 5
@@ -104,7 +105,7 @@ async def test_what_came_without_being_listed_is_listed_by_the_next_run(world: W
     """The artifact is there by digest, its listing failed or never began: the next run lists it, then tags it."""
     source, target = await filled(world), await world.registry("target")
     target.faults.on("PUT", f"/manifests/{ABOUT[0].digest}", times=None).header("OCI-Subject", None)
-    mirror = world.mirror({**source, "tags": ["v1", "about0"]}, target)
+    mirror = world.mirror({**source, "tags": ["v1", "about0"]}, target, **TAGGED)
     if first is None:
         await push(ABOUT[0], target, "mirror/app", [])
     else:
@@ -125,7 +126,9 @@ async def test_more_than_fits_one_list(world: World) -> None:
     for tag, image in zip(("v1", "t0", "t1", "t2"), (IMAGE, *large), strict=True):
         await push(image, source, "team/app", [tag])
     target.faults.on("PUT", "/manifests/sha256:", times=None).header("OCI-Subject", None)
-    run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["v1", "t*"]}, target, LOCAL))
+    run = await world.run(
+        world.mirror({"repository": f"{source.host}/team/app", "tags": ["v1", "t*"]}, target, LOCAL, **TAGGED)
+    )
     failed = [receipt for receipt in run.receipts if not receipt.good]
     assert [receipt.code for receipt in failed] == [TooLargeError.code]
     assert failed[0].detail.startswith(f"{target.host}/mirror/app:{TAG}: the list of what refers to it would have 57")

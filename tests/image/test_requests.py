@@ -18,6 +18,7 @@ from tests.support.world import World
 
 PLACE = "mirror/app"
 ONE = ["linux/amd64"]
+ABOUT = ["GET referrer", "GET tag"]  # what is about an image, by the registry's list and by tags
 BLOB = ["HEAD blob", "POST upload", "PUT upload"]  # what it takes at a target that does not have it
 
 
@@ -51,7 +52,7 @@ async def test_a_new_image_under_one_name(world: World) -> None:
     source, target = await filled(world, image, "v1"), await world.registry("one")
     source.forget()
     await carried(world, {"repository": f"{source.host}/team/app:v1"}, target)
-    assert kinds(source, image) == ["HEAD manifest v1", "GET manifest root", "GET blob", "GET blob"]
+    assert kinds(source, image) == ["HEAD manifest v1", "GET manifest root", "GET blob", "GET blob", *ABOUT]
     asked = kinds(target, image)
     assert (asked[0], asked[-2:]) == ("HEAD manifest v1", ["HEAD manifest v1", "PUT manifest v1"])
     assert sorted(asked[1:-2]) == sorted(2 * BLOB)
@@ -67,7 +68,7 @@ async def test_blobs_that_a_front_has_cached(world: World) -> None:
             await cache.store.put(Digest(digest), bytes(data))
         source.forget()
         await carried(world, {"repository": f"{source.host}/team/app:v1"}, target, LOCAL)
-    assert kinds(source, image) == ["HEAD manifest v1", "GET manifest root"]
+    assert kinds(source, image) == ["HEAD manifest v1", "GET manifest root", *ABOUT]
     assert target.manifests[PLACE] == dict(image.manifests)
     assert world.local_tags() == {"v1": image.digest}
     assert target.blobs == dict(image.blobs)
@@ -95,7 +96,8 @@ async def test_a_new_name_of_what_is_there(world: World, platforms: list[str]) -
     source.forget()
     await carried(world, tags, target)
     assert kinds(target, image) == ["HEAD manifest v2", "HEAD manifest root", "HEAD manifest v2", "PUT manifest v2"]
-    assert sorted(kinds(source, image)) == ["GET manifest root", "GET tag", "HEAD manifest v1", "HEAD manifest v2"]
+    about = ["GET referrer"] * len(image.manifests) + ["GET tag"]
+    assert sorted(kinds(source, image)) == ["GET manifest root", *about, "HEAD manifest v1", "HEAD manifest v2"]
 
 
 async def test_a_name_that_moves(world: World) -> None:
@@ -117,7 +119,7 @@ async def test_a_new_index(world: World) -> None:
     source.forget()
     await carried(world, {"repository": f"{source.host}/team/app:v1"}, target)
     read = Counter({"HEAD manifest v1": 1, "GET manifest root": 1, "GET manifest child": 2, "GET blob": 4})
-    assert Counter(kinds(source, image)) == read
+    assert Counter(kinds(source, image)) == read + Counter({"GET referrer": 3, "GET tag": 1})
     asked = kinds(target, image)
     assert asked[-3:] == ["PUT manifest root", "HEAD manifest v1", "PUT manifest v1"]
     children = {"HEAD manifest child": 2, "PUT manifest child": 2}
@@ -143,7 +145,7 @@ async def test_several_tags_of_one_digest(world: World) -> None:
     source.forget()
     await carried(world, {"repository": f"{source.host}/team/app", "tags": ["v*"]}, target)
     looked = [f"HEAD manifest {tag}" for tag in ("v1", "v1.0", "v1.0.0")]
-    assert sorted(kinds(source, image)) == sorted([*looked, "GET blob", "GET blob", "GET manifest root", "GET tag"])
+    assert sorted(kinds(source, image)) == sorted([*looked, "GET blob", "GET blob", "GET manifest root", *ABOUT])
     asked = Counter(kinds(target, image))
     assert {kind: asked[kind] for kind in {*BLOB, "HEAD manifest root", "PUT manifest root"}} == {
         **dict.fromkeys(BLOB, 2), "HEAD manifest root": 0, "PUT manifest root": 0,

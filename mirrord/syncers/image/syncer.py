@@ -53,7 +53,8 @@ def _begin(mirror: Mirror, decisions: Any, services: Services) -> ImageSession:
     patience = spec.together_wait if spec.publish == "together" else 0.0
     sources, unreachable, unseen = decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
-    return ImageSession(sources, destinations, services, patience, label, unreachable=unreachable, unseen=unseen)
+    known = {"unreachable": unreachable, "unseen": unseen, "signatures": spec.signatures.carried}
+    return ImageSession(sources, destinations, services, patience, label, **known)
 
 
 @asynccontextmanager

@@ -46,7 +46,6 @@ class Repository:
         self.http, self.reference = http, reference
         self.host, self.repository = reference.domain, reference.path
         self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL)
-        self._listing = asyncio.Lock()
         self._listed: set[Digest] = set()
         self._begun: dict[Digest, HttpResponse] = {}  # uploads that a mount opened instead
 
@@ -170,8 +169,7 @@ class Repository:
             answer = await self._put(manifest, ref, ref)
         if manifest.subject and manifest.digest not in self._listed:
             if "oci-subject" not in answer.headers:
-                async with self._listing:
-                    await add_referrer(self, manifest)
+                await add_referrer(self, manifest)
             self._listed.add(manifest.digest)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Des
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.oci.referrers import COSIGN, entries_of, read_entries, referrers_tag
+from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar
 
@@ -80,7 +80,9 @@ class Layout:
         return tuple(dict.fromkeys(name for entry in self._entries for name in _names(entry)))
 
     def resolve(self, name: str | None = None) -> Descriptor:
-        """Find a manifest by its name (or only the tag in it) or digest, or the only one when `name` is None.
+        """Find a manifest by its name (or only the tag in it) or digest, or the only image when `name` is None.
+
+        What is about another manifest, such as a signature, is no image.
 
         Raises:
             MissingError: none has this name; lists the names.
@@ -94,6 +96,10 @@ class Layout:
         if not found:
             wanted = "no image" if name is None else f"no image named {name!r}"
             raise MissingError(f"{self.place}: holds {wanted}; {listed(self.names())}")
+        if name is None and len(found) > 1:
+            about = {entry.digest for entries in self._subjects().values() for entry in entries}
+            images = [one for one in found if one.digest not in about and not _stands_for_another(one)]
+            found = images or found
         if len({entry.digest for entry in found}) > 1:
             wanted = "name the one that is meant" if name is None else f"{name!r} is the name of more than one"
             raise UsageError(f"{self.place}: holds several images, {wanted}; {listed(self.names())}")
@@ -267,6 +273,10 @@ def blob_name(digest: Digest) -> str:
 
 def _names(entry: Descriptor) -> tuple[str, ...]:
     return tuple(entry.annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if key in entry.annotations)
+
+
+def _stands_for_another(entry: Descriptor) -> bool:
+    return any((tag_in(name) or "").startswith(TAGS) for name in _names(entry))
 
 
 def listed(names: tuple[str, ...]) -> str:

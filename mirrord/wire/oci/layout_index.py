@@ -65,12 +65,16 @@ class LayoutIndex:
         return index_of(self._entries, self.document)
 
     def changed(self, changes: Mapping[str | None, Descriptor | None]) -> Self | None:
-        """Return it with these entries replaced, those with None removed; None when nothing changes."""
+        """Return it with these entries replaced, those with None removed; None when nothing changes.
+
+        They are called by name, by digest when they have a type instead of one (what is about a manifest), and by None
+        for the one image without a name.
+        """
         fresh = {name: entry.entry() if entry else None for name, entry in changes.items()}
         entries = _replaced(self._entries, _name_of, fresh)
         if entries == self._entries:
             return None
-        listed = _replaced(self.listed, lambda one: one.annotations.get(REF_NAME), changes)
+        listed = _replaced(self.listed, _key_of, changes)
         return replace(self, document={**self.document, "manifests": entries}, listed=listed)
 
     def written(self) -> Self:
@@ -82,8 +86,16 @@ class LayoutIndex:
         return sequence(self.document.get("manifests"), str(self.path))
 
 
+def _key_of(entry: Descriptor) -> str | None:
+    name = entry.annotations.get(REF_NAME)
+    return entry.digest if name is None and entry.artifact_type else name
+
+
 def _name_of(entry: object) -> str | None:
-    name = mapping(mapping(entry, INDEX).get("annotations"), INDEX).get(REF_NAME)
+    written = mapping(entry, INDEX)
+    name = mapping(written.get("annotations"), INDEX).get(REF_NAME)
+    if name is None and written.get("artifactType"):
+        name = written.get("digest")
     if name is None or isinstance(name, str):
         return name
     raise ContentError(f"{INDEX}: a name that is not a string")

@@ -19,6 +19,7 @@ from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, blob_name
 from mirrord.wire.oci.layout_index import LayoutIndex
 from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.referrers import as_listed
 
 MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -166,7 +167,8 @@ class LayoutWriter:
     async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
         """Give manifests that are there their entries in `index.json`, in place of those of the same names, at once.
 
-        Each name is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
+        Each name is one `org.opencontainers.image.ref.name`. An image with none is the one entry without a name; what
+        is about another manifest has an entry of its own, by which it is found.
 
         Raises:
             ContentError: the existing index is invalid.
@@ -175,6 +177,9 @@ class LayoutWriter:
         await self._prepare()
         entries: dict[str | None, Descriptor | None] = {}
         for manifest, names in images:
+            if manifest.subject and not names:
+                entries[manifest.digest] = as_listed(manifest)
+                continue
             for name in names or (None,):
                 entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name} if name else {})
         await asyncio.to_thread(self._change, entries)

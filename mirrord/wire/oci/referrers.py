@@ -8,11 +8,13 @@ tags of its own instead: the same tag with `.sig`, `.att` or `.sbom` behind it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
+from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.wire.http.message import HttpResponse
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, Descriptor, index_of, read_descriptor
@@ -31,6 +33,7 @@ TAGS: Final = ("sha256-", "sha512-")
 """What tags begin with that are about a manifest."""
 COSIGN: Final = (".sig", ".att", ".sbom")
 """What cosign 2 puts behind the tag of a subject, for signatures, attestations and SBOMs."""
+_WRITING: Final = KeyedLock()
 _NO_API: Final = (400, 401, 403, 404, 405, 406, 410, 415, 501)
 """What registries and gateways without the API answer to a request for it; the specification says 404."""
 
@@ -67,6 +70,21 @@ def read_entries(entries: Iterable[object], what: str) -> tuple[Sequence[Descrip
         else:
             found.setdefault(one.digest, one)
     return tuple(found.values()), wrong
+
+
+def has_all(manifest: Manifest, other: Manifest) -> bool:
+    """Whether a manifest under one of cosign's tags has every signature of the other one.
+
+    Each is a layer whose annotations have the signature: several may share the bytes that they are about.
+    """
+    ours, theirs = (_signatures(one) for one in (manifest, other))
+    return theirs <= ours
+
+
+def _signatures(manifest: Manifest) -> frozenset[str]:
+    what = f"{manifest.digest}"
+    layers = sequence(read_object(manifest.body, what, MOST_VALUES).get("layers"), what)
+    return frozenset(json.dumps(layer, sort_keys=True) for layer in layers)
 
 
 async def list_referrers(endpoint: Endpoint, subject: Digest) -> Sequence[object] | None:
@@ -110,18 +128,19 @@ def _is_index(answer: HttpResponse) -> bool:
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower() == OCI_INDEX
 
 
-def entry_of(manifest: Manifest) -> dict[str, object]:
+def as_listed(manifest: Manifest) -> Descriptor:
     """Return a manifest's entry in a list of referrers; its type is its own artifactType, else that of its config."""
     config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
     kind = manifest.artifact_type or config
-    return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations).entry()
+    return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations)
 
 
 async def add_referrer(repository: Repository, manifest: Manifest) -> None:
     """Add `manifest` to the list under its subject's tag.
 
     Registries have no compare-and-swap: what another client wrote at the same moment may be lost
-    (google/go-containerregistry#2205). So the tag is read again after each write, until our entry stays.
+    (google/go-containerregistry#2205). So the tag is read again after each write, until our entry stays, and within
+    this process one writes at a time.
 
     Raises:
         ContentError: the tag points to something else than an index.
@@ -131,13 +150,18 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
     """
     assert manifest.subject is not None
     tag = referrers_tag(manifest.subject.digest)
+    async with _WRITING.hold((repository.host, repository.repository, tag)):
+        await _add(repository, manifest, tag, manifest.subject.digest)
+
+
+async def _add(repository: Repository, manifest: Manifest, tag: str, subject: Digest) -> None:
     for _ in range(ATTEMPTS):
         entries: list[object] = []
         try:
             listed = await repository.get_manifest(tag)
         except MissingError:
             listed = None
-        if listed and listed.digest != manifest.subject.digest:  # as GitLab reads it (oras-project/oras-go#1396)
+        if listed and listed.digest != subject:  # as GitLab reads it (oras-project/oras-go#1396)
             if listed.media_type != OCI_INDEX:
                 raise ContentError(
                     f"{repository.reference.name}:{tag} is not an index of referrers; delete that tag there"
@@ -145,7 +169,7 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
             if manifest.digest in {child.digest for child in listed.children}:
                 return
             entries = [*await offload(len(listed.body), entries_of, listed.body, tag)]
-        body = index_of([*entries, entry_of(manifest)])
+        body = index_of([*entries, as_listed(manifest).entry()])
         if len(body) > LIMIT:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
             raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")

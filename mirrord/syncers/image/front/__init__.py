@@ -21,7 +21,7 @@ from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
-from mirrord.wire.oci.referrers import entry_of
+from mirrord.wire.oci.referrers import as_listed
 
 prefixes = ("/v2/",)
 _ENTRIES: dict[tuple[Digest, str], tuple[str | None, Mapping[str, object]]] = {}  # subject, and entry about it
@@ -139,6 +139,6 @@ async def _entry(digest: Digest, link: ManifestRef, subject: Digest, store: Blob
             return None
         if len(_ENTRIES) >= _REMEMBERED:
             _ENTRIES.clear()
-        _ENTRIES[key] = (manifest.subject.digest if manifest.subject else None), entry_of(manifest)
+        _ENTRIES[key] = (manifest.subject.digest if manifest.subject else None), as_listed(manifest).entry()
     about, entry = _ENTRIES.get(key, (None, {}))
     return entry if about == subject else None

@@ -40,11 +40,12 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An image with complete content whose names are not set yet."""
+    """An image with complete content whose names are not set yet, and what gets its place together with them."""
 
     manifest: Manifest
     step: Step
     made: Made
+    about: Sequence[tuple[Manifest, Sequence[str]]] = ()
 
 
 async def publish(destination: Destination, images: Sequence[Whole], ledger: Ledger) -> Sequence[Names]:
@@ -55,7 +56,11 @@ async def publish(destination: Destination, images: Sequence[Whole], ledger: Led
     decided = [await decide(destination, one.step, one.made) for one in images]
     both = list(zip(images, decided, strict=True))
     moves = {name: (names.was[name], one.step.digest) for one, names in both for name in names.differ}
-    due = [(one.manifest, names.differ) for one, names in both if names.differ or not one.step.names]
+    due: list[tuple[Manifest, Sequence[str]]] = []
+    for one, names in both:
+        due += one.about
+        if names.differ or not one.step.names:
+            due.append((one.manifest, names.differ))
     if due:
         async with ledger.moving(images[0].step.target, moves):
             if len(due) == 1:

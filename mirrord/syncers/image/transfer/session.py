@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -15,62 +15,25 @@ from mirrord.errors import ContentError, MirrordError, StorageError, Unsupported
 from mirrord.events import StepSized
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
-from mirrord.model.run import Outcome, Receipt
+from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import ImageSource
+from mirrord.syncers.image.transfer.copied import Copy, receipt_of
 from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob, send_config
-from mirrord.syncers.image.transfer.publishing import Names, Whole, created_at_source, publish
+from mirrord.syncers.image.transfer.publishing import Whole, created_at_source, publish
+from mirrord.syncers.image.transfer.referrers import ReferrersOf
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
 from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.transfer.execute import failed
-from mirrord.transfer.fanout import Delivery, Workers, fan_out
+from mirrord.transfer.fanout import Delivery, fan_out
 from mirrord.transfer.feed import feed
-from mirrord.wire.oci.descriptor import CONFIGS, Descriptor
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.platform import config_platform
 from mirrord.wire.offload import offload
 
 UPLOADS = 6  # parallel uploads to one target
-_LISTED = 100  # platforms of one image
-WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
-
-
-@dataclass(slots=True)
-class _Tally:
-    sent: int = 0
-    blobs: int = 0
-    there: int = 0
-    foreign: int = 0
-    config: Digest | None = None  # of an image without an index, whose config alone says its platform
-    platforms: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """One image on its way to one target."""
-
-    item: str
-    source: ImageSource
-    destination: Streamed | Keeping
-    consumer: str
-    tally: _Tally = field(default_factory=_Tally)
-    extent: Extent = field(default_factory=Extent)
-    workers: Workers = field(default_factory=lambda: Workers(WORKERS))
-
-    @property
-    def place(self) -> object:
-        """What content is written to: two names in one repository of a registry share it, and send it once."""
-        host = self.destination.host
-        return (host, self.destination.repository) if host else self.consumer
-
-    def looked_at(self, manifest: Manifest, parts: Parts) -> None:
-        """Note what the first manifest says of the whole image."""
-        self.extent.read(parts)
-        self.tally.platforms = tuple(dict.fromkeys(one.platform for one in manifest.children if one.platform))[:_LISTED]
-        if not manifest.children:
-            config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
-            self.tally.config = config.digest if config else None
 
 
 class ImageSession:
@@ -86,6 +49,7 @@ class ImageSession:
         *,
         unreachable: Mapping[str, MirrordError] | None = None,
         unseen: Collection[tuple[str, str]] = frozenset(),
+        signatures: bool = True,
     ) -> None:
         """Copy the items of `sources` to `destinations`.
 
@@ -97,6 +61,7 @@ class ImageSession:
             label: prefix of target names in events.
             unreachable: target name → why it is not tried again.
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
+            signatures: whether signatures, attestations and SBOMs are carried with their images.
         """
         self._sources = sources
         self._destinations = destinations
@@ -105,6 +70,7 @@ class ImageSession:
         self._label = label
         self._unreachable = unreachable or {}
         self._unseen = unseen
+        self._signatures = signatures
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -147,7 +113,7 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        copy = _Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer)
+        copy = Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer)
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
@@ -156,21 +122,31 @@ class ImageSession:
                 parts = Parts.of(top, manifest)
                 copy.looked_at(manifest, parts)
                 lacking = await self._content(copy, parts, 0, unseen=unseen)
-                if lacking and not self._comes_with_its_name(copy, manifest, step):
+                referrers = ReferrersOf(
+                    step.target,
+                    copy.source,
+                    copy.destination,
+                    partial(self._entry, copy),
+                    partial(self._bring_about, copy),
+                    copy.workers,
+                )
+                listed = await referrers.listed(manifest) if self._signatures else ()
+                if lacking and (listed or not self._comes_with_its_name(copy, manifest, step)):
                     await self._once.do(("top", copy.place, top.digest), self._put(copy, top))
+                about = await self._once.do(("about", copy.place, top.digest), referrers.carry(listed))
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
                 if copy.destination.keeps:
                     self._full.add(copy.destination)
                 raise
         await delivery.gate.ready()
-        whole = Whole(manifest, step, partial(self._made, copy.source, manifest))
+        whole = Whole(manifest, step, partial(self._made, copy.source, manifest), about.due)
         if images := self._waiting.get(step.target):
-            await images.add(whole, partial(_receipt, step, copy), delivery)
+            await images.add(whole, partial(receipt_of, step, copy, about), delivery)
             return None
         (names,) = await publish(copy.destination, [whole], self._services.ledger)
-        return _receipt(step, copy, names)
+        return receipt_of(step, copy, about, names)
 
-    def _comes_with_its_name(self, copy: _Copy, manifest: Manifest, step: Step) -> bool:
+    def _comes_with_its_name(self, copy: Copy, manifest: Manifest, step: Step) -> bool:
         """Whether the PUT of its one name is all that it takes to write a manifest.
 
         Not where others wait until it is there, where the name may be left as it is, and where it has to be found by
@@ -182,23 +158,25 @@ class ImageSession:
     async def _made(self, source: ImageSource, manifest: Manifest) -> datetime | None:
         return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
 
-    async def _entry(self, copy: _Copy, entry: Descriptor) -> Manifest | None:
+    async def _entry(self, copy: Copy, entry: Descriptor) -> Manifest | None:
         key = ("read", id(copy.source), entry.digest, entry.media_type)
         return await self._manifests.read(key, read_manifest(copy.source, entry))
 
-    async def _manifest(self, copy: _Copy, entry: Descriptor) -> Manifest:
+    async def _manifest(self, copy: Copy, entry: Descriptor) -> Manifest:
         """Read a known manifest."""
         manifest = await self._entry(copy, entry)
         if manifest is None:
             raise ContentError(f"{entry.digest} is no longer a manifest")
         return manifest
 
-    async def _carry(self, copy: _Copy, parts: Parts, depth: int) -> None:
-        """Write a manifest after everything that it refers to; meanwhile only its parts are in memory."""
-        if await self._content(copy, parts, depth):
+    async def _carry(self, copy: Copy, parts: Parts, depth: int) -> bool:
+        """Write a manifest after everything that it refers to; False when it is there. Only its parts are in memory."""
+        lacking = await self._content(copy, parts, depth)
+        if lacking:
             await self._put(copy, parts.entry)
+        return lacking
 
-    async def _content(self, copy: _Copy, parts: Parts, depth: int, *, unseen: bool = False) -> bool:
+    async def _content(self, copy: Copy, parts: Parts, depth: int, *, unseen: bool = False) -> bool:
         """Write everything that a manifest refers to; False when the manifest is there, and so is all that.
 
         With `unseen` nobody asks for it: a PUT of what is there after all changes nothing.
@@ -218,16 +196,24 @@ class ImageSession:
         copy.tally.foreign += parts.foreign
         return True
 
-    def _measure(self, copy: _Copy) -> None:
+    async def _bring_about(self, copy: Copy, manifest: Manifest, put: bool) -> bool:  # noqa: FBT001 - of `ReferrersOf`
+        """Bring what is about an image; its size is not that of the image."""
+        part = replace(copy, extent=Extent())
+        parts = Parts.of(manifest.descriptor, manifest)
+        part.extent.read(parts)
+        key = "carry" if put else "content", copy.place, manifest.digest
+        return await self._once.do(key, self._carry(part, parts, 0) if put else self._content(part, parts, 0))
+
+    def _measure(self, copy: Copy) -> None:
         """Report the size of an image once all of it is known."""
         if copy.extent.whole:
             self._services.events.emit(StepSized(copy.consumer, copy.item, copy.extent.content))
 
-    async def _put(self, copy: _Copy, entry: Descriptor) -> None:
+    async def _put(self, copy: Copy, entry: Descriptor) -> None:
         await copy.destination.put_manifest(await self._manifest(copy, entry))
         failpoints.hit("push.manifest")
 
-    async def _child(self, copy: _Copy, child: Descriptor, depth: int) -> None:
+    async def _child(self, copy: Copy, child: Descriptor, depth: int) -> None:
         if depth > DEEPEST:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
         manifest = await self._entry(copy, child)
@@ -245,10 +231,10 @@ class ImageSession:
         copy.extent.read(parts)
         await self._once.do(("carry", copy.place, child.digest), self._carry(copy, parts, depth))
 
-    async def _blob(self, copy: _Copy, blob: Descriptor) -> None:
+    async def _blob(self, copy: Copy, blob: Descriptor) -> None:
         await self._once.do(("blob", copy.place, blob.digest), self._bring(copy, blob))
 
-    async def _bring(self, copy: _Copy, blob: Descriptor) -> None:
+    async def _bring(self, copy: Copy, blob: Descriptor) -> None:
         destination, locations = copy.destination, self._services.locations
         if copy.source.host == destination.host != "":  # the blob can be mounted from the source itself
             locations.saw(destination.host, blob.digest, copy.source.repository)
@@ -270,29 +256,7 @@ class ImageSession:
         failpoints.hit("push.blob")
 
 
-async def _send_config(copy: _Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
+async def _send_config(copy: Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
     data = await send_config(destination, blob, reader)
     platform = await offload(len(data), config_platform, data)
     copy.tally.platforms = (platform,) if platform else ()
-
-
-def _receipt(step: Step, copy: _Copy, names: Names) -> Receipt:
-    tally = copy.tally
-    called = ", ".join(name for name in step.names if name not in names.left) or step.digest
-    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
-    if tally.foreign:
-        detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
-    if change := copy.source.change(Digest.parse(step.digest)):
-        detail += f"; {change}"
-    wrote = tally.blobs or names.differ or not step.names
-    return Receipt(
-        step,
-        Outcome.DONE if wrote else Outcome.KEPT,
-        detail,
-        sent=tally.sent,
-        mounted=tally.there,
-        remark="; ".join(names.remarks),
-        left=names.left,
-        size=copy.extent.size,
-        platforms=tally.platforms,
-    )

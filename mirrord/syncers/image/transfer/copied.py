@@ -1,0 +1,102 @@
+"""One image on its way to one target, and the receipt for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncers.image.plan.steps import ImageSource
+from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
+from mirrord.syncers.image.transfer.publishing import Names
+from mirrord.syncers.image.transfer.tree import Extent, Parts
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.descriptor import CONFIGS
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+
+WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
+_LISTED = 100  # platforms of one image
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What was carried about one image to one target: signatures, attestations, SBOMs.
+
+    Attributes:
+        count: how many of them are there now.
+        fresh: how many of them were not there before.
+        due: those that get their place there together with the names of the image, each with its tags.
+        remarks: what was left out or left alone, one sentence each.
+    """
+
+    count: int = 0
+    fresh: int = 0
+    due: Sequence[tuple[Manifest, Sequence[str]]] = ()
+    remarks: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done for one image at one target."""
+
+    sent: int = 0
+    blobs: int = 0
+    there: int = 0
+    foreign: int = 0
+    config: Digest | None = None  # of an image without an index, whose config alone says its platform
+    platforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One image on its way to one target."""
+
+    item: str
+    source: ImageSource
+    destination: Streamed | Keeping
+    consumer: str
+    tally: Tally = field(default_factory=Tally)
+    extent: Extent = field(default_factory=Extent)
+    workers: Workers = field(default_factory=lambda: Workers(WORKERS))
+
+    @property
+    def place(self) -> object:
+        """What content is written to: two names in one repository of a registry share it, and send it once."""
+        host = self.destination.host
+        return (host, self.destination.repository) if host else self.consumer
+
+    def looked_at(self, manifest: Manifest, parts: Parts) -> None:
+        """Note what the first manifest says of the whole image."""
+        self.extent.read(parts)
+        self.tally.platforms = tuple(dict.fromkeys(one.platform for one in manifest.children if one.platform))[:_LISTED]
+        if not manifest.children:
+            config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
+            self.tally.config = config.digest if config else None
+
+
+def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:
+    """Return the receipt for an image with content, what is about it, and names."""
+    tally = copy.tally
+    called = ", ".join(name for name in step.names if name not in names.left) or step.digest
+    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
+    if about.count:
+        detail += f"; signatures and attestations: {about.count}"
+    if tally.foreign:
+        detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
+    if change := copy.source.change(Digest.parse(step.digest)):
+        detail += f"; {change}"
+    wrote = tally.blobs or about.fresh or names.differ or not step.names
+    return Receipt(
+        step,
+        Outcome.DONE if wrote else Outcome.KEPT,
+        detail,
+        sent=tally.sent,
+        mounted=tally.there,
+        remark="; ".join((*names.remarks, *about.remarks)),
+        left=names.left,
+        size=copy.extent.size,
+        platforms=tally.platforms,
+        referrers=about.count,
+    )

@@ -1,0 +1,284 @@
+"""Signatures, attestations and SBOMs go with their images."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from mirrord.model.digest import Digest
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.serving import Request
+from mirrord.syncer.values import LOCAL
+from mirrord.syncers.image import front
+from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
+from mirrord.testing.images import Builder, document_of
+from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, index_of
+from mirrord.wire.oci.layout import Layout
+from tests.support.artifacts import build_artifact
+from tests.support.localstore import said
+from tests.support.world import World, by_target
+
+IMAGE = build_image(["linux/amd64", "linux/arm64"], layers=1)
+CHILD = build_image(["linux/amd64"], layers=1)
+SIGNATURE = build_artifact(IMAGE, "application/vnd.dev.sigstore.bundle.v0.3+json", b"signature")
+SBOM = build_artifact(IMAGE, "application/spdx+json", b"sbom")
+SIGNED_SBOM = build_artifact(SBOM, "application/vnd.dev.sigstore.bundle.v0.3+json", b"signature of the sbom")
+PLACE = "mirror/app"
+NAMED: dict[str, Any] = {"as": "app"}
+
+
+def cosigned(*signatures: str) -> Image:
+    """Build what cosign 2 keeps under a tag: a layer for each signature."""
+    builder = Builder()
+    config = builder.blob("application/vnd.oci.image.config.v1+json", b'{"rootfs":{"type":"layers","diff_ids":[]}}')
+    payload = builder.blob("application/vnd.dev.cosign.simplesigning.v1+json", b'{"critical":{}}')
+    layers = [{**payload, "annotations": {"dev.cosignproject.cosign/signature": one}} for one in signatures]
+    return builder.image(builder.manifest(document_of(OCI_MANIFEST, config=config, layers=layers)))
+
+
+def tag_of(image: Image, suffix: str = "") -> str:
+    return image.digest.replace(":", "-") + suffix
+
+
+def set_list(source: Registry, subject: str, entries: Sequence[object]) -> None:
+    """Set the list that stands for what is about `subject` at a registry without the API."""
+    body = index_of(entries)
+    source.content.put_manifest("team/app", OCI_INDEX, body, digest=Digest.of(body))
+    source.content.tags["team/app"][subject.replace(":", "-")] = Digest.of(body)
+
+
+def about_child() -> Image:
+    """Build an SBOM that is about one platform of the image."""
+    (first, *_), kind = json.loads(IMAGE.body)["manifests"], "application/vnd.cyclonedx+json"
+    builder = Builder()
+    config = builder.blob("application/vnd.oci.empty.v1+json", b"{}")
+    document = document_of(OCI_MANIFEST, artifactType=kind, config=config, layers=[builder.blob(kind, b"of amd64")])
+    subject = {key: first[key] for key in ("mediaType", "digest", "size")}
+    return builder.image(builder.manifest({**document, "subject": subject}))
+
+
+ABOUT = (SIGNATURE, SBOM, SIGNED_SBOM, about_child())
+
+
+async def signed(source: Registry, *, listed: bool = True) -> dict[str, Any]:
+    """Fill a source with a signed image; without `listed` its signatures are found by tags alone."""
+    await push(IMAGE, source, "team/app", ["v1"])
+    for one in ABOUT:
+        await push(one, source, "team/app", [])
+    await push(cosigned("a"), source, "team/app", [tag_of(IMAGE, ".sig")])
+    if not listed:
+        lists: dict[str, list[Image]] = {}
+        for one in ABOUT:
+            lists.setdefault(json.loads(one.body)["subject"]["digest"], []).append(one)
+        for subject, found in lists.items():
+            entries = [dict(one.root) for one in found]
+            set_list(source, subject, entries)
+    source.forget()
+    return {"repository": f"{source.host}/team/app:v1"}
+
+
+async def referrers(world: World, digest: str) -> set[str]:
+    """Return what `local` lists about a manifest."""
+    page = await front.respond(Request("GET", "/v2/", f"app/referrers/{digest}", {}), world.services)
+    return {one["digest"] for one in json.loads(said(page))["manifests"]}
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["api", "tags"])
+async def test_what_is_about_an_image_goes_with_it(world: World, listed: bool) -> None:
+    """About the index, about one platform, and about an SBOM: all are at each kind of target, and counted."""
+    source, target = await world.registry("source", referrers=listed), await world.registry("one")
+    wanted = await signed(source, listed=listed)
+    folder = world.folder / "layouts"
+    run = await world.run(world.mirror(wanted, target, LOCAL, places={"files": f"oci:{folder}"}))
+    assert run.result is Result.SUCCESS, [one.detail for one in run.receipts]
+    assert {name: one.referrers for name, one in by_target(run).items()} == {"one": 5, LOCAL: 5, "files": 5}
+    everything = {IMAGE.digest, *IMAGE.manifests, cosigned("a").digest, *(one.digest for one in ABOUT)}
+    assert {*target.manifests[PLACE]} == everything
+    assert target.tags[PLACE] == {"v1": IMAGE.digest, tag_of(IMAGE, ".sig"): cosigned("a").digest}
+    assert world.local_tags() == target.tags[PLACE]
+    layout = Layout.open(folder / "app")
+    child = json.loads(IMAGE.body)["manifests"][0]["digest"]
+    expected = {
+        IMAGE.digest: {SIGNATURE.digest, SBOM.digest},
+        SBOM.digest: {SIGNED_SBOM.digest},
+        child: {ABOUT[3].digest},
+    }
+    for subject, about in expected.items():
+        assert await referrers(world, subject) == about
+        assert {one.digest for one, tag in layout.referrers(Digest(subject)) if not tag} == about
+    assert layout.resolve().digest == IMAGE.digest
+
+
+async def test_the_name_is_set_last(world: World) -> None:
+    """The image comes before what is about it, and its name after that."""
+    source, target = await world.registry("source"), await world.registry("one")
+    await world.run(world.mirror(await signed(source), target))
+    puts = [one.path.rpartition("/")[2] for one in target.log if one.method == "PUT" and "/manifests/" in one.path]
+    assert puts[-1] == "v1"
+    assert {*puts[puts.index(IMAGE.digest) + 1 : -1]} == {*(one.digest for one in ABOUT), tag_of(IMAGE, ".sig")}
+
+
+@pytest.mark.parametrize("kind", ["manifest", "blob", "list"])
+async def test_no_name_without_its_signatures(world: World, kind: str) -> None:
+    """A signature that cannot be read fails the image at every target, is named, and no name is set; then it heals."""
+    source, target = await world.registry("source"), await world.registry("one")
+    wanted = await signed(source)
+    lost = (
+        f"/blobs/{Digest.of(b'signature')}"
+        if kind == "blob"
+        else f"/{'manifests' if kind == 'manifest' else 'referrers'}/"
+    )
+    at = lost + {"manifest": SIGNATURE.digest, "list": IMAGE.digest, "blob": ""}[kind]
+    source.faults.on("GET", at, times=None).status(500)
+    mirror = world.mirror(wanted, target, LOCAL)
+    run = await world.run(mirror)
+    assert [one.outcome for one in run.receipts] == [Outcome.FAILED] * 2
+    if kind != "list":
+        assert all(
+            one.detail.startswith(f"{SIGNATURE.digest}, which is about {IMAGE.digest}: ") for one in run.receipts
+        )
+    assert "v1" not in target.tags.get(PLACE, {})
+    assert world.local_tags() == {}
+    source.faults.clear()
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    assert target.tags[PLACE]["v1"] == world.local_tags()["v1"] == IMAGE.digest
+
+
+async def test_without_signatures(world: World) -> None:
+    """`signatures: {copy: false}`: nothing about the image is asked for or copied."""
+    source, target = await world.registry("source"), await world.registry("one")
+    run = await world.run(world.mirror(await signed(source), target, signatures={"copy": False}))
+    assert run.receipts[0].referrers == 0
+    assert {*target.manifests[PLACE]} == {*IMAGE.manifests}
+    assert source.count("GET", "/referrers/") == source.count("GET", "/tags/list") == 0
+
+
+async def test_signatures_that_the_source_lacks_stay(world: World) -> None:
+    """Cosign's tag is set where the source has all that the target has, else it is left alone with a remark."""
+    source, target = await world.registry("source"), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1"])
+    await push(cosigned("a", "b"), source, "team/app", [tag_of(IMAGE, ".sig")])
+    await push(cosigned("a"), target, PLACE, [tag_of(IMAGE, ".sig")])
+    await push(cosigned("ours"), target, PLACE, [tag_of(IMAGE, ".att")])
+    await push(cosigned("theirs"), source, "team/app", [tag_of(IMAGE, ".att")])
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))
+    tags = target.tags[PLACE]
+    assert tags[tag_of(IMAGE, ".sig")] == cosigned("a", "b").digest
+    assert tags[tag_of(IMAGE, ".att")] == cosigned("ours").digest
+    why = "it has signatures there that the source lacks"
+    assert run.remarks == (f"one: {tag_of(IMAGE, '.att')} left alone: {why}",)
+    assert run.receipts[0].referrers == 1
+
+
+async def test_wrong_lists_are_ignored(world: World) -> None:
+    """Bad input 46: wrong subjects, entries that are none, what is not there, malformed tags: remarks, no failure."""
+    source, target = await world.registry("source"), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1", "sha256-zz.sig", "sha256-", "sha256-zz", "sha512-0.att"])
+    await push(SIGNED_SBOM, source, "team/app", [])
+    entries: list[object] = [dict(SIGNED_SBOM.root), dict(SBOM.root), {"digest": "sha256:zz"}, 7, dict(IMAGE.root)]
+    answer = {"Content-Type": OCI_INDEX}
+    source.faults.on("GET", f"/referrers/{IMAGE.digest}", times=None).status(200, index_of(entries), answer)
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))
+    assert run.result is Result.SUCCESS
+    assert target.tags[PLACE] == {"v1": IMAGE.digest}
+    assert {*target.manifests[PLACE]} == {*IMAGE.manifests}
+    (remark,) = run.remarks
+    for said_of in (
+        f"{SIGNED_SBOM.digest}, which is about {IMAGE.digest}: it says that it is about {SBOM.digest}",
+        f"{SBOM.digest}, which is about {IMAGE.digest}: it is listed, and not there",
+        f"{IMAGE.digest}, which is about {IMAGE.digest}: it says that it is about nothing",
+        "[2]: ",
+        "[3]: not a descriptor",
+    ):
+        assert said_of in remark
+
+
+@pytest.mark.parametrize("wrong", ["an entry", "an image"])
+async def test_a_tag_that_is_no_list(world: World, wrong: str) -> None:
+    """Bad input 46: what stands under the tag of a list and is none is left out with a remark."""
+    source, target = await world.registry("source", referrers=False), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1"])
+    if wrong == "an entry":
+        set_list(source, IMAGE.digest, [{"digest": "sha256:zz"}])
+    else:
+        await push(SBOM, source, "team/app", [tag_of(IMAGE)])
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))
+    assert run.result is Result.SUCCESS
+    assert target.tags[PLACE] == {"v1": IMAGE.digest}
+    (remark,) = run.remarks
+    assert remark.startswith(f"one: left out: {source.host}/team/app")
+    assert tag_of(IMAGE) in remark
+
+
+@pytest.mark.parametrize("said", ["web page", "no list", "denied", "image"])
+async def test_what_is_no_referrers_api(world: World, said: str) -> None:
+    """Gateways answer with a page, an error or anything else: then tags say what is there."""
+    source, target = await world.registry("source", referrers=False), await world.registry("one")
+    wanted = await signed(source, listed=False)
+    fault = source.faults.on("GET", "/referrers/", times=None)
+    if said == "denied":
+        fault.status(403)
+    else:
+        fault.status(200, body=b"<html>" if said == "web page" else b"{}")
+    run = await world.run(world.mirror(wanted, target))
+    assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 5)
+    assert source.count("GET", "/referrers/") == 1
+
+
+async def test_a_registry_that_lists_no_tags(world: World) -> None:
+    """Where the tags may not be listed, those that may be there are asked for one by one."""
+    source, target = await world.registry("source", referrers=False), await world.registry("one")
+    wanted = await signed(source, listed=False)
+    source.faults.on("GET", "/tags/list", times=None).status(403)
+    run = await world.run(world.mirror(wanted, target))
+    assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 5)
+
+
+async def test_nothing_signed_costs_two_requests(world: World) -> None:
+    """docker-registry 2.8, 100 tags to three targets: one probe of the API and one list of tags, also for a glob."""
+    require("docker-registry")
+    targets = [await world.registry(name) for name in ("one", "two", "three")]
+    images = [build_image(["linux/amd64"], layers=1, seed=f"{number}") for number in range(100)]
+    async with DockerRegistry(access_log=True) as source:
+        for number, image in enumerate(images):
+            await push(image, source.url, "team/app", [f"v{number}"])
+        before = len(source.hits())
+        tags = [f"v{number}" for number in range(100)]
+        for wanted in (tags, ["v*"]):
+            run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": wanted}, *targets))
+            assert run.result is Result.SUCCESS
+            asked = Counter(
+                one.path.split("/")[4]
+                for one in source.hits()[before:]
+                if "/referrers/" in one.path or "/tags/" in one.path
+            )
+            before = len(source.hits())
+            probes = {"referrers": 1} if wanted is tags else {}
+            assert asked == {**probes, "tags": 1}
+            world.store.__init__()  # type: ignore[misc]  # a lost record: everything is asked for again
+            for target in targets:
+                target.content.__init__()  # type: ignore[misc]
+
+
+async def test_two_writers_of_one_list(world: World) -> None:
+    """docker-registry 2.8: two mirrors add to the list of one image at once, and nobody's entry is lost."""
+    require("docker-registry")
+    sources = [await world.registry("a"), await world.registry("b")]
+    async with DockerRegistry() as target:
+        for number, source in enumerate(sources):
+            await push(IMAGE, source, "team/app", ["v1"])
+            for kind in range(3):
+                await push(build_artifact(IMAGE, data=f"{number} {kind}".encode()), source, "team/app", [])
+        mirrors = [
+            world.mirror({"repository": f"{source.host}/team/app:v1"}, target, name=f"m{number}", **NAMED)
+            for number, source in enumerate(sources)
+        ]
+        runs = await asyncio.gather(*map(world.run, mirrors))
+        assert [run.result for run in runs] == [Result.SUCCESS] * 2
+        back = await world.run(world.mirror({"repository": f"{target.host}/{PLACE}:v1"}, LOCAL))
+        assert back.receipts[0].referrers == 6
