@@ -45,7 +45,7 @@ async def test_one_head_per_tag_within_the_trust_window(world: World) -> None:
 async def test_heads_at_targets_after_the_trust_window(world: World) -> None:
     """When the record is too old the target is asked, by one HEAD per tag, and then believed again."""
     source, target = await filled(world, "main"), await world.registry("one")
-    mirror = world.mirror({"repository": f"{source.host}/team/app:main"}, target)
+    mirror = world.mirror({"repository": f"{source.host}/team/app:main"}, target, signatures={"copy": False})
     await world.run(mirror)
     requests(world)
     world.later(hours=13)
@@ -58,7 +58,8 @@ async def test_heads_at_targets_after_the_trust_window(world: World) -> None:
 async def test_a_lost_record_costs_heads_only(world: World) -> None:
     """Without any record what is mirrored is found at the targets: HEADs, no content."""
     source, target = await filled(world, "main"), await world.registry("one")
-    mirror = world.mirror({"repository": f"{source.host}/team/app:main"}, target, LOCAL)
+    wanted = {"repository": f"{source.host}/team/app:main"}
+    mirror = world.mirror(wanted, target, LOCAL, signatures={"copy": False})
     await world.run(mirror)
     requests(world)
     world.store = MemoryStore()

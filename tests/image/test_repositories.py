@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,15 @@ async def test_globs_select_from_the_api_of_the_registry(world: World) -> None:
     assert {*target.tags} == {f"mirror/{called(source)}/{path}" for path in APPS[:3]}
 
 
+OFF: dict[str, Any] = {"signatures": {"copy": False}}
+
+
 async def test_nothing_new_costs_one_head_a_tag(world: World) -> None:
     """Within `trust` no target is asked; after it, one HEAD a tag; without a record, HEADs and no content."""
     source, target = await filled(world, *APPS), await world.registry("target")
-    mirror = world.mirror({"registry": source.host, "repositories": [*APPS], "tags": ["v1", "v2"]}, target, LOCAL)
+    mirror = world.mirror(
+        {"registry": source.host, "repositories": [*APPS], "tags": ["v1", "v2"]}, target, LOCAL, **OFF
+    )
     assert (await world.run(mirror)).result is Result.SUCCESS
     for hours, store, heads in ((11, world.store, 0), (2, world.store, 8), (0, MemoryStore(), 8)):
         world.later(hours=hours)

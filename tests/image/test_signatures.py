@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -282,3 +283,56 @@ async def test_two_writers_of_one_list(world: World) -> None:
         assert [run.result for run in runs] == [Result.SUCCESS] * 2
         back = await world.run(world.mirror({"repository": f"{target.host}/{PLACE}:v1"}, LOCAL))
         assert back.receipts[0].referrers == 6
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["api", "tags"])
+async def test_signatures_that_are_added_later(world: World, listed: bool) -> None:
+    """They are planned and brought when the target is asked for the name anyway, and then the run has nothing to do."""
+    source, target = await world.registry("source", referrers=listed), await world.registry("one")
+    world.services = replace(world.services, facts=world.store)
+    await push(IMAGE, source, "team/app", ["v1"])
+    mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, target, LOCAL, trust=3600)
+    assert (await world.run(mirror)).receipts[0].referrers == 0
+    await signed(source, listed=listed)
+    world.later(minutes=30)
+    source.forget()
+    assert (await world.run(mirror)).result is Result.NOOP
+    assert source.count("GET", "/referrers/") == source.count("GET", "/tags/list") == 0
+    world.later(hours=1)
+    planned = await world.plan(mirror)
+    assert [step.reason for step in planned.steps] == 2 * ["4 signatures and attestations not there"]
+    run = await world.run(mirror)
+    assert run.result is Result.SUCCESS
+    assert [one.referrers for one in run.receipts] == [5, 5]
+    assert {*target.manifests[PLACE]} >= {one.digest for one in ABOUT}
+    world.later(days=1)
+    assert (await world.run(mirror)).result is Result.NOOP
+
+
+async def test_nothing_signed_stays_cheap(world: World) -> None:
+    """Days later, at a registry without the API: one list of tags for the repository, none for tags that never move."""
+    source, target = await world.registry("source", referrers=False), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1", "v2"])
+    cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"immutable": ["v*"]}, 0)]
+    for keys, lists in cases:
+        wanted = {"repository": f"{source.host}/team/app", "tags": ["v1", "v2"]}
+        mirror = world.mirror(wanted, target, **keys)
+        await world.run(mirror)
+        world.later(days=2)
+        source.forget()
+        assert (await world.run(mirror)).result is Result.NOOP
+        assert source.count("GET", "/tags/list") == lists
+        assert source.count("GET", "/manifests/") == 0
+        assert source.count("GET", "/referrers/") <= lists
+
+
+async def test_signatures_that_cannot_be_looked_for(world: World) -> None:
+    """A source that does not answer about signatures of what is mirrored already: a remark, and no failure."""
+    source, target = await world.registry("source"), await world.registry("one")
+    mirror = world.mirror(await signed(source), target)
+    await world.run(mirror)
+    world.later(days=1)
+    source.faults.on("GET", "/referrers/", times=None).status(500)
+    run = await world.run(mirror)
+    assert run.result is Result.NOOP
+    assert "signatures that were added to v1 could not be looked for" in run.remarks[0]

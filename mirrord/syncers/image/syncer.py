@@ -53,8 +53,17 @@ def _begin(mirror: Mirror, decisions: Any, services: Services) -> ImageSession:
     patience = spec.together_wait if spec.publish == "together" else 0.0
     sources, unreachable, unseen = decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
-    known = {"unreachable": unreachable, "unseen": unseen, "signatures": spec.signatures.carried}
+    carried = spec.signatures.carried
+    note = partial(_note_children, mirror, services) if carried and services.facts else None
+    known = {"unreachable": unreachable, "unseen": unseen, "signatures": carried, "note": note}
     return ImageSession(sources, destinations, services, patience, label, **known)
+
+
+async def _note_children(mirror: Mirror, services: Services, read: Mapping[str, Sequence[str]]) -> None:
+    """Note for the next run which manifests are in the images that were read."""
+    from mirrord.syncers.image.upstream.later import note_children  # noqa: PLC0415 - a copy starts without it
+
+    await note_children(mirror, services.facts, read)
 
 
 @asynccontextmanager

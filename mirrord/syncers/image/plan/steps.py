@@ -68,6 +68,13 @@ class ImageSource(Protocol):
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the source of a blob, without reading it."""
 
+    async def has_referrers(self) -> bool:
+        """Whether anything may be about any manifest of the source; it may know that at once.
+
+        Raises:
+            MirrordError: as `referrers`.
+        """
+
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about one manifest, as the source lists it; asked once a run.
 
@@ -124,6 +131,7 @@ class ImageSurvey:
         unasked: target name → why it could not be asked.
         unreachable: target name → its error, if it must not be tried again.
         memory: from the record.
+        lacking: target and item → how many signatures and attestations of what it has are not there.
     """
 
     source: SourceListing
@@ -132,6 +140,7 @@ class ImageSurvey:
     unasked: Mapping[str, str] = field(default_factory=dict)
     unreachable: Mapping[str, MirrordError] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
+    lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
@@ -149,7 +158,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     """Decide about every tag at every target."""
     evidence = Evidence(now, survey.memory, survey.held, survey.created)
     steps = tuple(
-        step
+        _with_signatures(step, survey.lacking.get((step.target, step.item), 0))
         for offers, targets in at_targets(mirror, survey.source.offers)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
@@ -173,6 +182,14 @@ def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tup
     return tuple(
         replace(step, reason=f"{step.reason}; {found[step]}") if found.get(step) else step for step in steps
     ), remarks
+
+
+def _with_signatures(step: Step, lacking: int) -> Step:
+    """Return a step that also brings signatures which were added to what the target has."""
+    if not lacking or step.action is not Action.KEEP or not step.confirmed:
+        return step
+    what = f"{lacking} signatures and attestations" if lacking > 1 else "a signature or attestation"
+    return replace(step, action=Action.COPY, reason=f"{what} not there", confirmed=False)
 
 
 def _unseen(steps: Sequence[Step], held: Held) -> frozenset[tuple[str, str]]:

@@ -38,7 +38,7 @@ class Carried:
 
 
 @dataclass(slots=True)
-class Tally:
+class ImageTally:
     """What was done for one image at one target."""
 
     sent: int = 0
@@ -57,7 +57,7 @@ class Copy:
     source: ImageSource
     destination: Streamed | Keeping
     consumer: str
-    tally: Tally = field(default_factory=Tally)
+    tally: ImageTally = field(default_factory=ImageTally)
     extent: Extent = field(default_factory=Extent)
     workers: Workers = field(default_factory=lambda: Workers(WORKERS))
 

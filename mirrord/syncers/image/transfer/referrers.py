@@ -25,7 +25,7 @@ SHOWN: Final = 5  # remarks about one image at one target
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedReferrer:
     """A referrer as its source lists it."""
 
     referrer: Referrer
@@ -61,24 +61,24 @@ class ReferrersOf:
     _due: list[tuple[Manifest, Sequence[str]]] = field(default_factory=list)
     _remarks: list[str] = field(default_factory=list)
 
-    async def listed(self, manifest: Manifest) -> Sequence[Listed]:
+    async def listed(self, manifest: Manifest) -> Sequence[ListedReferrer]:
         """Return what the source lists about a manifest and all manifests in it.
 
         Raises:
             TooLargeError: there are more manifests than one image may have.
             MirrordError: as `ImageSource.referrers`.
         """
-        found: list[Listed] = []
+        found: list[ListedReferrer] = []
 
         async def look(subject: Digest) -> None:
             listed = await self.source.referrers(subject)
             self._remarks += (f"{self.target}: left out: {one}" for one in self.source.ignored(subject))
-            found.extend(Listed(one, subject) for one in listed)
+            found.extend(ListedReferrer(one, subject) for one in listed)
 
         await self.workers.each(await self._manifests_in(manifest), look)
         return found
 
-    async def carry(self, listed: Sequence[Listed]) -> Carried:
+    async def carry(self, listed: Sequence[ListedReferrer]) -> Carried:
         """Write everything that is listed, and what is about that.
 
         Raises:
@@ -94,9 +94,9 @@ class ReferrersOf:
             self._seen |= fresh.keys()
             if len(self._seen) > MOST_MANIFESTS:
                 raise TooLargeError(f"{level[0]}: more than {MOST_MANIFESTS} signatures and attestations of one image")
-            following: list[Listed] = []
+            following: list[ListedReferrer] = []
 
-            async def one(listed: Listed, following: list[Listed] = following) -> None:
+            async def one(listed: ListedReferrer, following: list[ListedReferrer] = following) -> None:
                 if manifest := await self._named(listed):
                     following += await self.listed(manifest)
 
@@ -117,7 +117,7 @@ class ReferrersOf:
                     left.append(nested)
         return tuple(found)
 
-    async def _named(self, listed: Listed) -> Manifest | None:
+    async def _named(self, listed: ListedReferrer) -> Manifest | None:
         try:
             return await self._one(listed)
         except MirrordError as error:
@@ -125,7 +125,7 @@ class ReferrersOf:
                 about(error, name)
             raise
 
-    async def _one(self, listed: Listed) -> Manifest | None:
+    async def _one(self, listed: ListedReferrer) -> Manifest | None:
         """Write one of them; None if it is not about its subject, or gone from the source."""
         referrer = listed.referrer
         try:

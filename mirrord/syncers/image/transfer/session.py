@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -50,6 +50,7 @@ class ImageSession:
         unreachable: Mapping[str, MirrordError] | None = None,
         unseen: Collection[tuple[str, str]] = frozenset(),
         signatures: bool = True,
+        note: Callable[[Mapping[str, Sequence[str]]], Awaitable[None]] | None = None,
     ) -> None:
         """Copy the items of `sources` to `destinations`.
 
@@ -62,6 +63,7 @@ class ImageSession:
             unreachable: target name → why it is not tried again.
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
             signatures: whether signatures, attestations and SBOMs are carried with their images.
+            note: is told at the end which manifests are in the images that were read, if it matters.
         """
         self._sources = sources
         self._destinations = destinations
@@ -70,7 +72,8 @@ class ImageSession:
         self._label = label
         self._unreachable = unreachable or {}
         self._unseen = unseen
-        self._signatures = signatures
+        self._signatures, self._note = signatures, note
+        self._children: dict[str, Sequence[str]] = {}
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -88,6 +91,8 @@ class ImageSession:
         """Complete the work that batches left to be done together."""
         for images in self._waiting.values():
             await images.settle()
+        if self._note and self._children:
+            await self._note(self._children)
 
     async def aclose(self) -> None:
         """Stop unneeded work."""
@@ -121,6 +126,7 @@ class ImageSession:
                 unseen = (step.target, step.item) in self._unseen
                 parts = Parts.of(top, manifest)
                 copy.looked_at(manifest, parts)
+                self._children[manifest.digest] = [child.digest for child in parts.children if child.is_manifest]
                 lacking = await self._content(copy, parts, 0, unseen=unseen)
                 referrers = ReferrersOf(
                     step.target,

@@ -69,6 +69,10 @@ class LayoutSource:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
         return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, name=str(self._layout.place))
 
+    async def has_referrers(self) -> bool:
+        """Return True: a look costs no request."""
+        return True
+
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what the layout lists about a manifest; see `Layout.referrers`."""
         found = await asyncio.to_thread(self._layout.referrers, subject)

@@ -49,6 +49,10 @@ class ReferrersApis:
                     return found
         return await repository.referrers(subject) if known else None
 
+    def lacks(self, host: str, now: datetime) -> bool:
+        """Whether a registry is known to have no such API."""
+        return self._known(host, now) is False
+
     def _known(self, host: str, now: datetime) -> bool | None:
         has, since = self._has.get(host, (None, now))
         return None if has is False and now - since >= AGAIN else has
@@ -88,6 +92,16 @@ class RepositoryReferrers:
                     self._known[subject] = await self._read(subject)
         return self._known[subject].found
 
+    async def may_have(self) -> bool:
+        """Whether anything may be about any manifest: not where the API is missing, and no tag looks like that.
+
+        Raises as `Repository.tags`, but where tags may not be listed.
+        """
+        if not self.apis.lacks(self.repository.host, self.now):
+            return True
+        await self._list()
+        return self._tags is None or bool(self._tags)
+
     def ignored(self, subject: Digest) -> Sequence[str]:
         """See `ImageSource.ignored`."""
         return self._known.get(subject, _About()).ignored
@@ -123,6 +137,15 @@ class RepositoryReferrers:
 
     async def _has(self, tag: str) -> bool:
         """Whether a tag may be there: by the list of all, or by a HEAD where the registry gives none."""
+        await self._list()
+        if self._tags is not None:
+            return tag in self._tags
+        with suppress(RefusedError):
+            return await self.repository.head_manifest(tag) is not None
+        return False
+
+    async def _list(self) -> None:
+        """List the tags, once."""
         async with self._turns.hold(""):
             if self._tags is None and not self._unlisted:
                 try:
@@ -132,8 +155,3 @@ class RepositoryReferrers:
                     self._tags = frozenset()  # the repository has digests only
                 except (RefusedError, ContentError):
                     self._unlisted = True
-        if self._tags is not None:
-            return tag in self._tags
-        with suppress(RefusedError):
-            return await self.repository.head_manifest(tag) is not None
-        return False

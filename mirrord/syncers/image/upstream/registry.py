@@ -69,6 +69,10 @@ class RegistrySource:
         opened = partial(self._repository.open_blob, blob)
         return BlobSource(blob.digest, blob.size, opened, name=name, origin=self._repository.reference.domain)
 
+    async def has_referrers(self) -> bool:
+        """Return whether the registry has the API, or any tag that is about a manifest."""
+        return self._about is not None and await self._about.may_have()
+
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest. Raises as `RepositoryReferrers.of`."""
         return await self._about.of(subject) if self._about else ()

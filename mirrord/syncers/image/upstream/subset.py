@@ -184,6 +184,10 @@ class SubsetSource:
     def _embedded(self, blob: Descriptor) -> Descriptor:
         return replace(blob, data=self._held[blob.digest][1]) if blob.digest in self._held else blob
 
+    async def has_referrers(self) -> bool:
+        """Return whether anything may be about any manifest."""
+        return await self._source.has_referrers()
+
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest; what is about an index that was changed is only counted.
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mirrord.errors import MirrordError, RefusedError, TransportError, UnreachableError
 from mirrord.files import storage_errors
@@ -13,7 +14,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
-from mirrord.plan.offer import Offer
+from mirrord.plan.offer import Held, Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
@@ -24,6 +25,9 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout_writer import LayoutWriter
+
+if TYPE_CHECKING:
+    from mirrord.syncers.image.upstream.later import Later
 
 PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not delay the others
 LOOKS = 8  # parallel requests for names at one target
@@ -84,7 +88,21 @@ async def survey(
         except TransportError as error:
             failed[name] = str(error)
     held = {key: digest for key, digest in held.items() if key[0] not in failed}
-    return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory)
+    later = await _later(mirror, listing, places, held, services)
+    listing = replace(listing, remarks=(*listing.remarks, *later.remarks)) if later else listing
+    lacking = later.lacking if later else {}
+    return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory, lacking)
+
+
+async def _later(
+    mirror: Mirror, listing: SourceListing, places: Mapping[str, _Place], held: Held, services: Services
+) -> Later | None:
+    """Look for signatures of what targets have, if any of them has what was asked for."""
+    if not (spec_of(mirror).signatures.carried and any(held.values())):
+        return None
+    from mirrord.syncers.image.upstream.later import look_for_later  # noqa: PLC0415 - a first copy needs none
+
+    return await look_for_later(mirror, listing, places, held, services.facts)
 
 
 def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
