@@ -276,7 +276,7 @@ async def test_tags_that_are_settled(world: World) -> None:
         one.content.tags[place].clear()
         source.forget()
         assert (await world.run(mirror)).result is Result.SUCCESS
-        assert (source.count("HEAD", "/manifests/"), source.count("GET", image.digest)) == (0, 1)
+        assert (source.count("HEAD", "/manifests/"), source.count("GET", f"/manifests/{image.digest}")) == (0, 1)
         assert names(at(one, place=place)[1]) == list(FOUR[:2])
 
 
