@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from mirrord.files import storage_errors
 from mirrord.model.run import Run
 from mirrord.pipeline import run_mirror
 from mirrord.report.documents import run_document
-from mirrord.syncer.values import Services
+from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image.names.typed import copying, host_of, parse_source
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.syncers.image.upstream.layout import own_tag
@@ -93,6 +93,7 @@ def copy(
     targets: tuple[str, ...],
     *,
     platform: tuple[str, ...],
+    without_signatures: bool,
     quiet: bool,
     verbose: bool,
     json: bool,
@@ -105,7 +106,8 @@ def copy(
     copying(source, targets, None, platform)  # report mistakes in what was typed before any request
     hosts = [host for host in map(host_of, (source, *targets)) if host]
     book = copy_hosts(hosts, os.environ, **options)
-    run = loop.run(_copy(source, targets, platform, book, quiet=json or quiet), plain=True)
+    copied = partial(copying, platforms=platform, signatures=not without_signatures)
+    run = loop.run(_copy(source, targets, copied, book, quiet=json or quiet), plain=True)
     if json:
         say_json(run_document(run))
     else:
@@ -121,14 +123,16 @@ def _check_no_file(text: str, better: str) -> None:
             raise UsageError(f"{path} is a file; write {better.format(text)}")
 
 
-async def _copy(source: str, targets: Sequence[str], platforms: Sequence[str], book: HostBook, *, quiet: bool) -> Run:
+async def _copy(
+    source: str, targets: Sequence[str], copied: Callable[..., Mirror], book: HostBook, *, quiet: bool
+) -> Run:
     events = Events()
     with room() as folder, shown(events, quiet=quiet):
         async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)
             services = Services(http, spools, events, folder)
             try:
-                mirror = copying(source, targets, await own_tag(parse_source(source), folder), platforms)
+                mirror = copied(source, targets, await own_tag(parse_source(source), folder))
                 clock = partial(datetime.now, UTC)
                 run = await run_mirror(mirror, SYNCER, services, None, "command", clock=clock, parallel=1)
             finally:

@@ -15,16 +15,14 @@ from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, single, un
 _DEFAULTS = {
     "backup": "mirrord does not back up a tag before it moves it",
     "ratelimit": "mirrord waits when a registry limits the rate, and leaves a fifth of a quota to people",
-    "digestTags": "mirrord does not look for sha256-… tags; add them to `match` as /sha256-.*/",
-    "referrers": "mirrord does not copy referrers",
-    "referrerFilters": "mirrord does not copy referrers",
-    "referrerSource": "mirrord does not copy referrers",
-    "referrerTarget": "mirrord does not copy referrers",
-    "referrerSlow": "mirrord does not copy referrers",
+    "referrerFilters": "mirrord copies all referrers of an image",
+    "referrerSource": "mirrord takes referrers from the repository of their image",
+    "referrerTarget": "mirrord writes referrers to the repository of their image",
     "includeExternal": "mirrord does not copy layers that have URLs of their own",
     "mediaTypes": "mirrord copies images and artifacts of every media type",
     "hooks": "mirrord starts no programs",
 }
+_ALWAYS = ("referrers", "digestTags", "referrerSlow")  # mirrord copies what is about an image, unless told otherwise
 _HOST = {
     "token": "mirrord takes a user name and a password; write an identity token as password of the user <token>",
     "regcert": "mirrord takes a file; write the certificate to one, and ca: FILE",
@@ -56,7 +54,7 @@ def read(root: Section, draft: Draft) -> None:
     defaults = root.section("defaults")
     for key, why in _DEFAULTS.items():
         defaults.lose(key, why)
-    defaults.ignore("fastCheck", "forceRecursive", "blobLimit", "cacheCount", "cacheTime", "userAgent")
+    defaults.ignore(*_ALWAYS, "fastCheck", "forceRecursive", "blobLimit", "cacheCount", "cacheTime", "userAgent")
     defaults.lose("skipDockerConfig", "mirrord uses docker's config.json for hosts without auth")
     if defaults.text("parallel") not in ("", "0", "1"):
         defaults.tell(
@@ -108,7 +106,7 @@ def _timing(section: Section) -> Keys:
 def _step(step: Section, usual: Keys, draft: Draft) -> None:
     for key, why in _DEFAULTS.items():
         step.lose(key, why)
-    step.ignore("fastCheck", "forceRecursive")
+    step.ignore(*_ALWAYS, "fastCheck", "forceRecursive")
     kind = step.text("type")
     own = _timing(step) if step.text("schedule") or step.text("interval") else usual
     own = {**own, **platforms.read(step, "platforms", platforms.SPARSE.format("regsync"))}

@@ -263,7 +263,7 @@ async def test_nothing_signed_costs_two_requests(world: World) -> None:
             assert asked == {**probes, "tags": 1}
             world.store.__init__()  # type: ignore[misc]  # a lost record: everything is asked for again
             for target in targets:
-                target.content.__init__()  # type: ignore[misc]
+                target.content.__init__()  # type: ignore[misc]  # as if it were new
 
 
 async def test_two_writers_of_one_list(world: World) -> None:

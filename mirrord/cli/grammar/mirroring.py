@@ -43,6 +43,8 @@ them, which has another digest.
 
   $ mirrord copy --platform linux/amd64 ghcr.io/team/app:v1 oci:backup
 
+Signatures, attestations and SBOMs of the image come with it, unless `--without-signatures` is given.
+
 Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. `ALL_PROXY` and SOCKS proxies are not supported.
 HOST is the registry as SRC or DST has it;
 `--insecure`, `--tls` and `--token-realm` may be given several times.
@@ -58,6 +60,7 @@ a proxy or a credential file is wrong.
         ["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to which the image is copied."
     ),
     values("--platform", "OS/ARCH", "Copy this platform, such as linux/amd64 or linux/arm/v7; may be given again."),
+    flag("--without-signatures", "Copy the image without its signatures, attestations and SBOMs."),
     *host_options("SRC and DST"),
     QUIET,
     VERBOSE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mirrord.errors import UsageError
 from mirrord.syncer.values import Mirror, Publication, Target
-from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, spec_of
+from mirrord.syncers.image.names import OneBuild, OneImage, Signatures, Source, is_many, spec_of
 from mirrord.wire.oci.layout import split_folder, split_name
 from mirrord.wire.oci.platform import parse_platform
 from mirrord.wire.oci.reference import Reference, parse_repository, valid_tag
@@ -55,7 +55,9 @@ def host_of(text: str) -> str | None:
     return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
 
 
-def copying(source: str, targets: Sequence[str], tag: str | None, platforms: Sequence[str] = ()) -> Mirror:
+def copying(
+    source: str, targets: Sequence[str], tag: str | None, platforms: Sequence[str] = (), *, signatures: bool = True
+) -> Mirror:
     """Return a mirror for `mirrord copy`: one image and its targets.
 
     Args:
@@ -63,6 +65,7 @@ def copying(source: str, targets: Sequence[str], tag: str | None, platforms: Seq
         targets: references and `oci:DIR[:TAG]`.
         tag: the tag at targets that do not name one, or None.
         platforms: those that are copied; all if there are none.
+        signatures: whether signatures, attestations and SBOMs are copied with the image.
 
     Raises:
         UsageError: one of them is invalid, or a target is given twice.
@@ -73,7 +76,8 @@ def copying(source: str, targets: Sequence[str], tag: str | None, platforms: Seq
     if len(set(names)) < len(names):
         raise UsageError("the same DST is given twice; give each one once")
     wanted = tuple(dict.fromkeys(str(parse_platform(one)) for one in platforms))
-    spec = OneImage(parse_source(source), platforms=wanted, text=source, called=called)
+    about = Signatures(carried=signatures)
+    spec = OneImage(parse_source(source), platforms=wanted, signatures=about, text=source, called=called)
     made = (Target(name, "image", place, None) for name, (place, _) in zip(names, places, strict=True))
     return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
 
