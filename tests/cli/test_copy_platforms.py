@@ -26,7 +26,7 @@ async def test_to_a_registry_and_a_layout(desk: Desk) -> None:
         assert said.status == 0, said.err
         change = "index changed: 2 of 3 platforms; its own signatures and attestations do not fit it"
         assert f"remark: {source.host}/a/b:v1: {change}" in said.out
-        assert source.count("GET", image.digest) == 1
+        assert source.count("GET", f"/manifests/{image.digest}") == 1
         read = [
             (await run("skopeo", "inspect", "--raw", "--tls-verify=false", place)).output
             for place in (f"docker://{one.host}/a/b:v1", f"oci:{desk.folder}/out:v1")

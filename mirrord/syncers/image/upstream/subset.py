@@ -113,6 +113,7 @@ class SubsetSource:
         """Read from `source`."""
         self._source, self._wanted = source, wanted
         self.host, self.repository = source.host, source.repository
+        self.has_referrers = source.has_referrers
         self._changed: dict[str, tuple[Digest, Cut]] = {}
         self._about: dict[Digest, int] = {}  # how many signatures an index that was changed has
         self._held: dict[Digest, tuple[str, bytes]] = {}  # manifests and configs, with the type of a manifest
@@ -183,10 +184,6 @@ class SubsetSource:
 
     def _embedded(self, blob: Descriptor) -> Descriptor:
         return replace(blob, data=self._held[blob.digest][1]) if blob.digest in self._held else blob
-
-    async def has_referrers(self) -> bool:
-        """Return whether anything may be about any manifest."""
-        return await self._source.has_referrers()
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest; what is about an index that was changed is only counted.
