@@ -29,6 +29,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import Session, Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Services
+from mirrord.wire.host import HostBook
 
 ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "through", "kept"})
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -225,7 +226,7 @@ async def check_cancel(scenario: Scenario) -> None:
 async def check_uses(scenario: Scenario) -> None:
     """A syncer that says how clients use its targets says it the same each time, in commands of one line each."""
     done = await run_once(scenario)
-    syncer, mirror, book = scenario.syncer, scenario.mirror, scenario.services.http.book
+    syncer, mirror, book = scenario.syncer, scenario.mirror, HostBook()
     for target in mirror.targets:
         link = syncer.link_of(mirror, target)
         assert not link or link.startswith(("https://", "http://")), f"{target.name}: nobody can open {link}"
