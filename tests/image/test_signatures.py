@@ -336,3 +336,43 @@ async def test_signatures_that_cannot_be_looked_for(world: World) -> None:
     run = await world.run(mirror)
     assert run.result is Result.NOOP
     assert "signatures that were added to v1 could not be looked for" in run.remarks[0]
+
+
+async def test_from_a_layout(world: World) -> None:
+    """What a layout has about an image goes to a registry: by subject, and by cosign's tags."""
+    source, target = await world.registry("source"), await world.registry("one")
+    folder = world.folder / "layouts"
+    await world.run(world.mirror(await signed(source), LOCAL, places={"files": f"oci:{folder}"}))
+    again = world.mirror({"layout": str(folder / "app"), "names": ["v1"]}, target, name="back", **NAMED)
+    run = await world.run(again)
+    assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 5)
+    assert target.tags[PLACE] == {"v1": IMAGE.digest, tag_of(IMAGE, ".sig"): cosigned("a").digest}
+    assert {*target.manifests[PLACE]} >= {one.digest for one in ABOUT}
+
+
+async def test_signatures_of_signatures_have_a_bound(world: World) -> None:
+    """A chain of twenty is refused with its reason, and no name is set."""
+    source, target = await world.registry("source"), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1"])
+    subject = IMAGE
+    for number in range(20):
+        subject = build_artifact(subject, data=f"{number}".encode())
+        await push(subject, source, "team/app", [])
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))
+    assert run.receipts[0].outcome is Outcome.FAILED
+    assert "more than 8 signatures of signatures" in run.receipts[0].detail
+    assert "v1" not in target.tags.get(PLACE, {})
+
+
+async def test_pages_of_referrers(world: World) -> None:
+    """A list in two pages is read whole."""
+    source, target = await world.registry("source"), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1"])
+    for one in (SIGNATURE, SBOM):
+        await push(one, source, "team/app", [])
+    path = f"/referrers/{IMAGE.digest}"
+    first = {"Content-Type": OCI_INDEX, "Link": f'</v2/team/app{path}?page=2>; rel="next"'}
+    source.faults.on("GET", path, times=1).status(200, index_of([dict(SIGNATURE.root)]), first)
+    wanted = {"repository": f"{source.host}/team/app:v1"}
+    run = await world.run(world.mirror(wanted, target))
+    assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 2)
