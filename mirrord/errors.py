@@ -22,21 +22,14 @@
     │  ├─ DigestError       bytes and digest (or size) differ
     │  ├─ TooLargeError     larger than its limit
     │  └─ UnsupportedError  a known format that we do not support
+    ├─ SignatureError       no signature of an image counts
     ├─ DeadlineError        a run exceeded its deadline
     ├─ StoppedError         a run was stopped before its end
     ├─ StorageError         our own disk or database failed
     ├─ ConflictError        somebody else changed meanwhile what we were about to replace
     └─ GuardError           a guard stopped us before harm was done
 
-The class says what an error means, wherever it is handled. `kind_of` finds the class by its code, as in the record:
-
-- `code`: a stable word for machines.
-- `retry`: an immediate retry is sensible.
-- `passing`: it resolves by waiting; otherwise somebody has to act.
-- `outcome`: of a step with it, `failed` or `refused` (`model.run.Outcome`).
-- `result`: of a run that ended with it (`model.run.Result`).
-- `exit_code`: what the command line returns, after `sysexits.h`.
-
+The class says what an error means, wherever it is handled. `kind_of` finds the class by its code, as in the record.
 No message may contain a secret: texts from other hosts go through `mirrord.wire.trust.redact` first.
 """
 
@@ -46,12 +39,12 @@ from __future__ import annotations
 class MirrordError(Exception):
     """Root of all deliberate errors."""
 
-    code = "error"
-    retry = False
-    passing = False
-    outcome = "failed"
-    result = "failed"
-    exit_code = 1
+    code = "error"  # a stable word for machines
+    retry = False  # an immediate retry is sensible
+    passing = False  # it resolves by waiting; otherwise somebody has to act
+    outcome = "failed"  # of a step with it, `failed` or `refused` (`model.run.Outcome`)
+    result = "failed"  # of a run that ended with it (`model.run.Result`)
+    exit_code = 1  # what the command line returns, after `sysexits.h`
 
 
 def about(error: MirrordError, what: str) -> None:
@@ -253,6 +246,13 @@ class UnsupportedError(ContentError):
     """Recognised but not supported (Docker schema 1)."""
 
     code = "unsupported"
+    outcome = "refused"
+
+
+class SignatureError(MirrordError):
+    """No signature of an image is by whom `signatures.require` names, and for that image."""
+
+    code = "signature"
     outcome = "refused"
 
 

@@ -44,6 +44,8 @@ def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[st
 def check_parts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Sequence[str]:
     """Check the parts of mirrors of many sources, beside all other mirrors; return notices, one sentence each.
 
+    So are the files that mirrors name.
+
     Two sources may not have one name at a target, and none may be copied to itself. One source may be a part of several
     mirrors: then they write the same. They do not where one names a tag with a digest, and another without it.
 
@@ -57,6 +59,10 @@ def check_parts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Seq
         trail, syncer = ("mirrors", number), syncers[mirror.kind]
         problems.origins[trail], problems.names[trail] = mirror.origin, mirror.name
         parts = [mirror]
+        try:
+            notices += syncer.check_files(mirror) if syncer.check_files else ()
+        except ConfigError as error:
+            lines += error.problems
         if read := syncer.parts_of(mirror):
             those = read()
             lines += those.problems

@@ -147,6 +147,8 @@ class Syncer:
             MUST be pure.
         parts: returns, for a mirror of many sources, a function that lists its parts; it may read files on this
             machine, and blocks. Returns None for a mirror of one source.
+        check_files: reads files that a mirror names, for `mirrord check`, and returns what is not on this machine, a
+            sentence each. It blocks, and raises `ConfigError` about what is wrong.
         written: returns what a mirror of one source writes: addresses of targets, and names there of which one mirror
             alone may decide, each with what gets it. Without it these are the addresses, and the origin. Pure.
         front: serves the content of `local` over HTTP.
@@ -180,6 +182,7 @@ class Syncer:
     sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str] | None] | None = None
     parts: Callable[[Mirror], Callable[[], MirrorParts] | None] | None = None
+    check_files: Callable[[Mirror], Sequence[str]] | None = None
     written: Callable[[Mirror], Iterable[tuple[str, str]]] | None = None
     front: Serves | None = None
     through: PullThrough | None = None

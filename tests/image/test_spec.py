@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from mirrord.errors import UsageError
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.syncer.values import Mirror, Publication
-from mirrord.syncers.image.names import Images, Signatures, Source
+from mirrord.syncers.image.names import Images, Source
+from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.syncers.image.names.typed import parse_source, publishing
 from mirrord.syncers.image.spec import ImageSpec
 

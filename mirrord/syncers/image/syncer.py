@@ -102,6 +102,15 @@ def _parts(mirror: Mirror) -> Callable[[], MirrorParts] | None:
     return partial(parts_of, mirror)
 
 
+def _check_files(mirror: Mirror) -> Sequence[str]:
+    """Read the files of keys; see `Syncer.check_files`."""
+    if not spec_of(mirror).signatures.require:
+        return ()
+    from mirrord.syncers.image.upstream.signers import check_signers  # noqa: PLC0415 - as above
+
+    return check_signers(mirror)
+
+
 def _written(mirror: Mirror) -> Iterable[tuple[str, str]]:
     """Return what a mirror of one repository writes; see `Syncer.written`."""
     from mirrord.syncers.image.plan.many import written  # noqa: PLC0415 - as above
@@ -181,6 +190,7 @@ SYNCER = Syncer(
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     parts=_parts,
+    check_files=_check_files,
     written=_written,
     front=_Front(),
     through=PullThrough(_front_model, lambda keys: keys.hosts(), _check_front, _open_front),

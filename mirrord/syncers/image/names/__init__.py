@@ -13,6 +13,7 @@ from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
+from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.wire.oci.reference import Reference, parse_repository
 
 if TYPE_CHECKING:
@@ -57,17 +58,6 @@ class Source:
     layouts: Path | None = None
     tag: str | None = None
     names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Signatures:
-    """What is done with signatures, attestations and SBOMs.
-
-    Attributes:
-        carried: whether they are copied with their images.
-    """
-
-    carried: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mirrord.errors import UsageError
 from mirrord.syncer.values import Mirror, Publication, Target
-from mirrord.syncers.image.names import OneBuild, OneImage, Signatures, Source, is_many, spec_of
+from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, spec_of
+from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.wire.oci.layout import split_folder, split_name
 from mirrord.wire.oci.platform import parse_platform
 from mirrord.wire.oci.reference import Reference, parse_repository, valid_tag

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.errors import MirrordError, ThrottledError
+from mirrord.errors import MirrordError, SignatureError, ThrottledError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
@@ -98,6 +98,19 @@ def throttled_alone(errors: Iterable[MirrordError]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedOffer:
+    """What is not mirrored because nobody signed it who has to.
+
+    Attributes:
+        offer: the item.
+        reason: one sentence.
+    """
+
+    offer: Offer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceListing:
     """What a source offers.
 
@@ -109,6 +122,8 @@ class SourceListing:
         remarks: what is no failure, such as a glob that matches no tag.
         verdicts: why each listed tag is selected or not, if the mirror is to be explained.
         code: error code of what is missing where it is the same for all, else "".
+        refused: what is offered and must not be mirrored.
+        signers: item name → who signed it, where that is required.
     """
 
     offers: Sequence[Offer]
@@ -118,6 +133,8 @@ class SourceListing:
     remarks: Sequence[str] = ()
     verdicts: Sequence[TagVerdict] = ()
     code: str = ""
+    refused: Sequence[RefusedOffer] = ()
+    signers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +180,28 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
     steps, changes = _changed(steps, survey.source.sources)
+    steps = (*_signed(steps, survey.source.signers), *_refused(mirror, survey.source.refused))
     remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
     beside = problems, missing, remarks, tuple(survey.source.verdicts)
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
+
+
+def _signed(steps: Sequence[Step], signers: Mapping[str, str]) -> Iterator[Step]:
+    """Add who signed it to the reason of each step."""
+    for step in steps:
+        signer = signers.get(step.item)
+        yield replace(step, reason=f"{step.reason}; signed by {signer}") if signer else step
+
+
+def _refused(mirror: Mirror, refused: Sequence[RefusedOffer]) -> Iterator[Step]:
+    """Refuse at every target what is not signed as it has to be."""
+    for one in refused:
+        item, names = one.offer.item, one.offer.names
+        for target in mirror.targets:
+            of_item = item.name, item.digest, target.name, names, one.reason, item.size
+            yield Step(Action.REFUSE, *of_item, code=SignatureError.code)
 
 
 def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tuple[tuple[Step, ...], Sequence[str]]:

@@ -267,6 +267,8 @@ class ImageSpec(BaseModel):
             raise ValueError("immutable needs from.repository; layouts and archives are read in each run")
         if self.name and many:
             raise ValueError("as is the name of one image; the images of a registry or a list have names of their own")
+        if self.signatures.require and self.source.archive:
+            raise ValueError("signatures.require does not fit archive, which has none; write layout or repository")
         if "together_wait" in self.model_fields_set and self.publish != "together":
             raise ValueError("together_wait needs `publish: together`; write that too, or remove the key")
         return self

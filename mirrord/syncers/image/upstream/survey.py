@@ -114,14 +114,19 @@ def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime
 
 
 async def _listing(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
-    """Return what is offered: what the source has, with the platforms of the mirror."""
+    """Return what is offered: what the source has and has signed as the mirror requires, with its platforms."""
     listing = await _found(mirror, services, memory, now)
+    lasting = spec_of(mirror).source.repository and not mirror.publication  # what is read again in a later run
+    facts = services.facts if lasting else None
+    if spec_of(mirror).signatures.require:
+        from mirrord.syncers.image.upstream.verified import verified  # noqa: PLC0415 - most mirrors require nothing
+
+        listing = await verified(mirror, listing, facts)
     if not spec_of(mirror).platforms:
         return listing
     from mirrord.syncers.image.upstream.subset import cut_down  # noqa: PLC0415 - most mirrors copy all platforms
 
-    lasting = spec_of(mirror).source.repository and not mirror.publication  # what is read again in a later run
-    return await cut_down(mirror, listing, services.facts if lasting else None)
+    return await cut_down(mirror, listing, facts)
 
 
 async def _found(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:

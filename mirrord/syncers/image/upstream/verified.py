@@ -1,0 +1,192 @@
+"""Lets through only images that are signed by whom the mirror requires, before anything of them is read or copied.
+
+What is verified is the digest that the source has under a name, index or image, and that digest is what is copied. It
+is noted, so that the next run asks for nothing; the notes end with the keys that they were made with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, TransportError
+from mirrord.model.digest import Digest
+from mirrord.plan.offer import Offer
+from mirrord.syncer.values import Facts, Mirror
+from mirrord.syncers.image.names import places
+from mirrord.syncers.image.plan.steps import (
+    ImageSource,
+    Referrer,
+    RefusedOffer,
+    SourceListing,
+    throttled_alone,
+)
+from mirrord.syncers.image.upstream.cuts import known_cuts
+from mirrord.syncers.image.upstream.signers import signers_of
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.cosign import bundle, simple
+from mirrord.wire.cosign.judgement import Judgement, heaviest, judge, unreadable
+from mirrord.wire.oci.descriptor import Descriptor
+
+if TYPE_CHECKING:
+    from mirrord.wire.cosign.judgement import Signers
+    from mirrord.wire.cosign.signature import Signature
+
+FORM: Final = "1"
+"""Of how signatures are verified: notes of another one do not count."""
+MOST: Final = 100
+"""Signatures of one image that are looked at."""
+_FACTS: Final = "signed"
+_AT_ONCE: Final = 8  # images
+_STAYS: Final = "not copied, and what is there under that name stays"
+
+_Read = Callable[[], "Signature | None"]
+_Found = Judgement | MirrordError
+
+
+async def verified(mirror: Mirror, listing: SourceListing, facts: Facts | None) -> SourceListing:
+    """Refuse the offers that nobody signed who has to. A signature costs two requests, a noted image none.
+
+    Raises:
+        ConfigError: a key cannot be read.
+        TransportError: no signature can be fetched, because the source is unreachable or throttles.
+    """
+    signers = await asyncio.to_thread(signers_of, mirror)
+    policy = hashlib.sha256(f"{FORM} {signers.fingerprint}".encode()).hexdigest()
+    noted = await facts.recall(mirror.name, _name(mirror)) if facts else {}
+    known = noted if noted.get("") == policy else {}
+    origins = (await known_cuts(mirror, facts)).made  # the record has digests of indexes that were changed on the way
+    subjects = {one.item.digest: origins.get(one.item.digest, one.item.digest) for one in listing.offers}
+    found: dict[tuple[int, str], _Found] = {}
+
+    async def look(key: tuple[int, str], source: ImageSource) -> None:
+        try:
+            found[key] = (
+                Judgement(known[key[1]]) if key[1] in known else await judge_all(source, Digest(key[1]), signers)
+            )
+        except MirrordError as error:
+            found[key] = error
+
+    keys = {one.item.name: (id(listing.sources[one.item.name]), subjects[one.item.digest]) for one in listing.offers}
+    wanted = {key: listing.sources[name] for name, key in keys.items()}
+    await Workers(_AT_ONCE).each(wanted, lambda key: look(key, wanted[key]))
+    if facts:
+        signed = {key[1]: one.signer for key, one in found.items() if isinstance(one, Judgement) and one.signer}
+        await facts.note(mirror.name, _name(mirror), {"": policy, **signed})
+    return _sorted(listing, {name: found[key] for name, key in keys.items()})
+
+
+def _name(mirror: Mirror) -> str:
+    return f"{_FACTS}:{places(mirror)[0]}"
+
+
+def _sorted(listing: SourceListing, found: Mapping[str, _Found]) -> SourceListing:
+    """Divide the offers of a listing by what was found. Raises as `verified`."""
+    errors = [one for one in found.values() if isinstance(one, MirrordError)]
+    if errors and len(errors) == len(found) and all(isinstance(error, TransportError) for error in errors):
+        raise errors[0]
+    offers: list[Offer] = []
+    refused: list[RefusedOffer] = []
+    missing = [*listing.missing]
+    signers: dict[str, str] = {}
+    for offer in listing.offers:
+        name, one = offer.item.name, found[offer.item.name]
+        if isinstance(one, MirrordError):
+            missing.append(f"{name}: its signatures cannot be fetched: {one}")
+        elif one.signer:
+            offers.append(offer)
+            signers[name] = one.signer
+        else:
+            refused.append(RefusedOffer(offer, f"{one.reason}; {_STAYS}"))
+    others = listing.code or (throttled_alone(errors) if not listing.missing else "")
+    code = others if not errors or throttled_alone(errors) == others else ""
+    return replace(listing, offers=offers, missing=missing, refused=refused, signers=signers, code=code)
+
+
+async def judge_all(source: ImageSource, subject: Digest, signers: Signers) -> Judgement:
+    """Return who signed a manifest, or why nobody counts. One signature that verifies is enough.
+
+    Raises:
+        MirrordError: none that could be fetched counts, and one could not be fetched.
+    """
+    found: list[Judgement] = []
+    failure: MirrordError | None = None
+    left = MOST
+    for referrer in await source.referrers(subject):
+        if left <= 0:
+            break
+        try:
+            layers = await _layers(source, referrer, subject)
+        except (ContentError, MissingError) as error:
+            found.append(unreadable(error))
+            continue
+        except MirrordError as error:
+            failure = error
+            continue
+        for layer, limit, read in layers[:left]:
+            left -= 1
+            try:
+                body = await _blob(source, layer, limit)
+                one = await asyncio.to_thread(_judged, subject, partial(read, body), signers)
+            except (ContentError, MissingError) as error:
+                found.append(unreadable(error))
+                continue
+            except MirrordError as error:
+                failure = error
+                continue
+            if one and one.signer:
+                return one
+            found += [one] if one else []
+    if failure:
+        raise failure
+    heavy = heaviest(found)
+    return heavy if left > 0 else replace(heavy, reason=f"{heavy.reason}; only {MOST} signatures were looked at")
+
+
+async def _layers(
+    source: ImageSource, referrer: Referrer, subject: Digest
+) -> Sequence[tuple[Descriptor, int, Callable[[bytes], Signature | None]]]:
+    """Return the layers that are signatures, with the most bytes and the reader of each; nothing of other artifacts.
+
+    Raises:
+        MirrordError: the manifest of a signature cannot be read.
+    """
+    kind, of_cosign_2 = referrer.descriptor.artifact_type, referrer.tag.endswith(simple.SUFFIX)
+    if (referrer.tag and not of_cosign_2) or (kind and not referrer.tag and not _signs(kind)):
+        return ()
+    manifest = await source.manifest(referrer.descriptor)
+    if not referrer.tag:
+        kind = manifest.artifact_type or (manifest.blobs[0].media_type if manifest.blobs else "")
+        if not _signs(kind) or manifest.subject is None or manifest.subject.digest != subject:
+            return ()
+        of_cosign_2 = kind == simple.ARTIFACT
+    if of_cosign_2:
+        listed = await asyncio.to_thread(simple.payloads, manifest)
+        return [(one, simple.LIMIT, partial(_read_simple, one.annotations)) for one in listed]
+    signed = await source.manifest(Descriptor("", subject, 0))
+    listed = [one for one in manifest.blobs if bundle.is_bundle(one.media_type)]
+    return [(one, bundle.LIMIT, partial(bundle.read_bundle, manifest=signed)) for one in listed]
+
+
+def _signs(kind: str) -> bool:
+    """Whether an artifact of this type may be a signature."""
+    return kind == simple.ARTIFACT or bundle.is_bundle(kind)
+
+
+def _read_simple(annotations: Mapping[str, str], payload: bytes) -> Signature:
+    return simple.read_simple(payload, annotations)
+
+
+async def _blob(source: ImageSource, blob: Descriptor, limit: int) -> bytes:
+    if blob.size > limit:
+        raise TooLargeError(f"{blob.digest}: {blob.size} bytes; a signature has {limit} at most")
+    return await source.get_blob(blob)
+
+
+def _judged(subject: Digest, read: _Read, signers: Signers) -> Judgement | None:
+    signature = read()
+    return None if signature is None else judge(subject, signature, signers)
