@@ -14,9 +14,11 @@ COPY docs/reference/configuration.schema.json ./docs/reference/
 COPY man ./man
 COPY systemd ./systemd
 COPY mirrord ./mirrord
+# Parts that an installation may do without (docs/adr/0031-botocore-as-an-extra.md); empty for none.
+ARG EXTRAS=aws
 # Another index of Python packages; pip's default when it is not given.
 ARG PIP_INDEX_URL
-RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
+RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt ".[${EXTRAS}]"
 
 FROM ${PYTHON}
 ARG VERSION=0.1.0

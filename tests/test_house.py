@@ -23,6 +23,7 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 # Third-party package → the modules (or folders of modules) that may import it. Nothing else may be imported at all.
 DOORS = {
     "alembic": {"mirrord.record"},
+    "botocore": {"mirrord.wire.vendors.aws"},
     "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.exchange", "mirrord.wire.http.transport", "mirrord.serve"},
     "re2": {"mirrord.patterns"},
     "cryptography": {"mirrord.wire.cosign.keys", "mirrord.wire.cosign.identity"},
@@ -51,7 +52,7 @@ STANDARD_DOORS = {
     "asyncio.subprocess": set[str](),
     "subprocess": {"mirrord.program"},
     "sqlite3": {"mirrord.record"},
-    "logging": {"mirrord.report.logs"},
+    "logging": {"mirrord.report.logs", "mirrord.wire.vendors.aws"},  # the latter keeps botocore quiet
     "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly
     "http.server": set[str](),
     "urllib.request": set[str](),

@@ -11,6 +11,7 @@ from mirrord.errors import UntrustedError, UsageError
 from mirrord.wire import advice
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.keyring import Keyrings
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxies
 
@@ -79,7 +80,7 @@ def copy_hosts(
         host: HostPolicy(host, insecure=plain.get(host), allow_private=allow_private, token_realms=realms.get(host, ()))
         for host in hosts
     }
-    return HostBook(policies, DockerKeyring(environ), Proxies.of(environ), ca, _OPTIONS)
+    return HostBook(policies, Keyrings(policies, DockerKeyring(environ)), Proxies.of(environ), ca, _OPTIONS)
 
 
 def _realms(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

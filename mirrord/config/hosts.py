@@ -5,21 +5,19 @@ Names are compared by equality, so they are made canonical.
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from mirrord.config.aws import Aws, access_of
 from mirrord.config.check import Strict, check
 from mirrord.config.files import AbsentError
 from mirrord.config.lines import Problems, Trail, Value, nearest
-from mirrord.config.pem import readable
+from mirrord.config.pem import check_ssh, check_tls
 from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
@@ -207,6 +205,17 @@ class Host(Strict):
         ),
     ] = None
 
+    aws: Annotated[
+        Aws | None,
+        Field(
+            description=(
+                "Who mirrord is at AWS, for a registry of Amazon ECR. It is used where neither `auth` nor docker's own"
+                " configuration has a credential. Default: as AWS's own programs find it."
+            ),
+            examples=["{profile: mirror}"],
+        ),
+    ] = None
+
 
 def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:
     """Validate `hosts:` and fetch its secrets; each problem is noted, and its host left out."""
@@ -230,13 +239,13 @@ def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> 
 
 
 def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> HostPolicy:
-    _check_tls(host, trail, problems)
+    check_tls(host, trail, problems)
     credential = _login(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
     for number, realm in enumerate(host.token_realms):
         if realm.startswith("http://") and not host.insecure:
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
             problems.add((*trail, "token_realms", number), what)
-    _check_ssh(host, trail, problems)
+    check_ssh(host, trail, problems)
     known = profile_of(name)
     if host.profile not in (None, GENERIC.name, known.name) and known is not GENERIC:
         problems.add((*trail, "profile"), f"{name} is {known.title}; leave `profile:` out")
@@ -244,7 +253,12 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
         problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
     proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None
     proxy = Proxy(host.proxy, proxied) if host.proxy else None
-    policy = HostPolicy(name, credential, proxy=proxy, **host.model_dump(exclude={"auth", "proxy", "proxy_auth"}))
+    access = access_of(name, host.aws, host.profile, (*trail, "aws"), problems)
+    if host.aws and host.auth:
+        problems.add((*trail, "aws"), "has no effect beside `auth:`; keep one of them")
+    others = host.model_dump(exclude={"auth", "proxy", "proxy_auth", "aws", "profile"})
+    kind = host.profile or ("ecr" if host.aws and known is GENERIC else None)
+    policy = HostPolicy(name, credential, proxy=proxy, profile=kind, aws=access, **others)
     where = f"`auth:` in {redact(str(problems.origin((*trail, 'auth'))))}, "
     return replace(policy, source=where + host.auth.password.place) if host.auth else policy
 
@@ -261,38 +275,3 @@ def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, s
     except MirrordError as error:
         problems.add((*trail, "username"), f"{error}; write only the name")
         return None
-
-
-def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
-    """Load what TLS will need, so that a wrong file is found now and not at the first connection."""
-    for key, path in (("ca", host.ca), ("certificate", host.certificate), ("key", host.key)):
-        if path and host.insecure:
-            problems.add((*trail, key), "has no effect with `insecure: true`; keep one of them")
-    if host.key and not host.certificate:
-        problems.add((*trail, "key"), "has no certificate; write `certificate:` beside it")
-    if host.ca and readable(host.ca, (*trail, "ca"), problems):
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(host.ca)
-        except (OSError, ValueError):
-            problems.add((*trail, "ca"), f"{host.ca} contains no PEM certificate; give a file with BEGIN CERTIFICATE")
-    pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
-    if host.certificate and all([readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
-        try:
-            # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate, host.key, password="")
-        except (OSError, ValueError):
-            what = "do not contain a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
-            problems.add((*trail, "certificate"), f"{' and '.join(path for _, path in pair)} {what}")
-
-
-def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
-    if host.known_hosts:
-        readable(host.known_hosts, (*trail, "known_hosts"), problems)
-    if not host.ssh_key or not readable(host.ssh_key, (*trail, "ssh_key"), problems):
-        return
-    path = Path(host.ssh_key)
-    if b"PRIVATE KEY-----" not in path.read_bytes():
-        problems.add((*trail, "ssh_key"), f"{path} contains no private key; give the file without .pub")
-    status = path.stat()
-    if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # ssh refuses such a key
-        problems.add((*trail, "ssh_key"), f"{path} can be read by others, so ssh refuses it; chmod 600 {path}")

@@ -29,12 +29,12 @@ from mirrord.files import storage_errors
 from mirrord.record.store import Store, file_url, open_store
 from mirrord.syncer.port import Syncer, addresses_of
 from mirrord.syncer.values import Addresses, Facts, Mirror, Services
-from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import FRONT_LIMITS
 from mirrord.wire.http.pace import Party
 from mirrord.wire.http.shares import HostShares
+from mirrord.wire.keyring import Keyrings
 
 
 class Snapshot:
@@ -157,13 +157,13 @@ async def build_services(configuration: Configuration, state: Path, events: Even
 
 def open_http(book: HostBook, events: Events) -> Http:
     """Make the way out, with docker's own configuration behind the operator's."""
-    return Http(replace(book, keyring=DockerKeyring()), events)
+    return Http(replace(book, keyring=Keyrings(book.policies)), events)
 
 
 def open_both(configuration: Configuration, events: Events) -> tuple[Http, Http]:
     """Make the ways of runs and of fronts, which share each host; fronts use our credentials only where they opt in."""
     asked = [host for rules in configuration.fronts.values() for host in rules.upstreams.items()]
-    book, settings = replace(configuration.book, keyring=DockerKeyring()), configuration.settings
+    book, settings = replace(configuration.book, keyring=Keyrings(configuration.book.policies)), configuration.settings
     shares = HostShares([host for host, _ in asked], requests=settings.requests, bandwidth=settings.bandwidth)
     strangers = book.for_strangers({host for host, ours in asked if ours})
     upstreams = Http(strangers, events, FRONT_LIMITS, shares=shares, party=Party.FRONT)

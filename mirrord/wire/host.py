@@ -20,9 +20,26 @@ HUB_ALIASES: Final = frozenset({"index.docker.io", "registry-1.docker.io", "regi
 """Other names of Docker Hub; rules and credentials for one of them are those of `HUB`."""
 
 KEYRING_LASTS: Final = 300.0
-"""Seconds for which an answer of the keyring is kept: passwords of helpers change (ECR: every twelve hours)."""
+"""Seconds for which an answer of the keyring is kept if it does not say: passwords of helpers change."""
 REFUSED_LASTS: Final = 60.0
 """Seconds for which an answer is kept that was refused twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsAccess:
+    """Who we are at AWS, and where its API for a registry is; what is None is found out by AWS's own rules.
+
+    Attributes:
+        profile: a profile of AWS's configuration files.
+        region: where the registry is; needed only if its name does not say it.
+        role: ARN of a role that is assumed for the registry.
+        endpoint: URL of the API, such as that of a private link.
+    """
+
+    profile: str | None = None
+    region: str | None = None
+    role: str | None = None
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class HostPolicy:
         requests: how many requests may be under way at once.
         bandwidth: bytes a second for content, or None.
         profile: kind of registry (a name of `mirrord.wire.oci.profiles`), or None for what its name says.
+        aws: who we are at AWS, where the host is an Amazon ECR; None for what AWS's own rules find.
         source: where `credential` is written, for messages.
     """
 
@@ -62,6 +80,7 @@ class HostPolicy:
     requests: int = 8
     bandwidth: float | None = None
     profile: str | None = None
+    aws: AwsAccess | None = None
     source: str = field(default="`auth:` under hosts:", compare=False)
 
 
@@ -71,6 +90,7 @@ _NOT_OURS: Final[Mapping[str, Any]] = {
     "key": None,
     "token_realms": (),
     "ssh_key": None,
+    "aws": None,
 }  # fmt: skip - one line
 
 
@@ -96,6 +116,7 @@ class Logins(NamedTuple):
 
     found: tuple[Login, ...] = ()  # the first one that covers a repository is used
     failures: tuple[str, ...] = ()  # of credential helpers, in their own words, and a file that is missing
+    lasts: float = KEYRING_LASTS  # seconds for which the answer is kept
 
     def of(self, repository: str) -> Login | None:
         """Return the credential that is used for a repository."""
@@ -174,7 +195,7 @@ class HostBook:
             found = self._found.get(host)
             if found is None or monotonic() >= found.until:
                 answer = await self.keyring.find(host)
-                found = _Found(answer, monotonic() + KEYRING_LASTS, found.refused if found else Logins())
+                found = _Found(answer, monotonic() + answer.lasts, found.refused if found else Logins())
                 self._found[host] = found
             login = found.logins.of(repository)
             return login.credential if login else None

@@ -53,6 +53,8 @@ def _differences(profile: Profile) -> list[str]:
         found.append("nothing is deleted; the error says where to do it")
     if profile.visible:
         found.append("`check` says who sees a new repository")
+    if profile.uncreated:
+        found.append("what a push needs is created, with `create:` at the target")
     if profile.refusals:
         found.append("a refusal says what to do")
     return found

@@ -114,6 +114,7 @@ def authenticate(
     wanted, tried = state.aliases.get(scope, scope), set[str]()
     token: Token | None = None
     authorization: str | None = None
+    renewed = False
     if state.scheme == "basic":
         authorization = _basic((yield Identify()))
     elif state.scheme == "bearer":
@@ -122,21 +123,20 @@ def authenticate(
     while True:
         reply = yield Attempt(authorization)
         assert isinstance(reply, Reply)
-        # Some registries answer 403 when a token ran out during the request.
-        ran_out = reply.status == 403 and token is not None and token.expired(reply.now)
-        if not (reply.status == 401 or ran_out) or not trust.belongs(check_url(reply.url), policy):
+        if not _retried(reply, token, authorization) or not trust.belongs(check_url(reply.url), policy):
             if token is not None and wanted != scope and reply.status < 400:
                 state.aliases[scope] = wanted
             return
         credential = yield Identify()
         assert credential is None or isinstance(credential, Credential)
-        offer = _choose(reply, policy, credential)
+        offer = _choose(reply, policy, credential) or _same(reply, token, credential)
         if offer is None:
             return
         if offer.scheme == "basic":
             state.scheme = "basic"
-            if authorization == _basic(credential):
+            if renewed or authorization == _basic(credential):
                 return
+            renewed = _is_basic(authorization)  # a keyring has a newer one, which is tried once
             authorization = _basic(credential)
             continue
         state.scheme, state.realm, state.service = "bearer", offer.params["realm"], offer.params.get("service", "")
@@ -147,6 +147,29 @@ def authenticate(
         tried.add(_canonical(wanted))
         token = _token((yield Need(wanted, token)))
         authorization = _bearer(token)
+
+
+def _retried(reply: Reply, token: Token | None, authorization: str | None) -> bool:
+    """Whether an answer may only mean that we have to authenticate, at first or anew.
+
+    Some registries answer 403 when a token ran out, ECR also to one that is sent as a password (deis/builder#426); ECR
+    Public answers 400 (aws/containers-roadmap#2835).
+    """
+    ran_out = token is not None and token.expired(reply.now)
+    return (
+        reply.status == 401
+        or (reply.status == 403 and _is_basic(authorization))
+        or (reply.status in (400, 403) and ran_out)
+    )
+
+
+def _same(reply: Reply, token: Token | None, credential: Credential | None) -> Challenge | None:
+    """Return a way to authenticate where a refusal that is not 401 names none."""
+    return Challenge("basic", {}) if reply.status == 403 and token is None and credential is not None else None
+
+
+def _is_basic(authorization: str | None) -> bool:
+    return authorization is not None and authorization.startswith("Basic ")
 
 
 def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> Challenge | None:

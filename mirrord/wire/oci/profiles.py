@@ -30,6 +30,8 @@ class Profile:
         deletes: what to do instead where it refuses every DELETE, or "".
         visible: who sees a repository that a push makes, as a clause, or "".
         refusals: words in its refusals, and what to do about them.
+        uncreated: words of its refusal of a push into a repository or project that nobody created, all of them; () for
+            one where a push creates it.
         mark: a header that only this kind sends, and what its value begins with; by it `mirrord probe` knows the kind.
     """
 
@@ -45,12 +47,17 @@ class Profile:
     deletes: str = ""
     visible: str = ""
     refusals: tuple[tuple[str, str], ...] = ()
+    uncreated: tuple[str, ...] = ()
     mark: tuple[str, str] = ("", "")
 
     def recognised(self, headers: Mapping[str, str]) -> bool:
         """Whether an answer is from a registry of this kind for certain."""
         name, beginning = self.mark
         return name in headers and headers[name].startswith(beginning)
+
+    def lacks(self, refusal: str) -> bool:
+        """Whether a refusal means that nobody created the repository, or the project around it."""
+        return bool(self.uncreated) and all(word in refusal for word in self.uncreated)
 
     def advice(self, refusal: str) -> str:
         """Return what to do about a refusal of this registry, or ""."""
@@ -99,6 +106,34 @@ _KNOWN: Final = (
         put_limit=16 * MIB,
     ),
     Profile(
+        "ecr",
+        "Amazon ECR",
+        (
+            "*.dkr.ecr.*.amazonaws.com",
+            "*.dkr.ecr-fips.*.amazonaws.com",
+            "*.dkr.ecr.*.amazonaws.com.cn",
+            "*.dkr.ecr.*.amazonaws.eu",
+            "*.dkr-ecr.*.on.aws",
+            "*.dkr-ecr-fips.*.on.aws",
+            "*.dkr-ecr.*.on.amazonwebservices.com.cn",
+        ),
+        why=(
+            "404 NAME_UNKNOWN to a push into a repository that nobody created (plexsystems/sinker#55,"
+            " regclient/regclient#869); images are deleted by its own API only"
+        ),
+        deletes="run `aws ecr batch-delete-image`",
+        uncreated=("NAME_UNKNOWN",),
+    ),
+    Profile(
+        "ecr-public",
+        "Amazon ECR Public",
+        ("public.ecr.aws",),
+        why="as Amazon ECR (aws-actions/amazon-ecr-login#202); 400 to an expired token (aws/containers-roadmap#2835)",
+        deletes="run `aws ecr-public batch-delete-image`",
+        visible="are public",
+        uncreated=("NAME_UNKNOWN",),
+    ),
+    Profile(
         "quay",
         "Quay",
         ("quay.io",),
@@ -112,7 +147,15 @@ _KNOWN: Final = (
         why="404 to every request for referrers (oras-project/oras-go#1396)",
         referrers=False,
     ),
-    Profile("harbor", "Harbor"),
+    Profile(
+        "harbor",
+        "Harbor",
+        why=(
+            "401 and `project NAME not found` to a push into a project that nobody created"
+            " (goharbor/harbor, src/server/middleware/v2auth/auth.go)"
+        ),
+        uncreated=("project ", " not found"),
+    ),
     Profile(
         "artifactory",
         "Artifactory",
