@@ -139,7 +139,8 @@ class Syncer:
         remarks: returns what the log says at the start about local programs that the kind needs, a level and a
             sentence each, given the number of its mirrors.
         ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
-            its addresses, a sentence each; no I/O.
+            its addresses, a sentence each. Raises ConfigError with a problem for each key of a target that does not fit
+            what `hosts:` says of its host. No I/O but files that keys name.
         sample: a mirror's own keys, such as `from`, that are valid. With them `places` checks a target of a mirror
             whose own keys are wrong; without `sample` it is checked once these are mended.
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A mirror for

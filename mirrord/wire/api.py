@@ -171,6 +171,20 @@ async def read(
     return ApiAnswer(await offload(len(answer.content), _json, answer, host), answer.headers.get("link", ""))
 
 
+async def create(http: Http, url: str, document: Document, *, host: str, authorization: str | None) -> bool:
+    """Ask an API once to create something; return False where it is there already (409). Arguments as for `read`.
+
+    Raises:
+        RefusedError: the host said no.
+        TransportError: there was no answer.
+    """
+    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
+    transport = ApiTransport(http, host, headers, 1, anonymous=not authorization, ok=(*_OK, 409))
+    async with httpx.AsyncClient(transport=transport) as client:
+        answer = await client.post(url, json=document)
+    return answer.status_code != 409
+
+
 async def sign_in(http: Http, url: str, account: Document, *, host: str) -> Document:
     """Send an account's secret as JSON, and return the object that was answered. No redirect gets to see it.
 

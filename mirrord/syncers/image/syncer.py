@@ -179,6 +179,13 @@ def _open_front(services: Callable[[], Services]) -> AbstractAsyncContextManager
     return open_through(services)
 
 
+def _check_create(mirror: Mirror, book: HostBook) -> Sequence[str]:
+    """Check what is to be created at targets; see `Syncer.ignored_keys`."""
+    from mirrord.syncers.image.kept.creation import check_create  # noqa: PLC0415 - a copy starts without it
+
+    return check_create(mirror, book)
+
+
 SYNCER = Syncer(
     "image",
     _models,
@@ -187,6 +194,7 @@ SYNCER = Syncer(
     _plan,
     _open,
     publishing=publishing,
+    ignored_keys=_check_create,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     parts=_parts,

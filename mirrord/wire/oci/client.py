@@ -16,7 +16,7 @@ from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.http.resume import from_offset
 from mirrord.wire.oci import upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
-from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
+from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Create, Endpoint, header_digest, header_size
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.profiles import means_immutable
@@ -33,7 +33,8 @@ class Repository:
     """One repository at one registry.
 
     `push` says that content will be written to it: then every request asks for the right to push, so that one
-    token serves them all, and the registry's ways to say "not there yet" are taken as that.
+    token serves them all, and the registry's ways to say "not there yet" are taken as that. `create` is called when the
+    registry says to a push that nobody created the repository.
 
     All methods raise `TransportError` when the registry cannot be reached, fails or asks for patience,
     `UntrustedError` when `mirrord.wire.trust` refuses to go on, and `DeniedError` when credentials do not suffice.
@@ -42,10 +43,10 @@ class Repository:
     naming_writes = True
     keeps: Literal[False] = False
 
-    def __init__(self, http: Http, reference: Reference, *, push: bool = False) -> None:
+    def __init__(self, http: Http, reference: Reference, *, push: bool = False, create: Create | None = None) -> None:
         self.http, self.reference = http, reference
         self.host, self.repository = reference.domain, reference.path
-        self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL)
+        self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL, create)
         self._listed: set[Digest] = set()
         self._begun: dict[Digest, HttpResponse] = {}  # uploads that a mount opened instead
 
@@ -73,7 +74,8 @@ class Repository:
         try:
             return described or (await self.get_manifest(ref, deadline)).descriptor
         except RefusedError as error:
-            if error.status in self._endpoint.missing:
+            pushing, profile = self._endpoint.actions == PUSH, self._endpoint.profile
+            if error.status in self._endpoint.missing or (pushing and profile.lacks(str(error))):
                 return None
             raise
 

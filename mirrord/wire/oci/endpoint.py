@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from mirrord.wire.trust import redirect
 PULL = "pull"
 PUSH = "pull,push"
 DELETE = "pull,delete"
+
+Create = Callable[[], Awaitable[None]]
 
 UNSURE = (400, 401, 403, 404, 405, 500, 501)
 """Answers to a HEAD that say little: registries, gateways and firewalls give them where a GET or a PUT works."""
@@ -40,6 +43,7 @@ class Endpoint:
         base: scheme and authority, without a slash at the end.
         actions: `PULL` or `PUSH`: what tokens are asked for, so that one token serves all requests of a copy.
         profile: quirks of the registry.
+        create: creates the repository, once for all who wait; None where nobody may.
     """
 
     http: Http
@@ -47,13 +51,14 @@ class Endpoint:
     base: str
     actions: str
     profile: Profile
+    create: Create | None = None
 
     @classmethod
-    def at(cls, http: Http, reference: Reference, actions: str) -> Endpoint:
+    def at(cls, http: Http, reference: Reference, actions: str, create: Create | None = None) -> Endpoint:
         """Find the endpoint of a reference's repository."""
         base = base_url(http.book, reference.domain, reference.api_host)
         profile = profile_of(reference.domain, http.book.policy(reference.domain).profile)
-        return cls(http, reference, base, actions, profile)
+        return cls(http, reference, base, actions, profile, create)
 
     @property
     def missing(self) -> frozenset[int]:

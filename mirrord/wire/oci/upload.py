@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mirrord import errors
 from mirrord.model.digest import Digest
+from mirrord.wire.http.asker import asker
 from mirrord.wire.http.message import MIB, HttpResponse, Upload
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size, scope
@@ -142,9 +143,25 @@ async def _cancel(endpoint: Endpoint, session: HttpResponse) -> None:
 
 
 async def _open(endpoint: Endpoint, digest: Digest) -> HttpResponse:
-    """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c)."""
+    """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c).
+
+    Here a push begins, so here a registry says that nobody created the repository.
+    """
     query = "" if digest.algorithm == "sha256" else f"?digest-algorithm={digest.algorithm}"
-    return await endpoint.http.fetch(endpoint.call("POST", f"blobs/uploads/{query}", body=b"", ok=(202,)))
+    call = endpoint.call("POST", f"blobs/uploads/{query}", body=b"", ok=(202,))
+    try:
+        return await endpoint.http.fetch(call)
+    except errors.RefusedError as error:
+        if not endpoint.profile.lacks(str(error)):
+            raise
+        if endpoint.create is None:
+            how = "create it there, or write `create: {}` at the target, so that mirrord does"
+            error.args = (f"{error}; {how}", *error.args[1:])
+            raise
+        await endpoint.create()
+        if run := asker():
+            run.forgive(call)  # Harbor denies what is not there
+    return await endpoint.http.fetch(call)
 
 
 async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:

@@ -37,6 +37,24 @@ class Harbor(port.Vendor):
         found = [dated for one in entries if isinstance(one, Mapping) for dated in _tags(one)]
         return ListPage(found, entries, linked(answer, entries, cursor, what))
 
+    async def create_project(self, api: port.VendorApi, name: str, keys: Mapping[str, object]) -> None:
+        """Create a project by `POST /projects`; one that is there already is left as it is.
+
+        Args:
+            api: with the credential of an account that may create projects.
+            name: of the project.
+            keys: further ones of `ProjectReq`.
+
+        Raises:
+            RefusedError: Harbor does not create it.
+            TransportError: it cannot be reached, or fails.
+        """
+        from mirrord.wire.api import create  # noqa: PLC0415 - httpx takes 0.1 s to load
+
+        request = {"project_name": name, **keys}
+        url = f"{api.base}/api/v2.0/projects"
+        await create(api.http, url, request, host=api.host, authorization=api.authorization)
+
 
 def _tags(artifact: Mapping[str, object]) -> list[port.Dated]:
     """Return the tags of an artifact; a tag has the date of its own push, which an artifact that had it may lack."""

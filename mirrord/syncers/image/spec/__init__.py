@@ -26,6 +26,7 @@ from mirrord.model.choice import Choice
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.advice import as_mapping
+from mirrord.syncers.image.spec.create import CreateKey
 from mirrord.syncers.image.spec.platforms import PLATFORMS, Platforms
 from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
 from mirrord.syncers.image.spec.signatures import SignaturesKey
@@ -286,4 +287,12 @@ class ImageTarget(BaseModel):
             " prefixes. `{name}` in `to` stands for the result. `as:` of a mirror overrides it."
         ),
         examples=["nwcd"],
+    )
+    create: CreateKey | None = Field(
+        default=None,
+        description=(
+            "How a repository (Amazon ECR) or a project (Harbor) is created when a push finds none; `{}` leaves all to"
+            " the registry. Default: none is created, and the push fails."
+        ),
+        examples=["{mutability: immutable, scan: true}"],
     )

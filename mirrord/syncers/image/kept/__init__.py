@@ -29,11 +29,19 @@ def open_target(mirror: Mirror, target: Target, services: Services) -> Repositor
 
     Raises:
         StorageError: it is `local` without a state directory.
+        ConfigError: what its `create:` names cannot be read.
     """
     if target.name == LOCAL:
         return LocalRepository(services, image_name(mirror))
     place = target_place(mirror, target)
-    return LayoutWriter(place) if isinstance(place, Path) else Repository(services.http, place, push=True)
+    if isinstance(place, Path):
+        return LayoutWriter(place)
+    create = None
+    if getattr(target.options, "create", None) is not None:  # a copy has no options
+        from mirrord.syncers.image.kept.creation import creator  # noqa: PLC0415 - few targets have that
+
+        create = creator(services.http, place, target)
+    return Repository(services.http, place, push=True, create=create)
 
 
 class LocalRepository:
