@@ -70,7 +70,8 @@ def _part(incoming: ResponseStream, offset: int, what: str) -> tuple[int, int | 
         return 0, whole(incoming.headers.get("content-length", ""))
     part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
     size = whole(part["total"]) if part else None
-    if part is None or int(part["first"]) != offset or not offset <= int(part["last"]) < (size or LONGEST):
+    end = LONGEST if size is None else size
+    if part is None or int(part["first"]) != offset or not offset <= int(part["last"]) < end:
         raise ContentError(f"{what}: was asked for the bytes from {offset} on, and sends another part")
     return offset, size
 
