@@ -27,6 +27,7 @@ NAMES = frozenset(
         "git.adopted",  # the served refs are moved
         "push.blob",  # a blob is whole at a target
         "push.manifest",  # a manifest is at a target by digest
+        "push.referrer",  # what is about an image is at a target, where the names of the image are not set
         "push.tag",  # one of the tags of an item was set at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "facts.noted",  # what a kind remembers is replaced, and not yet durable

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sqlite3
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Final
 
+import aiohttp
 import pytest
 
 from mirrord import failpoints
@@ -25,10 +28,13 @@ from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Publication
+from mirrord.syncers.image.names.typed import copying
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
+from mirrord.wire.oci.manifest import ACCEPT
 from tests.support.artifacts import build_artifact
 from tests.support.commands import Desk
 from tests.support.layouts import write_layout
+from tests.support.localstore import linked_in
 from tests.support.walking import leftovers, walk, walk_layout, walk_local
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,7 +43,7 @@ Registries = tuple[DockerRegistry, DockerRegistry]
 Tags = Mapping[str, str]
 GOOD: Final = {Result.SUCCESS, Result.NOOP}
 
-COPY: Final = frozenset({"spool.chunk", "spool.verified", "push.blob", "push.manifest", "push.tag"})
+COPY: Final = frozenset({"spool.chunk", "spool.verified", "push.blob", "push.manifest", "push.referrer", "push.tag"})
 """What a copy of a signed image passes."""
 PUBLISH: Final = (COPY - {"spool.chunk"}) | {
     "store.linked",
@@ -52,8 +58,20 @@ FIRST: Final = (PUBLISH - {"links.appended"}) | {"links.written", "links.renamed
 """What the first one passes: `local` has no list of its tags yet."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """What is at a place."""
+
+    found: Tags
+    wanted: Tags
+    about: frozenset[str]  # digests of what it lists as about the image
+
+
 class Work(ABC):
-    """Something that is done twice to places that must stay whole."""
+    """A signed image that is brought to places which must stay whole."""
+
+    image: Image
+    about: Image
 
     def __init__(self, desk: Desk, source: Registry, registry: DockerRegistry) -> None:
         self.desk, self.source, self.registry = desk, source, registry
@@ -73,8 +91,8 @@ class Work(ABC):
         """Do what the command does, in this process: it takes a tenth of the time of a child."""
 
     @abstractmethod
-    async def places(self) -> Mapping[str, tuple[Tags, Tags]]:
-        """Walk what is named at each place; returns that, and what should be."""
+    async def places(self) -> Mapping[str, Place]:
+        """Walk what is named at each place."""
 
     @abstractmethod
     def left(self) -> list[str]:
@@ -83,10 +101,28 @@ class Work(ABC):
     async def sound(self) -> frozenset[str]:
         """Assert that everything named is whole and right (I1, I2); returns the places that have all."""
         places = await self.places()
-        for name, (found, wanted) in places.items():
-            assert found.items() <= wanted.items() | self.before.items(), name
-            assert self.before.keys() <= found.keys(), name  # a tag is as it was or as it will be
-        return frozenset(name for name, (found, wanted) in places.items() if found == wanted)
+        for name, place in places.items():
+            assert place.found.items() <= place.wanted.items() | self.before.items(), name
+            assert self.before.keys() <= place.found.keys(), name  # a tag is as it was or as it will be
+            named = str(self.image.digest) in place.found.values()
+            assert not named or place.about == {self.about.digest}, f"{name} has an image without its signature"
+        return frozenset(name for name, place in places.items() if place.found == place.wanted)
+
+    def make(self, seed: str) -> None:
+        self.image = build_image(["linux/amd64"], layer_size=60_000, seed=seed)
+        self.about = build_artifact(self.image, data=seed.encode())
+
+    async def remote(self, wanted: Tags) -> Place:
+        found = dict(await walk(self.registry, self.repository))
+        listed = frozenset[str]()
+        if found.pop(self.image.digest.replace(":", "-"), None):  # docker-registry 2.8 lists referrers by that tag
+            listed = await referrers_in(self.registry, self.repository, self.image)
+        return Place(found, wanted, listed)
+
+    def folder(self, wanted: Tags) -> Place:
+        found = walk_layout(self.layout)
+        nameless = frozenset(digest for name, digest in found.items() if name == digest)
+        return Place({name: digest for name, digest in found.items() if name != digest}, wanted, nameless)
 
     async def converge(self) -> None:
         """Once more: it succeeds without a human (I6), and a further one writes nothing (I9)."""
@@ -106,9 +142,7 @@ class Work(ABC):
 
 
 class Copy(Work):
-    """`mirrord copy` of a signed image to a registry and into a layout."""
-
-    image: Image
+    """`mirrord copy` to a registry and into a layout."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -119,22 +153,19 @@ class Copy(Work):
         return "copy", f"{self.source.host}/up/app:v1", *self.targets
 
     async def prepare(self) -> None:
-        self.image = build_image(layer_size=60_000, seed="copied", shared_layers=1)
+        self.make("copied")
         await push(self.image, self.source, "up/app", ["v1"])
-        await push(build_artifact(self.image), self.source, "up/app")
+        await push(self.about, self.source, "up/app")
 
     async def once(self) -> Run:
         source, *targets = self.command[1:]
         book = copy_hosts([self.source.host, self.registry.host], {})
-        return await _copy(source, targets, (), book, quiet=True)
+        return await _copy(source, targets, copying, book, quiet=True)
 
-    async def places(self) -> Mapping[str, tuple[Tags, Tags]]:
+    async def places(self) -> Mapping[str, Place]:
         wanted = {"v1": str(self.image.digest)}
         remote, folder = self.targets
-        return {
-            remote: (await walk(self.registry, self.repository), wanted),
-            folder: (walk_layout(self.layout), wanted),
-        }
+        return {remote: await self.remote(wanted), folder: self.folder(wanted)}
 
     def left(self) -> list[str]:
         halves = [str(file) for file in self.layout.rglob("*") if file.name.startswith(".") or file.suffix == ".tmp"]
@@ -144,7 +175,6 @@ class Copy(Work):
 class FirstPublish(Work):
     """`mirrord publish` of a build to a registry, into a layout and to the embedded store."""
 
-    image: Image
     names = ("main-0123456", "main")
 
     @property
@@ -153,8 +183,9 @@ class FirstPublish(Work):
         return "publish", "app", *build
 
     async def prepare(self) -> None:
-        self.image = build_image(layer_size=60_000, seed="built", shared_layers=1)
-        write_layout(self.image, self.desk.folder / "build")
+        self.make("built")
+        write_layout(self.image, self.desk.folder / "build", "main")
+        write_layout(self.about, self.desk.folder / "build", add=True)
         parent, _, _ = self.repository.rpartition("/")
         self.desk.configure(
             f"targets: {{remote: {{kind: image, to: {self.registry.host}/{parent}}}, "
@@ -177,16 +208,16 @@ class FirstPublish(Work):
                 assert recorded == [run.result] or run.result not in GOOD  # what is not remembered is not called good
                 return run
 
-    async def places(self) -> Mapping[str, tuple[Tags, Tags]]:
+    async def places(self) -> Mapping[str, Place]:
         wanted = {**self.before, **dict.fromkeys(self.names, str(self.image.digest))}
-        found = {
-            "remote": await walk(self.registry, self.repository),
-            "folder": walk_layout(self.layout),
-            "local": walk_local(self.desk.folder / "state", "app"),
-        }
-        for tags in found.values():  # what stays comes first
-            assert tags.get("main") == self.before.get("main") or "main-0123456" in tags
-        return {name: (tags, wanted) for name, tags in found.items()}
+        state = self.desk.folder / "state"
+        linked = linked_in(state / "repositories", "app")
+        about = linked.manifests.keys() & {self.about.digest} if linked else ()
+        local = Place(walk_local(state, "app"), wanted, frozenset(about))
+        places = {"remote": await self.remote(wanted), "folder": self.folder(wanted), "local": local}
+        for place in places.values():  # what stays comes first
+            assert place.found.get("main") == self.before.get("main") or "main-0123456" in place.found
+        return places
 
     def left(self) -> list[str]:
         state = self.desk.folder / "state"
@@ -205,6 +236,12 @@ class Publish(FirstPublish):
         names = ("main-7654321", "main")
         assert (await self._publish("old", *names)).result is Result.SUCCESS
         self.before = dict.fromkeys(names, str(old.digest))
+
+
+async def referrers_in(registry: DockerRegistry, repository: str, image: Image) -> frozenset[str]:
+    url = f"{registry.url}/v2/{repository}/manifests/{image.digest.replace(':', '-')}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": ACCEPT}) as answer:
+        return frozenset(entry["digest"] for entry in json.loads(await answer.read())["manifests"])
 
 
 WORKS: Final[Mapping[str, tuple[Callable[[Desk, Registry, DockerRegistry], Work], frozenset[str]]]] = {

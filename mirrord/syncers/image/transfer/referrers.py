@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from mirrord import failpoints
 from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, about
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer
@@ -150,6 +151,7 @@ class ReferrersOf:
             self._due.append((manifest, names))
         else:
             await self.destination.publish(manifest, names)
+        failpoints.hit("push.referrer")
         return manifest
 
     async def _may_set(self, tag: str, manifest: Manifest) -> bool:
