@@ -214,13 +214,13 @@ async def test_a_registry_in_trouble_is_not_asked_for_each_image(tmp_path: Path,
             fault.status(429 if trouble == "throttled" else 503)
         write(world, *(f"{mute.host}/app{number}:v1" for number in range(40)), f"{one.host}/a:v1")
         run = await world.run(listing(world, target))
-        assert run.result is Result.PARTIAL
+        assert run.result is (Result.DEFERRED if trouble == "throttled" else Result.PARTIAL)
         assert {*target.tags} == {f"mirror/{called(one, 'a')}"}
-        asked = mute.count("HEAD", "/manifests/")
-        assert 4 <= asked < 8  # the other three workers may have begun another one
         assert run.plan
-        assert sum(f"{mute.host}/app" in missing for missing in run.plan.missing) == asked
-        assert run.plan.missing[0].endswith(f"; images that were not read: {40 - asked}")
+        tried = sum(f"{mute.host}/app" in missing for missing in run.plan.missing)
+        assert 4 <= tried < 8  # the other three workers may have begun another one
+        assert 0 < mute.count("HEAD", "/manifests/") <= tried  # who is told to wait stops those that have not asked yet
+        assert run.plan.missing[0].endswith(f"; images that were not read: {40 - tried}")
 
 
 async def test_one_image_without_an_answer_costs_itself(tmp_path: Path) -> None:
