@@ -252,7 +252,7 @@ class Repository:
             try:
                 return await self._endpoint.http.fetch(call)
             except RefusedError as error:
-                if "BLOB_UNKNOWN" not in str(error):
+                if not lacks_content(error):
                     raise
                 await asyncio.sleep(pause)
         return await self._endpoint.http.fetch(call)
@@ -272,6 +272,11 @@ class Repository:
         if promised is not None and promised != Digest.of(answer.body, promised.algorithm):
             raise DigestError(f"{self.reference.name}: {ref}: Docker-Content-Digest says {promised}, which it is not")
         return manifest
+
+
+def lacks_content(error: RefusedError) -> bool:
+    """Whether a registry refuses a manifest because what it refers to is not there (`MANIFEST_BLOB_UNKNOWN`)."""
+    return "BLOB_UNKNOWN" in str(error)
 
 
 def _described(answer: HttpResponse, ref: str, name: str) -> Descriptor | None:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from mirrord import failpoints
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import ContentError, MirrordError, StorageError, UnsupportedError
+from mirrord.errors import ContentError, MirrordError, RefusedError, StorageError, UnsupportedError
 from mirrord.events import StepSized
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
@@ -28,12 +29,15 @@ from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, fan_out
 from mirrord.transfer.feed import feed
+from mirrord.wire.oci.client import lacks_content
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.platform import config_platform
 from mirrord.wire.offload import offload
 
 UPLOADS = 6  # parallel uploads to one target
+
+_T = TypeVar("_T")
 
 
 class ImageSession:
@@ -149,7 +153,7 @@ class ImageSession:
         if images := self._waiting.get(step.target):
             await images.add(whole, partial(receipt_of, step, copy, about), delivery)
             return None
-        (names,) = await publish(copy.destination, [whole], self._services.ledger)
+        (names,) = await self._again(copy, manifest, partial(publish, copy.destination, [whole], self._services.ledger))
         return receipt_of(step, copy, about, names)
 
     def _comes_with_its_name(self, copy: Copy, manifest: Manifest, step: Step) -> bool:
@@ -216,8 +220,22 @@ class ImageSession:
             self._services.events.emit(StepSized(copy.consumer, copy.item, copy.extent.content))
 
     async def _put(self, copy: Copy, entry: Descriptor) -> None:
-        await copy.destination.put_manifest(await self._manifest(copy, entry))
+        manifest = await self._manifest(copy, entry)
+        await self._again(copy, manifest, partial(copy.destination.put_manifest, manifest))
         failpoints.hit("push.manifest")
+
+    async def _again(self, copy: Copy, manifest: Manifest, write: Callable[[], Awaitable[_T]]) -> _T:
+        """Write a manifest; if the target has lost what it refers to (a garbage collection), send that once more."""
+        try:
+            return await write()
+        except RefusedError as error:
+            if not lacks_content(error):
+                raise
+        parts = Parts.of(manifest.descriptor, manifest)
+        await copy.workers.each(parts.blobs, lambda blob: self._send(copy, blob))
+        for child in parts.children:
+            await (self._put(copy, child) if await self._entry(copy, child) else self._send(copy, child))
+        return await write()
 
     async def _child(self, copy: Copy, child: Descriptor, depth: int) -> None:
         if depth > DEEPEST:
@@ -252,14 +270,17 @@ class ImageSession:
                 await copy.source.check_blob(blob)  # anybody can write a manifest that names a private blob of others
             copy.tally.there += 1
         else:
-            async with self._slots[copy.consumer]:
-                source = replace(await copy.source.blob_source(blob), on_bytes=self._count)
-                send = partial(_send_config, copy) if blob.digest == copy.tally.config else send_blob
-                await feed(self._services.spools, source, copy.consumer, self._label, partial(send, destination, blob))
-            copy.tally.blobs += 1
-            copy.tally.sent += blob.size
+            await self._send(copy, blob)
         locations.saw(destination.host, blob.digest, destination.repository)
         failpoints.hit("push.blob")
+
+    async def _send(self, copy: Copy, blob: Descriptor) -> None:
+        async with self._slots[copy.consumer]:
+            source = replace(await copy.source.blob_source(blob), on_bytes=self._count)
+            send = partial(_send_config, copy) if blob.digest == copy.tally.config else send_blob
+            await feed(self._services.spools, source, copy.consumer, self._label, partial(send, copy.destination, blob))
+        copy.tally.blobs += 1
+        copy.tally.sent += blob.size
 
 
 async def _send_config(copy: Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:

@@ -123,7 +123,15 @@ async def offers(
     listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
     problems = (*_not_tags(repository, left_out), *listing.problems)
     remarks, verdicts = selection.remarks, selection.verdicts if mirror.explain else ()
-    return replace(listing, problems=problems, remarks=remarks, verdicts=verdicts)
+    missing = (*_emptied(repository, selection.listed, memory), *listing.missing)
+    return replace(listing, problems=problems, missing=missing, remarks=remarks, verdicts=verdicts)
+
+
+def _emptied(repository: Repository, listed: Collection[str] | None, memory: Memory) -> Iterator[str]:
+    """Yield a sentence about a repository that lists no tag at all, where some were mirrored before."""
+    if listed is not None and not listed and memory:
+        before = len({item for _, item in memory})
+        yield f"{repository.reference.name}: lists no tags at all; what was mirrored ({before}) stays as it is"
 
 
 def _apis(_: Services) -> ReferrersApis:
