@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -303,6 +304,6 @@ async def test_no_place_is_missing(desk: Desk, registries: Registries, work: str
         done = make(desk, source, registries[0])
         await done.prepare()
         for name in NAMES:
-            failpoints.arm(name, lambda name=name: passed.add(name))  # type: ignore[misc]
+            failpoints.arm(name, partial(passed.add, name))
         assert (await done.once()).result is Result.SUCCESS
     assert passed == places

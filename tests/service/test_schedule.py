@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -175,6 +176,30 @@ def test_summer_time_ends_and_begins(zone: str) -> None:
     gaps = {later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in pairwise(times)}
     assert min(gaps) > timedelta(0)
     assert max(gaps) <= timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("zone", "cron", "twice"),
+    [
+        ("Europe/Berlin", "30 2 * * *", "2026-10-25"),
+        ("America/New_York", "30 1 * * *", "2026-11-01"),
+        ("Australia/Lord_Howe", "15 2 * * *", ""),  # by half an hour: 02:15 is never on 4 October
+        ("Australia/Lord_Howe", "45 1 * * *", "2026-04-05"),
+        ("Europe/Berlin", "0 3 * * *", ""),
+    ],
+)
+def test_a_daily_run_at_a_change_of_the_clock(zone: str, cron: str, twice: str) -> None:
+    """A time that the wall clock shows twice has two runs that day, one that it never shows has one (fault F31)."""
+    trigger_of = trigger(Schedule(cron=cron, timezone=zone), datetime(2026, 1, 1, tzinfo=UTC))
+    at, times = datetime(2026, 1, 1, tzinfo=ZoneInfo(zone)), list[datetime]()
+    while at < datetime(2026, 12, 31, tzinfo=ZoneInfo(zone)):
+        fired = trigger_of.get_next_fire_time(times[-1] if times else None, at)
+        assert fired is not None
+        times.append(fired)
+        at = fired.astimezone(UTC) + timedelta(seconds=1)
+    days = Counter(time.astimezone(ZoneInfo(zone)).date().isoformat() for time in times)
+    assert [day for day, runs in days.items() if runs > 1] == ([twice] if twice else [])
+    assert len(days) == 365
 
 
 def test_cron_in_its_zone() -> None:
