@@ -26,7 +26,7 @@ from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.paging import names_of
 from mirrord.wire.oci.platform import config_platform, platform_name
 from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.oci.referrers import entries_of, read_entries, referrers_tag
+from mirrord.wire.oci.referrers import entries_of, read_entries
 from mirrord.wire.oci.tarball import index_tar
 from tests.support.counting import steps
 
@@ -106,20 +106,6 @@ def test_any_descriptor_is_one_or_refused(value: object) -> None:
         one.annotations,
         one.artifact_type,
     )
-
-
-@BOUNDED
-@given(st.binary(max_size=40) | (INDEX | JSON).map(written))
-def test_any_list_of_referrers_is_read_entry_by_entry(body: bytes) -> None:
-    """One bad entry hides no other; each digest comes once, and each bad entry is told."""
-    try:
-        entries = entries_of(body, "x")
-    except MirrordError:
-        return
-    found, wrong = read_entries(entries, "x")
-    assert len({one.digest for one in found}) == len(found)
-    assert len(found) + len(wrong) <= len(entries)
-    assert all(one in wrong or valid_tag(referrers_tag(found[0].digest)) for one in wrong if found)
 
 
 @BOUNDED
