@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
-from mirrord.errors import DeniedError, MirrordError, UnreachableError, UnsupportedError
+from mirrord.errors import DeniedError, MirrordError, RefusedError, UnreachableError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.reply import Reply, refusal
@@ -369,3 +369,18 @@ async def test_secrets_stay_secret(
         assert canary.heard(str(caught.value)) == []
         assert canary.heard(repr(caught.value.__cause__)) == []
         assert canary.heard(caplog.text) == []
+
+
+async def test_a_repository_is_created_where_its_registry_is(httpserver: HTTPServer) -> None:
+    """The account in the host's name is asked for, so that an identity of another one creates nothing at home."""
+    sent = {"X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.CreateRepository"}
+    wanted: dict[str, object] = {"repositoryName": "team/app", "registryId": "123456789012"}
+    wanted["imageTagMutability"] = "IMMUTABLE_WITH_EXCLUSION"
+    wanted["imageTagMutabilityExclusionFilters"] = [{"filterType": "WILDCARD", "filter": "dev-*"}]
+    httpserver.expect_request("/", "POST", headers=sent, json=wanted).respond_with_json({"repository": {}})
+    found = ecr_registry(HostPolicy(HOST, aws=AwsAccess(endpoint=httpserver.url_for("/"))))
+    assert found is not None
+    keys = found.arguments(Creation(mutability="immutable", exceptions=("dev-*",)))
+    assert await aws.create_repository(found, found.repository("team/app"), keys, "")
+    with pytest.raises(RefusedError, match=r"would not take this: .*repositoryName"):
+        await aws.create_repository(found, "a", {}, "")

@@ -158,6 +158,17 @@ def test_403_after_the_token_ran_out_is_tried_again() -> None:
     assert flow.reply(403, bearer()) == "Bearer token-1"
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_token_that_ran_out_may_be_refused_without_a_challenge(status: int) -> None:
+    """ECR Public answers 400 (aws/containers-roadmap#2835): the server that is known is asked for another one, once."""
+    desk = AuthState(scheme="bearer", realm=REALM)
+    desk.keep(PUSH, Token(Secret("kept"), 0.0, 300.0))
+    flow = start(desk)
+    flow.now = 400.0
+    assert flow.reply(status) == "Bearer token-1"
+    assert flow.reply(status) == "done"
+
+
 @pytest.mark.parametrize(
     "realm", ["https://evil.test/t", "http://reg.example/t", "https://169.254.169.254/t", "https://["]
 )

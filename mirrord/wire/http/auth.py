@@ -129,7 +129,7 @@ def authenticate(
             return
         credential = yield Identify()
         assert credential is None or isinstance(credential, Credential)
-        offer = _choose(reply, policy, credential) or _same(reply, token, credential)
+        offer = _choose(reply, policy, credential) or _same(reply, state, token, credential)
         if offer is None:
             return
         if offer.scheme == "basic":
@@ -163,9 +163,13 @@ def _retried(reply: Reply, token: Token | None, authorization: str | None) -> bo
     )
 
 
-def _same(reply: Reply, token: Token | None, credential: Credential | None) -> Challenge | None:
-    """Return a way to authenticate where a refusal that is not 401 names none."""
-    return Challenge("basic", {}) if reply.status == 403 and token is None and credential is not None else None
+def _same(reply: Reply, state: AuthState, token: Token | None, credential: Credential | None) -> Challenge | None:
+    """Return the way to authenticate that was used, where a refusal that is not 401 names none."""
+    if reply.status == 401:
+        return None
+    if token is not None:
+        return Challenge("bearer", {"realm": state.realm, "service": state.service})
+    return Challenge("basic", {}) if credential is not None else None
 
 
 def _is_basic(authorization: str | None) -> bool:

@@ -226,6 +226,8 @@ def _failure(registry: EcrRegistry, actions: str, kind: str, said: str) -> Mirro
     where = f"{registry.host}: AWS"
     if kind in _ABSENT:
         return DeniedError(f"{where}: no credentials were found; {_IDENTITY}")
+    if kind == "ParamValidationError":  # found before anything is sent; its text has what `create:` says
+        return RefusedError(f"{where} would not take this: {redact(' '.join(said.split())[:_SHOWN])} ({actions})")
     if kind in _FAR:
         return UnreachableError(f"{where} cannot be reached for {actions} ({kind}): {redact(said[:_SHOWN])}")
     return DeniedError(f"{where}: {_WORDS.get(kind, f'{kind}; check the files and the environment of AWS')}")
