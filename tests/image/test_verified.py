@@ -9,10 +9,21 @@ from typing import Any
 
 import pytest
 
+from mirrord.model.digest import Digest
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.testing import Image, Registry, build_image, push
-from tests.support.cosigning import build_bundle, bundle_of, new_key, pem_of, signature_tag, simple_by, statement_of
+from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
+from tests.support.cosigning import (
+    build_bundle,
+    build_simple,
+    bundle_of,
+    new_key,
+    pem_of,
+    signature_tag,
+    simple_by,
+    statement_of,
+)
 from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64", "linux/arm64"], layers=1)
@@ -175,13 +186,26 @@ async def test_a_signature_whose_content_is_gone_is_refused(world: World) -> Non
     await sign_2(source, IMAGE, KEY)
     for digest in simple_by(IMAGE.digest, KEY).blobs:
         del source.content.blobs[digest]
-    huge = build_bundle(OTHER, b" " * (10 << 20))
-    await push(huge, source, APP, [f"{OTHER.digest.replace(':', '-')}.sig"])
+    huge = build_simple([(b" " * (10 << 20), {})])
+    await push(huge, source, APP, [signature_tag(OTHER)])
+    await push(build_bundle(OTHER, b" " * (10 << 20)), source, APP)
     run = await world.run(world.mirror(tags, target, **required(world)))
     found = {item: reason for item, _, reason in refusals(run)}
     assert found["gone"].startswith("has a signature that cannot be read: ")
-    assert found["huge"].startswith("has a signature that cannot be read: ")
-    assert source.sent("GET") < 1 << 20
+    assert "10485760 bytes; a signature has" in found["huge"]
+    assert source.sent("/blobs/") < 1 << 20
+
+
+async def test_what_a_list_says_is_about_an_image_and_is_not(world: World) -> None:
+    """A list may name the signature of another image: that is none of this one, not even a wrong one."""
+    source, target, tags = await start(world, v1=IMAGE)
+    bundle = build_bundle(OTHER, bundle_of(KEY, statement_of(OTHER.digest)))
+    await push(bundle, source, APP)
+    body = index_of([dict(bundle.root)])
+    source.content.put_manifest(APP, OCI_INDEX, body, digest=Digest.of(body))
+    source.content.tags[APP][signature_tag(IMAGE).removesuffix(".sig")] = Digest.of(body)
+    run = await world.run(world.mirror(tags, target, **required(world)))
+    assert refusals(run) == [("v1", "signature", f"is not signed; {STAYS}")]
 
 
 async def test_the_index_is_verified_and_a_subset_copied(world: World) -> None:

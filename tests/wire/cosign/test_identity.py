@@ -16,7 +16,7 @@ from mirrord.wire.cosign.identity import IdentitySigners, check_installed, check
 from mirrord.wire.cosign.judgement import Judgement, judge
 from mirrord.wire.cosign.simple import read_simple
 from mirrord.wire.oci.manifest import Manifest
-from tests.support.cosigning import VALUE, bundle_of, new_key, payload_of, signed, statement_of, written
+from tests.support.cosigning import STATEMENT, VALUE, bundle_of, new_key, payload_of, signed, statement_of, written
 from tests.support.fulcio import IDENTITY, ISSUER, Sigstore
 
 IMAGE = build_image(["linux/amd64"])
@@ -111,6 +111,18 @@ def test_parts_of_two_bundles_do_not_make_one(root: Path) -> None:
     assert judged({**two, "dsseEnvelope": one["dsseEnvelope"]}, signers(root)).signer == ""
     none = {**one["verificationMaterial"], "tlogEntries": []}
     assert judged({**one, "verificationMaterial": none}, signers(root)).signer == ""
+
+
+def test_what_the_library_verified_is_what_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should it ever read another envelope in a bundle than we do, the bundle does not count."""
+    made = SIGSTORE.bundle(statement_of(IMAGE.digest))
+    both = {**made, "dsse_envelope": SIGSTORE.bundle(statement_of(OTHER))["dsseEnvelope"]}
+    assert judged(both, signers(root)).signer in ("", IDENTITY)
+    swapped = {**SIGSTORE.bundle(statement_of(OTHER)), "dsse_envelope": made["dsseEnvelope"]}
+    assert judged(swapped, signers(root)).signer == ""
+    monkeypatch.setattr("sigstore.verify.Verifier.verify_dsse", lambda *_: (STATEMENT, statement_of(OTHER)))
+    judgement = judged(made, signers(root))
+    assert judgement.reason == "is signed, but by no identity that can be verified: what is signed is not what was read"
 
 
 def test_a_key_is_no_identity(root: Path) -> None:
