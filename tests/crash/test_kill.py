@@ -26,8 +26,9 @@ from tests.support.walking import leftovers, walk, walk_layout, walk_local
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Registries = tuple[DockerRegistry, DockerRegistry]
-IMAGES = [name for name in NAMES if not name.startswith(("git.", "notes.", "facts."))]
-"""Places that a run over images passes; Git, notes and facts have tests of their own beside their syncers."""
+ELSEWHERE = ("git.", "notes.", "facts.", "push.referrer")
+IMAGES = [name for name in NAMES if not name.startswith(ELSEWHERE)]
+"""Places that a run over images passes; Git, notes and facts have tests beside their syncers, signatures the matrix."""
 LATER = ("push.tag:3", "record.receipts:1")
 """The same places after others were passed."""
 
