@@ -20,7 +20,7 @@ from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, 
 from mirrord.testing.images import Builder, document_of
 from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, index_of
 from mirrord.wire.oci.layout import Layout
-from tests.support.artifacts import build_artifact
+from tests.support.artifacts import build_artifact, cosigned
 from tests.support.localstore import said
 from tests.support.world import World, by_target
 
@@ -31,15 +31,6 @@ SBOM = build_artifact(IMAGE, "application/spdx+json", b"sbom")
 SIGNED_SBOM = build_artifact(SBOM, "application/vnd.dev.sigstore.bundle.v0.3+json", b"signature of the sbom")
 PLACE = "mirror/app"
 NAMED: dict[str, Any] = {"as": "app"}
-
-
-def cosigned(*signatures: str) -> Image:
-    """Build what cosign 2 keeps under a tag: a layer for each signature."""
-    builder = Builder()
-    config = builder.blob("application/vnd.oci.image.config.v1+json", b'{"rootfs":{"type":"layers","diff_ids":[]}}')
-    payload = builder.blob("application/vnd.dev.cosign.simplesigning.v1+json", b'{"critical":{}}')
-    layers = [{**payload, "annotations": {"dev.cosignproject.cosign/signature": one}} for one in signatures]
-    return builder.image(builder.manifest(document_of(OCI_MANIFEST, config=config, layers=layers)))
 
 
 def tag_of(image: Image, suffix: str = "") -> str:

@@ -47,6 +47,15 @@ def build_artifact(
     return builder.image(builder.manifest(annotated(document, annotations)))
 
 
+def cosigned(*signatures: str) -> Image:
+    """Build what cosign 2 keeps under a tag: a layer for each signature."""
+    builder = Builder()
+    config = builder.blob("application/vnd.oci.image.config.v1+json", b'{"rootfs":{"type":"layers","diff_ids":[]}}')
+    payload = builder.blob("application/vnd.dev.cosign.simplesigning.v1+json", b'{"critical":{}}')
+    layers = [{**payload, "annotations": {"dev.cosignproject.cosign/signature": one}} for one in signatures]
+    return builder.image(builder.manifest(document_of(OCI_MANIFEST, config=config, layers=layers)))
+
+
 def build_schema1() -> Image:
     """Build a Docker schema 1 manifest, which nobody should carry any more."""
     builder = Builder()

@@ -85,6 +85,10 @@ class Manifest:
         """The descriptor that an index would have for it."""
         return Descriptor(self.media_type, self.digest, len(self.body), artifact_type=self.artifact_type)
 
+    def is_about(self, subject: Digest) -> bool:
+        """Whether this says that it is about `subject`."""
+        return self.subject is not None and self.subject.digest == subject
+
     @classmethod
     def parse(cls, body: bytes, content_type: str, digest: Digest | None = None) -> Manifest:
         """Check `body` against `digest` and find what it refers to.

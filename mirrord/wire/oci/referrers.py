@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
+from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, ServerError, TooLargeError
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.wire.http.message import HttpResponse
@@ -34,8 +34,18 @@ TAGS: Final = ("sha256-", "sha512-")
 COSIGN: Final = (".sig", ".att", ".sbom")
 """What cosign 2 puts behind the tag of a subject, for signatures, attestations and SBOMs."""
 _WRITING: Final = KeyedLock()
-_NO_API: Final = (400, 401, 403, 404, 405, 406, 410, 415, 501)
+_NO_API: Final = (400, 404, 405, 406, 410, 415, 501)
 """What registries and gateways without the API answer to a request for it; the specification says 404."""
+
+
+class TaggedManifests(Protocol):
+    """Manifests under names."""
+
+    async def head_manifest(self, ref: str, /) -> Descriptor | None:
+        """Return the manifest of a name, or None."""
+
+    async def get_manifest(self, digest: str, /) -> Manifest:
+        """Read a manifest."""
 
 
 def referrers_tag(subject: Digest) -> str:
@@ -81,6 +91,20 @@ def has_all(manifest: Manifest, other: Manifest) -> bool:
     return theirs <= ours
 
 
+async def may_set(place: TaggedManifests, tag: str, manifest: Manifest) -> bool:
+    """Whether one of cosign's tags may be set to `manifest` at a place: nothing is lost that only that has.
+
+    Raises as `head_manifest` and `get_manifest` of the place.
+    """
+    head = await place.head_manifest(tag)
+    if head is None or head.digest == manifest.digest:
+        return True
+    try:
+        return has_all(manifest, await place.get_manifest(head.digest))
+    except ContentError:
+        return False
+
+
 def _signatures(manifest: Manifest) -> frozenset[str]:
     what = f"{manifest.digest}"
     layers = sequence(read_object(manifest.body, what, MOST_VALUES).get("layers"), what)
@@ -95,13 +119,14 @@ async def list_referrers(endpoint: Endpoint, subject: Digest) -> Sequence[object
     Raises:
         ContentError: a page is no such list, or the pages form a loop.
         TooLargeError: there are more than `MOST`.
+        DeniedError: it denies this, which says nothing of other repositories.
         TransportError: the registry cannot be reached, fails or asks for patience.
     """
     what = f"{endpoint.reference.name}: referrers of {subject}"
     first = endpoint.call("GET", f"referrers/{subject}", headers={"Accept": OCI_INDEX}, cap=LIMIT)
     try:
         answer = await endpoint.http.fetch(first)
-    except RefusedError as error:
+    except (RefusedError, ServerError) as error:
         if error.status in _NO_API:
             return None
         raise

@@ -6,12 +6,21 @@ finds them. What is about them in turn (a signed SBOM) comes with them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, about
+from mirrord.errors import (
+    ContentError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    TooLargeError,
+    about,
+)
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer
 from mirrord.syncers.image.transfer.copied import Carried
@@ -20,9 +29,12 @@ from mirrord.syncers.image.transfer.tree import DEEPEST, MOST_MANIFESTS
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.referrers import has_all
+from mirrord.wire.oci.referrers import may_set
 
 SHOWN: Final = 5  # remarks about one image at one target
+
+
+WAY_OUT: Final = "`signatures: {copy: false}` or `copy --without-signatures` copies the image alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,8 @@ class ReferrersOf:
             self._remarks += (f"{self.target}: left out: {one}" for one in self.source.ignored(subject))
             found.extend(ListedReferrer(one, subject) for one in listed)
 
-        await self.workers.each(await self._manifests_in(manifest), look)
+        with _advised():
+            await self.workers.each(await self._manifests_in(manifest), look)
         return found
 
     async def carry(self, listed: Sequence[ListedReferrer]) -> Carried:
@@ -120,7 +133,8 @@ class ReferrersOf:
 
     async def _named(self, listed: ListedReferrer) -> Manifest | None:
         try:
-            return await self._one(listed)
+            with _advised():
+                return await self._one(listed)
         except MirrordError as error:
             if not str(error).startswith(name := f"{listed}"):  # targets share the errors of the source
                 about(error, name)
@@ -136,12 +150,14 @@ class ReferrersOf:
         if manifest is None:
             self._remarks.append(f"{self.target}: left out: {listed}: it is listed, and not there")
             return None
-        if not referrer.tag and (manifest.subject is None or manifest.subject.digest != listed.subject):
+        if not referrer.tag and not manifest.is_about(listed.subject):
             whose = manifest.subject.digest if manifest.subject else "nothing"
             self._remarks.append(f"{self.target}: left out: {listed}: it says that it is about {whose}")
             return None
         names = (referrer.tag,) if referrer.tag else ()
-        if names and not await self._may_set(referrer.tag, manifest):
+        if names and not await may_set(self.destination, referrer.tag, manifest):
+            why = "it has signatures there that the source lacks"
+            self._remarks.append(f"{self.target}: {referrer.tag} left alone: {why}")
             return None
         by_name = bool(names) and manifest.subject is None and self.destination.naming_writes
         lacked = await self.bring(manifest, not by_name)
@@ -154,16 +170,13 @@ class ReferrersOf:
         failpoints.hit("push.referrer")
         return manifest
 
-    async def _may_set(self, tag: str, manifest: Manifest) -> bool:
-        """Whether cosign's tag may be set: nothing is lost that only the target has."""
-        head = await self.destination.head_manifest(tag)
-        if head is None or head.digest == manifest.digest:
-            return True
-        try:
-            kept = has_all(manifest, await self.destination.get_manifest(head.digest))
-        except ContentError:
-            kept = False
-        if not kept:
-            why = "it has signatures there that the source lacks"
-            self._remarks.append(f"{self.target}: {tag} left alone: {why}")
-        return kept
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Let errors that another try does not heal say how the image is copied all the same."""
+    try:
+        yield
+    except (RefusedError, ContentError, TooLargeError, ServerError) as error:
+        if WAY_OUT not in str(error):  # targets share the errors of the source
+            error.args = (f"{error}; {WAY_OUT}", *error.args[1:])
+        raise

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.errors import MirrordError
+from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.plan.offer import Held, Offer
 from mirrord.syncer.values import Facts, Mirror
@@ -19,6 +19,7 @@ from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListin
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.layout_writer import LayoutWriter
+from mirrord.wire.oci.referrers import may_set
 
 Place = Repository | LayoutWriter | LocalRepository
 
@@ -64,12 +65,13 @@ async def look_for_later(
         offer, there_at = one
         try:
             digest = Digest.parse(offer.item.digest)
-            about = await _about(listing.sources[offer.item.name], digest, children.get(digest, ()))
+            source = listing.sources[offer.item.name]
+            about = await _about(source, digest, children.get(digest, ()))
         except MirrordError as error:
             troubles.append(f"signatures that were added to {offer.item.name} could not be looked for: {error}")
             return
         for target in there_at:
-            if count := sum([not await _has(targets[target], one) for one in about]):
+            if count := sum([await _lacks(targets[target], source, *one) for one in about]):
                 lacking[target, offer.item.name] = count
 
     await Workers(AT_ONCE).each(there.values(), look)
@@ -99,21 +101,33 @@ async def _noted(mirror: Mirror, offers: Sequence[Offer], facts: Facts | None) -
     return {digest: [Digest.parse(child) for child in text.split()] for digest, text in kept.items()}
 
 
-async def _about(source: ImageSource, digest: Digest, children: Sequence[Digest]) -> Sequence[Referrer]:
+async def _about(source: ImageSource, digest: Digest, children: Sequence[Digest]) -> Sequence[tuple[Digest, Referrer]]:
     """Return what a source has about an image and its platforms. Raises as `ImageSource.referrers`."""
-    found = [*await source.referrers(digest)]
+    found = [(digest, one) for one in await source.referrers(digest)]
     if not await source.has_referrers():
         return found
     for child in children:
-        found += await source.referrers(child)
+        found += [(child, one) for one in await source.referrers(child)]
     return found
 
 
-async def _has(place: Place, referrer: Referrer) -> bool:
-    """Whether a target has it; what cannot be asked counts as there."""
-    digest = referrer.descriptor.digest
+async def _lacks(place: Place, source: ImageSource, subject: Digest, referrer: Referrer) -> bool:
+    """Whether a target lacks what a run would bring; what cannot be asked counts as there.
+
+    What a run would leave out again is not lacking: what is listed and not there, or is about something else, and a tag
+    of cosign with signatures that only the target has.
+    """
+    digest, tag = referrer.descriptor.digest, referrer.tag
     try:
-        head = await place.head_manifest(referrer.tag or digest)
+        head = await place.head_manifest(tag or digest)
     except MirrordError:
-        return True
-    return head is not None and head.digest == digest
+        return False
+    if head is not None and head.digest == digest:
+        return False
+    try:
+        manifest = await source.manifest(referrer.descriptor)
+        return await may_set(place, tag, manifest) if tag else manifest.is_about(subject)
+    except (RefusedError, ContentError) as error:
+        return not isinstance(error, MissingError)
+    except MirrordError:
+        return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from mirrord.errors import ContentError, MissingError, RefusedError
+from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, RefusedError
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan.steps import Referrer
@@ -26,36 +26,52 @@ AGAIN: Final = timedelta(days=1)
 
 
 class ReferrersApis:
-    """Which registries list referrers, as far as this process knows."""
+    """Which registries list referrers, as far as this process knows; one repository may be refused alone."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._has: dict[str, tuple[bool, datetime]] = {}
+        self._has: dict[tuple[str, str], tuple[bool, datetime]] = {}
+        self._failing: set[str] = set()
         self._first = KeyedLock()
 
     async def ask(self, repository: Repository, subject: Digest, now: datetime) -> Sequence[object] | None:
         """Return what the registry lists about a manifest, or None where it has no such API, without asking if known.
 
+        The first request finds out, and the others wait for it; but not one for another at a host that fails.
+
         Raises as `Repository.referrers`.
         """
         host = repository.host
-        known = self._known(host, now)
-        if known is None:
+        if self._known(repository, now) is None and host not in self._failing:
             async with self._first.hold(host):
-                known = self._known(host, now)
-                if known is None:
-                    found = await repository.referrers(subject)
-                    self._has[host] = found is not None, now
-                    return found
-        return await repository.referrers(subject) if known else None
+                if self._known(repository, now) is None and host not in self._failing:
+                    return await self._ask(repository, subject, now)
+        return None if self.lacks(repository, now) else await self._ask(repository, subject, now)
 
-    def lacks(self, host: str, now: datetime) -> bool:
-        """Whether a registry is known to have no such API."""
-        return self._known(host, now) is False
+    def lacks(self, repository: Repository, now: datetime) -> bool:
+        """Whether a registry is known to have no such API, or to refuse it for a repository."""
+        return self._known(repository, now) is False
 
-    def _known(self, host: str, now: datetime) -> bool | None:
-        has, since = self._has.get(host, (None, now))
-        return None if has is False and now - since >= AGAIN else has
+    async def _ask(self, repository: Repository, subject: Digest, now: datetime) -> Sequence[object] | None:
+        try:
+            found = await repository.referrers(subject)
+        except DeniedError:
+            self._has[repository.host, repository.repository] = False, now
+            return None
+        except MirrordError:
+            self._failing.add(repository.host)
+            raise
+        self._failing.discard(repository.host)
+        if self._known(repository, now) is None:
+            self._has[repository.host, ""] = found is not None, now
+        return found
+
+    def _known(self, repository: Repository, now: datetime) -> bool | None:
+        for name in (repository.repository, ""):
+            has, since = self._has.get((repository.host, name), (None, now))
+            if has or (has is False and now - since < AGAIN):
+                return has
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,7 @@ class RepositoryReferrers:
 
         Raises as `Repository.tags`, but where tags may not be listed.
         """
-        if not self.apis.lacks(self.repository.host, self.now):
+        if not self.apis.lacks(self.repository, self.now):
             return True
         await self._list()
         return self._tags is None or bool(self._tags)
