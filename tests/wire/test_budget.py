@@ -51,7 +51,8 @@ def test_quotas_in_every_spelling(headers: Any, quota: Any) -> None:
         ({"retry-after": "1800000600"}, 600.0),
         ({"x-retry-after": "1800000600"}, 600.0),
         ({"retry-after": "soon", "x-retry-after": "5"}, 5.0),
-        ({"retry-after": "1000000000"}, 1e9),
+        ({"retry-after": "1000000000"}, LONGEST_PAUSE), ({"retry-after": "0"}, None),
+        ({"retry-after": "0", "ratelimit-reset": "60"}, 60.0), ({"retry-after": "-7", "x-retry-after": "5"}, 5.0),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1800000060"}, 60.0),
         ({"ratelimit-reset": "60"}, 60.0),
         ({"x-ratelimit-remaining": "12", "x-ratelimit-reset": "1800000060"}, None),  # GitHub's secondary limits

@@ -86,6 +86,20 @@ async def test_a_short_pause_is_kept_by_all_in_place(serve: Any, client: Any, mo
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("over", ["0", "-5", "0.001", "Wed, 21 Oct 2015 07:28:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_pause_that_is_over_is_none(serve: Any, client: Any, status: int, over: str) -> None:
+    """Who refuses and says "at once" is asked again with backoff, and not at all by the rest of a run it throttles."""
+    server = await serve(saying(status, Retry_After=over))
+    http, kind = client(), ThrottledError if status == 429 else ServerError
+    with asking(Asker()) as run:
+        assert (await failing(http, get(server), kind)).after is None
+        for number in range(10 if status == 429 else 0):
+            await failing(http, get(server, f"v{number}"), kind)
+    assert len(server.requests) == 4
+    assert (run.until is not None) is (status == 429)
+
+
 async def test_a_429_without_a_time_ends_it_for_this_run_alone(serve: Any, client: Any) -> None:
     """Four tries with backoff, then no further image of the run asks; another one may."""
     server = await serve(saying(429))

@@ -17,6 +17,7 @@ from mirrord.wire.number import whole
 
 LONGEST_PAUSE: Final = 86400.0
 """Seconds for which a host is left alone at most, whatever it says: somebody must see that it means it."""
+_SHORTEST_PAUSE: Final = 1.0
 LONGEST_BELIEF: Final = 3600.0
 """Seconds after which a quota whose end is not named is looked at again: windows slide."""
 _SHARE: Final = 5  # part of a quota that schedules leave to people
@@ -60,15 +61,21 @@ def pause_of(headers: Mapping[str, str], wall: float) -> float | None:
     `X-Retry-After` is Docker Hub's; without either the time at which a quota that is used up is renewed counts.
     """
     for name in ("retry-after", "x-retry-after"):
-        seconds = retry_after(headers.get(name), wall)
+        seconds = named_pause(headers.get(name), wall)
         if seconds is not None:
             return seconds
     quota = quota_of(headers, wall)
     for prefix in ("", "x-") if quota is None or quota.remaining == 0 else ():
-        seconds = retry_after(headers.get(f"{prefix}ratelimit-reset"), wall)
+        seconds = named_pause(headers.get(f"{prefix}ratelimit-reset"), wall)
         if seconds is not None:
             return seconds
     return None
+
+
+def named_pause(value: str | None, wall: float) -> float | None:
+    """Return the seconds that a refusal asks for, or None: a time that is over names none to a host that refuses."""
+    seconds = retry_after(value, wall)
+    return None if seconds is None or seconds < _SHORTEST_PAUSE else min(seconds, LONGEST_PAUSE)
 
 
 def limited(status: int, headers: Mapping[str, str]) -> bool:

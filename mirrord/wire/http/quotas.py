@@ -10,9 +10,18 @@ from mirrord.errors import DeniedError, MirrordError, ServerError, ThrottledErro
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.asker import asker
 from mirrord.wire.http.authenticator import own_authorization, repository_of
-from mirrord.wire.http.budget import LONGEST_PAUSE, Quota, Wait, counts, is_quota, limited, pause_of, quota_of
+from mirrord.wire.http.budget import (
+    LONGEST_PAUSE,
+    Quota,
+    Wait,
+    counts,
+    is_quota,
+    limited,
+    named_pause,
+    pause_of,
+    quota_of,
+)
 from mirrord.wire.http.message import RETRIABLE, HttpRequest, span
-from mirrord.wire.http.pace import retry_after
 from mirrord.wire.http.shares import HostShares
 
 UNNAMED_PAUSE: Final = 900.0
@@ -79,7 +88,7 @@ class Quotas:
         throttled = limited(status, headers)
         if not throttled and status not in RETRIABLE:
             return None, False
-        after = pause_of(headers, self._wall()) if throttled else retry_after(headers.get("retry-after"), self._wall())
+        after = pause_of(headers, self._wall()) if throttled else named_pause(headers.get("retry-after"), self._wall())
         if throttled and after:
             budget = self._shares.budget(request.host, self._account(request))
             budget.pause(after, monotonic(), partly=is_quota(request, headers, body))
