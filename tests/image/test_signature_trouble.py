@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -34,15 +34,12 @@ async def test_one_repository_that_denies(world: World) -> None:
         await push(IMAGE, source, f"team/{name}", ["v1", "v2"])
         await push(SIGNATURE, source, f"team/{name}", [])
     source.faults.on("GET", "/v2/team/private/referrers/", times=None).status(403)
-    found = Counter[str]()
-    for name in ("private", "app", "private"):
+    for number, name in enumerate(("private", "app", "private")):
         wanted = {"repository": f"{source.host}/team/{name}", "tags": ["v1", "v2"]}
-        run = await world.run(
-            world.mirror(wanted, target, name=f"{name}{found[name]}", **{"as": f"{name}{found[name]}"})
-        )
+        keys: dict[str, Any] = {"as": f"copy{number}"}
+        run = await world.run(world.mirror(wanted, target, name=f"mirror{number}", **keys))
         assert run.result is Result.SUCCESS
         assert {one.referrers for one in run.receipts} == {1 if name == "app" else 0}
-        found[name] += 1
     assert source.count("GET", "/v2/team/private/referrers/") == 1
 
 
@@ -68,7 +65,12 @@ async def test_an_api_that_fails_is_not_asked_in_a_row(world: World) -> None:
         await push(build_image(["linux/amd64"], layers=1, seed=tag, index=False), source, "team/app", [tag])
     source.faults.on("GET", "/referrers/", times=4).status(500)
     held = [source.faults.on("GET", "/referrers/").hold() for _ in tags[1:]]
-    held[-1].do(lambda: [one.release() for one in held])
+
+    def release() -> None:
+        for one in held:
+            one.release()
+
+    held[-1].do(release)
     run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": tags}, target))
     assert Counter(one.outcome.value for one in run.receipts) == {"failed": 1, "done": 3}
     (detail,) = (one.detail for one in run.receipts if one.bad)
@@ -135,7 +137,9 @@ async def test_what_is_left_out_is_not_planned_again(world: World, wrong: str) -
     source, target = await world.registry("source"), await world.registry("one")
     await push(IMAGE, source, "team/app", ["v1"])
     await push(SIGNED_SBOM, source, "team/app", [])
-    entries: list[object] = {"not there": [dict(SBOM.root)], "about another": [dict(SIGNED_SBOM.root)]}.get(wrong, [7])
+    entries: list[object] = [7]
+    if wrong in ("not there", "about another"):
+        entries = [dict((SBOM if wrong == "not there" else SIGNED_SBOM).root)]
     if wrong == "only the target has them":
         await push(build_artifact(data=b"ours"), target, "mirror/app", [cosign_tag(IMAGE)])
         await push(build_artifact(data=b"theirs"), source, "team/app", [cosign_tag(IMAGE)])
