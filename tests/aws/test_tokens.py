@@ -258,6 +258,33 @@ async def test_a_profile_and_a_web_identity(moto: str, monkeypatch: pytest.Monke
     assert (await aws.authorize(found))[0].password.reveal() == TOKEN
 
 
+async def test_the_role_of_a_machine_and_of_a_container(
+    moto: str, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    """The metadata service of EC2 (version 2, with a token) and the agent of EKS Pod Identity say who we are."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    issued = {"AccessKeyId": "ASIAROLE", "SecretAccessKey": "secret", "Token": "session", "Code": "Success"}
+    issued["Expiration"] = "2199-01-01T00:00:00Z"
+    httpserver.expect_ordered_request("/latest/api/token", "PUT").respond_with_data("a-token-of-the-machine")
+    roles, sent = "/latest/meta-data/iam/security-credentials/", {"x-aws-ec2-metadata-token": "a-token-of-the-machine"}
+    httpserver.expect_ordered_request(roles, "GET", headers=sent).respond_with_data("mirrord")
+    httpserver.expect_ordered_request(f"{roles}mirrord", "GET", headers=sent).respond_with_json(issued)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", httpserver.url_for("/"))
+    assert (await aws.authorize(EcrRegistry("machine.test", AwsAccess(region=REGION, endpoint=moto))))[0].username
+    httpserver.check()
+    httpserver.clear()
+    (tmp_path / "token").write_text("a-token-of-the-pod")
+    sent = {"Authorization": "a-token-of-the-pod"}
+    httpserver.expect_oneshot_request("/v1/credentials", "GET", headers=sent).respond_with_json(issued)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", httpserver.url_for("/v1/credentials"))
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    assert (await aws.authorize(EcrRegistry("pod.test", AwsAccess(region=REGION, endpoint=moto))))[0].username
+    httpserver.check()
+    assert len(httpserver.log) == 1
+
+
 async def test_ecr_public(httpserver: HTTPServer) -> None:
     """Its token is one object, not a list; repositories are created without the alias, and only with what it knows."""
     token = base64.b64encode(b"AWS:a-token-of-ecr-public").decode()

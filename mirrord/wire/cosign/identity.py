@@ -60,7 +60,7 @@ def _root(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class IdentitySigners:
-    """Who has an identity; implements `verdict.Signers`.
+    """Who has an identity; implements `judgement.Signers`.
 
     Attributes:
         identity: as in a certificate, or a pattern of it in `/…/`.

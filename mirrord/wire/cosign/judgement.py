@@ -70,6 +70,6 @@ def judge(subject: Digest, signature: Signature, signers: Signers) -> Judgement:
     return Judgement(signer)
 
 
-def heaviest(verdicts: Sequence[Judgement]) -> Judgement:
+def heaviest(found: Sequence[Judgement]) -> Judgement:
     """Return the reason that says most, of signatures of which none counts."""
-    return max(verdicts, key=lambda one: one.weight, default=NONE)
+    return max(found, key=lambda one: one.weight, default=NONE)

@@ -96,7 +96,7 @@ def _unfit(key: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeySigners:
-    """Those who have one of some keys; implements `verdict.Signers`."""
+    """Those who have one of some keys; implements `judgement.Signers`."""
 
     keys: Sequence[PublicKey]
 
