@@ -115,7 +115,7 @@ async def test_slow_dead_and_immutable_targets_hurt_nobody(world: World) -> None
 
 
 async def test_a_throttled_target_is_served_to_its_end(world: World) -> None:
-    """A target at a hundredth of the pace delays nobody, gets every byte, and the source is still read once."""
+    """A target at a hundredth of the pace delays nobody, gets every byte, and the source is read once (F23)."""
     image = build_image(["linux/amd64"], layers=2, layer_size=LAYER)
     source = await filled(world, image)
     fast, slow = await world.registry("fast"), await world.registry("slow", socket_buffer=4096)

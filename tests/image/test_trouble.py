@@ -16,7 +16,7 @@ from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.upstream import survey
 from mirrord.testing import Fault, Image, Moment, Registry, build_image, push
-from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.http.message import HttpRequest, Limits
 from tests.support.auth import Auth
 from tests.support.layouts import write_layout
 from tests.support.localstore import place_in
@@ -66,7 +66,7 @@ def reset(target: Registry) -> Fault:
 
 @pytest.mark.parametrize("break_", [unauthorized, failing, answer_lost, reset])
 async def test_a_failed_upload_is_sent_again_from_the_spool(world: World, break_: Callable[[Registry], Fault]) -> None:
-    """401, 5xx or a reset in the middle of an upload costs the target a second one, and the source nothing."""
+    """401, 5xx or a reset in the middle of an upload costs the target one more, and the source nothing (F20)."""
     image = big()
     source, good = await filled(world, image), await world.registry("good")
     bad = await world.registry("bad", auth=Auth(bearer=("", "")))
@@ -80,7 +80,7 @@ async def test_a_failed_upload_is_sent_again_from_the_spool(world: World, break_
 
 
 async def test_a_broken_source_is_resumed_where_it_broke(world: World) -> None:
-    """A source that breaks in the middle is asked for the rest by Range, and the targets notice nothing."""
+    """A source that breaks in the middle is asked for the rest by Range, and the targets notice nothing (F16)."""
     image = big()
     source, target = await filled(world, image), await world.registry("one")
     source.faults.on("GET", layer(image)).truncate(2 * MIB)
@@ -92,6 +92,51 @@ async def test_a_broken_source_is_resumed_where_it_broke(world: World) -> None:
     assert second.status == 206
     assert target.count("PUT", layer(image)) == 1
     assert target.content.dangling() == []
+
+
+async def test_a_source_that_falls_silent_is_resumed(tmp_path: Path) -> None:
+    """A source that stalls in the middle is left, and asked for the rest; the target gets one upload (F15)."""
+    image = big()
+    async with open_world(tmp_path, limits=Limits(stall=0.3)) as world:
+        source, target = await filled(world, image), await world.registry("one")
+        source.faults.on("GET", layer(image)).stall(2 * MIB)
+        run = await world.run(world.mirror(main_of(source), target, LOCAL))
+        source.faults.clear()
+        assert run.result is Result.SUCCESS, run.receipts
+        first, second = source.select("GET", layer(image))
+        assert "range" not in first.headers
+        assert (second.headers["range"], second.status) == (f"bytes={2 * MIB}-", 206)
+        assert target.count("PUT", layer(image)) == 1
+        assert target.content.dangling() == []
+
+
+async def test_a_blob_without_length_that_ends_early_is_resumed(world: World) -> None:
+    """The descriptor says how long it is: an early end without Content-Length is no end of the blob (F16)."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    source.faults.on("GET", layer(image)).header("Content-Length", None).truncate(2 * MIB)
+    run = await world.run(world.mirror(main_of(source), target, LOCAL))
+    assert run.result is Result.SUCCESS, run.receipts
+    first, second = source.select("GET", layer(image))
+    assert (first.headers.get("range"), second.headers["range"], second.status) == (None, f"bytes={2 * MIB}-", 206)
+    assert target.count("PUT", layer(image)) == 1
+    assert target.content.dangling() == []
+
+
+async def test_a_token_that_ends_during_a_download_is_renewed_once(tmp_path: Path) -> None:
+    """401 to the request for the rest: one new token, and the rest alone is asked for again (F20)."""
+    image, auth = big(), Auth()
+    async with open_world(tmp_path) as world:
+        source, target = await world.registry("source", auth=auth), await world.registry("one")
+        await push(image, source, "team/app", ["main"])
+        auth.bearer = ("", "")
+        source.faults.on("GET", layer(image)).truncate(2 * MIB).then(auth.expire)
+        run = await world.run(world.mirror(main_of(source), target))
+        assert run.result is Result.SUCCESS, run.receipts
+        ranges = [(one.headers.get("range"), one.status) for one in source.select("GET", layer(image))]
+        assert ranges == [(None, 200), (f"bytes={2 * MIB}-", 401), (f"bytes={2 * MIB}-", 206)]
+        assert len(auth.issued) == 2
+        assert target.count("PUT", layer(image)) == 1
 
 
 async def test_a_lying_source_completes_no_upload(world: World) -> None:

@@ -76,7 +76,7 @@ def pool(tmp_path: Path) -> SpoolPool:
 
 @pytest.mark.parametrize("uploads", [1, 3, 6])
 async def test_a_target_that_does_not_answer_holds_nobody(pool: SpoolPool, tmp_path: Path, uploads: int) -> None:
-    """The healthy have the whole image, thrice the budget, before the slow target has said a word."""
+    """The healthy have the whole image, thrice the budget, before the slow target has said a word (F23)."""
     host, slow, healthy = Host(tmp_path), Target(), [Target(), Target()]
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(slow.mirror(pool, host, "m/slow", uploads))

@@ -211,7 +211,7 @@ async def test_any_password_goes_to_a_proxy_in_utf_8(raw: Any, client: Any, inse
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_reset_is_not_the_end_of_a_body(raw: Any, http: Any, reset: bool) -> None:
-    """A body without a length ends with the connection, when that is closed; a reset is an error."""
+    """A body without a length ends with the connection, when that is closed; a reset is an error (F13)."""
 
     async def talk(reader: Any, writer: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -232,7 +232,7 @@ async def test_16_truncated_bodies_are_noticed(raw: Any, http: Http, told: Any) 
 
 
 async def test_a_body_without_length_ends_where_it_ends(raw: Any, http: Http) -> None:
-    """Nothing can be told from that; callers compare digests."""
+    """Nothing can be told from that; callers compare digests (F16)."""
     server = await raw(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc"))
     assert await read(http, server) == b"abc"
 
@@ -309,7 +309,7 @@ async def test_a_handshake_that_stalls_is_no_connection(raw: Any, client: Any) -
 
 
 async def test_nobody_listens(raw: Any, client: Any) -> None:
-    """A refused connection is `UnreachableError`, after the attempts that were allowed."""
+    """A refused connection is `UnreachableError`, after the attempts that were allowed (F13)."""
     server = await raw(saying())
     http = client(limits=Limits(attempts=2))
     with pytest.raises(UnreachableError):

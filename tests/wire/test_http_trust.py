@@ -278,7 +278,7 @@ async def test_permanent_denial_is_not_hammered(registry: Any, client: Any) -> N
 
 
 async def test_a_dead_credential_is_asked_once_a_minute(serve: Any, client: Any) -> None:
-    """A hundred tags with a revoked credential make one request to the token server (regclient #922)."""
+    """A hundred tags with a revoked credential make one request to the token server (F21, regclient #922)."""
 
     async def handle(request: Any) -> Any:
         header = {"WWW-Authenticate": f'Bearer realm="http://{request.host}/token"'} if request.path != "/token" else {}

@@ -12,6 +12,7 @@ from typing import Final
 
 from mirrord.errors import BrokenError, MirrordError, RefusedError, StalledError, UnreachableError
 from mirrord.wire import advice
+from mirrord.wire.http.certificate import EXPIRED, NOT_YET, OTHER_NAME
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import PLAIN_SPOKEN, WireRequest, permanent
 from mirrord.wire.proxy import Proxy
@@ -26,15 +27,15 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], st
     ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
 )
 
-_CERTIFICATES: Final[tuple[tuple[frozenset[int], str], ...]] = (  # X509_V_ERR_*, see `man X509_STORE_CTX_get_error`
-    (frozenset({9}), "its certificate is not valid yet; check the clock of this machine"),
-    (frozenset({10}), "its certificate has expired; it must be renewed, unless the clock of this machine is wrong"),
+_CERTIFICATES: Final[tuple[tuple[frozenset[int], str], ...]] = (  # {} is what the certificate says
+    (NOT_YET, "its certificate is not valid yet{}; check the clock of this machine"),
+    (EXPIRED, "its certificate has expired{}; it must be renewed, unless the clock of this machine is wrong"),
     (frozenset({18}), f"its certificate is self-signed; to trust it {advice.CA}"),
     (
         frozenset({2, 19, 20, 21}),
         f"its certificate is from an authority that is not known here; to trust it {advice.CA}",
     ),
-    (frozenset({62, 64}), "its certificate is for another name; write the host as its certificate names it"),
+    (OTHER_NAME, "its certificate is for another name{}; write the host as its certificate names it"),
 )
 _TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
     (
@@ -62,8 +63,11 @@ _HUNG_UP: Final = (
 )
 
 
-def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> MirrordError:
-    """Return what an error means that came in place of an answer to `request`, sent through `proxy` if there is one."""
+def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None, certificate: str = "") -> MirrordError:
+    """Return what an error means that came in place of an answer to `request`, sent through `proxy` if there is one.
+
+    `certificate` is what the certificate of the host says, in brackets, or "".
+    """
     host = request.authority
     if isinstance(error, aiohttp.ClientProxyConnectionError) and proxy:
         return UnreachableError(
@@ -71,7 +75,7 @@ def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> Mi
         )
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy:
         return proxy_refusal(host, error.status, proxy)
-    meaning = failure(error, request)
+    meaning = failure(error, request, certificate)
     plain = request.url.startswith("http:") and request.body is None and not request.reused
     if isinstance(meaning, BrokenError) and plain:
         meaning.args = (f"{meaning}; {PLAIN_SPOKEN}",)
@@ -80,10 +84,10 @@ def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> Mi
     return meaning
 
 
-def failure(error: Exception, request: WireRequest) -> MirrordError:
+def failure(error: Exception, request: WireRequest, certificate: str = "") -> MirrordError:
     """Return what an error means that `request`, or the answer to it, ended with."""
     host = request.authority
-    if tls := _tls(error):
+    if tls := _tls(error, certificate):
         return permanent(UnreachableError(f"{host}: TLS: {tls}"))
     found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -104,8 +108,8 @@ def proxy_refusal(host: str, status: int, proxy: Proxy) -> MirrordError:
     return UnreachableError(f"{host}: the proxy {proxy.url} does not reach it (status {status})")
 
 
-def _tls(error: BaseException) -> str:
-    """Return what is wrong with TLS, and what to do; "" when that is not it."""
+def tls_error(error: BaseException) -> ssl.SSLError | None:
+    """Return the error of TLS that an error is, or comes from."""
     cause: BaseException | None = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
@@ -113,11 +117,17 @@ def _tls(error: BaseException) -> str:
         cause = error.os_error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__
+    return cause
+
+
+def _tls(error: BaseException, certificate: str) -> str:
+    """Return what is wrong with TLS, and what to do; "" when that is not it."""
+    cause = tls_error(error)
     if cause is None:
         return ""
     if isinstance(cause, ssl.SSLCertVerificationError):
         known = next((text for codes, text in _CERTIFICATES if cause.verify_code in codes), "")
-        return known or f"its certificate is refused: {cause.verify_message}"
+        return known.replace("{}", certificate) or f"its certificate is refused: {cause.verify_message}"
     reason = str(cause.reason or "")
     known = next((text for pattern, text in _TLS if pattern.search(reason)), "")
     return known or f"the connection failed ({reason.lower().replace('_', ' ') or 'no reason given'})"

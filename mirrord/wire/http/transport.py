@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
-from mirrord.errors import ContentError, UnreachableError
+from mirrord.errors import ContentError, MirrordError, UnreachableError
 from mirrord.wire import trust
+from mirrord.wire.http import certificate
 from mirrord.wire.http.exchange import Exchange, Handler
-from mirrord.wire.http.failures import no_answer, proxy_refusal
+from mirrord.wire.http.failures import no_answer, proxy_refusal, tls_error
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import Limits, WireRequest, permanent
 from mirrord.wire.proxy import Proxy
@@ -148,7 +149,7 @@ class AiohttpTransport:
                 exchange.abort()
                 raise
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError, ValueError) as error:
-            raise no_answer(error, request, self._route.proxy) from error
+            raise no_answer(error, request, self._route.proxy, await self._shown(error, scheme, request)) from error
         if exchange.status == 407 and self._route.proxy and scheme == "http":
             exchange.abort()
             raise proxy_refusal(request.authority, exchange.status, self._route.proxy)
@@ -172,20 +173,39 @@ class AiohttpTransport:
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
 
+    async def _shown(self, error: Exception, scheme: str, request: WireRequest) -> str:
+        """Return what a certificate says that was refused for its names or its time, or ""; see `certificate`."""
+        cause = tls_error(error)
+        if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code not in certificate.SHOWN:
+            return ""
+        tls = replace(self._route.tls, certificate=None, key=None)
+        try:
+            context = certificate.lenient(await asyncio.to_thread(tls.context))
+            connection = await self._connected(self._request(scheme, request.authority, tls=context))
+        except (aiohttp.ClientError, OSError, MirrordError):
+            return ""
+        try:
+            seen = connection.transport.get_extra_info("peercert") if connection.transport else None
+        finally:
+            connection.close()
+        return certificate.shown(cause.verify_code, seen or {})
+
     async def _dial(self, scheme: str, authority: str) -> aiohttp.ClientRequest:
-        """Return what the connector has to know to connect to an origin; it is never sent."""
-        url = URL(f"{scheme}://{authority}/", encoded=True)
+        """Return what the connector has to know to connect to an origin; it is kept."""
         tls = await self._context() if scheme == "https" else True
         if self._proxy and self._proxy.scheme == "https" and self._to_proxy is None:
             anonymous = replace(self._route.tls, certificate=None, key=None)
             self._to_proxy = await asyncio.to_thread(anonymous.context)
-        loop = asyncio.get_running_loop()
         if len(self._dials) >= _MOST_DIALS:  # strangers redirect to wherever they like
             self._dials.clear()
-        headers = {"Host": authority, **self._login}  # with the host, which aiohttp would add, and ask for another pool
-        dial = aiohttp.ClientRequest("GET", url, ssl=tls, proxy=self._proxy, proxy_headers=headers, loop=loop)
-        self._dials[scheme, authority] = dial
+        self._dials[scheme, authority] = dial = self._request(scheme, authority, tls=tls)
         return dial
+
+    def _request(self, scheme: str, authority: str, *, tls: ssl.SSLContext | bool) -> aiohttp.ClientRequest:
+        """Return a request to connect with; it is never sent."""
+        url, loop = URL(f"{scheme}://{authority}/", encoded=True), asyncio.get_running_loop()
+        headers = {"Host": authority, **self._login}  # with the host, which aiohttp would add, and ask for another pool
+        return aiohttp.ClientRequest("GET", url, ssl=tls, proxy=self._proxy, proxy_headers=headers, loop=loop)
 
     def _head(self, scheme: str, request: WireRequest) -> tuple[str, dict[str, str]]:
         """Return the target of the request line, and the headers that depend on the way (RFC 9112 section 3.2)."""

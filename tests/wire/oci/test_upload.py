@@ -217,7 +217,7 @@ async def test_unknown_repository_is_not_a_lost_session(repo: Repository, regist
 
 @pytest.mark.parametrize(("read", "posts"), [(0, 2), (70_000, 3)], ids=["session-lives", "session-spoilt"])
 async def test_token_that_ends_during_an_upload(read: int, posts: int) -> None:
-    """A 401 to a PUT brings a new token and the body again, in a new session if the old one is spoilt."""
+    """A 401 to a PUT brings a new token and the body again, in a new session if the old one is spoilt (F20)."""
     async with Registry(auth=Auth(bearer=("ann", "pw"))) as registry:
         book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
         challenge = f'Bearer realm="{registry.url}/token",scope="repository:a/b:pull,push"'
