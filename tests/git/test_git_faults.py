@@ -222,6 +222,23 @@ async def test_what_moves_at_the_destination_meanwhile_is_not_overwritten_unseen
     assert two.good.refs(NAME)[MAIN] == tip
 
 
+@pytest.mark.parametrize("where", ["source", "bad"])
+async def test_a_host_that_limits_the_rate_puts_the_run_off(where: str, world: GitWorld) -> None:
+    """429 with Retry-After, upstream or at a target: one request, and the run goes on at that time (F12)."""
+    two = await pair(world)
+    await world.run(two.mirror())
+    before = two.wanted()
+    two.upstream.commit("main", {"README.md": b"three\n"})
+    host = two.source if where == "source" else two.bad
+    limit = host.faults.on("*", "", times=None).status(429, headers={"Retry-After": "900"})
+    run = await world.run(two.mirror())
+    assert (run.result, limit.hits) == (Result.DEFERRED, 1)
+    assert run.until is not None
+    assert 900 <= (run.until - run.finished).total_seconds() <= 902
+    assert two.bad.refs(NAME) == before
+    assert two.good.refs(NAME) == (before if where == "source" else two.wanted())
+
+
 async def test_a_sha256_upstream_is_refused_clearly(world: GitWorld) -> None:
     """A SHA-256 repository is not fetched at all, and the reason is told."""
     source = await world.host("source")

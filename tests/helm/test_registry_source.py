@@ -124,6 +124,25 @@ async def test_a_tag_that_cannot_be_read_now(removed: str, registry: Registry, r
     assert len(sound(runs.local())) == 3
 
 
+@pytest.mark.parametrize("where", ["base/tags", "base/manifests"])
+async def test_a_registry_that_limits_the_rate(where: str, registry: Registry, runs: ChartRuns) -> None:
+    """The run is put off until the registry may be asked again, which it is not before; what was read is there."""
+    app, base = build_chart("app", "1.0.0"), build_chart("base", "1.0.0")
+    await push(runs, registry, app, base)
+    mirror = runs.mirror(f"oci://{registry.host}/team/charts", keys={"charts": ["app", "base"]}, local=LOCAL)
+    limit = registry.faults.on("GET", f"charts/{where}", times=None).status(429, headers={"Retry-After": "900"})
+    run = await runs.run(mirror)
+    assert (run.result, run.code, limit.hits) == (Result.DEFERRED, "", 1)
+    assert run.plan is not None
+    assert run.plan.code == "throttled"
+    assert "base" in {text.partition("-1")[0].partition(":")[0] for text in run.plan.missing}
+    assert run.until is not None
+    assert 900 <= (run.until - run.finished).total_seconds() <= 902
+    asked = len(registry.log)
+    assert (await runs.run(mirror)).result is Result.DEFERRED
+    assert len(registry.log) == asked
+
+
 @pytest.mark.parametrize("status", [404, 502])
 async def test_one_chart_of_several(status: int, registry: Registry, runs: ChartRuns) -> None:
     """A chart whose tags cannot be listed is missing, and neither fails the others nor takes away what is there."""

@@ -141,6 +141,7 @@ class Problem:
     left_out: bool  # whether the entry was left out; otherwise it was put right
     chart: str = ""  # the name of the chart, or "" when that is not known
     version: str = ""  # its version, or "" when all of the chart is meant
+    code: str = ""  # of the error when it could not be read
 
     def __str__(self) -> str:
         """Return one sentence for people."""

@@ -170,11 +170,14 @@ def _with_troubles(survey: HelmSurvey, index: Index, spec: HelmSpec) -> HelmSurv
     """Say what is wrong with an index, as far as it concerns what is wanted of it."""
     hidden = (*index.left_out, *index.unread)
     wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
+    missing = [problem for problem in index.unread if concerns(problem.chart, problem.version, spec)]
+    codes = {problem.code for problem in missing}
     return replace(
         survey,
         problems=(*(str(problem) for problem in wrong if problem.left_out), *survey.problems),
         remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
-        missing=tuple(str(problem) for problem in index.unread if concerns(problem.chart, problem.version, spec)),
+        missing=tuple(map(str, missing)),
+        code=codes.pop() if len(codes) == 1 else "",
         unread=frozenset(item for problem in hidden for item in problem.items),
         unknown=("",) if index.more else tuple(f"{one.chart}-" for one in hidden if one.chart and not one.version),
         public_keys=index.public_keys,

@@ -123,7 +123,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about every chart version at every target, and about every target's index."""
     if survey.unchanged:
         return _as_before(mirror, survey, now)
-    whole = Plan(mirror.name, mirror.kind, now, problems=survey.problems, missing=survey.missing)
+    whole = Plan(mirror.name, mirror.kind, now, problems=survey.problems, missing=survey.missing, code=survey.code)
     blocked = "" if mirror.allow else guard(survey, spec_of(mirror))
     if blocked:
         refused = _everywhere(mirror, Action.REFUSE, unless_meant(mirror.name, blocked))

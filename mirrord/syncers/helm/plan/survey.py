@@ -46,6 +46,7 @@ class HelmSurvey:
     problems: tuple[str, ...] = ()  # what was left out because helm would not have taken it, one sentence each
     remarks: tuple[str, ...] = ()  # what was put right
     missing: tuple[str, ...] = ()  # what could not be read this time, one sentence each
+    code: str = ""  # the error code of what is missing where it is the same for all, else ""
     # the items that upstream lists and that are not among the entries, since they cannot be read
     unread: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = ()  # prefixes of the items of charts whose versions are unknown

@@ -55,9 +55,8 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
         return Polled(None, known)
     reading = _Reading(repositories, spec, now)
     for reference, error in failed.items():
-        reading.unread.append(
-            Problem(_name(reference), f"cannot be read now: {error}", left_out=True, chart=_name(reference))
-        )
+        name = _name(reference)
+        reading.unread.append(Problem(name, f"cannot be read now: {error}", left_out=True, chart=name, code=error.code))
     await reading.workers.each(tags.items(), lambda one: reading.read(*one))
     return Polled(await asyncio.to_thread(reading.index), {"digest": str(digest)})
 
@@ -123,7 +122,7 @@ class _Reading:
         except (ContentError, MissingError, InvalidEntryError) as error:
             self._problems.append(_problem(listed, str(error)))
         except MirrordError as error:
-            self.unread.append(_problem(listed, f"cannot be read now: {error}"))
+            self.unread.append(replace(_problem(listed, f"cannot be read now: {error}"), code=error.code))
         return None
 
     def _take(self, listed: ChartVersion, entry: ChartVersion) -> None:
