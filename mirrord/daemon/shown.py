@@ -150,9 +150,10 @@ class Shown:
         if self.certificate:
             self._metrics.certificate(self.certificate.expires, self.certificate.error)
         self._metrics.receivers(self.receivers())
-        if upstreams := self._runtime.snapshot.services.upstreams:
-            self._metrics.circuits(upstreams.resting())
-        self._metrics.concurrency(self._runtime.snapshot.services.http.at_once())
+        services = self._runtime.snapshot.services
+        clients = (services.http, services.upstreams) if services.upstreams else (services.http,)
+        self._metrics.circuits(frozenset().union(*(client.resting() for client in clients)))
+        self._metrics.concurrency(services.http.at_once())
         if (front := self.front()) is not None:
             self._metrics.cached(front)
         return await asyncio.to_thread(self._metrics.text, self._clock.next_runs())

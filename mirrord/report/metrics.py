@@ -33,6 +33,7 @@ class Metrics:
         self._hosts: set[str] = set()
         self._names: frozenset[str] = frozenset()  # of all targets
         self._upstreams: frozenset[str] = frozenset()  # of fronts
+        self._rested: set[str] = set()  # hosts that were not asked for a while
         self._receivers: frozenset[str] = frozenset()  # of notifications
         gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
         self.mirrors = MirrorMetrics(self.registry)
@@ -44,7 +45,7 @@ class Metrics:
         self.retries = counter("upstream_retries", "Requests tried again.", "host", "reason")
         self.quota = gauge("upstream_ratelimit_remaining", "Requests left, as reported by the host.", "host")
         self.whole_quota = gauge("upstream_ratelimit_limit", "The whole of it, as reported by the host.", "host")
-        self.resting = gauge("upstream_circuit_open", "Whether a front does not ask the host after failures.", "host")
+        self.resting = gauge("upstream_circuit_open", "Whether the host is not asked after failures.", "host")
         self.at_once = gauge("upstream_concurrency", "Requests that the host gets at once at present.", "host")
         self.refused = counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
         self.notified = counter("notifications", "Attempts to send a message.", "receiver", "result")
@@ -81,6 +82,7 @@ class Metrics:
             self.carried.remove_by_labels({"upstream": host})
             self.troubles.remove_by_labels({"upstream": host})
             self.resting.remove_by_labels({"host": host})
+        self._rested -= before - self._upstreams
         self.mirrors.follow(mirrors, standing)
         self._names = self.mirrors.targets
         self.reload.set(1)
@@ -144,8 +146,9 @@ class Metrics:
         self.lists.set(len(front.list_errors))
 
     def circuits(self, resting: Collection[str]) -> None:
-        """Take which upstreams of fronts are not asked now."""
-        for host in self._upstreams:
+        """Take which hosts are not asked now, by fronts or by runs; those of runs are told once they rested."""
+        self._rested.update(host for host in map(self._host, resting) if host != "other")
+        for host in self._upstreams | self._rested:
             self.resting.labels(host).set(host in resting)
 
     def receivers(self, standing: Collection[ReceiverStatus]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from mirrord.errors import MirrordError
 from mirrord.keyedlock import KeyedLock
 from mirrord.wire import advice
+from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.origin import Origin
 from mirrord.wire.proxy import Proxies, Proxy
 from mirrord.wire.secret import Credential
@@ -82,6 +83,11 @@ class HostPolicy:
     profile: str | None = None
     aws: AwsAccess | None = None
     source: str = field(default="`auth:` under hosts:", compare=False)
+
+    @property
+    def registry(self) -> Profile:
+        """What is known about registries of its kind."""
+        return profile_of(self.host, self.profile)
 
 
 _NOT_OURS: Final[Mapping[str, Any]] = {

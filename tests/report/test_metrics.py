@@ -53,7 +53,9 @@ def test_number_of_series_is_constant() -> None:
     before = set(series(metrics))
     busy(100, MANY)
     metrics.circuits([f"h{n}.example" for n in range(MANY)])
-    assert set(series(metrics)) - before == {'upstream_circuit_open{host="docker.io"}'}
+    new = set(series(metrics)) - before
+    assert len(new) == 65
+    assert {name.partition("{")[0] for name in new} == {"upstream_circuit_open"}
     assert len([name for name in before if name.startswith("upstream_ratelimit_remaining")]) == 65
 
 
@@ -147,7 +149,9 @@ def test_host_and_process() -> None:
     assert series(metrics, "certificate") == {}
     for event in (ev.RateLimit("docker.io", 60, 100), ev.RateLimit("quay.io", 5)):
         metrics(event)
-    metrics.circuits(["quay.io", "elsewhere.example"])
+    metrics.circuits(["elsewhere.example"])  # which only runs ask
+    assert series(metrics, "upstream_circuit_open")['upstream_circuit_open{host="elsewhere.example"}'] == 1
+    metrics.circuits(["quay.io"])
     metrics.certificate(T0 + timedelta(days=9), "bad")
     metrics.areas({"blobs": 5})
     metrics.follow([], [], T0, ["quay.io"])
@@ -156,6 +160,7 @@ def test_host_and_process() -> None:
         'upstream_ratelimit_remaining{host="quay.io"}': 5,
         'upstream_ratelimit_limit{host="docker.io"}': 100,
         'upstream_circuit_open{host="quay.io"}': 1,
+        'upstream_circuit_open{host="elsewhere.example"}': 0,
     }
     assert series(metrics, "certificate") == {
         'certificate_not_after_timestamp_seconds{name="settings.tls"}': (T0 + timedelta(days=9)).timestamp(),

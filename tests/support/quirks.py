@@ -52,6 +52,15 @@ def acr(_: Registry, exchange: Exchange) -> Reply | None:
     return None
 
 
+def ecr_public(registry: Registry, exchange: Exchange) -> Reply | None:
+    """ECR Public: 400 without a challenge to a token that ran out (aws/containers-roadmap#2835, oras-go#1227)."""
+    sent = exchange.headers.get("authorization", "")
+    assert registry.auth is not None
+    if exchange.path == "/token" or not sent.startswith("Bearer ") or registry.auth.check(sent, (), "") is None:
+        return None
+    return refusal(400, "DENIED", "Your Authorization Token is invalid.")
+
+
 def gar(_: Registry, exchange: Exchange) -> Reply | None:
     """Google: no uploads in chunks (cloud.google.com/artifact-registry/docs/reference/docker-api; skopeo#1101)."""
     return _UNSUPPORTED if exchange.method == "PATCH" else None

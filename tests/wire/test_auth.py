@@ -117,6 +117,29 @@ def test_a_refused_token_is_replaced_once() -> None:
     assert flow.tokens == 1
 
 
+def test_400_to_a_kept_token_where_the_kind_says_so() -> None:
+    """ECR Public has no challenge for a token that ran out: it is replaced once, and 400 to that is final (F20)."""
+    for host, renewed in (("public.ecr.aws", True), ("registry.example", False)):
+        desk, url = AuthState(scheme="bearer", realm=f"https://{host}/token/"), f"https://{host}/v2/a/b/manifests/v1"
+        desk.keep(PULL, Token(Secret("kept"), 0.0, 300.0))
+        flow = Driver(auth.authenticate(desk, HostPolicy(host), PULL, 100.0))
+        flow.now = 100.0
+        assert flow.step.authorization == "Bearer kept"
+        if renewed:
+            assert flow.reply(400, url=url) == "Bearer token-1"
+        assert flow.reply(400, url=url) == "done"
+        assert flow.tokens == renewed
+
+
+def test_400_to_a_fresh_token_is_no_matter_of_tokens() -> None:
+    """A manifest that ECR Public does not take costs no second token."""
+    host = "public.ecr.aws"
+    flow = Driver(auth.authenticate(AuthState(), HostPolicy(host), PUSH, 0.0))
+    url = f"https://{host}/v2/a/b/manifests/v1"
+    assert flow.reply(401, bearer(realm=f"https://{host}/token/"), url=url) == "Bearer token-1"
+    assert flow.reply(400, url=url) == "done"
+
+
 def test_insufficient_scope_names_another() -> None:
     """A second challenge with other scopes is followed once, and remembered when it worked."""
     desk = AuthState()
@@ -158,15 +181,14 @@ def test_403_after_the_token_ran_out_is_tried_again() -> None:
     assert flow.reply(403, bearer()) == "Bearer token-1"
 
 
-@pytest.mark.parametrize("status", [400, 403])
-def test_a_token_that_ran_out_may_be_refused_without_a_challenge(status: int) -> None:
-    """ECR Public answers 400 (aws/containers-roadmap#2835): the server that is known is asked for another one, once."""
+def test_a_token_that_ran_out_may_be_refused_without_a_challenge() -> None:
+    """The token server that is known is asked for another one, once."""
     desk = AuthState(scheme="bearer", realm=REALM)
     desk.keep(PUSH, Token(Secret("kept"), 0.0, 300.0))
     flow = start(desk)
     flow.now = 400.0
-    assert flow.reply(status) == "Bearer token-1"
-    assert flow.reply(status) == "done"
+    assert flow.reply(403) == "Bearer token-1"
+    assert flow.reply(403) == "done"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mirrord.wire.http.budget import (
 )
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.http.pace import Concurrency
+from mirrord.wire.oci.profiles import PROFILES
 
 NOW = 1_800_000_000.0
 WINDOW = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
@@ -80,18 +81,19 @@ def test_github_limits_by_403(status: Any, headers: Any, expected: Any) -> None:
 def test_docker_hub_charges_manifests_alone() -> None:
     """HEAD and blobs are free there; elsewhere everything may be charged."""
     url = "https://registry-1.docker.io/v2/library/alpine/manifests/3"
-    assert counts(HttpRequest("GET", url, "docker.io"))
-    assert not counts(HttpRequest("HEAD", url, "docker.io"))
-    assert not counts(HttpRequest("GET", url.replace("manifests/3", "blobs/sha256:0"), "docker.io"))
-    assert counts(HttpRequest("HEAD", "https://ghcr.io/v2/a/manifests/3", "ghcr.io"))
+    hub = PROFILES["hub"]
+    assert counts(HttpRequest("GET", url, "docker.io"), hub)
+    assert not counts(HttpRequest("HEAD", url, "docker.io"), hub)
+    assert not counts(HttpRequest("GET", url.replace("manifests/3", "blobs/sha256:0"), "docker.io"), hub)
+    assert counts(HttpRequest("HEAD", "https://ghcr.io/v2/a/manifests/3", "ghcr.io"), PROFILES["ghcr"])
 
 
 def test_docker_hub_has_two_429() -> None:
     """The quota concerns what is charged, the limit against abuse everything (docker/hub-feedback#1907)."""
-    request = HttpRequest("GET", "https://registry-1.docker.io/v2/library/alpine/manifests/3", "docker.io")
+    hub = PROFILES["hub"]
     quota = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}'
-    assert is_quota(request, {}, quota)
-    assert not is_quota(request, {}, b"Too Many Requests (HAP429)")
+    assert is_quota(hub, {}, quota)
+    assert not is_quota(hub, {}, b"Too Many Requests (HAP429)")
     budget = Budget()
     budget.pause(60.0, 0.0, partly=True)
     assert budget.wait(1.0, charged=True, reserved=False)

@@ -297,6 +297,21 @@ async def test_runs_leave_a_dead_host_alone_and_look_with_one_head(raw: Any, cli
     assert http.resting() == frozenset()
 
 
+async def test_a_registry_of_no_use_for_head_is_looked_at_by_get(raw: Any, client: Any) -> None:
+    """Where HEAD says nothing the look is a GET of `/v2/` (F11)."""
+    switch = Switch()
+    server = await raw(switch.talk)
+    book = HostBook({server.host: HostPolicy(server.host, profile="nexus")})
+    http = client(book, Limits(attempts=1, rest=600.0))
+    for _ in range(3):
+        await asyncio.gather(http.fetch(get(server)), return_exceptions=True)
+    assert http.resting() == {server.host}
+    switch.dead = False
+    with asking(Asker()):
+        await http.fetch(get(server))
+    assert switch.heads[3:] == ["GET /v2/", "GET /v2/team/app/manifests/v1"]
+
+
 async def test_one_answer_between_failures_keeps_a_host_in_use(raw: Any, client: Any) -> None:
     """Failures in a row are what counts, and other hosts are asked as ever."""
     switch = Switch()

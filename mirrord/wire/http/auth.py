@@ -123,7 +123,8 @@ def authenticate(
     while True:
         reply = yield Attempt(authorization)
         assert isinstance(reply, Reply)
-        if not _retried(reply, token, authorization) or not trust.belongs(check_url(reply.url), policy):
+        stale = token is not None and token.issued < now and reply.status == policy.registry.expired
+        if not (stale or _retried(reply, token, authorization)) or not trust.belongs(check_url(reply.url), policy):
             if token is not None and wanted != scope and reply.status < 400:
                 state.aliases[scope] = wanted
             return
@@ -152,15 +153,10 @@ def authenticate(
 def _retried(reply: Reply, token: Token | None, authorization: str | None) -> bool:
     """Whether an answer may only mean that we have to authenticate, at first or anew.
 
-    Some registries answer 403 when a token ran out, ECR also to one that is sent as a password (deis/builder#426); ECR
-    Public answers 400 (aws/containers-roadmap#2835).
+    Some registries answer 403 when a token ran out, ECR also to one that is sent as a password (deis/builder#426).
     """
     ran_out = token is not None and token.expired(reply.now)
-    return (
-        reply.status == 401
-        or (reply.status == 403 and _is_basic(authorization))
-        or (reply.status in (400, 403) and ran_out)
-    )
+    return reply.status == 401 or (reply.status == 403 and (ran_out or _is_basic(authorization)))
 
 
 def _same(reply: Reply, state: AuthState, token: Token | None, credential: Credential | None) -> Challenge | None:

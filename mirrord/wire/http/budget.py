@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from mirrord.wire.host import HUB
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.http.pace import retry_after
 from mirrord.wire.number import whole
+from mirrord.wire.oci.profiles import GENERIC, Profile
 
 LONGEST_PAUSE: Final = 86400.0
 """Seconds for which a host is left alone at most, whatever it says: somebody must see that it means it."""
@@ -86,18 +86,19 @@ def limited(status: int, headers: Mapping[str, str]) -> bool:
     return status == 429
 
 
-def counts(request: HttpRequest) -> bool:
-    """Whether a request is charged: at Docker Hub GETs of manifests are, elsewhere all (nobody says which are not)."""
-    return request.host != HUB or (request.method == "GET" and "/manifests/" in request.url)
+def counts(request: HttpRequest, registry: Profile) -> bool:
+    """Whether a request is charged: all are where nobody says which are not."""
+    method, part = registry.charges
+    return not method or (request.method == method and part in request.url)
 
 
-def is_quota(request: HttpRequest, headers: Mapping[str, str], body: bytes) -> bool:
+def is_quota(registry: Profile, headers: Mapping[str, str], body: bytes) -> bool:
     """Whether a 429 is about the quota, so that what is not charged goes on.
 
     Docker Hub has two: `toomanyrequests: You have reached your … pull rate limit` is the quota, and
     `Too Many Requests (HAP429)` guards against abuse by requests of every kind (docker/hub-feedback#1907).
     """
-    return request.host == HUB and ("ratelimit-limit" in headers or b"pull rate limit" in body)
+    return registry.charges != GENERIC.charges and ("ratelimit-limit" in headers or b"pull rate limit" in body)
 
 
 class Wait(NamedTuple):

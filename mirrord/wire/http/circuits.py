@@ -2,7 +2,8 @@
 
 For the front three failed tries in a row are enough: its clients wait. For runs three requests count that failed to
 their last try, since a registry that restarts must not cost a run its images. A run that begins later looks at once,
-and all its requests wait for that one look; the front's do not, and serve what they have.
+and all its requests wait for that one look (a GET of `/v2/` where HEAD is of no use); the front's do not, and serve
+what they have.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from time import monotonic
 from typing import Final
 
 from mirrord.errors import BrokenError, MirrordError, ServerError, StalledError, UnreachableError
+from mirrord.wire.host import HostBook
 from mirrord.wire.http.asker import asker
 from mirrord.wire.http.message import HttpRequest, Limits, Upload, permanent
 from mirrord.wire.http.pace import Circuit, Party
@@ -23,9 +25,11 @@ _GATEWAYS: Final = frozenset({502, 503, 504})
 class Circuits:
     """The circuit of each host, for one `Http`."""
 
-    def __init__(self, limits: Limits, party: Party, look: Callable[[HttpRequest], Awaitable[int]]) -> None:
-        """Begin with all hosts in use; `look` carries out a request without a second try, and returns its status."""
-        self._limits, self._party, self._look = limits, party, look
+    def __init__(
+        self, book: HostBook, limits: Limits, party: Party, look: Callable[[HttpRequest], Awaitable[int]]
+    ) -> None:
+        """Begin with all hosts of `book` in use; `look` carries out a request once, and returns its status."""
+        self._book, self._limits, self._party, self._look = book, limits, party, look
         self._known: dict[str, Circuit] = {}
         self._looks: dict[str, asyncio.Task[None]] = {}
 
@@ -62,13 +66,14 @@ class Circuits:
         """Ask the host for next to nothing; any answer will do, but for that of a gateway with nothing behind it."""
         before, registry, _ = request.url.partition("?")[0].partition("/v2/")
         url = f"{before}/v2/" if registry else before
-        head = HttpRequest("HEAD", url, request.host, anonymous=True, deadline=2 * self._limits.connect)
+        method = "HEAD" if self._book.policy(request.host).registry.head else "GET"
+        look = HttpRequest(method, url, request.host, anonymous=True, deadline=2 * self._limits.connect)
         try:
-            status = await self._look(head)
+            status = await self._look(look)
         except MirrordError as error:
             failure = str(error)
         else:
-            failure = f"{head.label(url)}: status {status}" if self._is_dead(status) else ""
+            failure = f"{look.label(url)}: status {status}" if self._is_dead(status) else ""
         circuit.note(failure, monotonic())
 
     def _is_dead(self, status: int | None) -> bool:

@@ -69,7 +69,7 @@ class Http:
         self._jitter = jitter
         self._shares, self._party = HostShares() if shares is None else shares, party
         self._sender = Sender(book, self._events, limits, connect, partial(self._shares.bucket, party=party))
-        self._circuits = Circuits(limits, party, self._look)
+        self._circuits = Circuits(book, limits, party, self._look)
         self._authenticator = Authenticator(book, self._sender.ask, wall)
         self._quotas = Quotas(book, self._shares, wall)
         self._calls, self._retired = 0, False

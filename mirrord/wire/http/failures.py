@@ -8,14 +8,22 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from mirrord.errors import BrokenError, MirrordError, RefusedError, StalledError, UnreachableError
 from mirrord.wire import advice
-from mirrord.wire.http.certificate import EXPIRED, NOT_YET, OTHER_NAME
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import PLAIN_SPOKEN, WireRequest, permanent
 from mirrord.wire.proxy import Proxy
+
+NOT_YET: Final = frozenset({9})  # X509_V_ERR_*, see `man X509_STORE_CTX_get_error`
+EXPIRED: Final = frozenset({10})
+OTHER_NAME: Final = frozenset({62, 64})
+SHOWN: Final = NOT_YET | EXPIRED | OTHER_NAME
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME, which Python has no name for
+_MOST_NAMES: Final = 5
+_LONGEST_NAME: Final = 100
 
 _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...]] = (
     ((aiohttp.ConnectionTimeoutError,), UnreachableError, "no connection in time"),
@@ -94,6 +102,31 @@ def failure(error: Exception, request: WireRequest, certificate: str = "") -> Mi
         hung_up = request.url.startswith("https:") and isinstance(error.os_error, ConnectionResetError)
         text = f"{text}: {_HUNG_UP if hung_up else _system(error.os_error)}"
     return found(f"{host}: {text}")
+
+
+def lenient(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Let `context` accept certificates for other names and times, for a look at what OpenSSL's error does not tell.
+
+    Nothing is sent on such a connection. The authority counts, so that strangers put no words into our messages.
+    """
+    context.check_hostname = False
+    context.verify_flags |= _NO_CHECK_TIME
+    return context
+
+
+def shown(code: int, certificate: dict[str, Any]) -> str:
+    """Return what `certificate` (as `getpeercert` gives it) says about the error `code`, in brackets, or ""."""
+    if code in OTHER_NAME:
+        names = [str(name) for _, name in certificate.get("subjectAltName", ())]
+        words = [name[:_LONGEST_NAME] for name in names[:_MOST_NAMES] if name.isprintable()]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        return f" ({', '.join(words)}{more})" if words else ""
+    word, key = ("valid until", "notAfter") if code in EXPIRED else ("valid from", "notBefore")
+    try:
+        at = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate[key]), UTC)
+    except (KeyError, ValueError, OverflowError):
+        return ""
+    return f" ({word} {at:%Y-%m-%d %H:%M} UTC)"
 
 
 def proxy_refusal(host: str, status: int, proxy: Proxy) -> MirrordError:

@@ -50,7 +50,7 @@ class Quotas:
             run.forgive(request)
         if wait := self._wait(request):
             raise ThrottledError(f"{host}: {wait.reason}; it is asked again in {span(wait.seconds)}", wait.seconds)
-        if (budgets := self._shares.budgets(host)) and counts(request):
+        if (budgets := self._shares.budgets(host)) and self._charged(request):
             account = self._account(request)
             if account in budgets:
                 budgets[account].spend()
@@ -62,7 +62,7 @@ class Quotas:
         if not (budgets := self._shares.budgets(request.host)):
             return None
         budget, reserved = budgets.get(self._account(request)), run is not None and run.scheduled
-        return budget.wait(now, charged=counts(request), reserved=reserved) if budget is not None else None
+        return budget.wait(now, charged=self._charged(request), reserved=reserved) if budget is not None else None
 
     def tried(self, request: HttpRequest, error: MirrordError | None, status: int = 0) -> None:
         """Note how a try ended, with an error or with a status that is an answer."""
@@ -91,7 +91,7 @@ class Quotas:
         after = pause_of(headers, self._wall()) if throttled else named_pause(headers.get("retry-after"), self._wall())
         if throttled and after:
             budget = self._shares.budget(request.host, self._account(request))
-            budget.pause(after, monotonic(), partly=is_quota(request, headers, body))
+            budget.pause(after, monotonic(), partly=is_quota(self._book.policy(request.host).registry, headers, body))
         return after, throttled
 
     def sent_away(self, request: HttpRequest, error: MirrordError, patience: float) -> MirrordError:
@@ -111,6 +111,9 @@ class Quotas:
                 run.leave(request.host, until)
             run.sent_away(until)
         return error
+
+    def _charged(self, request: HttpRequest) -> bool:
+        return counts(request, self._book.policy(request.host).registry)
 
     def _account(self, request: HttpRequest) -> Hashable:
         """Return on whose account a request goes: a credential's, or None for an address without one."""

@@ -14,9 +14,8 @@ from yarl import URL
 
 from mirrord.errors import ContentError, MirrordError, UnreachableError
 from mirrord.wire import trust
-from mirrord.wire.http import certificate
 from mirrord.wire.http.exchange import Exchange, Handler
-from mirrord.wire.http.failures import no_answer, proxy_refusal, tls_error
+from mirrord.wire.http.failures import SHOWN, lenient, no_answer, proxy_refusal, shown, tls_error
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import Limits, WireRequest, permanent
 from mirrord.wire.proxy import Proxy
@@ -174,13 +173,13 @@ class AiohttpTransport:
             raise aiohttp.ConnectionTimeoutError from error
 
     async def _shown(self, error: Exception, scheme: str, request: WireRequest) -> str:
-        """Return what a certificate says that was refused for its names or its time, or ""; see `certificate`."""
+        """Return what a certificate says that was refused for its names or its time, or ""; see `lenient`."""
         cause = tls_error(error)
-        if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code not in certificate.SHOWN:
+        if not isinstance(cause, ssl.SSLCertVerificationError) or cause.verify_code not in SHOWN:
             return ""
         tls = replace(self._route.tls, certificate=None, key=None)
         try:
-            context = certificate.lenient(await asyncio.to_thread(tls.context))
+            context = lenient(await asyncio.to_thread(tls.context))
             connection = await self._connected(self._request(scheme, request.authority, tls=context))
         except (aiohttp.ClientError, OSError, MirrordError):
             return ""
@@ -188,7 +187,7 @@ class AiohttpTransport:
             seen = connection.transport.get_extra_info("peercert") if connection.transport else None
         finally:
             connection.close()
-        return certificate.shown(cause.verify_code, seen or {})
+        return shown(cause.verify_code, seen or {})
 
     async def _dial(self, scheme: str, authority: str) -> aiohttp.ClientRequest:
         """Return what the connector has to know to connect to an origin; it is kept."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from mirrord.errors import RefusedError
@@ -24,6 +25,8 @@ class Profile:
         why: where each difference is written down.
         missing: statuses that mean "not there" when asking before a push.
         head: whether HEAD of a manifest tells what GET would.
+        charges: method, and a part of the path, of the requests that count against its quota; "" and "" for all.
+        expired: a status, without a challenge, to a token that it does not take any more, or None: 401 with one.
         put_limit: longest blob that may be sent as one PUT, or None.
         chunk: bytes of a PATCH when one PUT was or would be refused as too large (413), or None: never in chunks.
         referrers: whether it may have the referrers API; False where it is known to have none.
@@ -41,6 +44,8 @@ class Profile:
     why: str = ""
     missing: frozenset[int] = frozenset({404})
     head: bool = True
+    charges: tuple[str, str] = ("", "")
+    expired: int | None = None
     put_limit: int | None = None
     chunk: int | None = 16 * MIB
     referrers: bool = True
@@ -73,7 +78,11 @@ _KNOWN: Final = (
         "hub",
         "Docker Hub",
         ("docker.io",),
-        why="405 to every DELETE (docker/hub-feedback#1759, #2360); new repositories are public (docker/cli#4977)",
+        why=(
+            "405 to every DELETE (docker/hub-feedback#1759, #2360); new repositories are public (docker/cli#4977); GETs"
+            " of manifests are pulls (docs.docker.com, Docker Hub usage and limits)"
+        ),
+        charges=("GET", "/manifests/"),
         deletes="delete the tag on its page at hub.docker.com, or with Docker Hub's own API",
         visible="are public, unless the account's default is private",
     ),
@@ -129,6 +138,7 @@ _KNOWN: Final = (
         "Amazon ECR Public",
         ("public.ecr.aws",),
         why="as Amazon ECR (aws-actions/amazon-ecr-login#202); 400 to an expired token (aws/containers-roadmap#2835)",
+        expired=400,
         deletes="run `aws ecr-public batch-delete-image`",
         visible="are public",
         uncreated=("NAME_UNKNOWN",),
@@ -219,6 +229,7 @@ _KNOWN: Final = (
 PROFILES: Final[Mapping[str, Profile]] = {profile.name: profile for profile in (GENERIC, *_KNOWN)}
 
 
+@lru_cache(512)
 def profile_of(domain: str, word: str | None = None) -> Profile:
     """Return the profile of a registry: what `word` (`profile:` under `hosts:`) says, else by its `host[:port]`."""
     if word:

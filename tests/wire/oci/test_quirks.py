@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +20,7 @@ from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor, index_of
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 from tests.support.artifacts import build_artifact
+from tests.support.auth import Auth
 from tests.support.quirks import (
     ALIYUN,
     SWR,
@@ -27,6 +30,7 @@ from tests.support.quirks import (
     acr,
     artifactory,
     book,
+    ecr_public,
     gar,
     ghcr,
     gitlab,
@@ -191,3 +195,19 @@ async def test_gitlab_lists_no_children_as_signatures() -> None:
             about = RepositoryReferrers(repository, ReferrersApis(), datetime.now(UTC))
             assert await about.of(Digest(image.digest)) == ()
             assert about.ignored(Digest(image.digest)) == ()
+
+
+@pytest.mark.parametrize(("profile", "tokens"), [("ecr-public", 2), ("generic", 1)])
+async def test_ecr_public_has_no_401_for_a_token_that_ran_out(profile: str, tokens: int) -> None:
+    """The token is renewed once and the upload sent again, by the profile alone (F20)."""
+    auth = Auth(bearer=("", ""))
+    async with Quirky(ecr_public, auth=auth) as registry, Http(book(registry, profile)) as http:
+        data = b"layer"
+        blob, target = Descriptor("text/plain", Digest.of(data), len(data)), Reference(registry.host, "a/b")
+        await Repository(http, target, push=True).put_blob(blob, lambda: sent(data))
+        auth.expire()
+        other = replace(blob, digest=Digest.of(data * 2), size=2 * len(data))
+        with nullcontext() if tokens == 2 else pytest.raises(RefusedError, match="Your Authorization Token is invalid"):
+            await Repository(http, target, push=True).put_blob(other, lambda: sent(data * 2))
+        assert len(auth.issued) == tokens
+        assert (other.digest in registry.blobs) == (tokens == 2)
