@@ -102,7 +102,7 @@ class Probe:
         url = f"{self.endpoint.base}/v2/"
         call = HttpRequest("GET", url, self.reference.domain, ok=_ANY, cap=LIMIT, anonymous=True, deadline=WAIT)
         answer = await self._sent(call)
-        version = redact(answer.headers.get("docker-distribution-api-version", "")[:80])
+        version = redact(answer.headers.get("docker-distribution-api-version", ""))[:80]
         self.note("tls", url.startswith("https:"))
         self.note("api", answer.status in (200, 401), f"status {answer.status}" + (version and f", {version}"))
         self._kind = next((one for one in PROFILES.values() if one.recognised(answer.headers)), None)
@@ -145,7 +145,7 @@ class Probe:
     async def _look_at_referrers(self) -> None:
         subject = Digest.of(self.mark.encode())
         answer = await self.ask("GET", f"referrers/{subject}", headers={"Accept": OCI_INDEX})
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = redact(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
         self.note("referrers", answer.status == 200 and kind == OCI_INDEX, f"status {answer.status}, {kind[:60]}")
 
     async def _look_at_uploads(self) -> None:
@@ -162,7 +162,7 @@ class Probe:
         answer = await self.http.fetch(call)
         for name, value in answer.headers.items():
             if "ratelimit" in name.lower():
-                self.rates[name.lower()[:60]] = redact(value[:80])
+                self.rates[redact(name).lower()[:60]] = redact(value)[:80]
         return answer
 
     def profile(self) -> Profile:
