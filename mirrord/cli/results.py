@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -234,9 +234,8 @@ def say_runs(runs: Sequence[Run], show: Show) -> None:
         say(f"{len(runs)} mirrors: {ended}; {_moved(runs)}")
 
 
-def _moved(runs: Iterable[Run]) -> str:
+def _moved(runs: Sequence[Run]) -> str:
     """Sum up bytes: `1.2 MiB read, 2.4 MiB sent`."""
-    runs = list(runs)
     sent = sum(receipt.sent for run in runs for receipt in run.receipts)
     return f"{size(sum(run.read for run in runs))} read, {size(sent)} sent"
 
@@ -249,8 +248,10 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None
     unchanged = f", {sum(step.count for step in keep)} up to date" if keep else ""
     counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
     later = f"; continues at {run.until:%Y-%m-%d %H:%M} UTC" if run.until and not copied else ""
+    carried = sum(dict(sorted((one.step.digest, one.referrers) for one in run.receipts)).values())  # of each the most
+    about = f"; signatures and attestations: {carried}" if carried else ""
     seconds = (run.finished - run.started).total_seconds()
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}{later}")
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}{about}{later}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     shown = keep if copied or show is Show.ALL else []
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]

@@ -12,7 +12,7 @@ from mirrord.wire.secret import redact
 
 _VERSION = "content.hauler.cattle.io/"
 _REGISTRY, _PLATFORM = "hauler.dev/registry", "hauler.dev/platform"
-_SIGNED = "mirrord does not check signatures"
+_SIGNED = "write signatures: {require: {key: FILE}} in the mirror, which then copies only what is signed"
 
 
 def fits(node: Node) -> bool:

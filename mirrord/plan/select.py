@@ -13,7 +13,7 @@ from mirrord.model.plan import TagVerdict
 _GLOB = frozenset("*?[")
 REFERRER: Final = "sha256-"
 """Begins tags of signatures and attestations (distribution-spec, Referrers Tag Schema)."""
-SIGNATURE: Final = "it belongs to an image, such as a signature"
+SIGNATURE: Final = "it is about another image, and copied with that one (signatures.copy)"
 
 _EXAMPLES = 3  # tags in a sentence about a glob that matches none
 

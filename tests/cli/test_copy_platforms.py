@@ -24,7 +24,7 @@ async def test_to_a_registry_and_a_layout(desk: Desk) -> None:
         wanted = ("--platform", "linux/arm64", "--platform", "linux/amd64")
         said = await desk.run("copy", *wanted, f"{source.host}/a/b:v1", f"{one.host}/a/b", "oci:out")
         assert said.status == 0, said.err
-        change = "index changed: 2 of 3 platforms; its own signatures and attestations do not fit it"
+        change = "index changed: 2 of 3 platforms; any signature or attestation of the source's index does not fit it"
         assert f"remark: {source.host}/a/b:v1: {change}" in said.out
         assert source.count("GET", f"/manifests/{image.digest}") == 1
         read = [

@@ -29,6 +29,22 @@ def test_the_sum_names_what_did_not_succeed(capsys: pytest.CaptureFixture[str]) 
     assert last == "3 mirrors: 1 noop, 2 failed (b, c); 0 B read, 0 B sent"
 
 
+def test_signatures_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line says how many came along: of each image once, also if a target failed."""
+    digests = ("sha256:a", "sha256:a", "sha256:b")
+    steps = [Step(Action.COPY, "v1", digest, f"t{at}", ("v1",), "new") for at, digest in enumerate(digests)]
+    receipts = [
+        Receipt(steps[0], Outcome.DONE, referrers=3),
+        Receipt(steps[1], Outcome.FAILED, "down"),
+        Receipt(steps[2], Outcome.DONE, referrers=1),
+    ]
+    say_run(Run("m", "image", "command", T0, T0, Plan("m", "image", T0, tuple(steps)), tuple(receipts)))
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("0 B read, 0 B sent; signatures and attestations: 4")
+    say_run(Run("m", "image", "command", T0, T0, Plan("m", "image", T0, ()), ()))
+    assert "signatures" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("show", [Show.FOLDED, Show.FAILURES, Show.ALL])
 def test_reasons_of_which_no_two_are_alike(capsys: pytest.CaptureFixture[str], show: Show) -> None:
     """Thousands of different reasons are a limited number of rows, with the number of the rest; -v prints them all."""

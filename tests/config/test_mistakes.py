@@ -109,6 +109,18 @@ MISTAKES = [
         "m.platforms: 'linux/amd64' is not a list;",
     ),
     (IMAGE.format("{repository: a.example/x, platforms: [linux/amd64]}"), f"m.from.platforms: {PLATFORMS}"),
+    (
+        f"{{name: m, kind: image, referrers: true, {SOURCE}, to: local}}",
+        "m.referrers: unknown key; leave it out: signatures and all other referrers are copied with their images",
+    ),
+    (
+        IMAGE.format("{repository: a.example/x, signatures: {copy: false}}"),
+        "m.from.signatures: unknown key; it goes beside `from:`",
+    ),
+    (
+        f"{{name: m, kind: image, signatures: {{key: /a.pub}}, {SOURCE}, to: local}}",
+        "m.signatures.key: unknown key; write require: {key: /etc/mirrord/release.pub}",
+    ),
     (f"{{name: m, kind: image, tags: [v1], {SOURCE}, to: local}}", "m.tags: unknown key; it goes below `from:`"),
     (AS.format("Team/App"), "m.as: 'Team/App' is not an image name; write lower-case words separated by `/`"),
     (

@@ -28,8 +28,8 @@ def about(number: int, data: bytes) -> Image:
     ("count", "said"),
     [
         (0, "index changed: 2 of 3 platforms"),
-        (1, "index changed: 2 of 3 platforms; its own signature or attestation does not fit it"),
-        (3, "index changed: 2 of 3 platforms; its own 3 signatures and attestations do not fit it"),
+        (1, "index changed: 2 of 3 platforms; the signature or attestation of the source's index does not fit it"),
+        (3, "index changed: 2 of 3 platforms; the 3 signatures and attestations of the source's index do not fit it"),
     ],
 )
 async def test_what_fits(world: World, count: int, said: str) -> None:

@@ -27,7 +27,7 @@ from tests.support.world import World
 PLACE = "mirror/app"
 FOUR = ("linux/amd64", "linux/arm64/v8", "linux/s390x", "linux/arm/v7")
 TWO = ["linux/amd64", "linux/arm64"]
-SAID = "index changed: 2 of 4 platforms; its own signatures and attestations do not fit it"
+SAID = "index changed: 2 of 4 platforms; any signature or attestation of the source's index does not fit it"
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ def test_choice(choice: Choice, found: str) -> None:
         ("latest", Choice(exclude=("l*",)), "left out: l* of exclude matches it"),
         ("latest", Choice(match=("latest",)), "chosen: named in match"),
         ("latest", Choice(), "chosen: nothing leaves it out"),
-        ("sha256-abc.sig", Choice(), "left out: it belongs to an image, such as a signature"),
+        ("sha256-abc.sig", Choice(), "left out: it is about another image, and copied with that one (signatures.copy)"),
     ],
     ids=str,
 )
@@ -205,7 +205,7 @@ def test_lists_are_explained() -> None:
         ("gone", True, "chosen: named in tags"),
         ("v1", True, "chosen: matches v*"),
         ("v2", True, "chosen: matches v*"),
-        ("sha256-a.sig", False, "left out: it belongs to an image, such as a signature"),
+        ("sha256-a.sig", False, "left out: it is about another image, and copied with that one (signatures.copy)"),
     ]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mirrord.errors import ContentError, SignatureError, UsageError
 from mirrord.patterns import Pattern, as_expression, compiled
 from mirrord.wire.cosign.bundle import authenticated
+from mirrord.wire.oci.document import mapping, read_object
 
 if TYPE_CHECKING:
     from mirrord.wire.cosign.signature import Signature
@@ -113,6 +114,8 @@ class IdentitySigners:
         """
         if not signature.bundle:
             raise ContentError("it is of cosign 2, without proof that it was logged; sign with cosign 3")
+        if "publicKey" in mapping(read_object(signature.bundle, "bundle").get("verificationMaterial"), "bundle"):
+            raise SignatureError("is signed with a key, not by an identity; require: {key: FILE} is for keys")
         verifier, seen = self._verifier, _Seen()
         try:
             _verify(verifier, signature, seen)

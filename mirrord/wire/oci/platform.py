@@ -31,6 +31,12 @@ _SAME_MACHINE: Final = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
+_RUN_TOGETHER: Final = {  # nobody's images are called so, but their repositories and tags are
+    **dict.fromkeys(("armv5", "arm32v5"), ("arm", "v5")),
+    **dict.fromkeys(("armv6", "arm32v6"), ("arm", "v6")),
+    **dict.fromkeys(("armv7", "armv7l", "arm32v7"), ("arm", "v7")),
+    **dict.fromkeys(("armv8", "arm64v8"), ("arm64", "")),
+}
 _USUAL: Final = {"amd64": "v1", "arm64": "v8"}  # variants that are as good as none
 
 
@@ -74,9 +80,9 @@ def parse_platform(text: str) -> Platform:
         better += "" if usual else " linux/arm/v7 or windows/amd64:10.0.17763"
         raise UsageError(f"{text[:80]!r} is not a platform; write {better}")
     system, machine, variant, version = found.groups(default="")
-    platform = _platform(system, machine, variant, version)
+    platform = _platform(system, *_RUN_TOGETHER.get(machine, (machine, variant)), version)
     if (platform.system, platform.machine) != (system, machine):
-        raise UsageError(f"{text[:80]!r} is not what images are called for; write {platform}")
+        raise UsageError(f"{text[:80]!r} is not how images write it; write {platform}")
     return platform
 
 

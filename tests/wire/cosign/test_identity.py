@@ -129,7 +129,7 @@ def test_a_key_is_no_identity(root: Path) -> None:
     """A bundle by a key, and a signature of cosign 2, have nobody's identity that could be verified."""
     key = new_key()
     judgement = judged(bundle_of(key, statement_of(IMAGE.digest)), signers(root))
-    assert judgement.reason.startswith("is signed, but by no identity that can be verified: ")
+    assert judgement.reason == "is signed with a key, not by an identity; require: {key: FILE} is for keys"
     payload = payload_of(IMAGE.digest)
     found = read_simple(payload, {VALUE: written(signed(key, payload))})
     judgement = judge(IMAGE.digest, found, signers(root))

@@ -29,7 +29,7 @@ from mirrord.syncers.image.spec.advice import as_mapping
 from mirrord.syncers.image.spec.create import CreateKey
 from mirrord.syncers.image.spec.platforms import PLATFORMS, Platforms
 from mirrord.syncers.image.spec.repositories import RepositoriesKey, RepositoryRules, choice_of
-from mirrord.syncers.image.spec.signatures import SignaturesKey
+from mirrord.syncers.image.spec.signatures import HINTS, SignaturesKey
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository
 from mirrord.wire.vendors.known import vendor_of
@@ -209,6 +209,7 @@ class ImageSpec(BaseModel):
 
     hints: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("platform", "from.platforms", "from.platform"), PLATFORMS),
+        **HINTS,
         **dict.fromkeys(
             ("from.match", "from.exclude"), "it goes into `tags:` or `repositories:`, written as a mapping"
         ),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mirrord.config.check import validator
 from mirrord.patterns import as_expression, compiled
 
+HINTS: Final = {
+    **dict.fromkeys(
+        ("referrers", "digestTags", "from.referrers"),
+        "leave it out: signatures and all other referrers are copied with their images",
+    ),
+    "from.signatures": "it goes beside `from:`",
+    **dict.fromkeys(("signatures.key", "signatures.verify"), "write require: {key: /etc/mirrord/release.pub}"),
+}
+"""Where keys of an image mirror about signatures belong, and what to write for those of other programs."""
 _WHO = "write key: /etc/mirrord/release.pub, or identity: and issuer:"
 
 

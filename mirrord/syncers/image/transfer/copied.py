@@ -80,7 +80,8 @@ def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:
     """Return the receipt for an image with content, what is about it, and names."""
     tally = copy.tally
     called = ", ".join(name for name in step.names if name not in names.left) or step.digest
-    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
+    sent = f"{tally.blobs} blob{'' if tally.blobs == 1 else 's'} sent"
+    detail = f"{called}: {sent if tally.blobs else 'content already present'}"
     if about.count:
         detail += f"; signatures and attestations: {about.count}"
     if tally.foreign:

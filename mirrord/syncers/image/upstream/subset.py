@@ -148,9 +148,10 @@ class SubsetSource:
         origin, cut = self._changed[digest]
         said, count = f"index changed: {cut.kept} of {cut.count} platforms", self._about.get(origin)
         if count == 1:
-            return f"{said}; its own signature or attestation does not fit it"
-        counted = f"{count} " if count else ""
-        return said if count == 0 else f"{said}; its own {counted}signatures and attestations do not fit it"
+            return f"{said}; the signature or attestation of the source's index does not fit it"
+        if count:
+            return f"{said}; the {count} signatures and attestations of the source's index do not fit it"
+        return said if count == 0 else f"{said}; any signature or attestation of the source's index does not fit it"
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Return a changed index, or read what is as the source has it.
