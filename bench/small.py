@@ -7,6 +7,7 @@ skopeo copy to one target, so three of them run at once. `skopeo sync` asks one 
 times as long as the others: it is measured when it is named.
 
     python -m bench.small [--images N] [--runs N] [--delay MS] [--parallel N] [--only TOOL...] [--requests]
+                          [--platforms PLATFORM...]
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ SIZE = 2048  # bytes of a layer
 SYNC = ["skopeo", "sync", "--all", "--src=docker", "--dest=docker", "--src-tls-verify=false", "--dest-tls-verify=false"]
 
 
-def commands(tool: str, hosts: Sequence[str], parallel: int, folder: Path) -> list[list[str]]:
-    """Return what has to run, all at once; `folder` stays for the second time."""
+def commands(
+    tool: str, hosts: Sequence[str], parallel: int, folder: Path, platforms: Sequence[str] = ()
+) -> list[list[str]]:
+    """Return what has to run, all at once; `folder` stays for the second time, `platforms` are for mirrord alone."""
     source, *targets = (f"{host}/{REPOSITORY}" for host in hosts)
     if tool == "crane":
         jobs = ["-j", str(parallel)] if parallel else []
@@ -51,7 +54,7 @@ def commands(tool: str, hosts: Sequence[str], parallel: int, folder: Path) -> li
     else:
         places = {f"t{number}": {"kind": "image", "to": f"{host}/bench"} for number, host in enumerate(hosts[1:])}
         mirror = {"name": "app0", "kind": "image", "from": {"repository": source, "tags": ["*"]}, "to": list(places)}
-        config = {"targets": places, "mirrors": [mirror]}
+        config = {"targets": places, "mirrors": [mirror | ({"platforms": [*platforms]} if platforms else {})]}
         argv = [sys.executable, "-m", "mirrord", "sync", "--config", str(folder), "--state", str(folder / "state")]
     file.write_text(json.dumps(config))  # JSON is YAML
     return [argv]
@@ -64,13 +67,14 @@ class Bench:
     registries: Child
     images: int
     parallel: int
+    platforms: Sequence[str] = ()
     hits: dict[str, list[Counter[str]]] = field(default_factory=dict)
 
     async def once(self, tool: str) -> Measured:
         """Copy everything to empty targets with one tool, then once more."""
         self.registries.tell("clear")
         with tempfile.TemporaryDirectory() as folder:
-            argvs = commands(tool, self.registries.first.split(), self.parallel, Path(folder))
+            argvs = commands(tool, self.registries.first.split(), self.parallel, Path(folder), self.platforms)
             first = await self._timed("first", argvs)
             self.hits[tool] = self._hits
             put = [sum(target[f"PUT manifests by {by}"] for by in ("tag", "digest")) for target in self._hits[1:]]
@@ -95,6 +99,7 @@ async def main() -> None:
     parser.add_argument("--parallel", type=int, default=0, help="images at once of the peers (default: as they come)")
     parser.add_argument("--only", nargs="+", help="tools to measure (default: all but skopeo)")
     parser.add_argument("--requests", action="store_true", help="tell the requests of the source and of one target")
+    parser.add_argument("--platforms", nargs="+", default=(), help="what mirrord chooses (default: no choice)")
     given = parser.parse_args()
     here, missing = tools()
     names = [tool for tool in here if (tool in given.only if given.only else tool != "skopeo")]
@@ -102,7 +107,7 @@ async def main() -> None:
     print(machine(versions), *missing, sep="\n")
     with child("bench.registry", "--count", TARGETS + 1, "--delay", given.delay / 1000) as registries:
         registries.tell(f"fill {given.images} 1 {SIZE}")
-        bench = Bench(registries, given.images, given.parallel)
+        bench = Bench(registries, given.images, given.parallel, given.platforms)
         results = await by_turns(names, given.runs, bench.once)
     print(f"{given.images} small images, 1 -> {TARGETS}, {given.delay:g} ms, medians of {given.runs}")
     print(table("", results))
