@@ -92,7 +92,9 @@ class Clock:
         if at is None or not self._running or (regular is not None and regular <= at):
             return
         self._again.add(mirror)
-        self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=_AGAIN + mirror, name=mirror)
+        key = _AGAIN + mirror
+        late = {"misfire_grace_time": None}  # a machine that slept goes on however late it is
+        self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=key, name=mirror, **late)
 
     def next_runs(self) -> Mapping[str, datetime]:
         """Return when each mirror fires next (UTC)."""

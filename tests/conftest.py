@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mirrord.testing.servers import REQUIRE_ALL, excused
 from mirrord.wire import secret
@@ -15,6 +16,9 @@ from mirrord.wire import secret
 for _number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and a shell's `&` leave them ignored, in children too
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
+
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

@@ -246,7 +246,9 @@ def test_which_registries_take_a_path(tmp_path: Path, to: str, fits: bool) -> No
     ),
     st.sampled_from(("path", "flat", "nwcd", "{path}", "x-{name}")),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_every_shared_name_is_found(tmp_path: Path, sources: list[str], naming: str) -> None:
     """Of the mirrors that share a name at a target all but the first are problems, and no others are."""
     names = Counter(parse_naming(naming).name(Reference.parse(source)) for source in sources)

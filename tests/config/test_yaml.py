@@ -210,7 +210,9 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(PIECES, max_size=30).map("".join))
 def test_no_text_gets_through_otherwise(folder: Path, syncers: Mapping[str, Syncer], text: str) -> None:
     """Whatever a file holds, it loads or is refused with located one-line problems; nothing else is raised."""

@@ -79,8 +79,9 @@ async def test_a_deferred_run_goes_on_once_at_its_time() -> None:
         clock.stop()
 
 
-async def test_the_time_to_go_on_ticks_once() -> None:
-    """A tick like any other; afterwards nothing is left of it."""
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(hours=5)], ids=["in time", "late"])
+async def test_the_time_to_go_on_ticks_once(late: timedelta) -> None:
+    """A tick like any other, also after a sleep of the machine; afterwards nothing is left of it."""
     ticked, first = list[str](), asyncio.Event()
 
     async def tick(name: str) -> None:
@@ -90,7 +91,7 @@ async def test_the_time_to_go_on_ticks_once() -> None:
     clock = Clock(tick, now)
     clock.start([mirror("never")])
     try:
-        clock.again("never", now())
+        clock.again("never", now() - late)
         await asyncio.wait_for(first.wait(), 20)
         clock.again("never", None)
         assert (ticked, clock.next_runs()) == (["never"], {})

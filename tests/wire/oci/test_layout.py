@@ -399,7 +399,7 @@ SAMPLE = build_image(("linux/amd64",), layers=1, layer_size=100)
     changes=st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), max_size=8),
     keep=st.integers(0, 20_000),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_damaged_tars_never_surprise(changes: list[tuple[int, int]], keep: int, tmp_path: Path) -> None:
     """However a tar is damaged: its content is right, or there is an error of ours."""
     body = bytearray(write_layout_tar(SAMPLE, tmp_path / "x.tar", "v1").read_bytes())
