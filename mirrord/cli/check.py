@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.printable import size
 from mirrord.syncer.port import addresses_of, load_syncers
-from mirrord.syncer.values import Addresses
+from mirrord.syncer.values import Addresses, Mirror
 from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of
 from mirrord.wire.host import HostBook
@@ -45,7 +45,7 @@ def check(*, config: Path | None, json: bool) -> int:
     if not read.mirrors and not read.fronts:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     addresses = addresses_of(read.mirrors, syncers, read.settings.address())
-    notices += _visibility(addresses.values(), read.book)
+    notices += _visibility(read.mirrors, addresses, read.book)
     for notice in notices:
         note(f"notice: {notice}")
     mirrors = [(mirror, addresses[mirror.name]) for mirror in read.mirrors]
@@ -70,15 +70,20 @@ def check(*, config: Path | None, json: bool) -> int:
     return 0
 
 
-def _visibility(addresses: Iterable[Addresses], book: HostBook) -> list[str]:
+def _visibility(mirrors: Iterable[Mirror], addresses: Mapping[str, Addresses], book: HostBook) -> list[str]:
     """Return a sentence for each target whose registry decides who sees a new repository."""
-    places = {name: place for one in addresses for name, place in one.targets.items()}
+    places = {
+        target.name: (target.origin, addresses[mirror.name].targets[target.name])
+        for mirror in mirrors
+        for target in mirror.targets
+    }
     found = []
-    for name, place in sorted(places.items()):
+    for name, (origin, place) in sorted(places.items()):
         host = place.removeprefix("oci://").partition("/")[0]
         profile = profile_of(host, book.policy(host).profile)
         if profile.visible:
-            found.append(f"targets.{name}: repositories that a push makes at {profile.title} {profile.visible}")
+            what = f"repositories that a push makes at {profile.title} {profile.visible}"
+            found.append(f"{origin}: targets.{name}: {what}")
     return found
 
 

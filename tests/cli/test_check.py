@@ -65,7 +65,10 @@ mirrors:
 """
     )
     notices = typed("check", "--json").document["notices"]
-    assert [notice.partition(": ")[0] for notice in notices] == ["targets.ghcr", "targets.hub"]
+    assert [notice.split(": ")[:2] for notice in notices] == [
+        ["conf.d/a.yaml:4", "targets.ghcr"],
+        ["conf.d/a.yaml:3", "targets.hub"],
+    ]
     assert "are private until" in notices[0]
     assert "are public, unless" in notices[1]
 

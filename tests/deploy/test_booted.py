@@ -192,4 +192,4 @@ async def test_builds_of_a_group_are_mirrored(machine: Machine) -> None:
     assert (await machine.systemctl("restart", "mirrord")).status == 0
     synced = await machine.run("mirrord", "sync", "--state", STATE)
     assert synced.status == 0, synced.output
-    assert await items(machine) == {"craned": 1}
+    assert await items(machine) == {"craned": 2}  # the build, and its branch

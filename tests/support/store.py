@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
@@ -217,7 +218,7 @@ class FileFacts:
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """See `Facts.recall`; what a test damaged says nothing."""
         try:
-            found = json.loads((self.folder / f"{mirror}.{name}.json").read_bytes())
+            found = json.loads(self._file(mirror, name).read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -227,11 +228,14 @@ class FileFacts:
         if facts == await self.recall(mirror, name):
             return
         self.folder.mkdir(exist_ok=True)
-        file = self.folder / f"{mirror}.{name}.json"
+        file = self._file(mirror, name)
         fresh = self.folder / f"{file.name}.new"
         fresh.write_text(json.dumps(dict(facts)))
         failpoints.hit("facts.noted")
         fresh.rename(file)
+
+    def _file(self, mirror: str, name: str) -> Path:
+        return self.folder / f"{quote(f'{mirror}.{name}', safe='')}.json"
 
 
 def before_failing_since(file: Path) -> None:

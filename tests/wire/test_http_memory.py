@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ async def test_an_upload_waits_for_the_kernel(raw: Any, client: Any, tmp_path: P
     size, most = 24 * MIB, 0
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB
+        )  # else it may take all
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.2)  # meanwhile the kernel's buffers get full, also when this loop is slow
         for _ in range(size // (64 * KIB)):
