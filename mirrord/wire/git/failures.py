@@ -16,7 +16,7 @@ from mirrord.wire.secret import redact
 
 _LONGEST: Final = 900  # characters of the words that are repeated
 _LAST: Final = 200  # of these, for the end
-_BETWEEN: Final = ".{0,400}"  # no more, else a host that writes one word again and again stops us (quadratic)
+_BETWEEN: Final = ".{0,200}"  # no more, else a host that writes one word again and again stops us (quadratic)
 _STATUS: Final = r"(?:returned error:|RPC failed; HTTP|server returned|HTTP) (?:code )?"
 
 
