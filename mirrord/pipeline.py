@@ -20,7 +20,7 @@ from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 from mirrord.transfer.execute import execute
-from mirrord.wire.http.asker import Asker, asker, asking
+from mirrord.wire.http.asker import Asker, asking
 from mirrord.wire.secret import bug
 
 SOONEST: Final = 60.0
@@ -114,44 +114,29 @@ async def run_mirror(
     `home` is the mirror as configured, if `mirror` is a copy with another source: both share a record. A cancelled
     pass is recorded as interrupted, with its receipts so far. Without a `store` nothing is recorded.
     """
-    with asking(Asker(scheduled=trigger == "schedule")):
-        return await _run(mirror, syncer, services, store, trigger, clock=clock, parallel=parallel, home=home)
-
-
-async def _run(
-    mirror: Mirror,
-    syncer: Syncer,
-    services: Services,
-    store: Store | None,
-    trigger: str,
-    *,
-    clock: Callable[[], datetime],
-    parallel: int,
-    home: Mirror | None,
-) -> Run:
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
-    ended = _Ended(mirror.name, tell)
-    run = Run(
-        mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped before its end", code=StoppedError.code
-    )
-    run = replace(run, places=places(home or mirror, syncer))
+    ended, asked, home = _Ended(mirror.name, tell), Asker(scheduled=trigger == "schedule"), home or mirror
+    run = Run(mirror.name, mirror.kind, trigger, clock(), clock(), places=places(home, syncer))
+    run = replace(run, error="stopped before its end", code=StoppedError.code)
     try:
-        async with asyncio.timeout(mirror.deadline):
-            memory = NO_MEMORY
-            if store:
-                memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
-                await settle(home or mirror, syncer, services, store)
-                ledger = RunLedger(store, mirror.name, run.started, syncer.places(home or mirror)[1], clock)
-                services = replace(services, ledger=ledger)
-            plan = await decide(mirror, syncer, services, memory, run.started)
-            run = replace(run, plan=replace(plan, decisions=None))  # decisions for `open` are not needed any more
-            tell(events.Planned(plan, await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))))
-            async with syncer.open(mirror, plan, services) as session:
-                try:
-                    await execute(plan, session, parallel, ended.begin())
-                finally:
-                    run = replace(run, read=session.read)
+        with asking(asked):
+            async with asyncio.timeout(mirror.deadline):
+                memory = NO_MEMORY
+                if store:
+                    memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
+                    await settle(home, syncer, services, store)
+                    ledger = RunLedger(store, mirror.name, run.started, syncer.places(home)[1], clock)
+                    services = replace(services, ledger=ledger)
+                plan = await decide(mirror, syncer, services, memory, run.started)
+                run = replace(run, plan=replace(plan, decisions=None))  # those for `open` are not needed any more
+                active = await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))
+                tell(events.Planned(plan, active))
+                async with syncer.open(mirror, plan, services) as session:
+                    try:
+                        await execute(plan, session, parallel, ended.begin())
+                    finally:
+                        run = replace(run, read=session.read)
         run = replace(run, error="", code="")
     except MirrordError as error:
         run = replace(run, error=str(error), code=error.code)
@@ -162,19 +147,19 @@ async def _run(
         run = replace(run, error=bug(error), code=MirrordError.code)
         raise
     finally:
-        run = _with_until(replace(run, finished=clock(), receipts=tuple(ended.receipts), took=ended.took))
+        run = replace(run, finished=clock(), receipts=tuple(ended.receipts), took=ended.took)
+        run = _with_until(run, asked.until)
         if store:
             run = await _remembered(run, store)
         tell(events.RunFinished(run))
     return run
 
 
-def _with_until(run: Run) -> Run:
-    """Say when a run goes on, if hosts that limit the rate have sent it away."""
-    one = asker()
-    if one is None or one.until is None or run.result is not Result.DEFERRED:
+def _with_until(run: Run, until: float | None) -> Run:
+    """Say when a run goes on that hosts have sent away until then (monotonic time)."""
+    if until is None or run.result is not Result.DEFERRED:
         return run
-    seconds = max(SOONEST, one.until - time.monotonic())
+    seconds = max(SOONEST, until - time.monotonic())
     return replace(run, until=(run.finished + timedelta(seconds=seconds)).replace(microsecond=0) + timedelta(seconds=1))
 
 
