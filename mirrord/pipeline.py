@@ -156,8 +156,8 @@ async def run_mirror(
 
 
 def _with_until(run: Run, until: float | None) -> Run:
-    """Say when a run goes on that hosts have sent away until then (monotonic time)."""
-    if until is None or run.result is not Result.DEFERRED:
+    """Say when a run goes on that hosts have sent away until then (monotonic time); a publish does not by itself."""
+    if until is None or run.result is not Result.DEFERRED or run.trigger == "publish":
         return run
     seconds = max(SOONEST, until - time.monotonic())
     return replace(run, until=(run.finished + timedelta(seconds=seconds)).replace(microsecond=0) + timedelta(seconds=1))

@@ -11,6 +11,7 @@ from mirrord.model.run import Outcome, Result
 from mirrord.testing import Image, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.layouts import write_layout
 from tests.support.world import World
 
 TAGS = [f"v{number}" for number in range(20)]
@@ -107,3 +108,13 @@ async def test_a_run_goes_on_a_minute_later_at_the_earliest(world: World) -> Non
     run = await world.run(world.mirror(all_of(source), target))
     assert run.until is not None
     assert timedelta(seconds=60) <= run.until - run.finished <= timedelta(seconds=63)
+
+
+async def test_a_publish_does_not_go_on_by_itself(world: World) -> None:
+    """Only whoever publishes has the build: no time is promised, neither by the run nor by the record."""
+    target = await world.registry("one")
+    folder = write_layout(image("build"), world.folder / "build")
+    target.faults.on("POST", "/blobs/uploads/", times=None).status(429, headers=LIMITED)
+    run = await world.publish(world.mirror({"layouts": world.folder / "builds"}, target), f"oci:{folder}", "main-1")
+    assert (run.result, run.until) == (Result.DEFERRED, None)
+    assert {one.until for one in await world.store.standing()} == {None}
