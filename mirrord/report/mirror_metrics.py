@@ -39,7 +39,7 @@ class MirrorMetrics:
         self.failures = gauge("sync_consecutive_failures", "Failed runs since the last successful one.", "mirror")
         self.problems = gauge("sync_problems", "Items left out because they are wrong upstream.", "mirror")
         self.active = gauge("sync_in_progress", "Whether a run is under way.", "mirror")
-        self.next_run = gauge("sync_next_run_timestamp_seconds", "Time of the next scheduled run.", "mirror")
+        self.next_run = gauge("sync_next_run_timestamp_seconds", "Time of the next run.", "mirror")
         self.items = gauge("sync_items", "Items known to be there.", "mirror", "target")
         self.size = gauge("sync_content_bytes", "Known bytes of these items, each digest once.", "mirror", "target")
         self.behind = gauge("sync_behind_items", "Items that it should have and has not.", "mirror", "target")
