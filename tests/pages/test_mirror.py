@@ -6,6 +6,7 @@ import contextlib
 import html
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,13 +27,14 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.pipeline import places
 from mirrord.record.sqlite import SqliteStore
 from mirrord.report.mirror import ITEMS, MOVES, RUNS, MirrorDetail, Wish, plots_of
-from mirrord.report.status import ErrorStatus, MirrorStatus, TargetStatus
+from mirrord.report.status import ErrorStatus, MirrorStatus, Status, TargetStatus
 from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
 from mirrord.serve.pages.mirror import page
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Usage
 from tests.support.opening import open_services
+from tests.support.overview import overview
 
 T0 = datetime(2026, 11, 27, 12, tzinfo=UTC)
 CONFIGURATION = """
@@ -285,3 +287,13 @@ def test_changes_at_several_targets_are_one() -> None:
     text = shown(MirrorDetail(status(), T0, moves=moves))
     assert text.count("<b>main</b>") == 1
     assert '<span class="soft">a, b</span>' in text
+
+
+@pytest.mark.parametrize(("hours", "word"), [(2, "Continues"), (1, "Next run")])
+def test_when_a_deferred_mirror_goes_on(hours: int, word: str) -> None:
+    """Its page and its row say so, unless the schedule comes first."""
+    following = {"next_run": T0 + timedelta(hours=hours), "deferred_until": T0 + timedelta(hours=2)}
+    mirror = status(health="deferred", **following)
+    row = overview(Status("1", "ready", T0, T0, "", (mirror,), totals=Counter([mirror.health])))
+    assert re.findall(r"(Continues|Next run) <time", row) == [word]
+    assert re.findall(r"<dt>(Continues|Next run)</dt>", shown(MirrorDetail(mirror, T0))) == [word]
