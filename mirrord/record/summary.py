@@ -190,6 +190,8 @@ def standings_after(
         items = _items(standing.items, part.result, summary.last.get(name))
         after = advance(standing, part.result, record.finished, part.code, part.error)
         until = summary.until if part.result is Result.DEFERRED else None
+        if record.trigger == "publish":  # the mirror itself goes on when it would have
+            until = standing.until
         found[name] = replace(after, items=items, until=until)
     for name, lacks in behind.items():
         since = min((one.since for one in lacks), default=None)

@@ -111,10 +111,15 @@ async def test_a_run_goes_on_a_minute_later_at_the_earliest(world: World) -> Non
 
 
 async def test_a_publish_does_not_go_on_by_itself(world: World) -> None:
-    """Only whoever publishes has the build: no time is promised, neither by the run nor by the record."""
-    target = await world.registry("one")
+    """Only whoever publishes has the build: it promises no time, and the mirror goes on when it would have."""
+    source, target = await filled(world), await world.registry("one")
+    mirror = world.mirror(all_of(source), target)
     folder = write_layout(image("build"), world.folder / "build")
     target.faults.on("POST", "/blobs/uploads/", times=None).status(429, headers=LIMITED)
-    run = await world.publish(world.mirror({"layouts": world.folder / "builds"}, target), f"oci:{folder}", "main-1")
-    assert (run.result, run.until) == (Result.DEFERRED, None)
+    published = await world.publish(mirror, f"oci:{folder}", "main-1")
+    assert (published.result, published.until) == (Result.DEFERRED, None)
     assert {one.until for one in await world.store.standing()} == {None}
+    until = (await world.run(mirror)).until
+    assert until is not None
+    await world.publish(mirror, f"oci:{folder}", "main-1")
+    assert {one.until for one in await world.store.standing()} == {until}
