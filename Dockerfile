@@ -18,7 +18,7 @@ COPY mirrord ./mirrord
 ARG EXTRAS=aws
 # Another index of Python packages; pip's default when it is not given.
 ARG PIP_INDEX_URL
-RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt ".[${EXTRAS}]"
+RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM ${PYTHON}
 ARG VERSION=0.1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def test_a_company_network() -> None:
     install = next(index for index, (word, value) in enumerate(BUILD) if word == "RUN" and "pip install" in value)
     assert BUILD[install - 1] == ("ARG", "PIP_INDEX_URL")
     assert not any("PIP_INDEX_URL" in value for _, value in ALL[LAST:])
+
+
+@pytest.mark.parametrize(("extras", "wanted"), [("aws", ".[aws]"), ("aws,sigstore", ".[aws,sigstore]"), ("", ".")])
+def test_parts_that_are_left_out(extras: str, wanted: str) -> None:
+    """What pip installs in the build has the parts of `EXTRAS`; without any no brackets are left, which pip refuses."""
+    line = next(value for word, value in BUILD if word == "RUN" and "pip install" in value)
+    words = ["sh", "-c", "printf '%s\\n'" + line.partition("pip install")[2]]
+    said = subprocess.run(words, env={"EXTRAS": extras}, capture_output=True, text=True, check=True, timeout=30)
+    assert said.stdout.splitlines()[-1] == wanted
 
 
 def test_entrypoint() -> None:
