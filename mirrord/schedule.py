@@ -6,7 +6,7 @@ machine, blocked loop) the newest is made up when it is less than an hour late; 
 are dropped, and the mirror waits for its next tick. Whether a mirror may run at all is not decided here.
 
 APScheduler below 3.11.1 goes backwards when summer time ends (its issue 1036); the dependency excludes it.
-A `cron` in a zone with summer time fires twice, or not at all, in the hour that is repeated or skipped:
+A `cron` in a zone with summer time fires twice in the hour that is repeated, and once for the one that is skipped:
 the default zone is UTC.
 """
 
