@@ -13,11 +13,9 @@ the default zone is UTC.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from apscheduler.jobstores.base import JobLookupError  # noqa: TID251 - this is the door
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: TID251 - this is the door
 from apscheduler.triggers.base import BaseTrigger  # noqa: TID251 - this is the door
 from apscheduler.triggers.cron import CronTrigger  # noqa: TID251 - this is the door
@@ -40,7 +38,6 @@ class Clock:
         self._tick = tick
         self._now = now
         self._mirrors: dict[str, Schedule] = {}
-        self._again: set[str] = set()  # mirrors that go on at a time of their own
         self._running = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _GRACE}
@@ -65,15 +62,15 @@ class Clock:
 
     def replace(self, mirrors: Iterable[Mirror]) -> None:
         """Follow a new configuration; a mirror whose schedule did not change keeps its next time."""
-        mirrors = tuple(mirrors)
-        wanted = {mirror.name: mirror.schedule for mirror in mirrors if mirror.schedule is not None}
+        schedules = {mirror.name: mirror.schedule for mirror in mirrors}
+        wanted = {name: schedule for name, schedule in schedules.items() if schedule is not None}
         fresh = sorted(name for name, schedule in wanted.items() if self._mirrors.get(name) != schedule)
         now = self._now()
         firsts = {name: now + timedelta(seconds=delay) for name, delay in stagger(fresh).items()}
         triggers = {name: trigger(wanted[name], first) for name, first in firsts.items()}  # raises before all changes
         for name in self._mirrors.keys() - wanted.keys():
             self._scheduler.remove_job(name)
-        for name in self._again - {mirror.name for mirror in mirrors}:
+        for name in self.next_runs().keys() - schedules.keys():  # one that was deferred
             self.again(name, None)
         for name, made in triggers.items():
             begin = {"next_run_time": firsts[name]} if wanted[name].every is not None else {}
@@ -84,15 +81,12 @@ class Clock:
 
     def again(self, mirror: str, at: datetime | None) -> None:
         """Tick once more at this time, unless the schedule comes first; None: no longer."""
-        if mirror in self._again:
-            self._again.discard(mirror)
-            with suppress(JobLookupError):  # it has fired
-                self._scheduler.remove_job(_AGAIN + mirror)
+        key = _AGAIN + mirror
+        if self._scheduler.get_job(key) is not None:  # one that has fired is gone
+            self._scheduler.remove_job(key)
         regular = self.next_runs().get(mirror) if at is not None else None
         if at is None or not self._running or (regular is not None and regular <= at):
             return
-        self._again.add(mirror)
-        key = _AGAIN + mirror
         late = {"misfire_grace_time": None}  # a machine that slept goes on however late it is
         self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=key, name=mirror, **late)
 
