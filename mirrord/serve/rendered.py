@@ -119,9 +119,9 @@ class Copies(Generic[_Key]):
         self._made: dict[_Key, asyncio.Task[Body]] = {}
 
     async def get(self, key: _Key, make: Callable[[], Body]) -> Body:
-        """Return the body of a key; `make` runs in a thread."""
+        """Return the body of a key; `make` runs in a thread, and again if it has failed."""
         made = self._made.get(key)
-        if made is None:
+        if made is None or (made.done() and (made.cancelled() or made.exception())):
             while len(self._made) >= self._most:
                 del self._made[next(iter(self._made))]
             made = self._made[key] = asyncio.create_task(asyncio.to_thread(make))

@@ -209,6 +209,21 @@ async def test_copies_are_few_and_made_once() -> None:
     assert made == ["a", "b", "c", "a"]
 
 
+async def test_a_copy_that_failed_is_made_again() -> None:
+    """Without memory for a moment, a page fails once: the next reader gets it."""
+    copies, whole = Copies[str](), Body(b"whole")
+    failing = [MemoryError()]
+
+    def make() -> Body:
+        if failing:
+            raise failing.pop()
+        return whole
+
+    with pytest.raises(MemoryError):
+        await copies.get("a", make)
+    assert await copies.get("a", make) is whole
+
+
 def test_a_certificate_that_is_not_in_use() -> None:
     """Page and document say why changed files of `settings.tls` are not in use; the page escapes it."""
     shown = Shown()
