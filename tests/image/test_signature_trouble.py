@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any, Final
 
@@ -152,3 +153,20 @@ async def test_what_is_left_out_is_not_planned_again(world: World, wrong: str) -
     for _ in range(2):
         world.later(days=1)
         assert (await world.run(mirror)).result is Result.NOOP
+
+
+async def test_a_wrong_list_hides_nothing(world: World) -> None:
+    """A signature that the list of another manifest has, too, is left out there, and goes with what it is about."""
+    source, target = await world.registry("source"), await world.registry("one")
+    image = build_image(["linux/amd64", "linux/arm64"], layers=1)
+    signature = build_artifact(image, "application/vnd.dev.sigstore.bundle.v0.3+json", b"signature")
+    await push(image, source, "team/app", ["v1"])
+    await push(signature, source, "team/app", [])
+    _, child = json.loads(image.body)["manifests"]
+    wrong = index_of([dict(signature.root)])
+    source.faults.on("GET", f"/referrers/{child['digest']}", times=None).status(200, wrong, AN_INDEX)
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))
+    said = f"{signature.digest}, which is about {child['digest']}: it says that it is about {image.digest}"
+    assert run.remarks == (f"one: left out: {said}",)
+    assert [one.referrers for one in run.receipts] == [1]
+    assert signature.digest in target.manifests["mirror/app"]

@@ -44,6 +44,11 @@ class ListedReferrer:
     referrer: Referrer
     subject: Digest
 
+    @property
+    def key(self) -> tuple[Digest, Digest, str]:
+        """What it is carried once for: one that a wrong list has, too, counts where it is right."""
+        return self.subject, self.referrer.descriptor.digest, self.referrer.tag
+
     def __str__(self) -> str:
         """Return what errors and remarks call it."""
         return f"{self.referrer.tag or self.referrer.descriptor.digest}, which is about {self.subject}"
@@ -68,7 +73,7 @@ class ReferrersOf:
     read: Callable[[Descriptor], Awaitable[Manifest | None]]
     bring: Callable[[Manifest, bool], Awaitable[bool]]
     workers: Workers
-    _seen: set[tuple[Digest, str]] = field(default_factory=set)
+    _seen: set[tuple[Digest, Digest, str]] = field(default_factory=set)
     _fresh: int = 0
     _count: int = 0
     _due: list[tuple[Manifest, Sequence[str]]] = field(default_factory=list)
@@ -103,8 +108,7 @@ class ReferrersOf:
         while level:
             if depth > DEEPEST:
                 raise ContentError(f"{level[0]}: more than {DEEPEST} signatures of signatures")
-            fresh = {(one.referrer.descriptor.digest, one.referrer.tag): one for one in level}
-            fresh = {key: one for key, one in fresh.items() if key not in self._seen}
+            fresh = {key: one for one in level if (key := one.key) not in self._seen}
             self._seen |= fresh.keys()
             if len(self._seen) > MOST_MANIFESTS:
                 raise TooLargeError(f"{level[0]}: more than {MOST_MANIFESTS} signatures and attestations of one image")
