@@ -355,3 +355,19 @@ async def test_a_source_that_is_gone(world: World) -> None:
     run = await world.run(replace(mirror, name="other"))
     assert run.result is Result.FAILED
     assert one.tags == {}
+
+
+@pytest.mark.parametrize("absent", [False, True])
+async def test_a_source_that_limits_the_rate(world: World, absent: bool) -> None:
+    """An index that cannot be read for now puts the run off, but not where a tag is missing for another reason."""
+    source, _ = await filled(world, "v1")
+    late = build_image(["linux/amd64", "linux/riscv64"], layers=1, seed="late")
+    await push(late, source, "team/app", ["v2"])
+    one = await world.registry("one")
+    source.faults.on("GET", f"/manifests/{late.digest}", times=None).status(429, headers={"Retry-After": "3000"})
+    wanted = {"repository": f"{source.host}/team/app", "tags": ["v1", "v2", *(["absent"] if absent else [])]}
+    run = await world.run(world.mirror(wanted, one, platforms=["linux/amd64"]))
+    assert run.plan is not None
+    assert len(run.plan.missing) == (2 if absent else 1)
+    assert run.plan.missing_code == ("content" if absent else "throttled")
+    assert (run.result is Result.DEFERRED) is not absent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -158,6 +158,13 @@ class ImageSurvey:
     unreachable: Mapping[str, MirrordError] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
     lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def code_with(listing: SourceListing, errors: Collection[MirrordError]) -> str:
+    """Return the `code` of a listing of which more is missing, by these errors."""
+    codes = {listing.code} if listing.missing else set[str]()
+    codes |= {throttled_alone(errors)} if errors else set()
+    return codes.pop() if len(codes) == 1 else ""
 
 
 def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:

@@ -13,7 +13,7 @@ from mirrord.plan.offer import Offer
 from mirrord.plan.select import is_glob
 from mirrord.syncer.values import Facts, Mirror
 from mirrord.syncers.image.names import OneImage, spec_of
-from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing
+from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing, code_with
 from mirrord.syncers.image.upstream.cuts import Cut, known_cuts, note_name
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import CONFIGS, INDEXES, Descriptor
@@ -76,7 +76,7 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
     source, alone = spec_of(mirror).source, isinstance(mirror.spec, OneImage)
     chosen = source.choice is not None or any(map(is_glob, source.tags))
     offers: list[Offer] = []
-    problems, missing = [*listing.problems], [*listing.missing]
+    problems, missing = [*listing.problems], dict[str, MirrordError]()
     for offer in listing.offers:
         item = offer.item
         cut = found.get(item.digest)
@@ -94,8 +94,12 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
         if alone:
             raise error
         bad = chosen and item.name not in source.tags and isinstance(error, MissingError | ContentError)
-        (problems if bad else missing).append(f"{item.name}: {error}")
-    return replace(listing, offers=offers, problems=problems, missing=missing)
+        if bad:
+            problems.append(f"{item.name}: {error}")
+        else:
+            missing[f"{item.name}: {error}"] = error
+    code = code_with(listing, missing.values())
+    return replace(listing, offers=offers, problems=problems, missing=[*listing.missing, *missing], code=code)
 
 
 def _without(wanted: Sequence[str], cut: Cut) -> str:

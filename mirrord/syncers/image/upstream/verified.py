@@ -23,7 +23,7 @@ from mirrord.syncers.image.plan.steps import (
     Referrer,
     RefusedOffer,
     SourceListing,
-    throttled_alone,
+    code_with,
 )
 from mirrord.syncers.image.upstream.cuts import known_cuts
 from mirrord.syncers.image.upstream.signers import signers_of
@@ -102,8 +102,7 @@ def _sorted(listing: SourceListing, found: Mapping[str, _Found]) -> SourceListin
             signers[name] = one.signer
         else:
             refused.append(RefusedOffer(offer, f"{one.reason}; {_STAYS}"))
-    others = listing.code or (throttled_alone(errors) if not listing.missing else "")
-    code = others if not errors or throttled_alone(errors) == others else ""
+    code = code_with(listing, errors)
     return replace(listing, offers=offers, missing=missing, refused=refused, signers=signers, code=code)
 
 
