@@ -196,6 +196,17 @@ async def test_a_signature_whose_content_is_gone_is_refused(world: World) -> Non
     assert source.sent("/blobs/") < 1 << 20
 
 
+async def test_only_so_many_signatures_are_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who signs an image very often does not keep a run busy: the rest is not read, and the refusal says so."""
+    monkeypatch.setattr("mirrord.syncers.image.upstream.verified.MOST", 2)
+    source, target, tags = await start(world, few=IMAGE, many=OTHER)
+    await sign_2(source, IMAGE, STRANGER, KEY)
+    await sign_2(source, OTHER, STRANGER, STRANGER, KEY)
+    run = await world.run(world.mirror(tags, target, **required(world)))
+    why = "is signed with another key than release.pub; only 2 signatures were looked at"
+    assert refusals(run) == [("many", "signature", f"{why}; {STAYS}")]
+
+
 async def test_what_a_list_says_is_about_an_image_and_is_not(world: World) -> None:
     """A list may name the signature of another image: that is none of this one, not even a wrong one."""
     source, target, tags = await start(world, v1=IMAGE)

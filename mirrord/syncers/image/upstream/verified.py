@@ -113,36 +113,31 @@ async def judge_all(source: ImageSource, subject: Digest, signers: Signers) -> J
         MirrordError: none that could be fetched counts, and one could not be fetched.
     """
     found: list[Judgement] = []
-    failure: MirrordError | None = None
+    errors: list[MirrordError] = []
     left = MOST
     for referrer in await source.referrers(subject):
         if left <= 0:
             break
         try:
             layers = await _layers(source, referrer, subject)
-        except (ContentError, MissingError) as error:
-            found.append(unreadable(error))
-            continue
         except MirrordError as error:
-            failure = error
+            errors.append(error)
             continue
         for layer, limit, read in layers[:left]:
             left -= 1
             try:
                 body = await _blob(source, layer, limit)
                 one = await asyncio.to_thread(_judged, subject, partial(read, body), signers)
-            except (ContentError, MissingError) as error:
-                found.append(unreadable(error))
-                continue
             except MirrordError as error:
-                failure = error
+                errors.append(error)
                 continue
             if one and one.signer:
                 return one
             found += [one] if one else []
-    if failure:
-        raise failure
-    heavy = heaviest(found)
+    for failure in errors:
+        if not isinstance(failure, ContentError | MissingError):
+            raise failure
+    heavy = heaviest([*map(unreadable, errors), *found])
     return heavy if left > 0 else replace(heavy, reason=f"{heavy.reason}; only {MOST} signatures were looked at")
 
 
@@ -160,12 +155,12 @@ async def _layers(
     manifest = await source.manifest(referrer.descriptor)
     if not referrer.tag:
         kind = manifest.artifact_type or (manifest.blobs[0].media_type if manifest.blobs else "")
-        if not _signs(kind) or manifest.subject is None or manifest.subject.digest != subject:
+        if not _signs(kind) or not manifest.is_about(subject):
             return ()
         of_cosign_2 = kind == simple.ARTIFACT
     if of_cosign_2:
         listed = await asyncio.to_thread(simple.payloads, manifest)
-        return [(one, simple.LIMIT, partial(_read_simple, one.annotations)) for one in listed]
+        return [(one, simple.LIMIT, partial(simple.read_simple, annotations=one.annotations)) for one in listed]
     signed = await source.manifest(Descriptor("", subject, 0))
     listed = [one for one in manifest.blobs if bundle.is_bundle(one.media_type)]
     return [(one, bundle.LIMIT, partial(bundle.read_bundle, manifest=signed)) for one in listed]
@@ -174,10 +169,6 @@ async def _layers(
 def _signs(kind: str) -> bool:
     """Whether an artifact of this type may be a signature."""
     return kind == simple.ARTIFACT or bundle.is_bundle(kind)
-
-
-def _read_simple(annotations: Mapping[str, str], payload: bytes) -> Signature:
-    return simple.read_simple(payload, annotations)
 
 
 async def _blob(source: ImageSource, blob: Descriptor, limit: int) -> bytes:
