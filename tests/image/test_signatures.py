@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +19,9 @@ from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image import front
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.testing.images import Builder, document_of
-from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, index_of
+from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor, index_of
 from mirrord.wire.oci.layout import Layout
+from mirrord.wire.oci.manifest import Manifest
 from tests.support.artifacts import build_artifact, cosigned
 from tests.support.localstore import said
 from tests.support.world import World, by_target
@@ -339,6 +341,25 @@ async def test_from_a_layout(world: World) -> None:
     assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 5)
     assert target.tags[PLACE] == {"v1": IMAGE.digest, tag_of(IMAGE, ".sig"): cosigned("a").digest}
     assert {*target.manifests[PLACE]} >= {one.digest for one in ABOUT}
+
+
+async def test_the_image_among_its_signatures(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout of one image without a name: its manifests are read for their subjects once, and not by the loop."""
+    source, target = await world.registry("source"), await world.registry("one")
+    folder = world.folder / "layouts"
+    await world.run(world.mirror(await signed(source), LOCAL, places={"files": f"oci:{folder}"}))
+    reads: list[str] = []
+    read = Layout.manifest
+
+    def counted(layout: Layout, descriptor: Descriptor) -> Manifest:
+        assert threading.current_thread() is not threading.main_thread()
+        reads.append(descriptor.digest)
+        return read(layout, descriptor)
+
+    monkeypatch.setattr(Layout, "manifest", counted)
+    again = world.mirror({"layout": str(folder / "app"), "names": ["v1"]}, target, name="back", **NAMED)
+    assert (await world.run(again)).receipts[0].referrers == 5
+    assert reads.count(SIGNATURE.digest) == 2  # for its subject, and to be copied
 
 
 async def test_signatures_of_signatures_have_a_bound(world: World) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -55,7 +56,6 @@ class Layout:
         if parsed.media_type not in (OCI_INDEX, DOCKER_LIST):
             raise ContentError(f"{place}: {INDEX} is a {parsed.media_type}, not an index")
         self._entries = parsed.children
-        self._about: Mapping[Digest, Sequence[Descriptor]] | None = None
 
     @classmethod
     def open(cls, path: Path, scratch: Path | None = None) -> Layout:
@@ -97,7 +97,7 @@ class Layout:
             wanted = "no image" if name is None else f"no image named {name!r}"
             raise MissingError(f"{self.place}: holds {wanted}; {listed(self.names())}")
         if name is None and len(found) > 1:
-            about = {entry.digest for entries in self._subjects().values() for entry in entries}
+            about = {entry.digest for entries in self._about.values() for entry in entries}
             images = [one for one in found if one.digest not in about and not _stands_for_another(one)]
             found = images or found
         if len({entry.digest for entry in found}) > 1:
@@ -127,8 +127,6 @@ class Layout:
         That is what `index.json` lists: manifests with this subject, those in the list that stands under the subject's
         tag (as regctl writes it), and those under cosign's tags (as `skopeo copy` brings them). Raises as `manifest`.
         """
-        if self._about is None:
-            self._about = self._subjects()
         tag = referrers_tag(subject)
         found = {one.digest: (one, "") for one in self._about.get(subject, ())}
         for entry in self._entries:
@@ -140,7 +138,8 @@ class Layout:
                 found.setdefault(entry.digest, (entry, named))
         return tuple(found.values())
 
-    def _subjects(self) -> Mapping[Digest, Sequence[Descriptor]]:
+    @cached_property
+    def _about(self) -> Mapping[Digest, Sequence[Descriptor]]:
         """Return the manifests that `index.json` lists, by their subject."""
         found: dict[Digest, list[Descriptor]] = {}
         read = 0

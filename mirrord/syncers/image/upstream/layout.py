@@ -93,7 +93,7 @@ async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]
         return await open_archive(source.archive, scratch, source.tag)
     assert source.layout is not None
     layout = await asyncio.to_thread(Layout.open, source.layout, scratch)
-    return layout, layout.resolve(source.tag)
+    return layout, await asyncio.to_thread(layout.resolve, source.tag)
 
 
 async def own_tag(source: Source, scratch: Path) -> str | None:
