@@ -8,9 +8,9 @@ from typing import Protocol
 
 from mirrord.errors import ContentError, RefusedError
 from mirrord.model.digest import Digest
-from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor
+from mirrord.wire.oci.descriptor import ATTESTATION, Descriptor
 from mirrord.wire.oci.document import read_object
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.offload import offload
 
 CREATED = "org.opencontainers.image.created"
@@ -61,8 +61,8 @@ async def created(
             return annotated
     if images:
         return moment((await read_manifest(images[0])).annotations.get(CREATED))
-    config = next((blob for blob in manifest.blobs if blob.media_type in CONFIGS), None)
-    if config is None or config.size > LIMIT:
+    config = manifest.config
+    if config is None:
         return None
     data = config.data if config.data is not None else await read_blob(config)
     document = await offload(len(data), read_object, data, "config")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from mirrord.errors import ContentError, DigestError, TooLargeError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import (
+    CONFIGS,
     DOCKER_LIST,
     DOCKER_MANIFEST,
     IMAGES,
@@ -84,6 +85,11 @@ class Manifest:
     def descriptor(self) -> Descriptor:
         """The descriptor that an index would have for it."""
         return Descriptor(self.media_type, self.digest, len(self.body), artifact_type=self.artifact_type)
+
+    @property
+    def config(self) -> Descriptor | None:
+        """The config of an image; None for what is no image, or for one that is too large to be read."""
+        return next((one for one in self.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
 
     def is_about(self, subject: Digest) -> bool:
         """Whether this says that it is about `subject`."""

@@ -13,8 +13,7 @@ from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
 from mirrord.syncers.image.transfer.publishing import Names
 from mirrord.syncers.image.transfer.tree import Extent, Parts
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.oci.descriptor import CONFIGS
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.manifest import Manifest
 
 WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
 _LISTED = 100  # platforms of one image
@@ -72,8 +71,7 @@ class Copy:
         self.extent.read(parts)
         self.tally.platforms = tuple(dict.fromkeys(one.platform for one in manifest.children if one.platform))[:_LISTED]
         if not manifest.children:
-            config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
-            self.tally.config = config.digest if config else None
+            self.tally.config = manifest.config.digest if manifest.config else None
 
 
 def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:

@@ -16,9 +16,9 @@ from mirrord.syncers.image.names import OneImage, spec_of
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing, code_with
 from mirrord.syncers.image.upstream.cuts import Cut, known_cuts, note_name
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.oci.descriptor import CONFIGS, INDEXES, Descriptor
+from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.document import check_spelling, read_object
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.platform import PLATFORM_KEYS, Platform, parse_platform, platform_of
 from mirrord.wire.oci.subset import subset_of
 from mirrord.wire.offload import offload
@@ -207,7 +207,7 @@ class SubsetSource:
 
     async def _platform(self, manifest: Manifest) -> Platform | None:
         """Return what an image without an index runs on, by its config; None for what is no image."""
-        config = next((one for one in manifest.blobs if one.media_type in CONFIGS and one.size <= LIMIT), None)
+        config = manifest.config
         if config is None:
             return None
         data = await self.get_blob(config)
