@@ -168,7 +168,7 @@ class LayoutWriter:
         """Give manifests that are there their entries in `index.json`, in place of those of the same names, at once.
 
         Each name is one `org.opencontainers.image.ref.name`. An image with none is the one entry without a name; what
-        is about another manifest has an entry of its own, by which it is found.
+        is about another manifest has an entry of its own. A type tells the two apart: an image without a name has none.
 
         Raises:
             ContentError: the existing index is invalid.
@@ -178,10 +178,12 @@ class LayoutWriter:
         entries: dict[str | None, Descriptor | None] = {}
         for manifest, names in images:
             if manifest.subject and not names:
-                entries[manifest.digest] = as_listed(manifest)
-                continue
-            for name in names or (None,):
-                entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name} if name else {})
+                entry = as_listed(manifest)
+                entries[manifest.digest] = replace(entry, artifact_type=entry.artifact_type or entry.media_type)
+            elif not names:
+                entries[None] = replace(manifest.descriptor, artifact_type=None)
+            for name in names:
+                entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name})
         await asyncio.to_thread(self._change, entries)
 
     async def remove(self, names: Sequence[str]) -> None:

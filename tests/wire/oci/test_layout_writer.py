@@ -240,3 +240,17 @@ async def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     assert _files(tmp_path) == ["precious.txt"]
     with pytest.raises(StorageError, match=r"precious\.txt"):
         await LayoutWriter(tmp_path / "precious.txt").put_blob(Descriptor("x/y", Digest.of(b""), 0), _opened(b""))
+
+
+async def test_entries_without_a_name(tmp_path: Path) -> None:
+    """One is the image, which the next one replaces, of whatever type; each that is about another manifest stays."""
+    image = build_image(("linux/amd64",))
+    subject = {key: image.root[key] for key in ("mediaType", "digest", "size")}
+    index = json.dumps({"schemaVersion": 2, "manifests": [], "subject": subject}).encode()
+    about = [Manifest.parse(index, OCI_INDEX), Manifest.parse(build_artifact(image).body, OCI_MANIFEST)]
+    first, second = (Manifest.parse(build_artifact(data=data).body, OCI_MANIFEST) for data in (b"1", b"2"))
+    writer = LayoutWriter(tmp_path / "layout")
+    for one in (first, *about, second, *about, second):
+        await writer.publish(one, [])
+    entries = json.loads((tmp_path / "layout" / "index.json").read_bytes())["manifests"]
+    assert [entry["digest"] for entry in entries] == [second.digest, *(one.digest for one in about)]
