@@ -116,8 +116,8 @@ class Budget:
     _limit: int = 0
     _renewed: float = 0.0  # until when `_left` is believed
     _named: bool = False  # whether the host named that time
-    _paused: float = 0.0  # until when nothing is asked, or nothing that is charged
-    _partly: bool = False
+    _paused: float = 0.0  # until when nothing is asked
+    _used_up: float = 0.0  # until when nothing that is charged is asked
 
     @property
     def reserve(self) -> int:
@@ -132,8 +132,9 @@ class Budget:
             charged: whether it counts at the host; see `counts`.
             reserved: whether a reserve is left to others: by what runs on a schedule.
         """
-        if now < self._paused and (charged or not self._partly):
-            return Wait(self._paused - now, "asked us to wait")
+        paused = max(self._paused, self._used_up) if charged else self._paused
+        if now < paused:
+            return Wait(paused - now, "asked us to wait")
         if not charged or now >= self._renewed:
             return None
         least = self.reserve if reserved else 0
@@ -158,6 +159,7 @@ class Budget:
     def pause(self, seconds: float, now: float, *, partly: bool = False) -> None:
         """Ask nothing for a while, since the host wants it; with `partly` what is not charged is asked all the same."""
         until = now + min(seconds, LONGEST_PAUSE)
-        if until > self._paused:
-            self._partly = partly and (self._partly or now >= self._paused)
-            self._paused = until
+        if partly:
+            self._used_up = max(self._used_up, until)
+        else:
+            self._paused = max(self._paused, until)
