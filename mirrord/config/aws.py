@@ -13,7 +13,6 @@ from mirrord.config.lines import Problems, Trail
 from mirrord.errors import UntrustedError
 from mirrord.wire.ecr import INSTALL, ecr_registry
 from mirrord.wire.host import AwsAccess, HostPolicy
-from mirrord.wire.oci.profiles import GENERIC, PROFILES, profile_of
 from mirrord.wire.origin import check_url
 from mirrord.wire.trust import reach_of
 
@@ -55,42 +54,33 @@ class Aws(Strict):
             examples=["mirror"],
         ),
     ] = None
-    region: Annotated[
-        str | None,
-        AfterValidator(lambda text: text and _region(text)),
-        Field(description="Region of the registry. Default: that of its name.", examples=["eu-west-1"]),
-    ] = None
-    role: Annotated[
-        str | None,
-        AfterValidator(lambda text: text and _role(text)),
-        Field(
-            description="Role that is assumed for the registry, such as one of another account.",
-            examples=["arn:aws:iam::123456789012:role/mirror"],
-        ),
-    ] = None
-    endpoint: Annotated[
-        str | None,
-        AfterValidator(lambda text: text and _endpoint(text)),
-        Field(
-            description="URL of the API of Amazon ECR, such as that of a private link. Default: that of the region.",
-            examples=[_ENDPOINT],
-        ),
-    ] = None
+    region: Annotated[str, AfterValidator(_region)] | None = Field(
+        default=None, description="Region of the registry. Default: that of its name.", examples=["eu-west-1"]
+    )
+    role: Annotated[str, AfterValidator(_role)] | None = Field(
+        default=None,
+        description="Role that is assumed for the registry, such as one of another account.",
+        examples=["arn:aws:iam::123456789012:role/mirror"],
+    )
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        default=None,
+        description="URL of the API of Amazon ECR, such as that of a private link. Default: that of the region.",
+        examples=[_ENDPOINT],
+    )
 
 
 def access_of(name: str, aws: Aws | None, kind: str | None, trail: Trail, problems: Problems) -> AwsAccess | None:
-    """Return who we are at AWS for a host of this `profile:`, or note what does not fit the host."""
+    """Return who we are at AWS for a host of this kind (`HostPolicy.profile`), or note what does not fit the host."""
     if aws is None:
         return None
     access = AwsAccess(aws.profile, aws.region, aws.role, aws.endpoint)
-    known = PROFILES[kind] if kind else profile_of(name)
-    if known is not GENERIC and not known.name.startswith("ecr"):
-        problems.add(trail, f"{name} is {known.title}, and not Amazon ECR; remove it")
+    policy = HostPolicy(name, profile=kind, aws=access)
+    registry = ecr_registry(policy)
+    if registry is None:
+        problems.add(trail, f"{name} is {policy.registry.title}, and not Amazon ECR; remove it")
         return None
     if find_spec("botocore") is None:
         problems.lack(trail, f"needs botocore, which is not installed; {INSTALL}")
-    registry = ecr_registry(HostPolicy(name, profile=kind, aws=access))
-    region = registry.access.region if registry else None
-    if aws.region and region != aws.region and registry is not None:
-        problems.add((*trail, "region"), f"{name} is in {region}; remove it")
+    if aws.region and registry.access.region != aws.region:
+        problems.add((*trail, "region"), f"{name} is in {registry.access.region}; remove it")
     return access

@@ -253,11 +253,11 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
         problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
     proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None
     proxy = Proxy(host.proxy, proxied) if host.proxy else None
-    access = access_of(name, host.aws, host.profile, (*trail, "aws"), problems)
+    kind = host.profile or ("ecr" if host.aws and known is GENERIC else None)
+    access = access_of(name, host.aws, kind, (*trail, "aws"), problems)
     if host.aws and host.auth:
         problems.add((*trail, "aws"), "has no effect beside `auth:`; keep one of them")
     others = host.model_dump(exclude={"auth", "proxy", "proxy_auth", "aws", "profile"})
-    kind = host.profile or ("ecr" if host.aws and known is GENERIC else None)
     policy = HostPolicy(name, credential, proxy=proxy, profile=kind, aws=access, **others)
     where = f"`auth:` in {redact(str(problems.origin((*trail, 'auth'))))}, "
     return replace(policy, source=where + host.auth.password.place) if host.auth else policy

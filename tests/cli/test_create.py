@@ -63,8 +63,10 @@ async def test_what_fits_is_accepted(desk: Desk) -> None:
     [
         ("ghcr.io", "aws: {}", "ghcr.io is GitHub's registry, and not Amazon ECR; remove it"),
         ("registry.example", "profile: harbor, aws: {}", "registry.example is Harbor, and not Amazon ECR"),
+        ("registry.example", "profile: generic, aws: {}", "registry.example is a registry, and not Amazon ECR"),
         (ECR, "aws: {region: us-east-1}", f"{ECR} is in eu-west-1; remove it"),
         (ECR, "aws: {region: Ireland}", "'Ireland' is not a region; write one such as eu-west-1"),
+        (ECR, "aws: {region: ''}", "'' is not a region; write one such as eu-west-1"),
         (ECR, "aws: {role: mirror}", "is not the ARN of a role"),
         (ECR, "aws: {endpoint: 'http://api.example'}", "is not encrypted, and would carry the token"),
         (ECR, "aws: {secret_access_key: x}", "unknown key"),
