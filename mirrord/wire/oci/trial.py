@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Trial:
     probe: Probe
     made: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    _failed: dict[str, str] = field(default_factory=dict)  # of `made`, what was not deleted, and why
 
     async def run(self) -> Sequence[str]:
         """Push, and delete all of it; return what stays.
@@ -50,10 +52,12 @@ class Trial:
             await self._push()
         finally:
             try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._clean()
-            except TimeoutError:
-                self.left += [f"{_named(one)}: no time to delete it" for one in self.made]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        await self._clean()
+            finally:  # what there was no time for, or a second Ctrl-C
+                unsure = {**self._failed, **dict.fromkeys(self.made, "no time to delete it")}
+                self.left += [f"{_named(one)}: {why}" for one, why in unsure.items()]
         return self.left
 
     async def _push(self) -> None:
@@ -179,20 +183,21 @@ class Trial:
 
     async def _clean(self) -> None:
         """Delete what was made, the last first; what is refused and still there stays."""
-        failed: list[tuple[str, str]] = []
         while self.made:
             rest = self.made[-1]
             try:
                 answer = await self.probe.ask("DELETE", rest, PUSH if "://" in rest else DELETE)
             except MirrordError as error:
-                failed.append((rest, str(error)))
+                self._failed[rest] = str(error)
             else:
                 if answer.status not in _GONE:
-                    failed.append((rest, f"status {answer.status} to DELETE"))
+                    self._failed[rest] = f"status {answer.status} to DELETE"
             self.made.pop()
-        for rest, why in dict(failed).items():
+        while self._failed:
+            rest, why = next(iter(self._failed.items()))
             if "://" not in rest and await self._there("HEAD", rest):
                 self.left.append(f"{rest}: {why}")
+            del self._failed[rest]
         if self.probe.found["repository"].answer == "no" and await self._there("GET", "tags/list"):
             self.left.append("the repository, which is new and empty: the protocol has no way to delete one")
 

@@ -136,6 +136,22 @@ async def test_what_cannot_be_deleted_is_named_and_has_no_tag() -> None:
         assert registry.tags.get("team/app", {}) == {}
 
 
+async def test_a_second_ctrl_c_names_what_stays() -> None:
+    """Where cleaning up ends before its end, what was refused until then is named."""
+    async with Quirky(hub) as registry, Http(HostBook(), jitter=lambda: 0.0) as http:
+        probe = Probe(http, Reference(registry.host, "team/app"))
+        await probe.look()
+        trial = Trial(probe)
+        held = registry.faults.on("HEAD", "/manifests/sha256:").hold()
+        task = asyncio.ensure_future(trial.run())
+        await held.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (digest,) = registry.manifests["team/app"]
+        assert trial.left == [f"manifests/{digest}: status 405 to DELETE"]
+
+
 async def test_ctrl_c_cleans_up(registry: Registry) -> None:
     """Whichever answer is the last before Ctrl-C, nothing stays."""
     before = held(registry)
