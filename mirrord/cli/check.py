@@ -17,7 +17,6 @@ from mirrord.syncer.values import Addresses, Mirror
 from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of
 from mirrord.wire.host import HostBook
-from mirrord.wire.oci.profiles import profile_of
 
 
 def check(*, config: Path | None, json: bool) -> int:
@@ -80,7 +79,7 @@ def _visibility(mirrors: Iterable[Mirror], addresses: Mapping[str, Addresses], b
     found = []
     for name, (origin, place) in sorted(places.items()):
         host = place.removeprefix("oci://").partition("/")[0]
-        profile = profile_of(host, book.policy(host).profile)
+        profile = book.policy(host).registry
         if profile.visible:
             what = f"repositories that a push makes at {profile.title} {profile.visible}"
             found.append(f"{origin}: targets.{name}: {what}")

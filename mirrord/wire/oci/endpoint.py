@@ -12,7 +12,7 @@ from mirrord.model.digest import Digest
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.number import whole
-from mirrord.wire.oci.profiles import Profile, profile_of
+from mirrord.wire.oci.profiles import Profile
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import joined
 from mirrord.wire.secret import redact
@@ -57,8 +57,7 @@ class Endpoint:
     def at(cls, http: Http, reference: Reference, actions: str, create: Create | None = None) -> Endpoint:
         """Find the endpoint of a reference's repository."""
         base = base_url(http.book, reference.domain, reference.api_host)
-        profile = profile_of(reference.domain, http.book.policy(reference.domain).profile)
-        return cls(http, reference, base, actions, profile, create)
+        return cls(http, reference, base, actions, http.book.policy(reference.domain).registry, create)
 
     @property
     def missing(self) -> frozenset[int]:

@@ -9,11 +9,10 @@ from time import monotonic
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mirrord.errors import MirrordError, RefusedError, UnsupportedError
+from mirrord.errors import MirrordError, RefusedError, UnsupportedError, about
 from mirrord.wire.ecr import EcrRegistry, ecr_registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
-from mirrord.wire.oci.profiles import profile_of
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.vendors.harbor import Harbor
 
@@ -55,7 +54,7 @@ class Creation:
 
 def misfit(book: HostBook, domain: str, keys: Collection[str]) -> str:
     """Return what is wrong with `create:` of these keys at a registry, and what to write instead; "" if nothing."""
-    profile = profile_of(domain, book.policy(domain).profile)
+    profile = book.policy(domain).registry
     if profile.name not in _KEYS:
         does = "mirrord creates repositories at Amazon ECR and projects at Harbor"
         if profile.name == "generic":
@@ -97,19 +96,16 @@ class Creator:
     async def _ask(self) -> None:
         """Ask the registry, unless it refused a moment ago."""
         domain, noted = self._reference.domain, _refused.setdefault(self._http, {})
-        until, error = noted.get(domain, (0.0, None))
-        if error is not None and monotonic() < until:
-            raise error
-        what = f"{self._reference.name} could not be created"
+        until, refused = noted.get(domain, (0.0, None))
+        if refused is not None and monotonic() < until:
+            raise refused
         try:
             registry = ecr_registry(self._http.book.policy(domain))
             await (self._repository(registry) if registry else self._project())
-        except RefusedError as refused:
-            refused.args = (f"{what}: {refused}", *refused.args[1:])
-            noted[domain] = monotonic() + _RESTS, refused
-            raise
-        except MirrordError as failed:
-            failed.args = (f"{what}: {failed}", *failed.args[1:])
+        except MirrordError as error:
+            about(error, f"{self._reference.name} could not be created")
+            if isinstance(error, RefusedError):
+                noted[domain] = monotonic() + _RESTS, error
             raise
 
     async def _repository(self, registry: EcrRegistry) -> None:

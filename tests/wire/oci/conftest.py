@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from mirrord.testing import Registry
-from mirrord.wire.host import HostBook
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
-from mirrord.wire.oci import endpoint
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.profiles import GENERIC, Profile
 from mirrord.wire.oci.reference import Reference
@@ -39,6 +38,6 @@ def repo(http: Http, registry: Registry) -> Repository:
 def profile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(**quirks: Any) -> None:
         quirky: Profile = replace(GENERIC, **quirks)
-        monkeypatch.setattr(endpoint, "profile_of", lambda *_: quirky)
+        monkeypatch.setattr(HostPolicy, "registry", quirky)
 
     return use
