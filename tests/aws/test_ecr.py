@@ -91,11 +91,13 @@ async def test_without_create_the_error_says_what_to_write(world: World, ecr: Ec
 async def test_a_full_quota_ends_creation_for_the_target(
     world: World, ecr: Ecr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS is asked once; the other blobs, and other repositories a moment later, get the same clear error."""
+    """AWS is asked once; the other blobs, and other repositories a moment later, are told why by their name."""
     asked = counted(monkeypatch, LimitExceededException("The repository limit of 10000 was reached"))
     for name in ("app", "other"):
         receipt = by_target(await world.run(await image(world, ecr, {}, name)))["ecr"]
         assert receipt.outcome is Outcome.REFUSED
+        assert receipt.detail.count("could not be created") == 1
+        assert f"/mirror/{name} could not be created: " in receipt.detail
         assert "LimitExceededException" in receipt.detail
         assert "ask AWS for a higher quota" in receipt.detail
     assert len(asked) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -87,6 +88,7 @@ class Creator:
                 try:
                     await self._ask()
                 except MirrordError as error:
+                    about(error, f"{self._reference.name} could not be created")
                     self._done = error
                 else:
                     self._done = True
@@ -98,14 +100,12 @@ class Creator:
         domain, noted = self._reference.domain, _refused.setdefault(self._http, {})
         until, refused = noted.get(domain, (0.0, None))
         if refused is not None and monotonic() < until:
-            raise refused
+            raise copy(refused)
         try:
             registry = ecr_registry(self._http.book.policy(domain))
             await (self._repository(registry) if registry else self._project())
-        except MirrordError as error:
-            about(error, f"{self._reference.name} could not be created")
-            if isinstance(error, RefusedError):
-                noted[domain] = monotonic() + _RESTS, error
+        except RefusedError as error:
+            noted[domain] = monotonic() + _RESTS, copy(error)  # others say it about a repository of their own
             raise
 
     async def _repository(self, registry: EcrRegistry) -> None:
