@@ -24,8 +24,8 @@ from mirrord.syncers.helm.transfer.session import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
 from mirrord.wire.git.command import Git
+from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.pace import RequestClass
-from mirrord.wire.http.sharing import HostLimiter
 
 Enter = Callable[[], AbstractAsyncContextManager[object]]
 CROWD = 60

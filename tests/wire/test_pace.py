@@ -19,9 +19,9 @@ from mirrord.errors import (
     UnreachableError,
     UntrustedError,
 )  # fmt: skip
+from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.message import HttpRequest, Limits, refusal
 from mirrord.wire.http.pace import Bucket, MinThroughput, Repeat, RequestClass, admits, decide, retry_after
-from mirrord.wire.http.sharing import HostLimiter
 
 NOW = 1_800_000_000.0
 LIMITS = Limits(attempts=4, patience=60.0)

@@ -12,10 +12,10 @@ from mirrord.errors import ContentError, PreemptedError, RestartedError
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
+from mirrord.wire.http.limiter import PREEMPTIBLE_AFTER
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.http.pace import Party
 from mirrord.wire.http.resume import Validator, from_offset
-from mirrord.wire.http.sharing import PREEMPTIBLE_AFTER
 
 DATA = bytes(range(256)) * 100
 

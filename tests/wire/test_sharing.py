@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from mirrord.errors import MirrordError, PreemptedError, StalledError, UnreachableError
 from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.limiter import PREEMPTIBLE_AFTER, HostLimiter
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
 from mirrord.wire.http.pace import Bucket, Circuit, Party, RequestClass, admits, admits_share
 from mirrord.wire.http.shares import HostShares
-from mirrord.wire.http.sharing import PREEMPTIBLE_AFTER, HostLimiter
 
 RUNS, FRONT = Party.RUNS, Party.FRONT
 

@@ -15,7 +15,7 @@ from mirrord.wire.number import whole
 from mirrord.wire.trust import answering
 
 if TYPE_CHECKING:
-    from mirrord.wire.http.sharing import HostSlot
+    from mirrord.wire.http.limiter import HostSlot
 
 
 class UploadBody:

@@ -23,12 +23,12 @@ from mirrord.wire.host import HostBook
 from mirrord.wire.http.authenticator import Authenticator, brings_own
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.circuits import Circuits
+from mirrord.wire.http.limiter import HostSlot
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, permanent, refusal
 from mirrord.wire.http.pace import Party, Repeat, RequestClass, decide, overloaded
 from mirrord.wire.http.quotas import Quotas
 from mirrord.wire.http.sender import Connect, Deadline, Sender
 from mirrord.wire.http.shares import HostShares
-from mirrord.wire.http.sharing import HostSlot
 from mirrord.wire.http.transport import AiohttpTransport
 
 _T = TypeVar("_T")

@@ -10,9 +10,9 @@ from typing import Final
 
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.budget import Budget
+from mirrord.wire.http.limiter import HostLimiter, HostSlot
 from mirrord.wire.http.pace import Bucket, Party, RequestClass
 from mirrord.wire.http.sender import Deadline
-from mirrord.wire.http.sharing import HostLimiter, HostSlot
 
 _NO_BUDGETS: Final[Mapping[Hashable, Budget]] = {}
 
