@@ -71,17 +71,15 @@ class Asker:
         """
         key = _key(request)
         before_push = "push" in request.scope and request.method in _READS
-        if not request.scope or before_push or (error.status == 403 and key in self._granted):
+        if before_push or (error.status == 403 and key in self._granted):
             return
         before = self._denials.get(key)
         self._denials[key] = _Denials(credential, error, before.count + 1 if before else 1)
 
     def granted(self, request: HttpRequest) -> None:
         """Note that a request was no refusal."""
-        if request.scope:
-            key = _key(request)
-            self._granted.add(key)
-            self._denials.pop(key, None)
+        self._granted.add(_key(request))
+        self.forgive(request)
 
     def forgive(self, request: HttpRequest) -> None:
         """Forget a refusal: the credential is another one now."""
