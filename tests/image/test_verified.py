@@ -76,6 +76,7 @@ async def test_what_is_signed_is_mirrored_and_what_is_not_is_refused(world: Worl
     await SIGN[form](source, IMAGE, KEY)
     mirror = world.mirror(tags, target, **required(world))
     plan = await world.plan(mirror)
+    assert source.count("GET", f"/manifests/{IMAGE.digest}") == 0  # a pull of it would count at Docker Hub
     assert [(one.item, one.action) for one in plan.steps] == [("good", Action.COPY), ("bad", Action.REFUSE)]
     assert plan.steps[0].reason == "good not there; signed by release.pub"
     run = await world.run(mirror)

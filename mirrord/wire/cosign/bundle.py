@@ -31,11 +31,21 @@ def is_bundle(kind: str | None) -> bool:
     return bool(kind) and str(kind).startswith(_FAMILY)
 
 
-def read_bundle(body: bytes, manifest: Manifest) -> Signature | None:
-    """Read a bundle about `manifest`; None for a statement that signs no image, such as an SBOM.
+def signs_manifest(body: bytes) -> bool:
+    """Whether a bundle signs the bytes of a manifest, which `read_bundle` then needs; cosign's sign a statement.
 
     Raises:
-        ContentError: it is no bundle, or not one of one signature.
+        ContentError: it is no bundle.
+    """
+    check_size(body, LIMIT, "bundle")
+    return "messageSignature" in read_object(body, "bundle")
+
+
+def read_bundle(body: bytes, manifest: Manifest | None) -> Signature | None:
+    """Read a bundle about a manifest; None for a statement that signs no image, such as an SBOM.
+
+    Raises:
+        ContentError: it is no bundle, or not one of one signature, or one of a manifest that is not given.
     """
     check_size(body, LIMIT, "bundle")
     document = read_object(body, "bundle")
@@ -49,6 +59,8 @@ def read_bundle(body: bytes, manifest: Manifest) -> Signature | None:
         said = mapping(document["messageSignature"], "messageSignature")
         check_spelling(said, ("signature",), "messageSignature")
         value = decoded(said.get("signature"), "messageSignature.signature")
+        if manifest is None:
+            raise ContentError("messageSignature: of a manifest that is not at hand")
         return Signature(manifest.body, value, frozenset({str(manifest.digest)}), body)
     envelope = mapping(document["dsseEnvelope"], "dsseEnvelope")
     check_spelling(envelope, ("payload", "payloadType", "signatures"), "dsseEnvelope")

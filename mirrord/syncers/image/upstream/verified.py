@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, TransportError
@@ -44,7 +43,6 @@ _FACTS: Final = "signed"
 _AT_ONCE: Final = 8  # images
 _STAYS: Final = "not copied, and what is there under that name stays"
 
-_Read = Callable[[], "Signature | None"]
 _Found = Judgement | MirrordError
 
 
@@ -123,17 +121,19 @@ async def judge_all(source: ImageSource, subject: Digest, signers: Signers) -> J
         except MirrordError as error:
             errors.append(error)
             continue
-        for layer, limit, read in layers[:left]:
+        for layer in layers[:left]:
             left -= 1
             try:
-                body = await _blob(source, layer, limit)
-                one = await asyncio.to_thread(_judged, subject, partial(read, body), signers)
+                signature = await _signature(source, layer, subject)
             except MirrordError as error:
                 errors.append(error)
                 continue
-            if one and one.signer:
+            if signature is None:
+                continue
+            one = await asyncio.to_thread(judge, subject, signature, signers)
+            if one.signer:
                 return one
-            found += [one] if one else []
+            found.append(one)
     for failure in errors:
         if not isinstance(failure, ContentError | MissingError):
             raise failure
@@ -141,10 +141,8 @@ async def judge_all(source: ImageSource, subject: Digest, signers: Signers) -> J
     return heavy if left > 0 else replace(heavy, reason=f"{heavy.reason}; only {MOST} signatures were looked at")
 
 
-async def _layers(
-    source: ImageSource, referrer: Referrer, subject: Digest
-) -> Sequence[tuple[Descriptor, int, Callable[[bytes], Signature | None]]]:
-    """Return the layers that are signatures, with the most bytes and the reader of each; nothing of other artifacts.
+async def _layers(source: ImageSource, referrer: Referrer, subject: Digest) -> Sequence[Descriptor]:
+    """Return the layers that may be signatures; nothing of other artifacts.
 
     Raises:
         MirrordError: the manifest of a signature cannot be read.
@@ -159,11 +157,8 @@ async def _layers(
             return ()
         of_cosign_2 = kind == simple.ARTIFACT
     if of_cosign_2:
-        listed = await asyncio.to_thread(simple.payloads, manifest)
-        return [(one, simple.LIMIT, partial(simple.read_simple, annotations=one.annotations)) for one in listed]
-    signed = await source.manifest(Descriptor("", subject, 0))
-    listed = [one for one in manifest.blobs if bundle.is_bundle(one.media_type)]
-    return [(one, bundle.LIMIT, partial(bundle.read_bundle, manifest=signed)) for one in listed]
+        return await asyncio.to_thread(simple.payloads, manifest)
+    return [one for one in manifest.blobs if bundle.is_bundle(one.media_type)]
 
 
 def _signs(kind: str) -> bool:
@@ -171,12 +166,22 @@ def _signs(kind: str) -> bool:
     return kind == simple.ARTIFACT or bundle.is_bundle(kind)
 
 
+async def _signature(source: ImageSource, layer: Descriptor, subject: Digest) -> Signature | None:
+    """Read one signature; of the image itself only what a signature of its bytes needs.
+
+    Raises:
+        MirrordError: it cannot be read, or is none.
+    """
+    if not bundle.is_bundle(layer.media_type):
+        body = await _blob(source, layer, simple.LIMIT)
+        return await asyncio.to_thread(simple.read_simple, body, layer.annotations)
+    body = await _blob(source, layer, bundle.LIMIT)
+    of_bytes = await asyncio.to_thread(bundle.signs_manifest, body)
+    manifest = await source.manifest(Descriptor("", subject, 0)) if of_bytes else None
+    return await asyncio.to_thread(bundle.read_bundle, body, manifest)
+
+
 async def _blob(source: ImageSource, blob: Descriptor, limit: int) -> bytes:
     if blob.size > limit:
         raise TooLargeError(f"{blob.digest}: {blob.size} bytes; a signature has {limit} at most")
     return await source.get_blob(blob)
-
-
-def _judged(subject: Digest, read: _Read, signers: Signers) -> Judgement | None:
-    signature = read()
-    return None if signature is None else judge(subject, signature, signers)
