@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -80,17 +81,24 @@ async def test_f36_a_damaged_record_is_rebuilt_from_the_targets(
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://{served.address}/readyz") as answer:
                 assert answer.status == 200
-            async with session.get(f"http://{served.address}/status") as answer:
-                document = json.loads(await answer.read())
             async with session.get(f"http://{served.address}/v2/app/manifests/v7") as answer:
                 assert answer.headers["Docker-Content-Digest"] == image.digest
-        assert next(one for one in document["mirrors"] if one["name"] == "app")["items"] == 40
+            async with asyncio.timeout(20):  # the run is logged a moment before it is shown
+                while await _items(session, served.address) != 40:
+                    pass
         served.process.send_signal(signal.SIGTERM)
         assert await served.process.wait() == 0
     assert sum(entry.method not in ("GET", "HEAD") for entry in target.log) == written
     assert list((desk.folder / "state").glob("mirrord.db.corrupt-*"))
     after = await desk.run("status", "--json")
     assert after.status == 0, after
+
+
+async def _items(session: aiohttp.ClientSession, address: str) -> int:
+    """Return how many items the status says the mirror has."""
+    async with session.get(f"http://{address}/status") as answer:
+        document = json.loads(await answer.read())
+    return int(next(one for one in document["mirrors"] if one["name"] == "app")["items"])
 
 
 def _damage(file: Path, how: str) -> None:
