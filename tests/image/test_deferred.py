@@ -11,6 +11,7 @@ from mirrord.model.run import Outcome, Result
 from mirrord.testing import Image, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
 from tests.support.layouts import write_layout
 from tests.support.world import World
 
@@ -123,3 +124,21 @@ async def test_a_publish_does_not_go_on_by_itself(world: World) -> None:
     assert until is not None
     await world.publish(mirror, f"oci:{folder}", "main-1")
     assert {one.until for one in await world.store.standing()} == {until}
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [(LIMITED, 3000), ({}, 900)])
+async def test_a_token_server_that_limits_the_rate(world: World, headers: dict[str, str], seconds: int) -> None:
+    """It puts the run off as the registry does; a time that it names holds for all others, too (F12)."""
+    source, target = await filled(world), await world.registry("one")
+    source.auth = Auth(bearer=("ann", "secret"))
+    source.faults.on("GET", "/token", times=None).status(429, headers=headers)
+    run = await world.run(world.mirror(all_of(source), target))
+    assert run.result is Result.DEFERRED, run.error
+    assert "/token: status 429" in run.error
+    assert run.until is not None
+    assert abs(run.until - run.finished - timedelta(seconds=seconds)) < timedelta(seconds=60)
+    if headers:
+        before = len(source.log)
+        again = await world.run(world.mirror(all_of(source), target, name="other"))
+        assert (again.result, len(source.log)) == (Result.DEFERRED, before)
+        assert source.count("GET", "/token") == 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from mirrord.errors import DeniedError
+from mirrord.errors import DeniedError, MirrordError
 from mirrord.keyedlock import KeyedLock
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import auth, token
@@ -92,10 +93,14 @@ class Authenticator:
     async def _token(
         self, state: token.AuthState, policy: HostPolicy, repository: str, need: auth.Need, seconds: float
     ) -> token.Token:
+        before = state.failed.get(need.scope)
         async with self._locks.hold((policy.host, need.scope)):
             kept = state.token(need.scope, monotonic(), seconds)
             if kept is not None and kept is not need.reject:
                 return kept
+            failed = state.failed.get(need.scope)
+            if failed is not None and failed is not before:  # while we waited, which would be one request each
+                raise copy(failed)
             credential = await self.book.credential(policy.host, repository)
             login = self.book.explain(policy.host, repository)
             flow = token.obtain(state, policy, credential, need.scope, now=monotonic(), wall=self.wall(), login=login)
@@ -106,6 +111,8 @@ class Authenticator:
             except StopIteration as done:
                 found: token.Token = done.value
                 return found
-            except DeniedError:
-                self.book.refused(policy.host)
+            except MirrordError as error:
+                state.fail(need.scope, copy(error))
+                if isinstance(error, DeniedError):
+                    self.book.refused(policy.host)
                 raise

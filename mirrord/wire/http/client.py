@@ -16,7 +16,7 @@ from time import time  # noqa: TID251 - a default argument, for nothing but Retr
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mirrord.errors import ContentError, MirrordError, TransportError, UntrustedError
+from mirrord.errors import ContentError, MirrordError, ThrottledError, TransportError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
@@ -225,7 +225,11 @@ class Http:
         policy = self.book.policy(request.host)
         brings = brings_own(request)
         if not brings and not request.anonymous and self._sender.at_home(request.url, policy):
-            response = await self._authenticator.send(request, policy, self._sender.follow)
+            try:
+                response = await self._authenticator.send(request, policy, self._sender.follow)
+            except ThrottledError as error:
+                self._quotas.pause(request, error)
+                raise
         else:
             response = await self._sender.follow(request, policy, None)
             if brings and response.status in (401, 403):

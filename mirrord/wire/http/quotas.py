@@ -94,6 +94,11 @@ class Quotas:
             budget.pause(after, monotonic(), partly=is_quota(self._book.policy(request.host).registry, headers, body))
         return after, throttled
 
+    def pause(self, request: HttpRequest, error: ThrottledError) -> None:
+        """Ask a host no more whose token server limits the rate, and names a time: each request may need a token."""
+        if error.after:
+            self._shares.budget(request.host, self._account(request)).pause(error.after, monotonic())
+
     def sent_away(self, request: HttpRequest, error: MirrordError, patience: float) -> MirrordError:
         """Let the run of a request go on when its host may be asked again, and not ask it before.
 

@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
-from mirrord.errors import ContentError, DeniedError, MissingError, ServerError
+from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, ServerError
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.budget import limited, pause_of
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, permanent, refusal
@@ -27,8 +27,9 @@ REFUSAL_LASTS: Final = 60.0
 """Seconds for which a refused credential is not tried again: repeated attempts lock accounts (regclient #922)."""
 
 _RESERVE: Final = 0.2
-_MOST_TOKENS: Final = 512
+_MOST: Final = 512  # scopes of which something is remembered
 _SENDABLE = re.compile(r"[!-~]+")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class AuthState:
     aliases: dict[str, str] = field(default_factory=dict)
     # scope → (until when, error): what the token server said no to
     refused: dict[str, tuple[float, DeniedError]] = field(default_factory=dict)
+    failed: dict[str, MirrordError] = field(default_factory=dict)  # scope → why the last request for a token failed
     asked: bool = False  # whether the host ever asked for credentials
 
     def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:
@@ -71,11 +73,24 @@ class AuthState:
 
     def keep(self, scope: str, token: Token) -> None:
         """Remember `token`, and forget the oldest when there are too many."""
-        self.tokens.pop(scope, None)
-        self.tokens[scope] = token
         self.refused.pop(scope, None)
-        while len(self.tokens) > _MOST_TOKENS:
-            del self.tokens[next(iter(self.tokens))]
+        self.failed.pop(scope, None)
+        _put(self.tokens, scope, token)
+
+    def fail(self, scope: str, error: MirrordError) -> None:
+        """Remember why there is no token."""
+        _put(self.failed, scope, error)
+
+    def refuse(self, scope: str, error: DeniedError, until: float) -> None:
+        """Remember what the token server said no to, for as long as that stands."""
+        _put(self.refused, scope, (until, error))
+
+
+def _put(known: dict[str, _Value], scope: str, value: _Value) -> None:
+    known.pop(scope, None)
+    known[scope] = value
+    while len(known) > _MOST:
+        del known[next(iter(known))]
 
 
 def obtain(
@@ -127,7 +142,7 @@ def obtain(
             login=login,
         )
         if isinstance(error, DeniedError):
-            state.refused[scope] = (now + REFUSAL_LASTS, error)
+            state.refuse(scope, error, now + REFUSAL_LASTS)
         if isinstance(error, MissingError):  # the token server is not there, which says nothing of the repository
             raise permanent(ServerError(str(error)))
         raise error
