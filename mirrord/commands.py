@@ -14,6 +14,7 @@ from mirrord.model.catalog import CatalogPart
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.model.verification import Level, Verification
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import Status
 from mirrord.syncer.serving import FrontLook
@@ -81,6 +82,15 @@ class Restore(Command[Run]):
     mirror: str
     backups: tuple[str, ...]
     release: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verify(Command[tuple[Verification, ...]]):
+    """Compare the targets of these mirrors, or of all, with the record; with `repair` send what is missing."""
+
+    mirrors: tuple[str, ...] = ()
+    level: Level = Level.NAMES
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Result, Run
+
+if TYPE_CHECKING:
+    from mirrord.model.verification import Verification
 
 _RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})
 _EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
@@ -38,3 +42,8 @@ def exit_code(runs: Sequence[Run]) -> int:
     if results != {Result.FAILED}:
         return _EXITS[results.pop()] if len(results) == 1 else 1
     return common_exit_code(code for run in runs for code in run.codes)
+
+
+def verify_exit_code(found: Sequence[Verification]) -> int:
+    """Return the exit code of a command that verified: 0 equal, 1 something differs, 2 that could not be told."""
+    return 1 if any(one.drift for one in found) else 2 if any(one.unknown or one.error for one in found) else 0

@@ -25,6 +25,7 @@ from mirrord.commands import (
     Restore,
     Sync,
     TryReceiver,
+    Verify,
     word,
 )
 from mirrord.daemon.catalog import catalog
@@ -33,11 +34,13 @@ from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
+from mirrord.daemon.verifier import Verifier
 from mirrord.errors import BusyError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.model.verification import Verification
 from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
 from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
@@ -57,6 +60,7 @@ class Dispatcher:
         """Use what is open; `listen` is where the server of this process listens, "" without one."""
         self.runtime = runtime
         self._listen = listen
+        self.verifier = Verifier(runtime)
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -103,6 +107,11 @@ class Dispatcher:
         async with self.runtime.runner.turns.hold(mirror.name), current.lease():
             await restores.restore(mirror, current.services, command.backups, release=command.release)
         return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
+
+    async def verify(self, command: Verify) -> tuple[Verification, ...]:
+        """See `Verify`."""
+        level, repair = command.level, command.repair
+        return await self._each(command.mirrors, lambda name: self.verifier.verify(name, level, repair=repair))
 
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""

@@ -17,6 +17,7 @@ from mirrord.record.ledger import settle
 from mirrord.record.store import Store
 from mirrord.report.activity import Activity
 from mirrord.report.status import Running
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.wire.secret import bug, redact
 
@@ -27,6 +28,8 @@ GRACE = 60.0
 """Seconds that a cancelled run may take to end before the process counts as hanging."""
 CANCEL = 20.0
 """Seconds that cancelled runs may take to end when the process itself ends."""
+Change = Callable[[Mirror, Syncer], tuple[Mirror, Syncer]]
+"""Makes of a mirror and its syncer those that one run uses."""
 STOPPING = "mirrord is shutting down; ask again when it is back"
 
 
@@ -86,10 +89,15 @@ class Runner:
                 mirror = current.mirror(name)
                 await settle(mirror, current.syncer(mirror), current.services, self._store)
 
-    async def sync(self, mirror: str, trigger: str = "command", *, allow: bool = False) -> Run:
-        """Run a mirror as `Sync` says; it goes on when the caller is cancelled. Raises as `Dispatcher.carry_out`."""
+    async def sync(
+        self, mirror: str, trigger: str = "command", *, allow: bool = False, change: Change | None = None
+    ) -> Run:
+        """Run a mirror as `Sync` says; it goes on when the caller is cancelled. Raises as `Dispatcher.carry_out`.
+
+        `change` makes of the mirror and its syncer those that this run uses.
+        """
         self._snapshot().mirror(mirror)
-        return await self._end(self._run(mirror, trigger, allow=allow))
+        return await self._end(self._run(mirror, trigger, allow=allow, change=change))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """Publish one build, after the run under way if there is one. Raises as `Dispatcher.carry_out`."""
@@ -138,7 +146,13 @@ class Runner:
         return task
 
     async def _run(
-        self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False
+        self,
+        name: str,
+        trigger: str,
+        publication: Publication | None = None,
+        *,
+        allow: bool = False,
+        change: Change | None = None,
     ) -> Run:
         if publication is not None:  # whichever is carried out later, the one that came in last decides
             accepted = self._now()
@@ -151,12 +165,13 @@ class Runner:
             if publication is not None and syncer.publishing:
                 mirror = syncer.publishing(mirror, publication)
             mirror = replace(mirror, allow=allow)
+            mirror, syncer = change(mirror, syncer) if change else (mirror, syncer)
             active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
             self._active[name] = active
             self._activity.begin(name, trigger, active.started)
             try:
                 async with current.lease():
-                    run = await self._walk(current, active)
+                    run = await self._walk(current, active, syncer)
             finally:
                 del self._active[name]
                 self._activity.end(name)
@@ -164,13 +179,13 @@ class Runner:
             await self.after(run)
         return run
 
-    async def _walk(self, current: Snapshot, active: _Active) -> Run:
+    async def _walk(self, current: Snapshot, active: _Active, syncer: Syncer) -> Run:
         """Walk the corridor; a failure that it could not put into its run becomes a run here."""
         mirror = active.mirror
         try:
             await asyncio.to_thread(self._check)
             trigger, home, services = active.trigger, current.mirror(mirror.name), current.services
-            syncer, parallel = current.syncer(mirror), current.configuration.settings.parallel
+            parallel = current.configuration.settings.parallel
             return await pipeline.run_mirror(
                 mirror, syncer, services, self._store, trigger, clock=self._now, parallel=parallel, home=home
             )

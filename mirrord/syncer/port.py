@@ -36,6 +36,8 @@ from mirrord.syncer.values import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mirrord.model.verification import VerifyFinding
+    from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.serving import OpenedThrough, Serves
     from mirrord.wire.host import HostBook
 
@@ -78,6 +80,21 @@ class Restores:
 
     backups: Callable[[Mirror, Services], Awaitable[Sequence[Backup]]]
     restore: Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verifies:
+    """How it is verified that targets still have what was mirrored.
+
+    Attributes:
+        look: compares each target with `Inspection.items`, and reports what it sees; needs no source. What is wrong
+            with one target does not end the look at the others. MUST NOT report as equal what it could not see.
+        repairing: returns the syncer for a run that repairs such findings: it does not believe what was found wrong,
+            and sends what is missing of it and nothing else.
+    """
+
+    look: Callable[[Mirror, Services, Inspection], Awaitable[None]]
+    repairing: Callable[[Syncer, Sequence[VerifyFinding]], Syncer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +184,7 @@ class Syncer:
         example: an item that stands for any other where documents show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
+        verifies: for a kind whose targets can be compared with the record.
     """
 
     kind: str
@@ -194,6 +212,7 @@ class Syncer:
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
+    verifies: Verifies | None = None
 
     @property
     def spec(self) -> type[BaseModel]:

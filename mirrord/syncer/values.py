@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mirrord.blobs.repositories import Repositories
     from mirrord.blobs.store import BlobStore
     from mirrord.events import Events
+    from mirrord.model.verification import Verifying
     from mirrord.wire.http.client import Http
 
 _Made = TypeVar("_Made")
@@ -102,6 +103,7 @@ class Mirror:
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
     explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)
     publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
+    verifying: Verifying | None = None  # None means with the usual values, on command only
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 

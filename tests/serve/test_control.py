@@ -37,6 +37,7 @@ from mirrord.commands import (
     Restore,
     Sync,
     TryReceiver,
+    Verify,
     word,
 )
 from mirrord.daemon.dispatcher import Dispatcher
@@ -47,6 +48,7 @@ from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.verification import Level, TargetVerification, Verification, VerifyFinding
 from mirrord.report.documents import PIECE
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import MirrorStatus, Status
@@ -179,6 +181,19 @@ ANSWERS: dict[Command[Any], Any] = {
         ),
     ),
     GetRuns("m", 2, 7): (RunRecord("m", "image", "command", T0, T0, RUN.result, code="denied", error="x"),),
+    Verify(("m",), Level.DEEP, repair=True): (
+        Verification(
+            "m",
+            "image",
+            Level.DEEP,
+            (
+                TargetVerification(
+                    "t", T0, Level.DEEP, 2, 1, 0, 3, 4, (VerifyFinding("t", "v1", "blob", "gone", "sha256:0"),)
+                ),
+            ),
+            repaired=1,
+        ),
+    ),
     TryReceiver("ops"): Delivered("ops", "webhook", "hooks.example", "200 ok"),
     LookAtFront("nginx"): FrontLook("docker.io/library/nginx:latest", "cache", "allows.txt:3", fresh_until=T0),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),

@@ -174,4 +174,30 @@ The exit code is that of the following run: 0 done, 1 failed, 2 partly.
     flag("--release", "Let the mirror follow upstream again."),
 )
 
-MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _RESTORE)
+_VERIFY = command(
+    "verify",
+    """Compare what the targets have with what was mirrored. The sources are not asked.
+
+Without an option each name is looked up: it has to stand for the digest that was recorded. With `--deep` everything
+below it has to be there, too: manifests and blobs, archives, objects. With `--bytes` content is read and hashed as
+well, another part of it each time, until all of it was read.
+
+  $ mirrord verify --deep craned
+
+With `--repair` what is missing or damaged is sent again, and nothing else; then it is looked at once more.
+
+Exit code 0 when everything is as recorded, 1 when something differs, 2 when that could not be found out, for example
+because a target could not be reached.
+""",
+    NAMES,
+    CONFIG,
+    STATE,
+    flag("--deep", "Also look for all content below each name."),
+    flag("--bytes", "Also read and hash content, as much as `verify.bytes` allows."),
+    flag("--repair", "Send again what is missing or damaged."),
+    QUIET,
+    VERBOSE,
+    JSON,
+)
+
+MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _VERIFY, _RESTORE)

@@ -1,0 +1,127 @@
+"""Verifies mirrors: compares their targets with the record, and repairs what differs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from mirrord import pipeline
+from mirrord.daemon.runtime import Runtime, Snapshot, now
+from mirrord.errors import DeadlineError, MirrordError, UnsupportedError
+from mirrord.model.memory import Memory
+from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
+from mirrord.syncer.inspection import Inspection
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
+from mirrord.wire.http.asker import Asker, asking
+from mirrord.wire.secret import bug
+
+_ROUNDS: Final = 3  # looks at what runs changed meanwhile
+_FACTS: Final = "verify"  # the facts: by target, the digest up to which content was read
+
+
+class Verifier:
+    """Verifies mirrors over what is open in this process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Use what is open."""
+        self._runtime = runtime
+
+    async def verify(self, name: str, level: Level, *, repair: bool = False) -> Verification:
+        """Compare the targets of a mirror with the record; with `repair` send what is missing, and look again.
+
+        Runs of the mirror may go on meanwhile: what they change is looked at again. Its requests let those of people
+        go first.
+
+        Raises:
+            UsageError: there is no such mirror.
+            StorageError: the record cannot be read or written.
+        """
+        store, current = self._runtime.store, self._runtime.snapshot
+        mirror = current.mirror(name)
+        expected = await self._expected(current, mirror)
+        budget = (mirror.verifying or Verifying()).budget
+        inspection = Inspection(level, expected, budget, await store.recall(name, _FACTS))
+        async with current.lease():
+            await self._look(current, mirror, inspection, expected)
+        repaired, error = None, ""
+        if repair and (drifted := inspection.drifted()):
+            error = await self._repair(name, inspection.drift())
+            async with current.lease():
+                await self._look_again(current, mirror, inspection, drifted)
+            await self._add_behind(mirror, inspection)
+            left = inspection.drifted()
+            repaired = sum(len(items - left.get(target, frozenset())) for target, items in drifted.items())
+        await store.note(name, _FACTS, inspection.read_up_to)
+        targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
+        return Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
+
+    async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:
+        memory = await self._runtime.store.memory(mirror.name)
+        return await asyncio.to_thread(pipeline.believable, memory, pipeline.places(mirror, current.syncer(mirror)))
+
+    async def _look(self, current: Snapshot, mirror: Mirror, inspection: Inspection, expected: Memory) -> None:
+        """Look at everything, then again at what differs and was changed by a run meanwhile."""
+        for target in mirror.targets:
+            if not inspection.items(target.name):
+                nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"
+                inspection.untold(target.name, "", nothing)
+        await self._by_kind(current, mirror, inspection)
+        for _ in range(_ROUNDS):
+            fresh = await self._expected(current, mirror)
+            changed = {
+                target: [one for one in items if fresh.get((target, one)) != expected.get((target, one))]
+                for target, items in inspection.drifted().items()
+            }
+            if not any(changed.values()):
+                break
+            await self._look_again(current, mirror, inspection, changed)
+            expected = fresh
+        await self._add_behind(mirror, inspection)
+
+    async def _look_again(
+        self, current: Snapshot, mirror: Mirror, inspection: Inspection, items: Mapping[str, Collection[str]]
+    ) -> None:
+        """Look again at items, by the record of now."""
+        fresh = await self._expected(current, mirror)
+        keys = {(target, item) for target, some in items.items() for item in some}
+        inspection.again(keys, Memory({key: fresh[key] for key in keys if key in fresh}))
+        await self._by_kind(current, mirror, inspection)
+
+    async def _by_kind(self, current: Snapshot, mirror: Mirror, inspection: Inspection) -> None:
+        verifies, error = current.syncer(mirror).verifies, MirrordError("")
+        try:
+            if verifies is None:
+                raise UnsupportedError(f"mirrors of kind {mirror.kind} cannot be verified")  # noqa: TRY301 - as its errors
+            with asking(Asker(scheduled=True)):
+                async with asyncio.timeout(mirror.deadline):
+                    await verifies.look(mirror, current.services, inspection)
+        except MirrordError as failure:
+            error = failure
+        except TimeoutError:
+            error = DeadlineError(f"not everything could be looked at within the deadline of {mirror.deadline:.0f} s")
+        except Exception as failure:  # noqa: BLE001 - a bug in one kind must not end the verification of others
+            error = MirrordError(bug(failure))
+        if str(error):
+            for target in mirror.targets:
+                inspection.untold(target.name, "", error)
+
+    async def _add_behind(self, mirror: Mirror, inspection: Inspection) -> None:
+        """Add what a run could not bring to a target."""
+        drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
+        for one in await self._runtime.store.behind(mirror.name):
+            if one.target in targets and one.item not in drifted.get(one.target, ()):
+                inspection.differs(one.target, one.item, "behind", f"{one.item} never got there: {one.reason}")
+
+    async def _repair(self, name: str, findings: Sequence[VerifyFinding]) -> str:
+        """Run the mirror, which does not believe what was found wrong; return why that did not work, or ""."""
+
+        def change(mirror: Mirror, syncer: Syncer) -> tuple[Mirror, Syncer]:
+            if syncer.verifies:
+                syncer = syncer.verifies.repairing(syncer, findings)
+            return replace(mirror, trust=0.0), syncer
+
+        run = await self._runtime.runner.sync(name, "repair", change=change)
+        return run.error

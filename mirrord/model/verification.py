@@ -1,0 +1,119 @@
+"""What a verification found: whether each target still has what the record says that it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How far a verification looks; each level includes those before it."""
+
+    NAMES = "names"  # each name stands for its digest
+    DEEP = "deep"  # everything below it is there: manifests and blobs, archives, objects
+    BYTES = "bytes"  # content is read and hashed, another share of it each time
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """When a mirror is verified by itself, and how."""
+
+    every: float | None = None  # seconds between two verifications; None means on command only
+    level: Level = Level.DEEP  # how far one by schedule looks
+    budget: int = 1 << 30  # bytes of content that one reads and hashes at each target, if it reads content
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFinding:
+    """Why one item at one target differs from the record, or why that could not be told.
+
+    Attributes:
+        target: name of the target.
+        item: name of the item; "" for the target as a whole.
+        code: `missing`: nothing has its name; `moved`: its name stands for other content; `tree`: a manifest below it
+            is missing or damaged; `blob`: a blob, archive or object is missing or has another size; `bytes`: the bytes
+            are not those of its digest; `behind`: it never got there. With `unknown` the code of an error, or
+            `unrecorded`.
+        text: one sentence.
+        digest: of the content that is missing or wrong, or "".
+        unknown: whether it only says that nobody can tell: it is neither equal nor different.
+    """
+
+    target: str
+    item: str
+    code: str
+    text: str
+    digest: str = ""
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetVerification:
+    """What a verification found at one target.
+
+    Attributes:
+        target: name of the target; "" for the mirror as a whole.
+        at: when the verification ended.
+        level: how far it looked.
+        checked: items that were looked at.
+        drift: those of them that differ from the record.
+        unknown: those of them of which that could not be told; at least 1 if nothing could be told of the target.
+        read: bytes of content that were read and hashed.
+        size: bytes of all the content that was found, each digest once; 0 if that was not looked for.
+        findings: the first ones; drift first.
+    """
+
+    target: str
+    at: datetime
+    level: Level
+    checked: int = 0
+    drift: int = 0
+    unknown: int = 0
+    read: int = 0
+    size: int = 0
+    findings: tuple[VerifyFinding, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        """Whether all of it is as recorded, as far as the level looks."""
+        return not self.drift and not self.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification of one mirror found.
+
+    Attributes:
+        mirror: name of the mirror.
+        kind: kind of artifact.
+        level: how far it looked.
+        targets: what it found at each target.
+        repaired: items that differed and do not any more, at all targets; None if nobody asked for repair.
+        error: why a repair ended early, or "".
+    """
+
+    mirror: str
+    kind: str
+    level: Level
+    targets: tuple[TargetVerification, ...] = ()
+    repaired: int | None = None
+    error: str = ""
+
+    @property
+    def drift(self) -> int:
+        """Items that differ, at all targets."""
+        return sum(target.drift for target in self.targets)
+
+    @property
+    def unknown(self) -> int:
+        """Items of which nothing could be told, at all targets."""
+        return sum(target.unknown for target in self.targets)
+
+    @property
+    def whole(self) -> TargetVerification:
+        """The sum over all targets."""
+        at = max(target.at for target in self.targets)
+        names = ("checked", "drift", "unknown", "read", "size")
+        sums = {name: sum(getattr(target, name) for target in self.targets) for name in names}
+        return TargetVerification("", at, self.level, **sums)
