@@ -23,6 +23,7 @@
     │  ├─ TooLargeError     larger than its limit
     │  └─ UnsupportedError  a known format that we do not support
     ├─ SignatureError       no signature of an image counts
+    ├─ TakenDownError       the file `settings.denied` says that it may not be mirrored
     ├─ DeadlineError        a run exceeded its deadline
     ├─ StoppedError         a run was stopped before its end
     ├─ StorageError         our own disk or database failed
@@ -156,11 +157,7 @@ class ServerError(TransportError):
 
 
 class RefusedError(MirrordError):
-    """The other side rejected the request; the same request will fail again.
-
-    Attributes:
-        status: the HTTP status, or None where there was none.
-    """
+    """The other side rejected the request; the same will fail again. `status` is that of HTTP, or None without one."""
 
     code = "refused"
     outcome = "refused"
@@ -222,11 +219,7 @@ class ContentError(MirrordError):
 
 
 class DigestError(ContentError):
-    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the fault may be transient.
-
-    Attributes:
-        found: the digest of the bytes, or "" if unknown.
-    """
+    """Bytes and digest (`found`, "" if unknown), or bytes and size, differ. A clean retry may help."""
 
     code = "digest_mismatch"
 
@@ -253,6 +246,13 @@ class SignatureError(MirrordError):
     """No signature of an image is by whom `signatures.require` names, and for that image."""
 
     code = "signature"
+    outcome = "refused"
+
+
+class TakenDownError(MirrordError):
+    """It was taken down: the file `settings.denied` says that it may not be mirrored, served or restored."""
+
+    code = "taken_down"
     outcome = "refused"
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mirrord import events
-from mirrord.errors import DeadlineError, MirrordError, StoppedError
+from mirrord.errors import DeadlineError, MirrordError, StoppedError, TakenDownError
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Result, Run
@@ -45,7 +45,14 @@ async def plan_mirror(
 
 
 async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Memory, now: datetime) -> Plan:
-    """Survey and plan once, so that the printed plan is the executed one."""
+    """Survey and plan once, so that the printed plan is the executed one.
+
+    Raises:
+        TakenDownError: nothing of the mirror may be mirrored.
+        MirrordError: the source cannot be read.
+    """
+    if services.denied and (entry := services.denied.mirror(mirror.name)):
+        raise TakenDownError(f"{mirror.name}: taken down, so nothing of it is mirrored: {entry.reason}")
     survey = await syncer.survey(mirror, services, await asyncio.to_thread(of_source, memory), now)
 
     def decided() -> Plan:

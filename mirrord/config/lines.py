@@ -191,6 +191,10 @@ class Problems:
         """Note that what the value at `trail` names is not on this machine."""
         self.absent.append((trail, what))
 
+    def take(self, other: Problems) -> None:
+        """Take over what was found elsewhere, in a file of its own."""
+        self._found += other._found
+
     def count(self) -> int:
         """Return how many were found so far."""
         return len(self._found)

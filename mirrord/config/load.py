@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mirrord.config.crossings import add_place
+from mirrord.config.denied import read_denied
 from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
 from mirrord.config.front import read_fronts
 from mirrord.config.hosts import read_hosts
@@ -32,6 +33,7 @@ from mirrord.config.yaml_text import parse_text
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
+from mirrord.names.denied import Denied
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import FrontRules, Mirror, Target
 from mirrord.wire.host import HostBook
@@ -51,6 +53,7 @@ class Configuration:
     notices: tuple[str, ...] = ()  # what was skipped or has no effect, one sentence each
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)  # what clients may pull through, by kind
     receivers: Mapping[str, Receiver] = field(default_factory=dict)  # who is notified, by name
+    denied: Denied = field(default_factory=Denied)  # what was taken down
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def needs_token(self, listen: str = "") -> bool:
@@ -128,6 +131,7 @@ def _validated(
     book = read_hosts(whole.get("hosts"), problems, environ)
     whole_book = problems.count() == before
     names = read_names(whole.get("names"), problems)
+    denied = read_denied(settings.denied, names, problems)
     fronts = read_fronts(whole.get("front"), syncers, names, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
@@ -144,7 +148,7 @@ def _validated(
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, receivers, absent)
+    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, receivers, denied, absent)
 
 
 def _ignored_keys(

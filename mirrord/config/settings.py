@@ -174,6 +174,14 @@ class Settings(Strict):
             " Default: three times the longest time between two of its starts, at least `1h`."
         ),
     )
+    denied: str | None = Field(
+        default=None,
+        description=(
+            "Absolute path of the file with what was taken down: it is never mirrored, served or restored again."
+            " It must exist. Default: nothing is denied."
+        ),
+        examples=["/var/lib/mirrord/denied.yaml"],
+    )
     log: Log = Field(default=Log(), description="Logging.")
 
     @property

@@ -27,7 +27,12 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
             *(["names"] if before.names != fresh.names else []),
             *(["front"] if before.fronts != fresh.fronts else []),
             *(["notify"] if before.receivers != fresh.receivers else []),
-            *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
+            *dict.fromkeys(
+                (
+                    *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
+                    *(["settings.denied"] if before.denied != fresh.denied else []),
+                )
+            ),
         ),
         waiting=differ(begun, _AT_START),
         notices=fresh.notices,

@@ -46,7 +46,8 @@ class Snapshot:
         by_kind: defaultdict[str, list[Mirror]] = defaultdict(list)
         for mirror in configuration.mirrors:
             by_kind[mirror.kind].append(mirror)
-        self.services = replace(services, mirrors=dict(by_kind), fronts=configuration.fronts, names=configuration.names)
+        services = replace(services, mirrors=dict(by_kind), fronts=configuration.fronts, names=configuration.names)
+        self.services = replace(services, denied=configuration.denied or None)
         self._mirrors = {mirror.name: mirror for mirror in configuration.mirrors}
         self._users = 0
         self._retired = False

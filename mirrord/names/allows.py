@@ -108,7 +108,11 @@ class AllowList:
 
     def line(self, reference: Reference) -> AllowEntry | None:
         """Return the entry that allows a reference in canonical form, whatever its tag or digest, or None."""
-        return self._by_text.get(reference.name) or self._of_name(reference.name)
+        return self.named(reference.name)
+
+    def named(self, name: str) -> AllowEntry | None:
+        """Return the entry that allows a repository, `host/path` in canonical form, or None."""
+        return self._by_text.get(name) or self._of_name(name)
 
     def needless(self, entry: AllowEntry) -> AllowEntry | None:
         """Return another entry that allows all that this one does, or None."""

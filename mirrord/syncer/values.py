@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mirrord.blobs.store import BlobStore
     from mirrord.events import Events
     from mirrord.model.verification import Verifying
+    from mirrord.names.denied import Denied
     from mirrord.wire.http.client import Http
 
 _Made = TypeVar("_Made")
@@ -247,6 +248,7 @@ class Services:
     # what clients may pull through, by kind, and what names mean; replaced by a reload
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)
     names: NameBook = field(default_factory=NameBook)
+    denied: Denied | None = None  # what was taken down, None for nothing; replaced by a reload and by a takedown
     # the way of fronts to upstreams, without our credentials but where `front:` opts in; None outside of the daemon
     upstreams: Http | None = None
     facts: Facts | None = None  # facts stored between runs, or None without state

@@ -50,7 +50,10 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     ("text", "said"),
     [
         ("lisen: x", "settings.lisen: unknown key; did you mean 'listen'?"),
-        ("zzz: x", "settings.zzz: unknown key; use one of: bandwidth, deadline, listen, log, parallel, proxies"),
+        (
+            "zzz: x",
+            "settings.zzz: unknown key; use one of: bandwidth, deadline, denied, listen, log, parallel, proxies",
+        ),
         ("spool: {budgt: 1GiB}", "settings.spool.budgt: unknown key; did you mean 'budget'?"),
         (
             "listen: ':8080'",

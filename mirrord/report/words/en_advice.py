@@ -28,6 +28,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.digest_mismatch": "Try again; if it stays, the source is damaged, or a proxy changes what passes.",
     "advice.too_large": "Check whether the content may be that large; if so, raise the limit that the message names.",
     "advice.signature": "Have the image signed at its source, or add the key that signed it to signatures.require.",
+    "advice.taken_down": "Mirror it no longer; if it may be mirrored again, remove its entry from settings.denied.",
     "advice.unsupported": "Publish it in a current format (push an old Docker image again), or mirror it no longer.",
     "advice.deadline": "Raise deadline: of the mirror, or mirror less in one run; what is finished stays valid.",
     "advice.interrupted": "Nothing to do: the next run resumes.",

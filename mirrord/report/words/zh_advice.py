@@ -28,6 +28,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.digest_mismatch": "请重试；如果持续出现，说明源端内容损坏，或途中的代理改动了内容。",
     "advice.too_large": "请确认内容是否确实应该这么大；如果是，请调大提示中所述的上限。",
     "advice.signature": "请在源头对镜像签名，或将签名所用的公钥加入 signatures.require。",
+    "advice.taken_down": "请从镜像配置中移除它。若允许再次镜像，请从 settings.denied 文件中删除对应条目。",
     "advice.unsupported": "请以当前格式重新发布（旧的 Docker 镜像重新推送即可），或不再同步它。",
     "advice.deadline": "请延长该任务的 deadline:，或减少单次同步的内容；已完成的部分仍然有效。",
     "advice.interrupted": "无需处理，下次运行会继续。",

@@ -115,7 +115,7 @@ def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime
 
 async def _listing(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
     """Return what is offered: what the source has and has signed as the mirror requires, with its platforms."""
-    listing = await _found(mirror, services, memory, now)
+    listing = await (_allowed if services.denied else _found)(mirror, services, memory, now)
     lasting = spec_of(mirror).source.repository and not mirror.publication  # what is read again in a later run
     facts = services.facts if lasting else None
     if spec_of(mirror).signatures.require:
@@ -127,6 +127,17 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory, now: date
     from mirrord.syncers.image.upstream.subset import cut_down  # noqa: PLC0415 - most mirrors copy all platforms
 
     return await cut_down(mirror, listing, facts)
+
+
+async def _allowed(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
+    """Return what is there of a source and was not taken down; nobody asks a source of which all was."""
+    from mirrord.syncers.image.plan.denied import taken_down, wholly_denied, without_denied  # noqa: PLC0415 - as above
+
+    assert services.denied
+    if (entry := wholly_denied(mirror, services.denied)) and not mirror.publication:
+        return SourceListing((), {}, remarks=(*taken_down({entry.image: entry}),))
+    listing = await _found(mirror, services, memory, now)
+    return await asyncio.to_thread(without_denied, mirror, listing, services.denied)
 
 
 async def _found(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:

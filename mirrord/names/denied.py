@@ -1,0 +1,155 @@
+"""What was taken down: images, content and mirrors that are never mirrored, served or restored again. Pure.
+
+An image is denied by its name at the source (with a tag, as a whole, or by a wildcard as in allow lists), and by the
+digest of its manifest, under whatever name. A blob is never denied: others may have it, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mirrord.errors import UsageError
+from mirrord.model.digest import Digest
+from mirrord.names.allows import AllowEntry, AllowList, Canonical, parse_allow, unchanged
+from mirrord.names.lists import ListLine
+from mirrord.wire.oci.reference import parse_repository
+
+LONGEST_REASON: Final = 500
+_SIGNATURES: Final = ("sha256-", "sha512-")
+_WILDCARDS: Final = ("/*", "/**")
+_ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[A-Za-z0-9._-]{1,50})?")
+"""Tags of cosign's signatures, and of the list that a registry without the API of referrers has under a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedEntry:
+    """One entry of the file `settings.denied`; it names an image, digests or a mirror.
+
+    Attributes:
+        line: where it begins.
+        reason: why, one line; clients see it.
+        image: `host/path`, with a tag or a wildcard (`/*`, `/**`) or without, in canonical form; "" for none.
+        digests: of manifests.
+        mirror: the name of a mirror; "" for none.
+        at: when it was denied, as it is written.
+    """
+
+    line: int
+    reason: str
+    image: str = ""
+    digests: Sequence[Digest] = ()
+    mirror: str = ""
+    at: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is denied, for people."""
+        more = f" and {len(self.digests) - 1} more" if len(self.digests) > 1 else ""
+        return self.image or self.mirror or f"{self.digests[0]}{more}"
+
+
+class Denied:
+    """All entries; a lookup takes one step for each level of a name, however many there are."""
+
+    def __init__(self, entries: Iterable[DeniedEntry] = ()) -> None:
+        """Take them in any order; of equal ones the first counts."""
+        self.entries: Sequence[DeniedEntry] = tuple(entries)
+        self._by_digest: dict[str, DeniedEntry] = {}
+        self._by_mirror: dict[str, DeniedEntry] = {}
+        self._by_tag: dict[str, DeniedEntry] = {}
+        whole: list[AllowEntry] = []
+        for number, entry in enumerate(self.entries):
+            for digest in entry.digests:
+                self._by_digest.setdefault(digest, entry)
+            if entry.mirror:
+                self._by_mirror.setdefault(entry.mirror, entry)
+            name, tag = parted(entry.image)
+            if tag:
+                self._by_tag.setdefault(entry.image, entry)
+            elif name:
+                wildcard = next((end for end in _WILDCARDS if name.endswith(end)), "")
+                whole.append(AllowEntry(number, name.removesuffix(wildcard), wildcard))
+        self._whole = AllowList(whole)
+
+    def __bool__(self) -> bool:
+        """Whether anything is denied."""
+        return bool(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by entries."""
+        return isinstance(other, Denied) and other.entries == self.entries
+
+    def __hash__(self) -> int:
+        """Hash by entries."""
+        return hash(self.entries)
+
+    def mirror(self, name: str) -> DeniedEntry | None:
+        """Return the entry that denies a mirror, or None."""
+        return self._by_mirror.get(name)
+
+    def image(self, name: str, ref: str = "") -> DeniedEntry | None:
+        """Return the entry that denies an image: `manifest`, or `repository`."""
+        return self.manifest(name, ref) or self.repository(name)
+
+    def manifest(self, name: str, ref: str) -> DeniedEntry | None:
+        """Return the entry that denies one image of a repository, or None.
+
+        Args:
+            name: `host/path` in canonical form; "" where only `ref` is known.
+            ref: a tag or a digest. The tag of a signature is denied with what it is about.
+        """
+        if ":" in ref:
+            return self._by_digest.get(ref)
+        found = self._by_tag.get(f"{name}:{ref}")
+        return found or (self._by_digest.get(about_digest(ref)) if ref.startswith(_SIGNATURES) else None)
+
+    def repository(self, name: str) -> DeniedEntry | None:
+        """Return the entry that denies a repository (`host/path` in canonical form) with all that it has, or None."""
+        entry = self._whole.named(name)
+        return self.entries[entry.line] if entry else None
+
+
+def about_digest(tag: str) -> str:
+    """Return the digest that the tag of a signature is about; "" for any other tag."""
+    found = _ABOUT.fullmatch(tag)
+    return f"{found[1]}:{found[2]}" if found else ""
+
+
+def parted(image: str) -> tuple[str, str]:
+    """Return the name and the tag, or "", of the image of an entry."""
+    folder, slash, last = image.rpartition("/")
+    last, _, tag = last.partition(":")
+    return f"{folder}{slash}{last}", tag
+
+
+def parse_denied_image(text: str, canonical: Canonical = unchanged) -> str:
+    """Return the one spelling of `host/path[:tag]`, or of a line as allow lists have it.
+
+    Raises:
+        UsageError: it is neither; says what to write instead.
+    """
+    if "*" in text:
+        return parse_allow(ListLine(0, text, ""), canonical).text
+    reference = canonical(parse_repository(text))
+    if reference.digest is not None:
+        raise UsageError(f"{reference}: has a digest; write digests: ['{reference.digest}'], whatever the name")
+    return str(reference)
+
+
+def check_reason(text: str) -> str:
+    """Return a reason as clients may see it.
+
+    Raises:
+        UsageError: it is empty, too long, or not one printable line.
+    """
+    reason = text.strip()
+    if not reason:
+        raise UsageError("is empty; write why, in one line: clients see it")
+    if not reason.isprintable():
+        raise UsageError("has a line end or a character that cannot be displayed; write one line")
+    if len(reason) > LONGEST_REASON:
+        raise UsageError(f"has {len(reason)} characters; write at most {LONGEST_REASON}")
+    return reason
