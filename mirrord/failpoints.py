@@ -29,6 +29,7 @@ NAMES = frozenset(
         "push.manifest",  # a manifest is at a target by digest
         "push.referrer",  # what is about an image is at a target, where the names of the image are not set
         "push.tag",  # one of the tags of an item was set at a target
+        "remove.tag",  # one of the names that are removed is gone at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 
 import pytest
 
-from mirrord.errors import GuardError, RefusedError
+from mirrord.errors import DeniedError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt, Result
-from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncer.values import LOCAL, Mirror, NoLedger
 from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.syncers.image.transfer.destinations import Destination
-from mirrord.testing import DockerRegistry, build_image, push, require
+from mirrord.syncers.image.transfer.removal import Place, remove
+from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.transfer.execute import execute
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
@@ -42,30 +42,37 @@ class Opens(Protocol):
 
 
 @asynccontextmanager
-async def docker(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Destination]]:
+async def docker(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Place]]:
     require("docker-registry")
     async with DockerRegistry() as server:
         yield server, {}, Repository(world.services.http, Reference(server.host, "mirror/app"), push=True)
 
 
 @asynccontextmanager
-async def double(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Destination]]:
+async def newer(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Place]]:
+    require("registry3")
+    async with DockerRegistry(program="registry3") as server:
+        yield server, {}, Repository(world.services.http, Reference(server.host, "mirror/app"), push=True)
+
+
+@asynccontextmanager
+async def double(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Place]]:
     target = await world.registry("one")
     yield target, {}, Repository(world.services.http, Reference(target.host, "mirror/app"), push=True)
 
 
 @asynccontextmanager
-async def layout(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Destination]]:
+async def layout(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Place]]:
     yield None, {"backup": f"oci:{world.folder}/backup"}, LayoutWriter(world.folder / "backup" / "app")
 
 
 @asynccontextmanager
-async def local(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Destination]]:
+async def local(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Place]]:
     yield LOCAL, {}, LocalRepository(world.services, "app")
 
 
 @asynccontextmanager
-async def filled(world: World, place: Opens) -> AsyncIterator[Destination]:
+async def filled(world: World, place: Opens) -> AsyncIterator[Place]:
     """Mirror all of `TAGS` to a place, and open it."""
     source = await world.registry("source")
     for tag, image in TAGS.items():
@@ -77,40 +84,55 @@ async def filled(world: World, place: Opens) -> AsyncIterator[Destination]:
         yield destination
 
 
-async def names(destination: Destination) -> dict[str, Digest | None]:
+async def names(destination: Place) -> dict[str, Digest | None]:
     """Return what the names stand for at a place."""
     heads = {tag: await destination.head_manifest(tag) for tag in TAGS}
     return {tag: head.digest if head else None for tag, head in heads.items()}
 
 
-PLACES = pytest.mark.parametrize("place", [docker, double, layout, local])
+PLACES = pytest.mark.parametrize("place", [docker, newer, double, layout, local])
+
+
+async def gone(destination: Place, *some: str, **others: Image) -> dict[str, str]:
+    """Remove names of `TAGS`, or others; return why the ones that stay do so."""
+    wanted = {name: TAGS[name].digest for name in some} | {name: image.digest for name, image in others.items()}
+    ends = await remove("there", destination, wanted, NoLedger())
+    assert ends.keys() == wanted.keys()
+    return {name: str(error) for name, error in ends.items() if error}
 
 
 @PLACES
 async def test_a_name_goes_and_others_stay(world: World, place: Opens) -> None:
     """What is removed is gone; other names and their content are there; what is not there is no error."""
     async with filled(world, place) as destination:
-        await destination.remove(["v2", "never"])
+        assert await gone(destination, "v2", never=OTHER) == {}
         assert await names(destination) == {"v1": ONE.digest, "same": ONE.digest, "v2": None}
         for digest in ONE.manifests:
             assert (await destination.get_manifest(digest)).body == ONE.manifests[digest][1]
-        await destination.remove(["v2"])
+        assert await gone(destination, "v2") == {}
+
+
+@PLACES
+async def test_a_name_that_moved_stays(world: World, place: Opens) -> None:
+    """What stands for something else by now is not removed, and the others are."""
+    async with filled(world, place) as destination:
+        stays = await gone(destination, "v2", v1=OTHER)
+        assert stays == {"v1": f"v1 stays: it is {ONE.digest} there now, and not {OTHER.digest}"}
+        assert await names(destination) == {"v1": ONE.digest, "same": ONE.digest, "v2": None}
 
 
 @PLACES
 async def test_two_names_of_one_thing(world: World, place: Opens) -> None:
     """One of two names goes alone; where the registry cannot do that nothing goes. Both go together anywhere."""
     async with filled(world, place) as destination:
+        stays = await gone(destination, "v1")
         if place is docker:
-            with pytest.raises(
-                GuardError, match=f"v1 stays: this registry deletes by digest only, and same needs {ONE.digest}"
-            ):
-                await destination.remove(["v1"])
+            assert f"stays: this registry deletes by digest only, and same needs {ONE.digest}" in stays["v1"]
             assert (await names(destination))["v1"] == ONE.digest
         else:
-            await destination.remove(["v1"])
+            assert stays == {}
             assert await names(destination) == {"v1": None, "same": ONE.digest, "v2": OTHER.digest}
-        await destination.remove(["v1", "same"])
+        assert await gone(destination, "v1", "same") == {}
         assert await names(destination) == {"v1": None, "same": None, "v2": OTHER.digest}
 
 
@@ -119,10 +141,11 @@ async def test_a_platform_that_an_index_needs_stays(world: World) -> None:
     async with filled(world, docker) as destination:
         assert isinstance(destination, Repository)
         await destination.put_manifest(await destination.get_manifest(CHILD), "amd64")
-        with pytest.raises(GuardError, match=f"amd64 stays: .* needs {CHILD}"):
-            await destination.remove(["amd64"])
+        ends = await remove("there", destination, {"amd64": CHILD}, NoLedger())
+        assert f"needs {CHILD}" in str(ends["amd64"])
         assert (await destination.get_manifest(CHILD)).digest == CHILD
-        await destination.remove(["amd64", "v1", "same"])
+        both = {"amd64": CHILD, "v1": Digest(ONE.digest), "same": Digest(ONE.digest)}
+        assert await remove("there", destination, both, NoLedger()) == dict.fromkeys(both)
         assert await destination.head_manifest("amd64") is None
 
 
@@ -135,14 +158,25 @@ async def test_the_right_to_delete_is_asked_for(world: World) -> None:
     async with Http(book) as http:
         repository = Repository(http, Reference(target.host, "a/b"), push=True)
         fault = target.faults.on("DELETE", "/manifests/v1").status(403)
-        with pytest.raises(RefusedError):
-            await repository.remove(["v1"])
+        ends = await remove("there", repository, {"v1": Digest(ONE.digest)}, NoLedger())
+        assert isinstance(ends["v1"], DeniedError)
         assert fault.hits == 1
         assert target.count("DELETE", "") == target.count("DELETE", "/manifests/v1")
-        await repository.remove(["v1"])
+        assert await gone(repository, "v1") == {}
     assert isinstance(target.auth, Auth)
     assert ("repository:a/b:pull,delete",) in target.auth.asked
     assert target.tags["a/b"] == {}
+
+
+@pytest.mark.parametrize("program", ["docker-registry", "registry3"])
+async def test_a_registry_that_does_not_delete(world: World, program: str) -> None:
+    """Deletion is off by default: nothing goes, and the error says how it is switched on."""
+    require(program)
+    async with DockerRegistry(program=program, deletes=False) as server:
+        await push(ONE, server.url, "mirror/app", ["v1"])
+        repository = Repository(world.services.http, Reference(server.host, "mirror/app"), push=True)
+        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in (await gone(repository, "v1"))["v1"]
+        assert (await names(repository))["v1"] == ONE.digest
 
 
 async def test_a_session_refuses_what_it_cannot_do(world: World) -> None:

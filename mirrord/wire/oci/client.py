@@ -190,11 +190,11 @@ class Repository:
         """Upload a blob; `open` is called once for each attempt. Raises as `mirrord.wire.oci.upload.put_blob`."""
         await upload.put_blob(self._endpoint.pushing(), descriptor, open, self._begun.pop(descriptor.digest, None))
 
-    async def remove(self, names: Sequence[str]) -> None:
-        """Take tags away, and nothing else. Raises as `mirrord.wire.oci.tags.remove_tags`."""
-        from mirrord.wire.oci.tags import remove_tags  # noqa: PLC0415 - as below
+    async def delete(self, ref: str) -> None:
+        """Delete a tag, or a manifest by digest. Raises as `mirrord.wire.oci.tags.delete`."""
+        from mirrord.wire.oci.tags import delete  # noqa: PLC0415 - as below
 
-        await remove_tags(self, replace(self._endpoint, actions=DELETE), names)
+        await delete(replace(self._endpoint, actions=DELETE), ref)
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take over a blob from repository `source` of the same registry; see `mirrord.wire.oci.upload.mount`."""

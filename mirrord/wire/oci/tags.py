@@ -1,15 +1,12 @@
-"""Tags of a repository: listed in pages (distribution-spec, "Listing Tags"), and taken out ("Deleting tags")."""
+"""Tags of a repository: listed in pages (distribution-spec, "Listing Tags"), and deleted ("Deleting tags")."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import GuardError, MissingError, RefusedError
+from mirrord.errors import RefusedError
 from mirrord.model.digest import Digest
-from mirrord.wire.http.message import HttpRequest
-from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.endpoint import Endpoint
 from mirrord.wire.oci.paging import PAGE_LIMIT, LeftOut, in_pages
 from mirrord.wire.oci.reference import valid_tag
@@ -17,66 +14,54 @@ from mirrord.wire.oci.reference import valid_tag
 if TYPE_CHECKING:
     from mirrord.wire.oci.client import Repository
 
-_NO_TAGS = (400, 405)  # what a registry answers that deletes by digest only: docker-registry 2.8 says DIGEST_INVALID
+_NO_TAGS: Final = (400, 405)
+"""What a registry answers that deletes by digest only, or not at all: docker-registry 2.8 says DIGEST_INVALID."""
+_OFF: Final = 405
+_SWITCH: Final = (
+    "the registry does not delete: where it is docker-registry, set REGISTRY_STORAGE_DELETE_ENABLED=true for it, else"
+    " remove the tag there by hand"
+)
 
 
-async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collection[str]) -> None:
-    """Delete tags without deleting anything else.
-
-    Where tags cannot be deleted (docker-registry 2.8) their manifest is, and with it every tag that stands for it
-    (distribution/distribution#2317): only if no other tag stands for it or for an index that refers to it. What has no
-    tag at all cannot be listed, and counts as nothing.
+async def delete(endpoint: Endpoint, ref: str) -> None:
+    """Delete a tag, or a manifest by digest with all its tags; what is not there is no error.
 
     Raises:
-        GuardError: something else would be lost; no manifest was deleted.
+        RefusedError: the registry says no, or (without a status) is known to refuse every DELETE.
+    """
+    if endpoint.profile.deletes:
+        why = f"{endpoint.profile.title} does not delete by the registry's protocol; {endpoint.profile.deletes}"
+        raise RefusedError(f"{endpoint.reference.name}:{ref}: {why}")
+    await endpoint.http.fetch(endpoint.call("DELETE", f"manifests/{ref}", ok=(200, 202, 204, 404)))
+
+
+async def delete_tag(repository: Repository, tag: str) -> bool:
+    """Delete a tag and nothing else; return False where that cannot be done, as at docker-registry 2.8.
+
+    Raises:
         RefusedError: the registry does not delete.
     """
-    doomed: dict[Digest, list[str]] = {}
-    for name in names:
-        head = await repository.head_manifest(name)
-        if head is None:
-            continue
-        if endpoint.profile.deletes:
-            title = endpoint.profile.title
-            why = f"{title} does not delete by the registry's protocol; {endpoint.profile.deletes}"
-            raise RefusedError(f"{repository.reference.name}:{name}: {why}", 405)
-        try:
-            await endpoint.http.fetch(_delete(endpoint, name))
-        except RefusedError as error:
-            if error.status not in _NO_TAGS:
-                raise
-            doomed.setdefault(head.digest, []).append(name)
-    if not doomed:
-        return
-    needed = await _needed(repository, frozenset(names))
-    for digest, called in doomed.items():
-        if digest in needed:
-            why = f"this registry deletes by digest only, and {needed[digest]} needs {digest}, too"
-            raise GuardError(f"{repository.reference.name}: {', '.join(called)} stays: {why}")
-    for digest in doomed:
-        await endpoint.http.fetch(_delete(endpoint, digest))
+    try:
+        await repository.delete(tag)
+    except RefusedError as error:
+        if error.status not in _NO_TAGS:
+            raise
+        return False
+    return True
 
 
-async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Digest, str]:
-    """Return the digests that other tags than `names` point to, directly or through an index, with such a tag."""
-    needed: dict[Digest, str] = {}
-    async for tag in repository.tags():
-        if tag in names:
-            continue
-        head = await repository.head_manifest(tag)
-        left = [head] if head else []
-        while left:
-            fresh = [one for one in left if one.digest not in needed]
-            needed |= dict.fromkeys((one.digest for one in fresh), tag)
-            left = []
-            for index in (one for one in fresh if one.media_type in INDEXES):
-                with contextlib.suppress(MissingError):  # its tag went meanwhile, or it lacks a platform
-                    left += (await repository.get_manifest(index.digest)).children
-    return needed
+async def delete_manifest(repository: Repository, digest: Digest) -> None:
+    """Delete a manifest, and with it every tag that stands for it (distribution/distribution#2317).
 
-
-def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:
-    return endpoint.call("DELETE", f"manifests/{ref}", ok=(200, 202, 204, 404))
+    Raises:
+        RefusedError: the registry does not delete.
+    """
+    try:
+        await repository.delete(digest)
+    except RefusedError as error:
+        if error.status == _OFF:
+            raise RefusedError(f"{error}; {_SWITCH}", error.status) from error
+        raise
 
 
 def list_tags(endpoint: Endpoint, left_out: LeftOut | None = None) -> AsyncIterator[str]:

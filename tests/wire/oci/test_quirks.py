@@ -19,6 +19,7 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor, index_of
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.tags import delete_manifest, delete_tag
 from tests.support.artifacts import build_artifact
 from tests.support.auth import Auth
 from tests.support.quirks import (
@@ -118,19 +119,20 @@ async def test_nexus_is_asked_by_get(pushing: bool) -> None:
     ("profile", "said"), [("hub", "hub.docker.com"), ("ghcr", "packages API"), ("coding", "page of the artifact")]
 )
 async def test_where_nothing_can_be_deleted(profile: str, said: str) -> None:
-    """Docker Hub, GHCR, CODING: no DELETE is sent, and the error says where to delete; what is gone is no error."""
+    """Docker Hub, GHCR, CODING: no DELETE is sent, and the error says where to delete."""
     async with Quirky(hub) as registry:
         await push(IMAGE, registry, "a/b", ["v1"])
         registry.wire.exchanges.clear()
         async with Http(book(registry, profile)) as http:
             repository = Repository(http, Reference(registry.host, "a/b"), push=True)
-            await repository.remove(["v0"])
             with pytest.raises(RefusedError, match=said):
-                await repository.remove(["v1"])
+                await delete_tag(repository, "v1")
         assert registry.count("DELETE", "") == 0
         async with Http(book(registry, "generic")) as http:
-            with pytest.raises(RefusedError, match="UNSUPPORTED"):
-                await Repository(http, Reference(registry.host, "a/b"), push=True).remove(["v1"])
+            repository = Repository(http, Reference(registry.host, "a/b"), push=True)
+            assert not await delete_tag(repository, "v1")
+            with pytest.raises(RefusedError, match=r"UNSUPPORTED.*REGISTRY_STORAGE_DELETE_ENABLED=true"):
+                await delete_manifest(repository, IMAGE.digest)
         assert registry.count("DELETE", "") == 2
 
 

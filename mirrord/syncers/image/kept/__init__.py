@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -175,6 +175,11 @@ class LocalRepository:
             await self._store.remove(digest)
         self._brought.clear()
         self._fresh.clear()
+
+    async def tags(self) -> Collection[str]:
+        """Return all tags."""
+        state = await self._repositories.state(self.repository)
+        return state.tags if state else ()
 
     async def remove(self, names: Sequence[str]) -> None:
         """Remove tags; their content stays linked."""

@@ -44,13 +44,6 @@ class Destination(Readable, Protocol):
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Set all of `names`, in this order, to an existing manifest."""
 
-    async def remove(self, names: Sequence[str]) -> None:
-        """Remove names and nothing else; missing ones are no error.
-
-        Raises:
-            GuardError: that is not possible here without losing more.
-        """
-
 
 class Streamed(Destination, Protocol):
     """A destination that blobs are sent to."""

@@ -1,0 +1,261 @@
+"""Takes names away at one place: only what still stands for what it is expected to, and nothing that others need.
+
+The name goes before what is about its image, so that no name ever stands for an image whose signatures are gone. What
+is about an image and has a tag of its own (cosign's, or the list of referrers) goes once no other name needs the image;
+referrers without a tag are left to the registry, as the image itself is where tags can be deleted alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Final
+
+from mirrord import failpoints
+from mirrord.errors import ContentError, GuardError, MirrordError, MissingError, RefusedError
+from mirrord.model.digest import Digest
+from mirrord.model.ledger import Settled
+from mirrord.syncer.values import Ledger
+from mirrord.syncers.image.kept import LocalRepository
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import INDEXES
+from mirrord.wire.oci.layout_writer import LayoutWriter
+from mirrord.wire.oci.referrers import COSIGN, TAGS, referrers_tag
+from mirrord.wire.oci.tags import delete_manifest, delete_tag
+
+Place = Repository | LayoutWriter | LocalRepository
+Outcomes = Mapping[str, MirrordError | None]
+"""By name why it is still there, None for one that is gone."""
+Report = Callable[[str, MirrordError | None], None]
+"""Told of each name as soon as its outcome is known."""
+
+CHUNK: Final = 100  # names that one entry of the ledger is written for, and that a crash leaves to be looked at
+_AT_ONCE: Final = 8  # requests to one registry
+
+
+async def remove(
+    target: str, place: Place, names: Mapping[str, Digest], ledger: Ledger, report: Report = lambda *_: None
+) -> Outcomes:
+    """Remove names from one repository at a target, and what is about images that no name is left of.
+
+    Args:
+        target: its name in the configuration, for the ledger.
+        place: the repository.
+        names: what each one is expected to stand for; one that stands for something else stays (`GuardError`).
+        ledger: where each removal is written down before it happens.
+        report: is told of each of `names`.
+
+    Returns:
+        By name why it is still there: `GuardError` where it stands for something else, or where a registry deletes by
+        digest only and another name needs that, `RefusedError` where the registry does not delete.
+
+    Raises:
+        StorageError: a removal cannot be recorded; nothing more is removed.
+        MirrordError: the tags that the place has cannot be listed.
+    """
+    removal = _Removal(target, place, ledger, report)
+    await removal.run(names)
+    return removal.outcomes
+
+
+class _Removal:
+    def __init__(self, target: str, place: Place, ledger: Ledger, report: Report) -> None:
+        self._target, self._place, self._ledger, self._report = target, place, ledger, report
+        self.outcomes: dict[str, MirrordError | None] = {}
+        self._names: Mapping[str, Digest] = {}
+        self._others: Sequence[str] = ()  # tags that stay whatever happens
+        self._needed: Mapping[Digest, str] | MirrordError | None = None
+        self._by_digest = False  # whether this registry cannot delete a tag alone
+
+    async def run(self, names: Mapping[str, Digest]) -> None:
+        """Remove all of them."""
+        self._names = names
+        due = await self._still(names)
+        if not due:
+            return
+        listed = await _tags_of(self._place)
+        about = await self._about(due, listed)
+        self._others = [tag for tag in listed if tag not in due and tag not in about]
+        for chunk in _chunks(due):
+            await self._take(chunk)
+        stays = {digest for name, digest in due.items() if self.outcomes[name] is not None}
+        orphans = [tag for tag, (top, _) in about.items() if top not in stays]
+        if orphans:
+            needed = await self._need()
+            orphans = [tag for tag in orphans if about[tag][1] not in needed]
+        heads = await self._heads(orphans)
+        for chunk in _chunks({tag: head for tag, head in heads.items() if isinstance(head, Digest)}):
+            await self._take(chunk)
+
+    async def _still(self, names: Mapping[str, Digest]) -> Mapping[str, Digest]:
+        """Return the names that stand for what they are expected to, and end the others."""
+        heads = await self._heads(names)
+        for name, expected in names.items():
+            head = heads[name]
+            if head is None or isinstance(head, MirrordError):
+                self._end(name, head)
+            elif head != expected:
+                self._end(name, GuardError(f"{name} stays: it is {head} there now, and not {expected}"))
+        return {name: expected for name, expected in names.items() if heads[name] == expected}
+
+    async def _heads(self, names: Iterable[str]) -> dict[str, Digest | MirrordError | None]:
+        """Return what names stand for, None for nothing, or why that cannot be found out."""
+        found: dict[str, Digest | MirrordError | None] = {}
+
+        async def look(name: str) -> None:
+            try:
+                head = await self._place.head_manifest(name)
+            except MirrordError as error:
+                found[name] = error
+            else:
+                found[name] = head.digest if head else None
+
+        await Workers(_AT_ONCE).each(names, look)
+        return found
+
+    def _end(self, name: str, error: MirrordError | None) -> None:
+        self.outcomes[name] = error
+        if name in self._names:
+            self._report(name, error)
+
+    async def _take(self, chunk: Mapping[str, Digest]) -> None:
+        """Remove some names that were just looked at; a removal that cannot be recorded does not happen."""
+        moves = {name: (digest, None) for name, digest in chunk.items()}
+        async with self._ledger.moving(self._target, moves) as settled:
+            ends = await self._delete(chunk)
+            for name, error in ends.items():
+                if error is not None:
+                    settled[name] = Settled.UNDONE if isinstance(error, RefusedError | GuardError) else Settled.OPEN
+        for name, error in ends.items():
+            self._end(name, error)
+
+    async def _delete(self, chunk: Mapping[str, Digest]) -> Outcomes:
+        if not isinstance(self._place, Repository):
+            await self._place.remove(list(chunk))
+            failpoints.hit("remove.tag")
+            return dict.fromkeys(chunk)
+        ends: dict[str, MirrordError | None] = {}
+        left = chunk
+        if not self._by_digest:
+            first = next(iter(chunk))
+            self._by_digest = bool(await self._each(ends, self._delete_tag, {first: chunk[first]}))
+        if not self._by_digest:
+            left = await self._each(ends, self._delete_tag, {tag: chunk[tag] for tag in chunk if tag != first})
+        if left:
+            await self._by_digests(ends, left)
+        return ends
+
+    async def _by_digests(self, ends: dict[str, MirrordError | None], left: Mapping[str, Digest]) -> None:
+        """Delete the manifests of tags that cannot be deleted alone, and so all tags of each one."""
+        gone: dict[str, MirrordError | None] = {}
+        try:
+            await self._need()
+        except MirrordError as error:
+            gone = dict.fromkeys(left.values(), error)
+        else:
+            await self._each(gone, self._delete_manifest, {digest: digest for digest in left.values()})
+        ends |= {name: gone[digest] for name, digest in left.items()}
+
+    async def _each(
+        self, ends: dict[str, MirrordError | None], delete: Callable[[str], Awaitable[bool]], some: Mapping[str, Digest]
+    ) -> Mapping[str, Digest]:
+        """Delete some tags or manifests; return those which cannot be deleted in this way."""
+        left: dict[str, Digest] = {}
+
+        async def one(name: str) -> None:
+            try:
+                if not await delete(name):
+                    left[name] = some[name]
+                    return
+            except MirrordError as error:
+                ends[name] = error
+            else:
+                ends[name] = None
+                failpoints.hit("remove.tag")
+
+        await Workers(_AT_ONCE).each(some, one)
+        return left
+
+    async def _delete_tag(self, tag: str) -> bool:
+        assert isinstance(self._place, Repository)
+        return await delete_tag(self._place, tag)
+
+    async def _delete_manifest(self, digest: str) -> bool:
+        assert isinstance(self._place, Repository)
+        if other := (await self._need()).get(Digest(digest)):
+            why = f"this registry deletes by digest only, and {other} needs {digest}, too"
+            raise GuardError(f"{self._place.reference.name}: stays: {why}")
+        await delete_manifest(self._place, Digest(digest))
+        return True
+
+    async def _about(self, due: Mapping[str, Digest], listed: Collection[str]) -> Mapping[str, tuple[Digest, Digest]]:
+        """Return the tags that are about images which lose a name, or about their parts: with image and subject."""
+        tags = {tag for tag in listed if tag.startswith(TAGS) and tag not in due}
+        found: dict[str, tuple[Digest, Digest]] = {}
+
+        def match(top: Digest, subject: Digest) -> None:
+            name = referrers_tag(subject)
+            found.update({tag: (top, subject) for tag in (name, *(name + end for end in COSIGN)) if tag in tags})
+
+        async def look(top: Digest) -> None:
+            match(top, top)
+            if len(found) < len(tags):
+                with suppress(MissingError, ContentError):
+                    for child in (await self._place.get_manifest(top)).children:
+                        match(top, child.digest)
+
+        await Workers(_AT_ONCE).each(dict.fromkeys(due.values()) if tags else (), look)
+        return found
+
+    async def _need(self) -> Mapping[Digest, str]:
+        """Return the digests that other tags point to, directly or through an index, each with such a tag.
+
+        What has no tag at all cannot be listed, and counts as nothing. One HEAD for each tag, asked once.
+        """
+        if self._needed is None:
+            try:
+                self._needed = await self._find_needed()
+            except MirrordError as error:
+                self._needed = error
+        if isinstance(self._needed, MirrordError):
+            raise self._needed
+        return self._needed
+
+    async def _find_needed(self) -> Mapping[Digest, str]:
+        needed: dict[Digest, str] = {}
+
+        async def look(tag: str) -> None:
+            head = await self._place.head_manifest(tag)
+            left = [head] if head else []
+            while left:
+                fresh = [one for one in left if one.digest not in needed]
+                needed.update(dict.fromkeys((one.digest for one in fresh), tag))
+                left = []
+                for index in (one for one in fresh if one.media_type in INDEXES):
+                    with suppress(MissingError):  # its tag went meanwhile, or it lacks a platform
+                        left += (await self._place.get_manifest(index.digest)).children
+
+        still = [name for name, error in self.outcomes.items() if error is not None]
+        await Workers(_AT_ONCE).each(dict.fromkeys((*self._others, *still)), look)
+        return needed
+
+
+async def _tags_of(place: Place) -> Collection[str]:
+    """Return all tags of a place; of a folder none, whose other names are not asked for."""
+    if isinstance(place, Repository):
+        return [tag async for tag in place.tags()]
+    return await place.tags() if isinstance(place, LocalRepository) else ()
+
+
+def _chunks(names: Mapping[str, Digest]) -> Iterator[Mapping[str, Digest]]:
+    """Yield all names some at a time, those of one digest together: a registry may delete them together only."""
+    chunk: dict[str, Digest] = {}
+    for _, same in groupby(sorted(names.items(), key=lambda one: (one[1], one[0])), key=lambda one: one[1]):
+        chunk |= same
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = {}
+    if chunk:
+        yield chunk
