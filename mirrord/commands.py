@@ -7,7 +7,7 @@ with its options in `mirrord.cli.grammar`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from mirrord.model.catalog import CatalogPart
@@ -18,7 +18,7 @@ from mirrord.model.verification import Level, Verification
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import Status
 from mirrord.syncer.serving import FrontLook
-from mirrord.syncer.values import Backup, Publication
+from mirrord.syncer.values import Backup, PruneWish, Publication
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 
@@ -65,6 +65,22 @@ class Publish(Command[Run]):
 
     mirror: str
     publication: Publication
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPrune(Command[tuple[Plan, ...]]):
+    """Plan what a prune of these mirrors, or of all that can be pruned, would remove at their targets."""
+
+    mirrors: tuple[str, ...] = ()
+    wish: PruneWish = field(default_factory=PruneWish)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune(Command[tuple[Run, ...]]):
+    """Remove at targets what these mirrors do not want any more."""
+
+    mirrors: tuple[str, ...]
+    wish: PruneWish = field(default_factory=PruneWish)
 
 
 @dataclass(frozen=True, slots=True)

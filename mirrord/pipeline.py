@@ -14,7 +14,7 @@ from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError, StoppedError, TakenDownError
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
-from mirrord.model.run import Receipt, Result, Run
+from mirrord.model.run import ELSEWHERE, Receipt, Result, Run
 from mirrord.record.ledger import RunLedger, settle
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
@@ -36,6 +36,8 @@ async def plan_mirror(
     """
     memory = await asyncio.to_thread(believable, await store.memory(mirror.name), places(mirror, syncer))
     try:
+        ledger = RunLedger(store, mirror.name, now, syncer.places(mirror)[1], lambda: now)
+        services = replace(services, ledger=ledger)  # a plan moves nothing, but may read it
         plan = await decide(mirror, syncer, services, memory, now)
         return await syncer.measured(mirror, plan, services) if sizes and syncer.measured else plan
     except MirrordError as error:
@@ -163,8 +165,8 @@ async def run_mirror(
 
 
 def _with_until(run: Run, until: float | None) -> Run:
-    """Say when a run goes on that hosts have sent away until then (monotonic time); a publish does not by itself."""
-    if until is None or run.result is not Result.DEFERRED or run.trigger == "publish":
+    """Say when a run goes on that hosts have sent away until then (monotonic time), if it does by itself."""
+    if until is None or run.result is not Result.DEFERRED or run.trigger in ELSEWHERE:
         return run
     seconds = max(SOONEST, until - time.monotonic())
     return replace(run, until=(run.finished + timedelta(seconds=seconds)).replace(microsecond=0) + timedelta(seconds=1))

@@ -23,7 +23,7 @@ from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunStarted
-from mirrord.model.run import Run
+from mirrord.model.run import ELSEWHERE, Run
 from mirrord.report import health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
@@ -129,7 +129,7 @@ class Daemon(Dispatcher):
         if self.shown.trouble or StorageError.code in run.codes:
             await self.look()
         await self.shown.after(run)
-        if run.trigger != "publish":  # what was published has a source of its own, which no schedule knows
+        if run.trigger not in ELSEWHERE:
             self.clock.again(run.mirror, run.until)
         self.notifying.wake()
         self._ran = True

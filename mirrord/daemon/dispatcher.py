@@ -20,6 +20,8 @@ from mirrord.commands import (
     GetStatus,
     LookAtFront,
     PlanMirrors,
+    PlanPrune,
+    Prune,
     Publish,
     Reload,
     Restore,
@@ -45,9 +47,9 @@ from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
 from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
 from mirrord.report.status import Status
-from mirrord.syncer.port import Restores
+from mirrord.syncer.port import Restores, Syncer
 from mirrord.syncer.serving import FrontLook, OpenedThrough
-from mirrord.syncer.values import Backup, Mirror
+from mirrord.syncer.values import Backup, Mirror, PruneWish
 
 NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
 _Answer = TypeVar("_Answer")
@@ -94,6 +96,29 @@ class Dispatcher:
         """See `Publish`."""
         (name,) = self._chosen([command.mirror])
         return await self.runtime.runner.publish(name, command.publication)
+
+    async def plan_prune(self, command: PlanPrune) -> tuple[Plan, ...]:
+        """See `PlanPrune`."""
+
+        async def plan(name: str) -> Plan:
+            current = self.runtime.snapshot
+            mirror = current.mirror(name)
+            async with current.lease():
+                syncer = self._pruning(name)(command.wish)
+                return await pipeline.plan_mirror(mirror, syncer, current.services, self.runtime.store, now())
+
+        return await self._each(command.mirrors or self._prunable(), plan)
+
+    async def prune(self, command: Prune) -> tuple[Run, ...]:
+        """See `Prune`."""
+
+        async def prune(name: str) -> Run:
+            pruning = self._pruning(name)
+            return await self.runtime.runner.sync(
+                name, "prune", change=lambda mirror, _: (mirror, pruning(command.wish))
+            )
+
+        return await self._each(command.mirrors, prune)
 
     async def backups(self, command: Backups) -> tuple[Backup, ...]:
         """See `Backups`."""
@@ -195,6 +220,18 @@ class Dispatcher:
         if restores is None:
             raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
         return current, mirror, restores
+
+    def _pruning(self, name: str) -> Callable[[PruneWish], Syncer]:
+        current = self.runtime.snapshot
+        mirror = current.mirror(name)
+        pruning = current.syncer(mirror).pruning
+        if pruning is None:
+            raise UsageError(f"{name}: what mirrors of kind {mirror.kind} wrote is not pruned")
+        return pruning
+
+    def _prunable(self) -> Sequence[str]:
+        current = self.runtime.snapshot
+        return [name for name in current.names if current.syncer(current.mirror(name)).pruning]
 
     async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:
         """Work on these mirrors, or all, some at once; what is wrong with one is raised when all are through."""

@@ -16,8 +16,9 @@ from mirrord.errors import MirrordError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.catalog import CatalogEntry
 from mirrord.model.history import Standing
-from mirrord.model.run import Run
-from mirrord.record.summary import RunSummary, standings_after
+from mirrord.model.run import BESIDE, Run
+from mirrord.record.standings import standings_after
+from mirrord.record.summary import RunSummary
 from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus, FrontTally, in_use
 from mirrord.report.health import Health
@@ -178,7 +179,8 @@ class Shown:
     async def after(self, run: Run) -> None:
         """Show how a mirror stands after a run, also when the record did not take it."""
         standing = await self._standing(run.mirror)
-        if not any(entry.last_attempt and entry.last_attempt >= run.finished for entry in standing):
+        recorded = run.trigger in BESIDE  # which does not change when it was last run
+        if not recorded and not any(entry.last_attempt and entry.last_attempt >= run.finished for entry in standing):
             summary = await asyncio.to_thread(RunSummary.of, run)
             standing = standings_after(self._board.known(run.mirror), summary)
         self._remember(standing)

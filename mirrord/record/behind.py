@@ -9,7 +9,7 @@ from typing import Final
 from mirrord.errors import MirrordError, RefusedError, StoppedError
 from mirrord.model.history import Behind
 from mirrord.model.plan import Action, Step
-from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.run import BESIDE, Outcome, Receipt, Run
 
 BEHIND: Final = 1000
 """Items kept for each target, those that have been behind longest."""
@@ -33,8 +33,11 @@ class Lacking:
 
     @classmethod
     def of(cls, run: Run, parts: Mapping[str, tuple[Sequence[Step], Sequence[Receipt]]]) -> Lacking:
-        """Look through a run; `parts` are its steps and receipts by target. A run without a plan says nothing."""
-        if run.plan is None:
+        """Look through a run; `parts` are its steps and receipts by target. A run without a plan says nothing.
+
+        Nor does one of `BESIDE`.
+        """
+        if run.plan is None or run.trigger in BESIDE:
             return cls()
         found = {target: _at_target(run, *part) for target, part in parts.items()}
         planned = None

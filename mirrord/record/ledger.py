@@ -13,6 +13,7 @@ from typing import Final
 from mirrord import failpoints
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model.ledger import LedgerEntry, Settled, settled
+from mirrord.model.memory import Memory
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
@@ -72,6 +73,17 @@ class RunLedger:
             )
             with suppress(StorageError):  # it stays open, and is checked later
                 await self._store.settle(ended)
+
+    async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
+        """See `Ledger.newest`."""
+        found = await self._store.newest_moves(self._mirror)
+        return await asyncio.to_thread(
+            lambda: {(one.target, one.name): one for one in found if one.place == self._places.get(one.target)}
+        )
+
+    async def memory(self, mirror: str) -> Memory:
+        """See `Ledger.memory`."""
+        return await self._store.memory(mirror)
 
 
 async def _aside(make: Callable[[], list[LedgerEntry]], names: Sized) -> list[LedgerEntry]:

@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Engine, func, select, text, tuple_  # noqa: TID251 - this is the door
 
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
-from mirrord.model.ledger import LedgerEntry
+from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.record import tables
 from mirrord.record.file import DatabaseFile, rows_with, where
-from mirrord.record.summary import KEPT_DAYS
+from mirrord.record.standings import KEPT_DAYS
 from mirrord.record.tables import value_of
 
 OPEN: Final = text("outcome = 'open'")
@@ -119,6 +119,13 @@ class Reading(DatabaseFile):
         query = query.where(OPEN) if unsettled else query
         query = query if before is None else query.where(table.c.id < before)
         return [value_of(LedgerEntry, row) for row in self._read(query if limit is None else query.limit(limit))]
+
+    def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
+        """Read the newest entry of each name at each place of a target, without those that were undone."""
+        table = tables.ledger
+        mine = (table.c.mirror == mirror, table.c.outcome != Settled.UNDONE)
+        newest = select(func.max(table.c.id)).where(*mine).group_by(table.c.target, table.c.place, table.c.name)
+        return [value_of(LedgerEntry, row) for row in self._read(select(table).where(table.c.id.in_(newest)))]
 
     def unsettled(self) -> Collection[str]:
         """Read the mirrors with open moves."""

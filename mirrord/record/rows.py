@@ -18,8 +18,9 @@ from mirrord.record.behind import BEHIND
 from mirrord.record.engine import unsynchronised
 from mirrord.record.file import put, rows_with, where
 from mirrord.record.reading import Reading
+from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import FORGET, KEEP, MOVES
-from mirrord.record.summary import KEPT_DAYS, RunSummary, completed, day_after, standings_after
+from mirrord.record.summary import RunSummary, completed
 from mirrord.record.tables import days_since_1970, micros, row_of, value_of
 
 _STEP: Final = 500  # names deleted in one go, so that no run waits long

@@ -139,6 +139,12 @@ class SqliteStore:
         most = None if limit is None else min(limit, PAGE)
         return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled, limit=most, before=before))
 
+    async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
+        """See `Store.newest_moves`."""
+        if self._settled:
+            await self.intend(())
+        return await self._call(self._opened.newest_moves, mirror)
+
     async def unsettled(self) -> Collection[str]:
         """See `Store.unsettled`."""
         if self._settled:

@@ -94,6 +94,9 @@ class Store(Facts, Protocol):
         name is kept until the name has been deleted for `FORGET`.
         """
 
+    async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
+        """Return for each name at each place of a target the newest move that was not undone."""
+
     async def unsettled(self) -> Collection[str]:
         """Return the mirrors with open moves."""
 

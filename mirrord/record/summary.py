@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import chain
-from types import MappingProxyType
-from typing import Final
 
 from mirrord.errors import GuardError, MirrordError, RefusedError, kind_of
-from mirrord.model.history import Behind, Day, LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.model.history import LastRun, Noted, RunRecord, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
-from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.model.run import BESIDE, Outcome, Receipt, Result, Run
 from mirrord.record.behind import Lacking, not_reached
 
-KEPT_DAYS: Final = 90
-"""Days of which the numbers of a mirror are kept."""
-_WORST = (Result.NOOP, Result.SUCCESS, Result.DEFERRED, Result.INTERRUPTED, Result.PARTIAL, Result.FAILED)
-_NO_CHANGE: Mapping[str, Sequence[Behind]] = MappingProxyType({})
-_GOOD = (Result.SUCCESS, Result.NOOP)
-_BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
-_WRONG = timedelta(days=1)  # a time so far ahead of the clock was never true
 _SENTENCE, _LISTED = 600, 20  # the longest have a digest to paste, and names of 100 characters
 
 
@@ -43,15 +34,19 @@ class RunSummary:
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
-        """Sum up a run; problems and remarks are recorded only if the survey succeeded."""
+        """Sum up a run; problems and remarks are recorded only if the survey succeeded.
+
+        A run of `BESIDE` says only what it removed: the last run of the mirror is another one.
+        """
         plan, parts = run.plan, dict[str, tuple[list[Step], list[Receipt]]]()
         for step in plan.steps if plan else ():
             parts.setdefault(step.target, ([], []))[0].append(step)
         for receipt in run.receipts:
             parts.setdefault(receipt.step.target, ([], []))[1].append(receipt)
         targets = tuple(_at_target(run, name, *part) for name, part in parts.items())
-        last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items()}
-        noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan else {}
+        beside = run.trigger in BESIDE
+        last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items() if not beside}
+        noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan and not beside else {}
         return cls(
             *(_record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts)),
             unmeasured=_unmeasured(run.receipts),
@@ -169,86 +164,6 @@ def completed(seen: LastSeen, sizes: Mapping[str, tuple[int, tuple[str, ...]]]) 
         return seen
     size, platforms = sizes[seen.digest]
     return replace(seen, size=size, platforms=seen.platforms or platforms)
-
-
-def standings_after(
-    before: Mapping[str, Standing], summary: RunSummary, behind: Mapping[str, Sequence[Behind]] = _NO_CHANGE
-) -> list[Standing]:
-    """Update the standings of a mirror ("") and of a run's targets.
-
-    Args:
-        before: the standings of before, by target.
-        summary: the run.
-        behind: what is behind now, by target; targets that are not in it are as before.
-    """
-    record = summary.record
-    parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
-    parts += ((entry.target, entry) for entry in record.targets)
-    found = {name: before[name] for name in behind if name in before}
-    for name, part in parts:
-        standing = before.get(name, Standing(record.mirror, name))
-        items = _items(standing.items, part.result, summary.last.get(name))
-        after = advance(standing, part.result, record.finished, part.code, part.error)
-        until = summary.until if part.result is Result.DEFERRED else None
-        if record.trigger == "publish":  # the mirror itself goes on when it would have
-            until = standing.until
-        found[name] = replace(after, items=items, until=until)
-    for name, lacks in behind.items():
-        since = min((one.since for one in lacks), default=None)
-        found[name] = replace(found.get(name, Standing(record.mirror, name)), behind=len(lacks), behind_since=since)
-    all_targets = [standing for name, standing in {**before, **found}.items() if name]
-    late = [standing.behind_since for standing in all_targets if standing.behind_since]
-    whole = replace(found[""], behind=sum(one.behind for one in all_targets), behind_since=min(late, default=None))
-    return list((found | {"": whole}).values())
-
-
-def day_after(before: Day | None, summary: RunSummary) -> Day:
-    """Add a run to the numbers of the day on which it ended."""
-    record, last = summary.record, summary.last.values()
-    ended = record.finished.astimezone(UTC).date()
-    day = before or Day(ended)
-    lasted = max(0.0, (record.finished - record.started).total_seconds())
-    return Day(
-        ended,
-        runs=day.runs + 1,
-        failed=day.failed + (record.result in _BAD),
-        seconds=day.seconds + lasted,
-        longest=max(day.longest, lasted),
-        read=day.read + record.read,
-        sent=day.sent + sum(one.sent for one in last),
-        done=day.done + sum(one.done for one in last),
-        deleted=day.deleted + sum(one.deleted for one in last),
-        result=max(day.result, record.result, key=_WORST.index),
-    )
-
-
-def _items(before: int, result: Result, last: LastRun | None) -> int:
-    """Return the number of items at a target: as before, when the run was refused there or did not reach it."""
-    if last is None or not (result in _GOOD or last.done or last.kept or last.deleted):
-        return before
-    return last.done + last.kept
-
-
-def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
-    """Update a standing after a run.
-
-    A deferred or interrupted run is an attempt, and neither a success nor a failure.
-    """
-    attempt = _later(standing.last_attempt, at)
-    first = min(standing.first_attempt or attempt, attempt)
-    changed = replace(standing, last_attempt=attempt, first_attempt=first, result=result, code=code, error=error)
-    if result in _GOOD:
-        success = _later(standing.last_success, at)
-        return replace(changed, last_success=success, failures=0, failing_since=None, code="", error="")
-    if result not in _BAD:
-        return changed
-    since = min(standing.failing_since or attempt, attempt)
-    return replace(changed, failures=standing.failures + 1, failing_since=since)
-
-
-def _later(before: datetime | None, at: datetime) -> datetime:
-    """Return the later time: a clock that was set back makes none older, unless it was wrong by more than a day."""
-    return at if before is None or before > at + _WRONG else max(before, at)
 
 
 def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> TargetRecord:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from mirrord import events
 from mirrord.model.history import Standing
-from mirrord.model.run import Outcome, Result, Run
+from mirrord.model.run import BESIDE, Outcome, Result, Run
 from mirrord.report.registry import Counter, Gauge, Histogram, SeriesRegistry
 from mirrord.syncer.values import Mirror
 
@@ -120,6 +120,9 @@ class MirrorMetrics:
         labels = (run.mirror, run.kind)
         counts = run.counts
         self._series(self.active, run.mirror).set(0)
+        if run.trigger in BESIDE:
+            self._series(self.deleted, *labels).inc(run.deleted)
+            return
         self._series(self.runs, *labels, run.result.value).inc()
         self._series(self.duration, run.mirror).observe((run.finished - run.started).total_seconds())
         self._series(self.copied, *labels).inc(counts.get(Outcome.DONE.value, 0))

@@ -27,6 +27,7 @@ from mirrord.syncer.values import (
     FrontRules,
     Mirror,
     MirrorParts,
+    PruneWish,
     Publication,
     Services,
     Target,
@@ -152,6 +153,8 @@ class Syncer:
         measured: returns the plan with the sizes of what would be copied, as far as the source knows them, where asking
             costs requests: for `mirrord plan --sizes`.
         publishing: returns the mirror with its source replaced by one build.
+        pruning: returns the same kind with another `survey`, `plan` and `open`, whose runs remove at targets what a
+            mirror does not want any more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
         restores: for a kind that keeps backups of what its runs overwrite and delete.
         remarks: returns what the log says at the start about local programs that the kind needs, a level and a
             sentence each, given the number of its mirrors.
@@ -195,6 +198,7 @@ class Syncer:
     open: Callable[[Mirror, Plan, Services], AbstractAsyncContextManager[Session]]
     measured: Callable[[Mirror, Plan, Services], Awaitable[Plan]] | None = None
     publishing: Callable[[Mirror, Publication], Mirror] | None = None
+    pruning: Callable[[PruneWish], Syncer] | None = None
     restores: Restores | None = None
     remarks: Callable[[int], Awaitable[Sequence[tuple[str, str]]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None

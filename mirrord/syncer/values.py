@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mirrord.model.digest import Digest
-from mirrord.model.ledger import Settled
+from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
 
@@ -177,6 +178,14 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneWish:
+    """What a `mirrord prune` may remove besides what the mirror wrote itself and can bring back."""
+
+    adopt: bool = False  # also what somebody else wrote
+    irrecoverable: bool = False  # also what could not be brought back
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """A backup of what a run overwrote or deleted."""
 
@@ -220,13 +229,31 @@ class Ledger(Protocol):
             names: name → its digest now and after the move (None for none).
         """
 
+    async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
+        """Return by target and name the newest move at the target's present address, unless it was undone.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+    async def memory(self, mirror: str) -> Memory:
+        """Return what the record knows of a mirror, this one or another. Raises as `newest`."""
+
 
 class NoLedger:
-    """A ledger without state, which records nothing."""
+    """A ledger without state, which records nothing and knows nothing."""
 
     def moving(self, *_: object) -> AbstractAsyncContextManager[dict[str, Settled]]:
         """Record nothing."""
         return nullcontext({})
+
+    async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
+        """Return nothing."""
+        return {}
+
+    async def memory(self, mirror: str) -> Memory:  # noqa: ARG002 - the port's signature
+        """Return nothing."""
+        return NO_MEMORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.sqlite import SqliteStore
+from mirrord.record.standings import KEPT_DAYS
 from mirrord.record.store import PAGE, Store
-from mirrord.record.summary import KEPT_DAYS
 from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 23, 59, 50, tzinfo=UTC)

@@ -76,6 +76,20 @@ async def test_an_intent_is_open_until_it_is_settled(store: Store) -> None:
     assert await store.unsettled() == set()
 
 
+async def test_the_newest_move_of_each_name(store: Store) -> None:
+    """It is that at the present place of a target, whatever came of it, unless it was undone; others do not count."""
+    moved, elsewhere = replace(MAIN, after="sha256:2"), replace(MAIN, place="two.example/app", after="sha256:3")
+    moved = replace(moved, run=T0 + timedelta(minutes=1))
+    undone, opened = replace(moved, run=T0 + timedelta(minutes=2), after="sha256:4"), replace(MAIN, name="dev")
+    await store.intend([MAIN, moved, undone, elsewhere, opened, replace(MAIN, mirror="n", name="other")])
+    for entry in (MAIN, moved):
+        await store.settle([replace(entry, outcome=Settled.DONE)])
+    await store.settle([replace(undone, outcome=Settled.UNDONE)])
+    found = await run_ledger(store).newest()
+    assert found == {("a", "main"): replace(moved, outcome=Settled.DONE), ("a", "dev"): opened}
+    assert len(await store.newest_moves("m")) == 3
+
+
 async def test_outcomes_of_a_run_are_settled_with_it(tmp_path: Path) -> None:
     """After a run was added nothing of it is open, also for who opens the file next."""
     store = await SqliteStore.open(tmp_path / "mirrord.db", T0)

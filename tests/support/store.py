@@ -20,8 +20,9 @@ from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
 from mirrord.record.behind import BEHIND
+from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import KEEP, MOVES, PAGE
-from mirrord.record.summary import KEPT_DAYS, RunSummary, completed, day_after, standings_after
+from mirrord.record.summary import RunSummary, completed
 
 
 class MemoryStore:
@@ -164,6 +165,14 @@ class MemoryStore:
         newest = [replace(one, id=number) for number, one in sorted(mine.items(), reverse=True)]
         wanted = [one for one in newest if (one.outcome is Settled.OPEN or not unsettled) and _older(one.id, before)]
         return wanted if limit is None else wanted[: min(limit, PAGE)]
+
+    async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
+        """See `Store.newest_moves`."""
+        found: dict[tuple[str, str, str], LedgerEntry] = {}
+        for one in await self.moves(mirror):
+            if one.outcome is not Settled.UNDONE:
+                found.setdefault((one.target, one.place, one.name), one)
+        return list(found.values())
 
     async def unsettled(self) -> Collection[str]:
         """See `Store.unsettled`."""

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from mirrord.model.ledger import Settled
+from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.memory import Memory
 from mirrord.model.plan import Step
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services
@@ -94,3 +95,11 @@ class _LedgerOf:
                 yield found
             finally:
                 outcomes.update({called[name]: outcome for name, outcome in found.items()})
+
+    async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
+        """See `Ledger.newest`: of all repositories, by the names of the mirror."""
+        return await self._ledger.newest()
+
+    async def memory(self, mirror: str) -> Memory:
+        """See `Ledger.memory`."""
+        return await self._ledger.memory(mirror)
