@@ -12,6 +12,7 @@ from mirrord.cli.hosts import copy_hosts
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.testing.images import REF_NAME
 from mirrord.testing.running import run
+from tests.support.artifacts import cosigned
 from tests.support.commands import Desk, Said
 from tests.support.layouts import write_docker_archive, write_layout
 
@@ -84,7 +85,7 @@ async def test_a_registry_that_does_not_mount_gets_the_bytes(desk: Desk) -> None
 
 
 async def test_nothing_to_do(desk: Desk) -> None:
-    """A second copy asks each place once, the source for signatures, too; it writes nothing, and says so."""
+    """A second copy asks each place once, the source for signatures of each manifest, too; it writes nothing."""
     async with Registry() as source, Registry() as target:
         await push(built(), source, "a/b", ["v1"])
         words = ("copy", f"{source.host}/a/b:v1", f"{target.host}/a/b", "oci:out")
@@ -97,7 +98,10 @@ async def test_nothing_to_do(desk: Desk) -> None:
         assert said.out.splitlines()[0].startswith("copy: noop in ")
         assert said.out.splitlines()[0].endswith("2 up to date")
         asked = [(one.method, one.path.rpartition("/")[0].rpartition("/")[2]) for one in source.log]
-        assert asked == [("HEAD", "manifests"), ("GET", "referrers"), ("GET", "tags")]
+        assert asked == [
+            *(("HEAD", "manifests"), ("GET", "referrers"), ("GET", "tags")),
+            *(("GET", "manifests"), ("GET", "referrers"), ("GET", "referrers")),  # the image, and its platforms
+        ]
         assert [exchange.method for exchange in target.log] == ["HEAD"]
         assert stamp(desk.folder / "out" / "index.json") == before
 
@@ -316,3 +320,22 @@ async def test_private_addresses_take_a_word(desk: Desk) -> None:
     assert allowed.policy("10.255.255.1:5000").allow_private
     assert set(allowed.policies) == {"10.255.255.1:5000", "docker.io"}
     assert not copy_hosts(["docker.io"], {}).policy("docker.io").allow_private
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["api", "tags"])
+async def test_signatures_of_platforms_that_are_added_later(desk: Desk, listed: bool) -> None:
+    """An image that is there already: what was added to one of its platforms is brought, too."""
+    image = build_image(["linux/amd64", "linux/arm64"], layers=1, layer_size=LAYER)
+    child = json.loads(image.body)["manifests"][1]["digest"]
+    async with Registry(referrers=listed) as source, Registry() as target:
+        await push(image, source, "a/b", ["v1"])
+        to = f"{target.host}/a/b:v1"
+        assert (await desk.run("copy", f"{source.host}/a/b:v1", to)).status == 0
+        source.forget()
+        assert "up to date" in (await desk.run("copy", f"{source.host}/a/b:v1", to)).out
+        assert source.count("GET", "/manifests/") == (1 if listed else 0)
+        signature = cosigned("later")
+        await push(signature, source, "a/b", [f"{child.replace(':', '-')}.sig"])
+        said = await desk.run("copy", "--json", f"{source.host}/a/b:v1", to)
+        assert json.loads(said.out)["result"] == "success"
+        assert signature.digest in target.manifests["a/b"]

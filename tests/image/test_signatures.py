@@ -291,13 +291,76 @@ async def test_signatures_that_are_added_later(world: World, listed: bool) -> No
     source.forget()
     assert (await world.run(mirror)).result is Result.NOOP
     assert source.count("GET", "/referrers/") == source.count("GET", "/tags/list") == 0
+    assert [step.reason for step in (await world.plan(mirror)).steps] == 2 * ["5 signatures and attestations not there"]
     world.later(hours=1)
     planned = await world.plan(mirror)
-    assert [step.reason for step in planned.steps] == 2 * ["4 signatures and attestations not there"]
+    assert [step.reason for step in planned.steps] == 2 * ["5 signatures and attestations not there"]
     run = await world.run(mirror)
     assert run.result is Result.SUCCESS
     assert [one.referrers for one in run.receipts] == [5, 5]
     assert {*target.manifests[PLACE]} >= {one.digest for one in ABOUT}
+    world.later(days=1)
+    assert (await world.run(mirror)).result is Result.NOOP
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["api", "tags"])
+@pytest.mark.parametrize("keys", [{}, {"immutable": ["v*"]}], ids=["", "immutable"])
+async def test_who_asks_for_a_run_gets_what_was_added(world: World, keys: dict[str, Any], listed: bool) -> None:
+    """No `trust` to wait for: one list says that nothing was added, and then what was comes; schedules ask nothing."""
+    source, target = await world.registry("source", referrers=listed), await world.registry("one")
+    image = build_image(["linux/amd64"], layers=1, index=False)
+    await push(image, source, "team/app", ["v1"])
+    mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, target, **keys)
+    await world.run(mirror)
+    target.forget()
+    for lists, trigger in ((0, "schedule"), (1, "command")):
+        source.forget()
+        assert (await world.run(mirror, trigger)).result is Result.NOOP
+        assert source.count("GET", "/referrers/") == (lists if listed else 0)
+        assert source.count("GET", "/tags/list") == lists
+        assert source.count("GET", "/manifests/") == len(target.log) == 0
+    signature, of_it = build_artifact(image, data=b"a"), cosigned("b")
+    await push(signature, source, "team/app", [])
+    await push(of_it, source, "team/app", [tag_of(image, ".sig")])
+    if not listed:
+        set_list(source, image.digest, [dict(signature.root)])
+    assert (await world.run(mirror)).result is Result.NOOP
+    run = await world.run(mirror, "command")
+    assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 2)
+    assert {*target.manifests[PLACE]} >= {signature.digest, of_it.digest}
+    assert (await world.run(mirror, "command")).result is Result.NOOP
+
+
+async def test_who_asks_is_not_kept_by_a_target_that_was_not_reached(world: World) -> None:
+    """What is believed of a target that does not answer is not looked for: the run fails there for that reason."""
+    source, target = await world.registry("source"), await world.registry("one")
+    mirror = world.mirror(await signed(source), target, trust=60)
+    await world.run(mirror)
+    world.later(hours=1)
+    target.faults.on("*", "/v2/", times=None).status(500)
+    source.forget()
+    planned = await world.plan(mirror)
+    assert planned.steps[0].reason.startswith("the target cannot be read")
+    assert source.count("GET", "/referrers/") == 0
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["api", "tags"])
+async def test_what_is_about_a_signature_is_looked_for(world: World, listed: bool) -> None:
+    """The signature of an SBOM that was mirrored before it was signed comes, too, and is then not lacking any more."""
+    source, target = await world.registry("source", referrers=listed), await world.registry("one")
+    await push(IMAGE, source, "team/app", ["v1"])
+    await push(SBOM, source, "team/app", [])
+    if not listed:
+        set_list(source, IMAGE.digest, [dict(SBOM.root)])
+    mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, target)
+    assert (await world.run(mirror)).receipts[0].referrers == 1
+    await push(SIGNED_SBOM, source, "team/app", [])
+    if not listed:
+        set_list(source, SBOM.digest, [dict(SIGNED_SBOM.root)])
+    world.later(days=1)
+    assert [step.reason for step in (await world.plan(mirror)).steps] == ["a signature or attestation not there"]
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    assert SIGNED_SBOM.digest in target.manifests[PLACE]
     world.later(days=1)
     assert (await world.run(mirror)).result is Result.NOOP
 

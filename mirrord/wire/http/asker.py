@@ -98,6 +98,12 @@ def asker() -> Asker | None:
     return _ASKER.get()
 
 
+def scheduled() -> bool:
+    """Whether this task works for a run that no person waits for."""
+    run = _ASKER.get()
+    return run is not None and run.scheduled
+
+
 @contextmanager
 def asking(one: Asker) -> Iterator[Asker]:
     """Let the requests of this block, and of the tasks that it starts, be those of a run."""

@@ -226,8 +226,12 @@ def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tup
 
 
 def _with_signatures(step: Step, lacking: int) -> Step:
-    """Return a step that also brings signatures which were added to what the target has."""
-    if not lacking or step.action is not Action.KEEP or not step.confirmed:
+    """Return a step that also brings signatures which were added to what the target has.
+
+    A build whose names others have got is left alone. An image without a name is called by its digest.
+    """
+    named = step.names or step.confirmed or step.item == step.digest
+    if not lacking or step.action is not Action.KEEP or not named:
         return step
     what = f"{lacking} signatures and attestations" if lacking > 1 else "a signature or attestation"
     return replace(step, action=Action.COPY, reason=f"{what} not there", confirmed=False)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from mirrord.errors import MirrordError, RefusedError, TransportError, UnreachableError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
-from mirrord.model.memory import Memory
+from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
-from mirrord.plan.offer import Held, Offer
+from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
@@ -22,6 +22,7 @@ from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targ
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
+from mirrord.wire.http.asker import scheduled
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout_writer import LayoutWriter
@@ -88,21 +89,22 @@ async def survey(
         except TransportError as error:
             failed[name] = str(error)
     held = {key: digest for key, digest in held.items() if key[0] not in failed}
-    later = await _later(mirror, listing, places, held, services)
+    trusted = NO_MEMORY if scheduled() else await asyncio.to_thread(_without_targets, memory, unasked)
+    later = await _later(mirror, listing, places, Evidence(now, trusted, held), services)
     listing = replace(listing, remarks=(*listing.remarks, *later.remarks)) if later else listing
     lacking = later.lacking if later else {}
     return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory, lacking)
 
 
 async def _later(
-    mirror: Mirror, listing: SourceListing, places: Mapping[str, _Place], held: Held, services: Services
+    mirror: Mirror, listing: SourceListing, places: Mapping[str, _Place], evidence: Evidence, services: Services
 ) -> Later | None:
-    """Look for signatures of what targets have, if any of them has what was asked for."""
-    if not (spec_of(mirror).signatures.carried and any(held.values())):
+    """Look for signatures of what targets have, if any of them has what was asked for, or is believed to have it."""
+    if not (spec_of(mirror).signatures.carried and (evidence.memory or any(evidence.held.values()))):
         return None
     from mirrord.syncers.image.upstream.later import look_for_later  # noqa: PLC0415 - a first copy needs none
 
-    return await look_for_later(mirror, listing, places, held, services.facts)
+    return await look_for_later(mirror, listing, places, evidence, services.facts)
 
 
 def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
@@ -160,6 +162,11 @@ async def _evident(places: Mapping[str, _Place], memory: Memory) -> Memory:
     known = await asyncio.to_thread(lambda: {(name, seen.digest) for (name, _), seen in memory.items() if name in own})
     lost = {(name, digest) for name, digest in known if not await own[name].has_manifest(Digest(digest))}
     return await asyncio.to_thread(_without, memory, lost) if lost else memory
+
+
+def _without_targets(memory: Memory, targets: Collection[str]) -> Memory:
+    known = {key: seen for key, seen in memory.items() if key[0] not in targets}
+    return Memory(known, memory.names)
 
 
 def _without(memory: Memory, lost: Collection[tuple[str, str]]) -> Memory:
