@@ -47,6 +47,7 @@ class NamedFiles:
         self._brought: dict[str, Digest] = {}
         self._links: dict[Digest, ManifestRef] = {}
         self._unsaved: set[str] = set()
+        self._lease = repositories.lease()
 
     async def exists(self) -> bool:
         """Return whether anything was ever published."""
@@ -73,18 +74,21 @@ class NamedFiles:
 
     async def lost(self, names: Mapping[str, Digest]) -> frozenset[str]:
         """Return the names whose content is missing."""
+        await self._lease.hold(names.values())
         missing = await self._store.missing(names.values())
         return frozenset(name for name, digest in names.items() if digest in missing)
 
     async def put(self, name: str, data: bytes, media_type: str) -> Digest:
         """Add content from memory, and return its digest."""
         digest = await asyncio.to_thread(Digest.of, data)
+        await self._lease.hold([digest])
         await self._store.put(digest, data)
         self._bring(name, digest, ManifestRef(media_type, len(data)))
         return digest
 
     async def adopt(self, name: str, digest: Digest, file: Path, link: ManifestRef) -> None:
         """Add a file by a hard link: it must not be written to any more."""
+        await self._lease.hold([digest])
         await self._store.adopt(digest, file)
         self._bring(name, digest, link)
         if len(self._unsaved) >= FEW:
@@ -108,7 +112,9 @@ class NamedFiles:
     async def there(self) -> Sequence[Mapping[str, Digest]]:
         """Return all available files: of this run, published before, added by earlier runs."""
         known = (self._brought, await self.shown(), await self.waiting())
-        missing = await self._store.missing({digest for names in known for digest in names.values()})
+        digests = {digest for names in known for digest in names.values()}
+        await self._lease.hold(digests)
+        missing = await self._store.missing(digests)
         return [{name: digest for name, digest in names.items() if digest not in missing} for names in known]
 
     async def show(self, names: Mapping[str, Digest]) -> None:
@@ -122,6 +128,7 @@ class NamedFiles:
         self._unsaved.clear()
         if waiting.tags:
             await self._repositories.publish(f"{self._repository}/{UNFINISHED}", {}, {}, exactly=True)
+        self._lease.release()
 
     def _bring(self, name: str, digest: Digest, link: ManifestRef) -> None:
         self._links[digest] = link

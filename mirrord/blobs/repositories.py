@@ -7,11 +7,12 @@ that a repository does not link is not in it, even if another one holds the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from mirrord.blobs.leases import Lease
 from mirrord.blobs.store import BlobStore
 from mirrord.model.digest import Digest
 
@@ -36,13 +37,40 @@ class ManifestRef:
     subject: str | None = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DroppedTag:
+    """A tag that was dropped, so that it does not come back with the same digest.
+
+    Attributes:
+        digest: what it named.
+        tagged: when it got that, in seconds since 1970.
+        at: when it was dropped.
+    """
+
+    digest: Digest
+    tagged: int
+    at: int
+
+
 @dataclass(frozen=True)
 class RepositoryState:
-    """All links of one repository at one revision."""
+    """All links of one repository at one revision, and when they came, in seconds since 1970.
+
+    Attributes:
+        tags: what they name.
+        manifests: the manifests in the repository.
+        revision: changes with every publication.
+        tagged: when each tag got its digest; those that came before times were noted are not in it.
+        idle: when each manifest came, or last lost a tag; likewise.
+        dropped: tags that were dropped since, and did not come back.
+    """
 
     tags: Mapping[str, Digest] = field(default_factory=dict)
     manifests: Mapping[Digest, ManifestRef] = field(default_factory=dict)
     revision: str = field(default=ABSENT, compare=False)
+    tagged: Mapping[str, int] = field(default_factory=dict, compare=False)
+    idle: Mapping[Digest, int] = field(default_factory=dict, compare=False)
+    dropped: Mapping[str, DroppedTag] = field(default_factory=dict, compare=False)
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -97,13 +125,45 @@ class Repositories(Protocol):
     ) -> str:
         """Add manifests and set tags in one atomic step, durably: readers see all of it or nothing.
 
-        Every blob and manifest that they refer to MUST be in the store already. With `exactly` the repository
-        then contains nothing else. Returns the new revision.
+        Every blob and manifest that they refer to MUST be in the store already, and the caller MUST have had a lease on
+        it since before it looked for it. With `exactly` the repository then contains nothing else. Returns the new
+        revision.
 
         Raises:
             ConflictError: the repository is not at the revision `expect`; nothing was changed.
             StorageError: the disk failed; readers see the old state, or all of the new one.
         """
+
+    async def drop(
+        self,
+        repository: str,
+        tags: Mapping[str, Digest],
+        manifests: Collection[Digest] = (),
+        *,
+        expect: str | None = None,
+    ) -> tuple[frozenset[str], frozenset[Digest]]:
+        """Remove tags and manifests in one atomic step, durably, with what only they need. Content stays in the store.
+
+        The manifests of the tags go, and so do `manifests`, unless something that stays refers to them. Signatures and
+        other referrers go with their subject. A tag stays if it names another digest by now; what somebody has a lease
+        on stays. The repository knows which tags were dropped until they are set again.
+
+        Returns the tags and manifests that are gone.
+
+        Raises:
+            ConflictError: the repository is not at the revision `expect`; nothing was changed.
+            StorageError: as `publish`.
+        """
+
+    async def remove_unlinked(self, store: BlobStore, digests: Collection[Digest], lease: Lease) -> None:
+        """Remove from the store those of these that no repository links and nobody else has a lease on.
+
+        Raises:
+            StorageError: as `linked` and `BlobStore.remove`.
+        """
+
+    def lease(self) -> Lease:
+        """Return a lease: whoever brings content takes it before the look whether the store has it already."""
 
 
 async def is_complete(repositories: Repositories, store: BlobStore, repository: str, digest: Digest) -> bool:

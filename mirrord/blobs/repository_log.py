@@ -1,43 +1,76 @@
 """The format of a repository: a log in which each line is one publication. Pure.
 
     {"log":"5f3a…","size":412}
-    {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}}}
-    {"tags":{"main":"sha256:…"}}
+    {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}},"at":1764288000}
+    {"dropped":{"main-1":{"digest":"sha256:…","set":1764288000,"at":1764374400}}}
+    {"tags":{"main":"sha256:…"},"at":1764288000}
 
 The first line identifies the log, and gives the bytes of its initial lines, which have one tag or manifest each.
 Publications are appended, and later lines override earlier ones. So one append is one atomic step, and a lookup
 searches the bytes for a name and reads the line around it. The single JSON document of earlier versions is read as
 one publication.
+
+`at` is when the tags and manifests came (seconds since 1970); lines of earlier versions are without it. A log that is
+rewritten has for a manifest without tags when it lost its last one. `dropped` has tags that were removed by retention:
+only a log that is rewritten can do without a tag.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mirrord.blobs.repositories import ManifestRef
+from mirrord.blobs.repositories import DroppedTag, ManifestRef
 from mirrord.model.digest import Digest
 
-_KEYS = {"tags", "manifests"}
+_KEYS = {"tags", "manifests", "at", "dropped"}
 
 
 @dataclass(slots=True)
 class Links:
-    """The contents of a log. `content` has the manifests and what they refer to."""
+    """The contents of a log.
+
+    Attributes:
+        content: the manifests and what they refer to.
+        tagged: when each tag got its digest; not of lines without a time.
+        idle: when each manifest came, or last lost a tag; likewise.
+    """
 
     tags: dict[str, Digest] = field(default_factory=dict)
     manifests: dict[Digest, ManifestRef] = field(default_factory=dict)
     content: set[Digest] = field(default_factory=set)
+    tagged: dict[str, int] = field(default_factory=dict)
+    idle: dict[Digest, int] = field(default_factory=dict)
+    dropped: dict[str, DroppedTag] = field(default_factory=dict)
 
-    def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> Links:
+    def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef], at: int | None = None) -> Links:
         """Add a publication; the tags last, so that the manifest of a visible tag is visible."""
         self.content.update(manifests, *(link.refs for link in manifests.values()))
         self.manifests.update(manifests)
+        if at is not None:
+            self.idle.update(dict.fromkeys(manifests, at))
+            moved = {self.tags.get(name) for name, digest in tags.items() if self.tags.get(name) != digest} - {None}
+            self.idle.update((old, at) for old in moved if old is not None)
+            self.tagged.update(dict.fromkeys(tags, at))
+        for name in tags if self.dropped else ():
+            self.dropped.pop(name, None)
         self.tags.update(tags)
         return self
+
+    def only(self, tags: Collection[str], manifests: Collection[Digest], at: int) -> Links:
+        """Return some of these, and when they came; manifests that lose a tag lose it `at` that time."""
+        links = Links().add(
+            {name: digest for name, digest in self.tags.items() if name in tags},
+            {digest: link for digest, link in self.manifests.items() if digest in manifests},
+        )
+        links.tagged = {name: when for name, when in self.tagged.items() if name in tags}
+        links.idle = {digest: when for digest, when in self.idle.items() if digest in manifests}
+        links.idle |= {digest: at for name, digest in self.tags.items() if name not in tags and digest in manifests}
+        links.dropped = {name: gone for name, gone in self.dropped.items() if name not in links.tags}
+        return links
 
     def tag(self, name: str) -> Digest | None:
         """Return the digest of a tag."""
@@ -86,8 +119,10 @@ class Lines:
     def read(self) -> Links:
         """Read all of it."""
         links = Links()
-        for entry in self.log.splitlines()[1:]:
-            links.add(*_entry(json.loads(entry)))
+        for text in self.log.splitlines()[1:]:
+            entry = json.loads(text)
+            links.add(*_entry(entry))
+            links.dropped.update(_dropped(entry))
         return links
 
     def _around(self, name: bytes) -> Iterator[dict[str, Any]]:
@@ -98,7 +133,7 @@ class Lines:
             yield json.loads(self.log[end : self.log.index(b"\n", at)])
 
 
-def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> bytes:
+def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef], at: int | None = None) -> bytes:
     """Encode one publication."""
     entry: dict[str, Any] = {}
     if manifests:
@@ -109,13 +144,19 @@ def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) ->
         }
     if tags:
         entry["tags"] = dict(tags)
+    if at is not None:
+        entry["at"] = at
     return _line(entry)
 
 
-def begin(links: Links) -> bytes:
-    """Encode a new log: one tag or manifest a line."""
-    body = [line({}, {digest: link}) for digest, link in sorted(links.manifests.items())]
-    body += [line({name: digest}, {}) for name, digest in sorted(links.tags.items())]
+def begin(links: Links, at: int) -> bytes:
+    """Encode a new log: one tag or manifest a line; those of unknown time get `at`."""
+    links.tagged = dict.fromkeys(links.tags, at) | links.tagged
+    links.idle = dict.fromkeys(links.manifests, at) | links.idle
+    body = [line({}, {digest: link}, links.idle[digest]) for digest, link in sorted(links.manifests.items())]
+    for name, gone in sorted(links.dropped.items()):  # before the tags, where nobody looks for one
+        body.append(_line({"dropped": {name: {"digest": gone.digest, "set": gone.tagged, "at": gone.at}}}))
+    body += [line({name: digest}, {}, links.tagged[name]) for name, digest in sorted(links.tags.items())]
     return b"".join([_line({"log": secrets.token_hex(8), "size": sum(map(len, body))}), *body])
 
 
@@ -147,11 +188,19 @@ def _line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
-def _entry(entry: Any) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef]]:
+def _entry(entry: Any) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef], int | None]:
     if not entry.keys() <= _KEYS:
         raise ValueError(f"unknown keys: {sorted(entry.keys() - _KEYS)}")
     tags = {name: Digest.parse(digest) for name, digest in entry.get("tags", {}).items()}
-    return tags, {Digest.parse(digest): _manifest(link) for digest, link in entry.get("manifests", {}).items()}
+    manifests = {Digest.parse(digest): _manifest(link) for digest, link in entry.get("manifests", {}).items()}
+    return tags, manifests, int(entry["at"]) if "at" in entry else None
+
+
+def _dropped(entry: Any) -> Mapping[str, DroppedTag]:
+    gone = entry.get("dropped", {})
+    return {
+        name: DroppedTag(Digest.parse(one["digest"]), int(one["set"]), int(one["at"])) for name, one in gone.items()
+    }
 
 
 def _manifest(link: Any) -> ManifestRef:  # our own file; a wrong shape raises and is reported

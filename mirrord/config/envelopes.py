@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mirrord.config.check import Strict
+from mirrord.config.keep import KeepKeys
 from mirrord.config.schedules import Timing
 from mirrord.config.units import Deadline, Trust
 from mirrord.errors import UntrustedError
@@ -87,6 +88,14 @@ class Envelope(Timing):
         description=(
             "How long a recorded digest is trusted before the target is asked again. Default: `settings.trust`."
         ),
+    )
+    keep: KeepKeys | Literal["all"] | None = Field(
+        default=None,
+        description=(
+            "What stays of this mirror in `local`, in place of `settings.local.keep`; `all` keeps everything. For"
+            " images and charts. Default: `settings.local.keep`."
+        ),
+        examples=["{newest: 20, days: 90}"],
     )
 
 

@@ -14,6 +14,7 @@ from mirrord.config.crossings import check_crossings, check_places, wrong_places
 from mirrord.config.envelopes import NAME, Envelope, TargetEnvelope, check_name
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.settings import Settings
+from mirrord.model.keep import EVERYTHING
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -109,6 +110,8 @@ class _Reader:
         )
         names = envelope.to if envelope else _named(entry)
         targets = self._targets(names, trail, syncer)
+        if envelope and envelope.keep:
+            self._check_keep(names, trail, syncer)
         if envelope is None or spec is None or self.problems.count() > before:
             self._check_places(entry, trail)
             return None
@@ -122,9 +125,17 @@ class _Reader:
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
             interval=envelope.interval,
             stale=envelope.stale_after(self.settings.stale),
+            keep=EVERYTHING if envelope.keep == "all" else (envelope.keep or self.settings.local.keep).rules,
             names=self.names,
             origin=self.problems.origin(trail),
         )
+
+    def _check_keep(self, names: Sequence[str], trail: Trail, syncer: Syncer | None) -> None:
+        """Check that `keep` means something for the mirror."""
+        if LOCAL not in names:
+            self.problems.add((*trail, "keep"), f"is about {LOCAL}, which `to` does not name; remove it")
+        elif syncer and syncer.kept is None:
+            self.problems.add((*trail, "keep"), f"has no effect on mirrors of kind {syncer.kind}; remove it")
 
     def _check_places(self, entry: Value, trail: Trail) -> None:
         """Check the origin and the targets of a mirror that has other problems, so that one pass reports all."""

@@ -84,7 +84,8 @@ def _keys(node: Schema, prefix: str) -> Iterator[Key]:
     for name, below in node.get("properties", {}).items():
         needed = name in node.get("required", ())
         text, default = below.get("description", ""), below.get("default")
-        forms = [form for form in (below, *below.get("oneOf", ())) if "properties" in form]
+        forms = [form for key in ("oneOf", "anyOf") for form in below.get(key, ()) if "properties" in form]
+        forms += [below] if "properties" in below else []
         yield Key(f"{prefix}{name}", text, default, needed, below in forms)
         for form in forms:
             yield from _keys(form, f"{prefix}{name}.")

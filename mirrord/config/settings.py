@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
+from mirrord.config.keep import LocalSettings
 from mirrord.config.lines import Problems, Value
 from mirrord.config.pem import readable
 from mirrord.config.units import Deadline, Network, Rate, Size, Stale, Trust, between, parse_rate, parse_size
@@ -133,6 +134,7 @@ class Settings(Strict):
         ),
     ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     spool: SpoolSettings = Field(default=SpoolSettings(), description="Content in transit.")
+    local: LocalSettings = Field(default=LocalSettings(), description="What mirrord itself keeps and serves.")
     parallel: Annotated[
         int,
         Field(

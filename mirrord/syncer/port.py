@@ -184,6 +184,8 @@ class Syncer:
         items: returns what a mirror has now, digest by item, for a kind of which the record knows only a part; None
             while that is not known. It MUST NOT wait for a run.
         link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
+        kept: returns the repositories of `local` in which the names of a mirror are that `Mirror.keep` is about, given
+            the items that the record has of it there. A kind without it keeps everything. Pure.
         example: an item that stands for any other where documents show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
@@ -214,6 +216,7 @@ class Syncer:
     uses: Callable[[Mirror, Target, str, HostBook, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
+    kept: Callable[[Mirror, Iterable[str]], Collection[str]] | None = None
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
     verifies: Verifies | None = None

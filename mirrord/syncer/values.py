@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mirrord.model.digest import Digest
+from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
@@ -101,6 +102,7 @@ class Mirror:
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
     interval: float | None = None  # longest seconds between two scheduled starts; None without a schedule
     stale: float | None = None  # seconds after its last success at which the mirror is stale; None means never
+    keep: Keep = EVERYTHING  # what stays of it in `local`
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
     explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirrord import failpoints
-from mirrord.blobs import disk_repositories
+from mirrord.blobs import disk_repositories, logged_repository
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.repositories import ManifestRef, RepositoryState
 from mirrord.errors import ConflictError, StorageError, UnreachableError
@@ -163,7 +163,7 @@ async def test_a_log_does_not_grow_for_ever(links: DiskRepositories, folder: Pat
     await links.publish("app", dict.fromkeys(digests, LINK), {"v1": ONE})
     for number in range(2000):
         await links.publish("app", {}, {"main": digests[number % 7]})
-    assert log_of(folder).stat().st_size <= disk_repositories.SHORT
+    assert log_of(folder).stat().st_size <= logged_repository.SHORT
     assert tags_in(folder, "app") == {"v1": ONE, "main": digests[1999 % 7]}
 
 
@@ -357,15 +357,16 @@ async def test_a_disk_that_is_full(tmp_path: Path) -> None:
         assert tags_in(disk, "app") == {"main": TWO}
 
 
-async def test_the_file_is_for_people_too(links: DiskRepositories, folder: Path) -> None:
-    """The log is lines of plain JSON: one for each tag and manifest, then one for each publication."""
+async def test_the_file_is_for_people_too(folder: Path) -> None:
+    """The log is lines of plain JSON: one for each tag and manifest, then one for each publication, and when."""
+    links = DiskRepositories(folder, lambda: 1_764_288_000.9)
     await links.publish("app", {ONE: LINK}, {"main": ONE})
     await links.publish("app", {TWO: LINK}, {"main": TWO})
     manifest = {"mediaType": "application/json", "size": 3, "refs": [BLOB], "subject": ""}
     head, *lines = map(json.loads, log_of(folder).read_text().splitlines())
     assert head.keys() == {"log", "size"}
     assert lines == [
-        {"manifests": {ONE: manifest}},
-        {"tags": {"main": ONE}},
-        {"manifests": {TWO: manifest}, "tags": {"main": TWO}},
+        {"manifests": {ONE: manifest}, "at": 1_764_288_000},
+        {"tags": {"main": ONE}, "at": 1_764_288_000},
+        {"manifests": {TWO: manifest}, "tags": {"main": TWO}, "at": 1_764_288_000},
     ]

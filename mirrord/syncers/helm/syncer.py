@@ -218,5 +218,6 @@ SYNCER = Syncer(
     held=partial(versions_held, reading=_listing),
     uses=uses,
     link=link,
+    kept=lambda _mirror, _items: (),  # a run drops versions itself, since it writes the index
     example="CHART-1.2.3",
 )

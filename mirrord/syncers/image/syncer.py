@@ -12,9 +12,9 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer
-from mirrord.syncer.values import FrontRules, Mirror, MirrorParts, Services, Target, Usage
+from mirrord.syncer.values import LOCAL, FrontRules, Mirror, MirrorParts, Services, Target, Usage
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
+from mirrord.syncers.image.names import address, hosts, image_name, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.syncers.image.transfer.session import ImageSession
@@ -118,6 +118,15 @@ def _written(mirror: Mirror) -> Iterable[tuple[str, str]]:
     return written(mirror)
 
 
+def _kept(mirror: Mirror, items: Iterable[str]) -> Collection[str]:
+    """Return the repositories in `local`; see `Syncer.kept`."""
+    if not is_many(mirror):
+        return (image_name(mirror),)
+    name_of = _called(mirror)
+    called = (name_of(item)[1].get(LOCAL, "") for item in items)
+    return {name.removeprefix(f"{LOCAL}/").partition("@")[0].partition(":")[0] for name in called if name}
+
+
 def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
     """Return what names the items of a mirror; see `Syncer.called`."""
     from mirrord.syncers.image.plan.called import called  # noqa: PLC0415 - a copy starts without it
@@ -207,5 +216,6 @@ SYNCER = Syncer(
     held=_held,
     uses=_uses,
     link=_link,
+    kept=_kept,
     example="TAG",
 )

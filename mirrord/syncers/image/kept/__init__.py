@@ -57,6 +57,7 @@ class LocalRepository:
             raise StorageError("the local target needs a state directory; set --state")
         self._store, self._repositories = services.blobs, services.repositories
         self._services = services
+        self._lease = services.repositories.lease()
         self._brought: set[Digest] = set()
         self._fresh: dict[Digest, ManifestRef] = {}
         self._lacking: set[Digest] = set()
@@ -77,6 +78,7 @@ class LocalRepository:
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Check what was written in this run, else whether the store has everything that it reaches."""
+        await self._lease.hold([digest])
         return digest in self._fresh or await is_complete(self._repositories, self._store, self.repository, digest)
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
@@ -88,6 +90,7 @@ class LocalRepository:
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Check the store, unless `expect` has just done so."""
+        await self._lease.hold([blob.digest])
         return blob.digest not in self._lacking and not await self._store.missing([blob.digest])
 
     async def links(self, digest: Digest) -> bool:
@@ -105,6 +108,7 @@ class LocalRepository:
             DigestError: that file was changed after its verification; the store serves all mirrors.
         """
         file = await reader.whole()
+        await self._lease.hold([blob.digest])
         self._brought.add(blob.digest)
         if reader.in_place:
             await self.expect([blob])
@@ -126,6 +130,7 @@ class LocalRepository:
 
     async def put_manifest(self, manifest: Manifest) -> None:
         """Store the bytes; they are linked when a tag is set."""
+        await self._lease.hold([manifest.digest])
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         subject = manifest.subject.digest if manifest.subject else ""
@@ -161,6 +166,7 @@ class LocalRepository:
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Compare the size of missing content with the free disk space."""
         sizes = {blob.digest: blob.size for blob in blobs}
+        await self._lease.hold(sizes)
         lacking = await self._store.missing(sizes)
         self._lacking |= lacking
         need = sum(sizes[digest] for digest in lacking)
@@ -169,10 +175,8 @@ class LocalRepository:
             raise StorageError(f"{self.repository}: {mib}; free some space")
 
     async def discard(self) -> None:
-        """Remove unlinked content of this run; the next run copies lost content of others again."""
-        linked = await self._repositories.linked()
-        for digest in (self._brought | self._fresh.keys()) - linked:
-            await self._store.remove(digest)
+        """Remove unlinked content of this run that no other run needs."""
+        await self._repositories.remove_unlinked(self._store, self._brought | self._fresh.keys(), self._lease)
         self._brought.clear()
         self._fresh.clear()
 
@@ -180,6 +184,10 @@ class LocalRepository:
         """Return all tags."""
         state = await self._repositories.state(self.repository)
         return state.tags if state else ()
+
+    def release(self) -> None:
+        """End the lease on what this run brought, or found here."""
+        self._lease.release()
 
     async def remove(self, names: Sequence[str]) -> None:
         """Remove tags; their content stays linked."""

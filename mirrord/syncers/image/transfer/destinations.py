@@ -80,6 +80,9 @@ class Keeping(Destination, Protocol):
             StorageError: the missing ones do not fit.
         """
 
+    def release(self) -> None:
+        """Let others remove what this run brought or relied on, and did not name; to be called at its end."""
+
     async def discard(self) -> None:
         """Remove content of this run without a name, after the disk was full."""
 

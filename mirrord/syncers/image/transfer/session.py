@@ -103,8 +103,13 @@ class ImageSession:
         for images in self._waiting.values():
             await images.aclose()
         await self._once.aclose()
-        for destination in self._full:
-            await destination.discard()
+        try:
+            for full in self._full:
+                await full.discard()
+        finally:
+            for destination in self._destinations.values():
+                if destination.keeps:
+                    destination.release()
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Copy one image to all targets of the batch, and reject other actions."""

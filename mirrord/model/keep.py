@@ -1,0 +1,28 @@
+"""How much of what it has `local` keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Rules of which each is a reason to keep a name; a name goes when none of them keeps it.
+
+    Attributes:
+        newest: this many of each group of names stay: of each branch, variant or chart.
+        days: what came during so many days stays, and so long stays what a name stood for before it moved.
+        unused: what clients asked for during so many seconds stays.
+    """
+
+    newest: int | None = None
+    days: int | None = None
+    unused: float | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing ever goes: without a rule nobody said what may."""
+        return self.newest is None and self.days is None and self.unused is None
+
+
+EVERYTHING = Keep()
