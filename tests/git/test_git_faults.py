@@ -239,6 +239,18 @@ async def test_a_host_that_limits_the_rate_puts_the_run_off(where: str, world: G
     assert two.good.refs(NAME) == (before if where == "source" else two.wanted())
 
 
+async def test_the_first_run_is_put_off_too(world: GitWorld) -> None:
+    """A target that limits the rate before it was ever seen: nothing is written there, and the run goes on later."""
+    two = await pair(world)
+    limit = two.bad.faults.on("*", "", times=None).status(429, headers={"Retry-After": "900"})
+    run = await world.run(two.mirror())
+    assert (run.result, limit.hits) == (Result.DEFERRED, 1)
+    assert run.until is not None
+    assert 900 <= (run.until - run.finished).total_seconds() <= 902
+    assert two.good.refs(NAME) == two.wanted()
+    assert {one.code for one in run.receipts if one.bad} == {"throttled"}
+
+
 async def test_a_sha256_upstream_is_refused_clearly(world: GitWorld) -> None:
     """A SHA-256 repository is not fetched at all, and the reason is told."""
     source = await world.host("source")

@@ -118,7 +118,8 @@ def _unwritable(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
     if target.name == LOCAL:
         return ""
     if unasked := survey.unasked.get(target.name):
-        blind = target.name not in survey.known and not mirror.allow
+        later = target.name in survey.throttled  # the run asks once more before it writes, and is put off
+        blind = target.name not in survey.known and not mirror.allow and not later
         return f"the target cannot be read, so nothing is overwritten: {unasked}" if blind else ""
     if survey.targets.get(target.name) is not None:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import translate
@@ -44,6 +44,7 @@ class GitSurvey:
     # restored refs, which override upstream's until they are released
     held_back: Mapping[str, str] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)  # target name → why it could not be asked
+    throttled: Collection[str] = frozenset()  # targets among them that said when they may be asked again
     # what became of an object: (old, new) → relation; `questions` says which are needed
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     # objects of targets that are not here with all that belongs to them; `strangers` says which may be

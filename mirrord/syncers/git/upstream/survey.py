@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from mirrord.errors import BrokenError, MirrordError, MissingError, UnreachableError, UnsupportedError
+from mirrord.errors import BrokenError, MirrordError, MissingError, ThrottledError, UnreachableError, UnsupportedError
 from mirrord.model.memory import Memory
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept.cache import MirrorCache, git_of
@@ -36,7 +36,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     """
     cache = MirrorCache(mirror, services)
     upstream, known, count = Refs({}), KnownRefs(), 0
-    targets, unasked = dict[str, Refs | None](), dict[str, str]()
+    targets, unasked, throttled = dict[str, Refs | None](), dict[str, str](), set[str]()
 
     async def read() -> None:
         nonlocal upstream, known, count
@@ -47,6 +47,8 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
             targets[target.name] = await _held(mirror, target, services)
         except MirrordError as error:
             unasked[target.name] = str(error)
+            if isinstance(error, ThrottledError):
+                throttled.add(target.name)
 
     async with cache.lock:
         await together(read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
@@ -57,6 +59,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         targets=targets,
         held_back=known.held,
         unasked=unasked,
+        throttled=throttled,
         blind=not mirror.allow and not await cache.baseline.knows(known.served),
         known=frozenset(name for name, _ in memory),
         at=now,
