@@ -49,6 +49,13 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
         UsageError: the daemon reads another folder than `config`, or there is no state to look at.
         BusyError: another command holds the state.
     """
+    return ask_whom(command, config, state, quiet=quiet)[0]
+
+
+def ask_whom(
+    command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool
+) -> tuple[_Answer, bool]:
+    """Return the answer to a command, and whether another process gave it: the daemon. Raises as `ask`."""
     return run(_ask(command, config, state_folder(state, config), quiet=quiet, named=state is not None))
 
 
@@ -61,7 +68,9 @@ def report(run: Run, show: Show, *, json: bool) -> int:
     return exit_code([run])
 
 
-async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool) -> _Answer:
+async def _ask(
+    command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool
+) -> tuple[_Answer, bool]:
     there = await asyncio.to_thread(exists, state)
     alone = f"{state}: {NO_DAEMON}; if a daemon runs, name its directory with --state"
     if command.of_daemons and not there:
@@ -75,7 +84,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
         known = early if early is not None else await asyncio.to_thread(_read, config, command)
         if isinstance(command, GetMirrors | GetStatus):
             note(nothing)
-        return await _without_state(command, *known)
+        return await _without_state(command, *known), False
     events = Events()
     async with AsyncExitStack() as stack:
         client = await _holder(stack, command, config, state)
@@ -83,7 +92,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
             if config:
                 await asyncio.to_thread(list_folder, config)
             with shown(events, quiet=quiet):
-                return await client.carry_out(command, events)
+                return await client.carry_out(command, events), True
         if command.of_daemons:
             raise UsageError(alone)
         read, syncers = await asyncio.to_thread(_read, config, command) if early is None else early
@@ -95,7 +104,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
                 _showing_status(dispatcher, config_folder(config), state) if command.uses_hosts else nullcontext()
             ):
                 with shown(events, quiet=quiet):
-                    return await dispatcher.carry_out(command)
+                    return await dispatcher.carry_out(command), False
 
 
 async def _holder(

@@ -58,12 +58,11 @@ def say_plans(plans: Sequence[Plan], show: Show, *, explain: bool) -> None:
 
 def _to_do(steps: Sequence[Step]) -> str:
     """Sum up steps: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
-    counts: Counter[Action] = Counter()
+    counts = Counter[Action]()
     for step in steps:
         counts[step.action] += max(step.count, step.action is not Action.KEEP)
-    active = [step for step in steps if step.active]
-    sizes = [step.size for step in active if step.size is not None]
-    copied = sum(step.action is Action.COPY for step in active)
+    sizes = [step.size for step in steps if step.active and step.size is not None]
+    copied = sum(step.action is Action.COPY for step in steps)
     known = f" ({'' if len(sizes) == copied else 'at least '}{size(sum(sizes))})" if sizes else ""
     refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
     return f"{counts[Action.COPY] + counts[Action.DELETE]} to do{known}, {counts[Action.KEEP]} up to date{refused}"
@@ -218,10 +217,10 @@ def _of_any(sentence: str) -> str:
     return text.replace(name, "…") if colon and len(name) > SHORT else text or sentence
 
 
-def say_runs(runs: Sequence[Run], show: Show) -> None:
-    """Print the results of runs, and with several of them their sum at the end."""
+def say_runs(runs: Sequence[Run], show: Show, *, goes_on: bool = True) -> None:
+    """Print the results of runs, and with several of them their sum at the end; `goes_on` as in `say_run`."""
     for run in runs:
-        say_run(run, show)
+        say_run(run, show, goes_on=goes_on)
     if len(runs) > 1 and show is not Show.FAILURES:
         results: dict[Result, list[str]] = {}
         for run in runs:
@@ -236,25 +235,26 @@ def say_runs(runs: Sequence[Run], show: Show) -> None:
 
 def _moved(runs: Sequence[Run]) -> str:
     """Sum up bytes: `1.2 MiB read, 2.4 MiB sent`."""
-    sent = sum(receipt.sent for run in runs for receipt in run.receipts)
-    return f"{size(sum(run.read for run in runs))} read, {size(sent)} sent"
+    sent = size(sum(receipt.sent for run in runs for receipt in run.receipts))
+    return f"{size(sum(run.read for run in runs))} read, {sent} sent"
 
 
-def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None:
-    """Print the result of a run, of `mirrord copy` (`copied`) and with `-v` also the steps that had nothing to do."""
+def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False, goes_on: bool = True) -> None:
+    """Print the result of a run, of `mirrord copy` (`copied`) or of one that a daemon continues (`goes_on`)."""
     if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
     unchanged = f", {sum(step.count for step in keep)} up to date" if keep else ""
     counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
-    later = f"; continues at {run.until:%Y-%m-%d %H:%M} UTC" if run.until and not copied else ""
+    later = "; continues at" if goes_on and not copied else "; run it again after"
+    later = f"{later} {run.until:%Y-%m-%d %H:%M} UTC" if run.until else ""
     carried = sum(dict(sorted((one.step.digest, one.referrers) for one in run.receipts)).values())  # of each the most
     about = f"; signatures and attestations: {carried}" if carried else ""
-    seconds = (run.finished - run.started).total_seconds()
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}{about}{later}")
+    seconds = f"{(run.finished - run.started).total_seconds():.1f} s"
+    say(f"{run.mirror}: {run.result.value} in {seconds}, {_moved([run])}{unchanged}{counted}{about}{later}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
-    shown = keep if copied or show is Show.ALL else []
-    receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]
+    receipts = [*run.receipts]
+    receipts += (Receipt(step, Outcome.KEPT, step.reason) for step in keep if copied or show is Show.ALL)
     receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
     printed = [one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)]
     _say_receipts(printed, run.plan, show, copied=copied)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mirrord.cli.ask import ask
+from mirrord.cli.ask import ask_whom
 from mirrord.cli.console import say_json
 from mirrord.cli.exits import exit_code
 from mirrord.cli.results import Show, say_runs
@@ -26,9 +26,9 @@ def sync(
     """Run the command and return its exit code."""
     if allow and not names:
         raise UsageError("--allow needs the names of the mirrors, such as `mirrord sync crane --allow`")
-    runs = ask(Sync(names, allow), config, state, quiet=json or quiet)
+    runs, daemon = ask_whom(Sync(names, allow), config, state, quiet=json or quiet)
     if json:
         say_json({"runs": [run_document(run) for run in runs]})
     else:
-        say_runs(runs, Show.of(quiet=quiet, verbose=verbose))
+        say_runs(runs, Show.of(quiet=quiet, verbose=verbose), goes_on=daemon)
     return exit_code(runs)

@@ -156,6 +156,8 @@ def _made(sources: _Sources, now: datetime) -> _Made:
         stale_after=patience,
         stale_at=_stale_at(whole, patience),
     )
+    if sources.next_run and own.deferred_until and sources.next_run < own.deferred_until:
+        own = replace(own, deferred_until=None)  # the regular run comes first, and is the one
     # Not every counted item is remembered by name.
     own = replace(own, items=max([own.items, *(target.items for target in targets)]))
     changes = [at for entry in known.values() for at in _changes(entry, patience, now)]

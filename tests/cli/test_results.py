@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -43,6 +43,17 @@ def test_signatures_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith("0 B read, 0 B sent; signatures and attestations: 4")
     say_run(Run("m", "image", "command", T0, T0, Plan("m", "image", T0, ()), ()))
     assert "signatures" not in capsys.readouterr().out
+
+
+def test_what_goes_on_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon continues what was deferred; without one, and after a copy, it says what to do instead."""
+    run = Run("m", "image", "command", T0, T0, error="later", code="throttled", until=T0 + timedelta(hours=1))
+    say_runs([run], Show.FOLDED)
+    say_runs([run], Show.FOLDED, goes_on=False)
+    say_run(run, copied=True)
+    said = [line.partition("; ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("m: ")]
+    again = "run it again after 2026-05-01 01:00 UTC"
+    assert said == ["continues at 2026-05-01 01:00 UTC", again, again]
 
 
 @pytest.mark.parametrize("show", [Show.FOLDED, Show.FAILURES, Show.ALL])

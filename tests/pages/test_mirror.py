@@ -297,3 +297,11 @@ def test_when_a_deferred_mirror_goes_on(hours: int, word: str) -> None:
     row = overview(Status("1", "ready", T0, T0, "", (mirror,), totals=Counter([mirror.health])))
     assert re.findall(r"(Continues|Next run) <time", row) == [word]
     assert re.findall(r"<dt>(Continues|Next run)</dt>", shown(MirrorDetail(mirror, T0))) == [word]
+
+
+@pytest.mark.parametrize("health", ["deferred", "failing"])
+def test_a_deferred_mirror_is_shown_as_waiting(health: str) -> None:
+    """What a registry put off is no failure: its reason stands under another title, and is not red."""
+    text = shown(MirrorDetail(status(health=health, last_error=ErrorStatus("throttled", "429", permanent=False)), T0))
+    title = {"deferred": "Waiting for a registry", "failing": "Last errors"}[health]
+    assert re.findall(r'class="panel (\w+)"[^>]*>\s*<h2 id="errors-title">([^<]*)<', text) == [(health, title)]

@@ -90,6 +90,18 @@ def test_time_alone_makes_a_mirror_stale() -> None:
     assert at(0).health == "ok"  # the clock of the machine went back
 
 
+def test_the_regular_run_comes_first() -> None:
+    """A deferred mirror whose schedule is earlier than its registry waits for that run alone."""
+    until = T0 + timedelta(hours=2)
+    board = Board([Standing("m", "", T0, T0, 0, Result.DEFERRED, "throttled", "later", until=until)])
+    times = {hours: T0 + timedelta(hours=hours) for hours in (1, 2, 3)}
+    found = {
+        hours: board.status("1", T0, [mirror()], next_runs={"m": at}).mirrors[0].deferred_until
+        for hours, at in times.items()
+    }
+    assert found == {1: None, 2: until, 3: until}
+
+
 def test_what_a_target_lacks() -> None:
     """A target says what it lacks and since when; its lag grows by the minute, and is 0 when it lacks nothing."""
     since, last = T0 - timedelta(seconds=150), LastRun(done=2, sent=3_000_000, seconds=1.5)

@@ -111,6 +111,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.platforms": "Platforms",
     "mirror.use": "How to use it",
     "mirror.errors": "Last errors",
+    "mirror.waits": "Waiting for a registry",
     "mirror.advice": "What to do",
     "mirror.changes": "What changed",
     "mirror.plots": "The last 90 days",

@@ -111,6 +111,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.platforms": "平台",
     "mirror.use": "使用方法",
     "mirror.errors": "最近的错误",
+    "mirror.waits": "正在等待镜像仓库",
     "mirror.advice": "处理建议",
     "mirror.changes": "变更记录",
     "mirror.plots": "最近 90 天",

@@ -112,6 +112,7 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
         wish=wish,
         ways=ways_of(detail, items),
         troubles=troubles_of(detail, frame.words),
+        waits=mirror.health == "deferred" and not mirror.problems.count,
         lacking=lacking_of(detail.behind),
         more_lacking=len(detail.behind) > BEHIND,
         plots=[(plot, Html(plot.svg)) for plot in plots],
