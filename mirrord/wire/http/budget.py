@@ -22,6 +22,7 @@ LONGEST_BELIEF: Final = 3600.0
 """Seconds after which a quota whose end is not named is looked at again: windows slide."""
 _SHARE: Final = 5  # part of a quota that schedules leave to people
 _LEAST: Final = 10  # requests that they leave at least, as long as that is no more than half of the quota
+_REMAINING: Final = (("", "ratelimit-remaining"), ("x-", "x-ratelimit-remaining"))
 _QUOTA: Final = re.compile(r"\s*([0-9]{1,18})(?:\s*;\s*w\s*=\s*([0-9]{1,9}))?(?:\s*[,;]|\s*\Z)")
 
 
@@ -40,8 +41,8 @@ def quota_of(headers: Mapping[str, str], wall: float) -> Quota | None:
     `ratelimit-remaining: 76;w=21600` is Docker Hub's form, `x-ratelimit-remaining: 76` that of GitHub and of many
     more; `ratelimit-reset` has seconds (IETF draft) or a Unix time (GitHub, GitLab).
     """
-    for prefix in ("", "x-"):
-        remaining, window = _first(headers.get(f"{prefix}ratelimit-remaining", ""))
+    for prefix, name in _REMAINING:
+        remaining, window = _first(headers[name]) if name in headers else (None, None)
         if remaining is not None:
             limit, whole_window = _first(headers.get(f"{prefix}ratelimit-limit", ""))
             reset = retry_after(headers.get(f"{prefix}ratelimit-reset"), wall)

@@ -46,6 +46,7 @@ class HostLimiter:
     _waiting: dict[Party, dict[RequestClass, _Line]] = field(
         default_factory=lambda: {party: {kind: OrderedDict() for kind in RequestClass} for party in Party}
     )
+    _queued: int = 0  # requests in line
     _preemptible: OrderedDict[HostSlot, Callable[[], None]] = field(default_factory=OrderedDict)  # longest unread first
     pace: Concurrency = field(init=False)
 
@@ -75,7 +76,7 @@ class HostLimiter:
 
     def enter(self, kind: RequestClass, party: Party = Party.RUNS) -> bool:
         """Take a slot if one is free and nobody of the party waits for it."""
-        if self._waiting[party][kind] or not self._admits(kind, party):
+        if (self._queued and self._waiting[party][kind]) or not self._admits(kind, party):
             return False
         self._begin(kind, party)
         return True
@@ -89,12 +90,15 @@ class HostLimiter:
         """Wait in line for a slot."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[party][kind][turn] = None
+        self._queued += 1
         self._wake()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():  # `_wake` may have taken it out of the line already
-                self._waiting[party][kind].pop(turn, None)
+                if turn in (line := self._waiting[party][kind]):
+                    del line[turn]
+                    self._queued -= 1
             else:  # admitted and cancelled at the same moment: pass the slot on
                 self.leave(kind, party)
             raise
@@ -121,6 +125,8 @@ class HostLimiter:
             self._wake()
 
     def _wake(self) -> None:
+        if not self._queued:  # as most often: each request wakes
+            return
         self._admit()
         while self._preempt():
             self._admit()
@@ -142,6 +148,7 @@ class HostLimiter:
         for kind in RequestClass:
             while (party := next(self._ready(kind), None)) is not None:
                 turn, _ = self._waiting[party][kind].popitem(last=False)
+                self._queued -= 1
                 if not turn.done():
                     self._begin(kind, party)
                     turn.set_result(None)
