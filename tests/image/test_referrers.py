@@ -16,6 +16,7 @@ from mirrord.syncer.serving import Request
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image import front
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
+from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from tests.support.artifacts import build_artifact
 from tests.support.localstore import said
 from tests.support.world import World
@@ -98,6 +99,21 @@ async def test_a_list_that_others_overwrite(world: World) -> None:
     assert run.result is Result.PARTIAL
     assert [receipt.code for receipt in run.receipts if not receipt.good] == [BusyError.code]
     assert puts.hits == 5
+
+
+async def test_a_list_that_others_overwrite_later(world: World) -> None:
+    """Another client that has read the list before us writes it after us: it is read again before the tag is set."""
+    require("docker-registry")
+    source, target = await filled(world), await world.registry("target", referrers=False)
+    other = OCI_INDEX, index_of([entry(ABOUT[2], "att")])
+    late = target.faults.on("GET", f"/manifests/{TAG}", skip=5).then(
+        lambda: target.content.put_manifest("mirror/app", *other, TAG)
+    )
+    assert (await world.run(world.mirror({**source, "tags": ["v1"]}, target))).result is Result.SUCCESS
+    assert late.hits == 1
+    assert {one["digest"] for one in (await listed(target.host))["manifests"]} == {one.digest for one in ABOUT}
+    paths = [exchange.path.rpartition("/")[2] for exchange in target.log if exchange.method == "PUT"]
+    assert paths.index("v1") > max(number for number, path in enumerate(paths) if path == TAG)
 
 
 @pytest.mark.parametrize("first", [403, 500, None], ids=["refused", "outage", "killed"])

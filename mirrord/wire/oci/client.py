@@ -21,7 +21,7 @@ from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.oci.referrers import add_referrer, list_referrers
+from mirrord.wire.oci.referrers import add_referrers, list_referrers
 from mirrord.wire.offload import offload
 
 _ACCEPTED = {"Accept": ACCEPT}
@@ -48,6 +48,7 @@ class Repository:
         self.host, self.repository = reference.domain, reference.path
         self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL, create)
         self._listed: set[Digest] = set()
+        self._written: dict[Digest, list[Manifest]] = {}  # into lists of referrers, by subject
         self._begun: dict[Digest, HttpResponse] = {}  # uploads that a mount opened instead
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
@@ -170,9 +171,15 @@ class Repository:
         if by_digest and ref not in (tag.strip() for tag in answer.headers.get("oci-tag", "").split(",")):
             answer = await self._put(manifest, ref, ref)
         if manifest.subject and manifest.digest not in self._listed:
-            if "oci-subject" not in answer.headers:
-                await add_referrer(self, manifest)
+            subject = manifest.subject.digest
+            if "oci-subject" not in answer.headers and await add_referrers(self, subject, [manifest]):
+                self._written.setdefault(subject, []).append(manifest)
             self._listed.add(manifest.digest)
+
+    async def relist(self, subject: Digest) -> None:
+        """Look once more whether the list of what is about `subject` has what was written there; raises as that."""
+        if written := self._written.pop(subject, None):
+            await add_referrers(self, subject, written)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Let all of `names`, in this order, stand for a manifest whose content is there.

@@ -9,7 +9,7 @@ tags of its own instead: the same tag with `.sig`, `.att` or `.sbom` behind it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -160,28 +160,29 @@ def as_listed(manifest: Manifest) -> Descriptor:
     return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations)
 
 
-async def add_referrer(repository: Repository, manifest: Manifest) -> None:
-    """Add `manifest` to the list under its subject's tag.
+async def add_referrers(repository: Repository, subject: Digest, manifests: Sequence[Manifest]) -> bool:
+    """Add `manifests` to the list under the tag of what they are about; return whether it lacked one of them.
 
     Registries have no compare-and-swap: what another client wrote at the same moment may be lost
-    (google/go-containerregistry#2205). So the tag is read again after each write, until our entry stays, and within
-    this process one writes at a time.
+    (google/go-containerregistry#2205). So the tag is read again after each write, until our entries stay, and within
+    this process one writes at a time. Another client that has read the list before may still write it later: see
+    `Repository.relist`.
 
     Raises:
         ContentError: the tag points to something else than an index.
         TooLargeError: the index would be larger than registries and clients take.
-        BusyError: others overwrote our entry each time.
+        BusyError: others overwrote our entries each time.
         MirrordError: as `Repository.get_manifest` and `put_manifest`.
     """
-    assert manifest.subject is not None
-    tag = referrers_tag(manifest.subject.digest)
+    tag = referrers_tag(subject)
     async with _WRITING.hold((repository.host, repository.repository, tag)):
-        await _add(repository, manifest, tag, manifest.subject.digest)
+        return await _add(repository, manifests, tag, subject)
 
 
-async def _add(repository: Repository, manifest: Manifest, tag: str, subject: Digest) -> None:
-    for _ in range(ATTEMPTS):
+async def _add(repository: Repository, manifests: Sequence[Manifest], tag: str, subject: Digest) -> bool:
+    for attempt in range(ATTEMPTS):
         entries: list[object] = []
+        there: Collection[Digest] = ()
         try:
             listed = await repository.get_manifest(tag)
         except MissingError:
@@ -191,10 +192,12 @@ async def _add(repository: Repository, manifest: Manifest, tag: str, subject: Di
                 raise ContentError(
                     f"{repository.reference.name}:{tag} is not an index of referrers; delete that tag there"
                 )
-            if manifest.digest in {child.digest for child in listed.children}:
-                return
+            there = {child.digest for child in listed.children}
             entries = [*await offload(len(listed.body), entries_of, listed.body, tag)]
-        body = index_of([*entries, as_listed(manifest).entry()])
+        lacking = [as_listed(one).entry() for one in manifests if one.digest not in there]
+        if not lacking:
+            return attempt > 0
+        body = index_of([*entries, *lacking])
         if len(body) > LIMIT:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
             raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")

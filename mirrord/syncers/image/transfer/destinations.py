@@ -62,6 +62,14 @@ class Collecting(Destination, Protocol):
         """Set names to existing manifests in one step; the last of duplicate names counts."""
 
 
+@runtime_checkable
+class Relisting(Destination, Protocol):
+    """A destination where clients may have to keep the lists of referrers, and may overwrite those of others."""
+
+    async def relist(self, subject: Digest) -> None:
+        """Look once more whether what was written about a manifest is listed, and list it again if not."""
+
+
 class Keeping(Destination, Protocol):
     """A destination on the disk of the spool."""
 

@@ -24,7 +24,7 @@ from mirrord.errors import (
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer
 from mirrord.syncers.image.transfer.copied import Carried
-from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed
+from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Relisting, Streamed
 from mirrord.syncers.image.transfer.tree import DEEPEST, MOST_MANIFESTS
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
@@ -120,6 +120,8 @@ class ReferrersOf:
 
             await self.workers.each(fresh.values(), one)
             level, depth = following, depth + 1
+        if isinstance(self.destination, Relisting):  # as late as it can be: who has read a list before may write it now
+            await self.workers.each(dict.fromkeys(subject for subject, *_ in self._seen), self.destination.relist)
         return Carried(self._count, self._fresh, self._due, tuple(dict.fromkeys(self._remarks))[:SHOWN])
 
     async def _manifests_in(self, manifest: Manifest) -> Sequence[Digest]:
