@@ -65,7 +65,7 @@ class Running:
     """A run that has not ended.
 
     Attributes:
-        trigger: what started it: `schedule`, `command`, `publish`, `restore`, `prune`, `takedown`, `verify`.
+        trigger: what started it: `schedule`, `command`, `publish`, `restore`, `prune`, `takedown`, `repair`.
         started: when it began.
         steps: number of steps to do; null until the plan is made.
         done: steps that have ended well.

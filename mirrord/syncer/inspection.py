@@ -84,8 +84,8 @@ class Inspection:
             return
         ordered, left = sorted(sizes), self._budget
         start = bisect_right(ordered, self.read_up_to.get(target, ""))
-        for digest in (*ordered[start:], *ordered[:start]):
-            if sizes[digest] > left and left < self._budget:
+        for number, digest in enumerate((*ordered[start:], *ordered[:start])):
+            if number and sizes[digest] > left:
                 return
             left -= sizes[digest]
             yield digest

@@ -29,6 +29,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.prune": "prune",
     "trigger.takedown": "takedown",
     "trigger.verify": "verify",
+    "trigger.repair": "repair",
     "kind.git": "Git repositories",
     "kind.helm": "Helm charts",
     "kind.image": "Container images",

@@ -29,6 +29,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.prune": "清理",
     "trigger.takedown": "下架",
     "trigger.verify": "核对",
+    "trigger.repair": "修复",
     "kind.git": "Git 仓库",
     "kind.helm": "Helm Chart",
     "kind.image": "容器镜像",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mirrord.model.memory import Memory
-from mirrord.model.plan import Plan
+from mirrord.model.plan import Action, Plan, Step
 from mirrord.names.book import NameBook
-from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer
+from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer, Verifies
 from mirrord.syncer.values import LOCAL, FrontRules, Mirror, MirrorParts, Services, Target, Usage
-from mirrord.syncers.image.kept import open_target
+from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import address, hosts, image_name, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
@@ -21,11 +22,16 @@ from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import names_held, survey
 
 if TYPE_CHECKING:
+    from mirrord.model.verification import VerifyFinding
+    from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.serving import OpenedThrough, Request, Response
     from mirrord.syncers.image.plan.many import ManySurvey
     from mirrord.syncers.image.spec.front import FrontKeys
-    from mirrord.syncers.image.transfer.many import ManySession
+    from mirrord.syncers.image.transfer.many import Begin, ManySession
     from mirrord.wire.host import HostBook
+
+
+Doubted = Mapping[str, frozenset[str]]
 
 
 async def _survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey | ManySurvey:
@@ -46,16 +52,19 @@ def _plan(mirror: Mirror, found: Any, now: datetime) -> Plan:
     return plan_many(mirror, found, now)
 
 
-def _begin(mirror: Mirror, decisions: Any, services: Services) -> ImageSession:
-    """Begin the session of one repository."""
+def _begin(mirror: Mirror, decisions: Any, services: Services, doubted: Doubted | None = None) -> ImageSession:
+    """Begin the session of one repository; `doubted` has by target what a verification found missing or damaged."""
     spec = spec_of(mirror)
     destinations = {target.name: open_target(mirror, target, services) for target in mirror.targets}
+    for name, digests in (doubted or {}).items():
+        if isinstance(here := destinations.get(name), LocalRepository):
+            here.doubt(digests)
     patience = spec.together_wait if spec.publish == "together" else 0.0
     sources, unreachable, unseen = decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
     carried = spec.signatures.carried
     note = partial(_note_children, mirror, services) if carried and services.facts else None
-    known = {"unreachable": unreachable, "unseen": unseen, "signatures": carried, "note": note}
+    known = {"unreachable": unreachable, "unseen": unseen, "signatures": carried, "note": note, "doubted": doubted}
     return ImageSession(sources, destinations, services, patience, label, **known)
 
 
@@ -67,9 +76,13 @@ async def _note_children(mirror: Mirror, services: Services, read: Mapping[str, 
 
 
 @asynccontextmanager
-async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[ImageSession | ManySession]:
+async def _open(
+    mirror: Mirror, plan: Plan, services: Services, doubted: Doubted | None = None
+) -> AsyncIterator[ImageSession | ManySession]:
     """Begin a run."""
-    session = _begin_many(mirror, plan, services) if is_many(mirror) else _begin(mirror, plan.decisions, services)
+    begin = partial(_begin, doubted=doubted)
+    many = is_many(mirror)
+    session = _begin_many(mirror, plan, services, begin) if many else begin(mirror, plan.decisions, services)
     try:
         yield session
         await session.finish()
@@ -77,11 +90,43 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
         await session.aclose()
 
 
-def _begin_many(mirror: Mirror, plan: Plan, services: Services) -> ManySession:
+def _begin_many(mirror: Mirror, plan: Plan, services: Services, begin: Begin) -> ManySession:
     """Begin the session of many repositories."""
     from mirrord.syncers.image.transfer.many import ManySession  # noqa: PLC0415 - as above
 
-    return ManySession(mirror, plan.decisions, services, _begin)
+    return ManySession(mirror, plan.decisions, services, begin)
+
+
+async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> None:
+    """Compare the targets with the record; see `Verifies.look`."""
+    from mirrord.syncers.image.upstream.compared import look  # noqa: PLC0415 - a copy starts without it
+
+    await look(mirror, services, inspection)
+
+
+def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
+    """Return the syncer for a run that repairs; see `Verifies.repairing`."""
+    wrong = {(one.target, one.item): one.code for one in findings}
+    lost: dict[str, set[str]] = {}
+    for one in findings:
+        lost.setdefault(one.target, set()).update([one.digest] if one.code in ("tree", "blob", "bytes") else [])
+    doubted = {target: frozenset(digests) for target, digests in lost.items()}
+
+    async def survey_again(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> Any:
+        known = {key: seen for key, seen in memory.items() if key not in wrong}
+        return await syncer.survey(mirror, services, Memory(known, memory.names), now)
+
+    def plan_again(mirror: Mirror, found: Any, now: datetime) -> Plan:
+        made = syncer.plan(mirror, found, now)
+        return replace(made, steps=tuple(map(_again, made.steps)))
+
+    def _again(step: Step) -> Step:
+        code = wrong.get((step.target, step.item))
+        if code is None or step.action is not Action.KEEP:
+            return step
+        return replace(step, action=Action.COPY, reason=f"verified: {code}", confirmed=False)
+
+    return replace(syncer, survey=survey_again, plan=plan_again, open=partial(_open, doubted=doubted))
 
 
 async def _held(mirror: Mirror, target: Target, services: Services, names: Collection[str]) -> Mapping[str, str | None]:
@@ -214,6 +259,7 @@ SYNCER = Syncer(
     address=address,
     called=_called,
     held=_held,
+    verifies=Verifies(_look, _repairing),
     uses=_uses,
     link=_link,
     kept=_kept,

@@ -61,7 +61,12 @@ class LocalRepository:
         self._brought: set[Digest] = set()
         self._fresh: dict[Digest, ManifestRef] = {}
         self._lacking: set[Digest] = set()
+        self._doubted: frozenset[str] = frozenset()
         self.repository = repository
+
+    def doubt(self, digests: frozenset[str]) -> None:
+        """Replace the files of this content as soon as it is here again: a verification found them damaged."""
+        self._doubted = digests
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
         """Look it up in the repository."""
@@ -114,6 +119,7 @@ class LocalRepository:
             await self.expect([blob])
         self._lacking.discard(blob.digest)
         if not reader.in_place:
+            await self._remove_doubted(blob.digest)
             await self._store.adopt(blob.digest, file)
             return
         copy, hasher = self._services.scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
@@ -124,13 +130,19 @@ class LocalRepository:
                     out.write(chunk)
             if hasher.hexdigest() != blob.digest.hex:
                 raise DigestError(f"{reader.spool.source}: changed while it was read; the next run reads it again")
+            await self._remove_doubted(blob.digest)
             await self._store.adopt(blob.digest, copy)
         finally:
             copy.unlink(missing_ok=True)
 
+    async def _remove_doubted(self, digest: Digest) -> None:
+        if digest in self._doubted:
+            await self._store.remove(digest)
+
     async def put_manifest(self, manifest: Manifest) -> None:
         """Store the bytes; they are linked when a tag is set."""
         await self._lease.hold([manifest.digest])
+        await self._remove_doubted(manifest.digest)
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         subject = manifest.subject.digest if manifest.subject else ""

@@ -50,12 +50,22 @@ class ImageTally:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One image on its way to one target."""
+    """One image on its way to one target.
+
+    Attributes:
+        item: its name.
+        source: where it is read.
+        destination: where it is written.
+        consumer: name of the target in events.
+        doubted: what a verification found missing or damaged there; then every manifest is looked through, although it
+            is there. None if nothing was verified.
+    """
 
     item: str
     source: ImageSource
     destination: Streamed | Keeping
     consumer: str
+    doubted: frozenset[str] | None = None
     tally: ImageTally = field(default_factory=ImageTally)
     extent: Extent = field(default_factory=Extent)
     workers: Workers = field(default_factory=lambda: Workers(WORKERS))

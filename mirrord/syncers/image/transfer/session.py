@@ -55,6 +55,7 @@ class ImageSession:
         unseen: Collection[tuple[str, str]] = frozenset(),
         signatures: bool = True,
         note: Callable[[Mapping[str, Sequence[str]]], Awaitable[None]] | None = None,
+        doubted: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         """Copy the items of `sources` to `destinations`.
 
@@ -68,6 +69,7 @@ class ImageSession:
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
             signatures: whether signatures, attestations and SBOMs are carried with their images.
             note: is told at the end which manifests are in the images that were read, if it matters.
+            doubted: target name → digests that a verification found missing or damaged there.
         """
         self._sources = sources
         self._destinations = destinations
@@ -76,7 +78,7 @@ class ImageSession:
         self._label = label
         self._unreachable = unreachable or {}
         self._unseen = unseen
-        self._signatures, self._note = signatures, note
+        self._signatures, self._note, self._doubted = signatures, note, doubted or {}
         self._children: dict[str, Sequence[str]] = {}
         self._once = Once()
         self._manifests = Manifests(self._once)
@@ -127,12 +129,13 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        copy = Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer)
+        doubted = self._doubted.get(step.target)
+        copy = Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer, doubted)
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
                 manifest = await self._manifest(copy, top)
-                unseen = (step.target, step.item) in self._unseen
+                unseen = doubted is None and (step.target, step.item) in self._unseen
                 parts = Parts.of(top, manifest)
                 copy.looked_at(manifest, parts)
                 self._children[manifest.digest] = [child.digest for child in parts.children if child.is_manifest]
@@ -196,8 +199,9 @@ class ImageSession:
 
         With `unseen` nobody asks for it: a PUT of what is there after all changes nothing.
         """
-        destination = copy.destination
-        if not unseen and await destination.has_manifest(parts.entry.digest):
+        destination, digest = copy.destination, parts.entry.digest
+        there = not unseen and digest not in (copy.doubted or ()) and await destination.has_manifest(digest)
+        if there and copy.doubted is None:
             copy.tally.there += 1
             copy.extent.there()
             self._measure(copy)
@@ -209,7 +213,7 @@ class ImageSession:
         await copy.workers.each(parts.children, lambda child: self._child(copy, child, depth + 1))
         await copy.workers.each(parts.blobs, lambda blob: self._blob(copy, blob))
         copy.tally.foreign += parts.foreign
-        return True
+        return not there
 
     async def _bring_about(self, copy: Copy, manifest: Manifest, put: bool) -> bool:  # noqa: FBT001 - of `ReferrersOf`
         """Bring what is about an image; its size is not that of the image."""
@@ -267,8 +271,12 @@ class ImageSession:
         destination, locations = copy.destination, self._services.locations
         if copy.source.host == destination.host != "":  # the blob can be mounted from the source itself
             locations.saw(destination.host, blob.digest, copy.source.repository)
-        there = await destination.has_blob(blob)
-        if not there and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None:
+        doubted = blob.digest in (copy.doubted or ())
+        there = not doubted and await destination.has_blob(blob)
+        if (
+            not (there or doubted)
+            and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None
+        ):
             there = await destination.mount(blob.digest, other)
         if there:
             if destination.keeps and not await destination.links(blob.digest):
