@@ -47,7 +47,7 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
     targets = [(one, target) for one in found for target in one.targets if not (quiet and target.equal)]
     if targets:
         rows = [(one.mirror, target.target, *_row(target)) for one, target in targets]
-        table(("MIRROR", "TARGET", "RESULT", "CHECKED", "DIFFER", "UNKNOWN", "BYTES READ"), rows)
+        table(("MIRROR", "TARGET", "RESULT", "LEVEL", "CHECKED", "DIFFER", "UNKNOWN", "BYTES READ"), rows)
     for one in found:
         if one.repaired is not None and not quiet:
             say(f"{one.mirror}: {one.repaired} repaired")
@@ -67,4 +67,4 @@ def _row(target: TargetVerification) -> tuple[str, ...]:
     result = "equal" if target.equal else "drift" if target.drift else "unknown"
     share = f" of {size(target.size)}" if target.size else ""
     read = f"{size(target.read)}{share}" if target.level is Level.BYTES else ""
-    return result, str(target.checked), str(target.drift), str(target.unknown), read
+    return result, target.level.value, str(target.checked), str(target.drift), str(target.unknown), read

@@ -10,7 +10,7 @@ from typing import Final
 from mirrord import pipeline
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import DeadlineError, MirrordError, UnsupportedError
-from mirrord.model.memory import Memory
+from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
 from mirrord.syncer.inspection import Inspection
 from mirrord.syncer.port import Syncer
@@ -59,8 +59,18 @@ class Verifier:
         return Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
 
     async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:
-        memory = await self._runtime.store.memory(mirror.name)
-        return await asyncio.to_thread(pipeline.believable, memory, pipeline.places(mirror, current.syncer(mirror)))
+        """Return what the targets should have; what builds are called there is part of it."""
+        memory, syncer = await self._runtime.store.memory(mirror.name), current.syncer(mirror)
+
+        def believed() -> Memory:
+            known = pipeline.believable(memory, pipeline.places(mirror, syncer))
+            builds = {key: LastSeen(one.digest, one.at, one.place) for key, one in known.names.items()}
+            return Memory({**builds, **known})
+
+        known = await asyncio.to_thread(believed)
+        if syncer.verifies and syncer.verifies.expected:
+            return await syncer.verifies.expected(mirror, current.services, known)
+        return known
 
     async def _look(self, current: Snapshot, mirror: Mirror, inspection: Inspection, expected: Memory) -> None:
         """Look at everything, then again at what differs and was changed by a run meanwhile."""

@@ -55,7 +55,7 @@ class TargetVerification:
     Attributes:
         target: name of the target; "" for the mirror as a whole.
         at: when the verification ended.
-        level: how far it looked.
+        level: how far it looked; a Git host does not let anybody look further than names.
         checked: items that were looked at.
         drift: those of them that differ from the record.
         unknown: those of them of which that could not be told; at least 1 if nothing could be told of the target.

@@ -36,6 +36,7 @@ class Inspection:
         self._drift = defaultdict[str, set[str]](set)
         self._unknown = defaultdict[str, set[str]](set)
         self._findings = defaultdict[tuple[str, bool], list[VerifyFinding]](list)
+        self._furthest: dict[str, Level] = {}
         self._read = defaultdict[str, int](int)
         self._size = defaultdict[str, int](int)
         self._expect(expected)
@@ -44,6 +45,10 @@ class Inspection:
         self._expected.clear()
         for (target, item), seen in expected.items():
             self._expected[target][item] = seen
+
+    def no_further(self, target: str, level: Level) -> None:
+        """Say that a target does not let anybody look further than this."""
+        self._furthest[target] = level
 
     def items(self, target: str) -> Mapping[str, LastSeen]:
         """Return the items that a target should have, with their state in the record."""
@@ -118,7 +123,7 @@ class Inspection:
         return TargetVerification(
             target,
             at,
-            self.level,
+            self._furthest.get(target, self.level),
             checked=len(self._checked[target]),
             drift=len(self._drift[target]),
             unknown=len(self._unknown[target] - self._drift[target]),

@@ -88,14 +88,14 @@ class Verifies:
     """How it is verified that targets still have what was mirrored.
 
     Attributes:
-        look: compares each target with `Inspection.items`, and reports what it sees; needs no source. What is wrong
-            with one target does not end the look at the others. MUST NOT report as equal what it could not see.
-        repairing: returns the syncer for a run that repairs such findings: it does not believe what was found wrong,
-            and sends what is missing of it and nothing else.
+        look: compares targets with `Inspection.items`, without the source; what it cannot see is not equal.
+        repairing: returns the syncer for a run that sends what was found missing or damaged, and nothing else of it.
+        expected: completes the record, for a kind of which it knows only a part.
     """
 
     look: Callable[[Mirror, Services, Inspection], Awaitable[None]]
     repairing: Callable[[Syncer, Sequence[VerifyFinding]], Syncer]
+    expected: Callable[[Mirror, Services, Memory], Awaitable[Memory]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +153,10 @@ class Syncer:
         measured: returns the plan with the sizes of what would be copied, as far as the source knows them, where asking
             costs requests: for `mirrord plan --sizes`.
         publishing: returns the mirror with its source replaced by one build.
-        pruning: returns the same kind with another `survey`, `plan` and `open`, whose runs remove at targets what a
-            mirror does not want any more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
+        pruning: returns the kind with other functions, whose runs remove at targets what a mirror does not want any
+            more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
         restores: for a kind that keeps backups of what its runs overwrite and delete.
-        remarks: returns what the log says at the start about local programs that the kind needs, a level and a
-            sentence each, given the number of its mirrors.
+        remarks: returns what the log says at the start about programs that the kind needs, given its mirrors' number.
         ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
             its addresses, a sentence each. Raises ConfigError with a problem for each key of a target that does not fit
             what `hosts:` says of its host. No I/O but files that keys name.
@@ -181,15 +180,13 @@ class Syncer:
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
             it), the rules for hosts (which speak plain HTTP), and an item, or "" for the mirror as a whole. Call
             `uses_of`. Pure; without credentials.
-        items: returns what a mirror has now, digest by item, for a kind of which the record knows only a part; None
-            while that is not known. It MUST NOT wait for a run.
-        link: returns the URL of a page about a target for people, "" for none. Call `link_of`. Pure.
+        items: returns what a mirror has now, digest by item, where the record knows only a part; None while unknown.
+        link: returns the URL of a page about a target for people, or "". Call `link_of`. Pure.
         kept: returns the repositories of `local` in which the names of a mirror are that `Mirror.keep` is about, given
-            the items that the record has of it there. A kind without it keeps everything. Pure.
-        example: an item that stands for any other where documents show how to use one.
-        held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
-            SHOULD offer it: it settles the moves that a crash left open.
-        verifies: for a kind whose targets can be compared with the record.
+            its items there by the record. A kind without it keeps everything. Pure.
+        example: an item for documents that show how to use one.
+        held: returns the digests of names of the ledger at a target, None for a missing one; settles open moves.
+        verifies: how targets are compared with the record.
     """
 
     kind: str

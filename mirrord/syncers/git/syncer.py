@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
+from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
-from mirrord.syncer.port import Restores, Syncer
+from mirrord.syncer.port import Restores, Syncer, Verifies
 from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache
@@ -18,6 +20,10 @@ from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import refs_held, survey
 from mirrord.wire.git.version import remarks, version
+
+if TYPE_CHECKING:
+    from mirrord.model.verification import VerifyFinding
+    from mirrord.syncer.inspection import Inspection
 
 
 @asynccontextmanager
@@ -53,6 +59,27 @@ async def _items(mirror: Mirror, services: Services) -> Mapping[str, str] | None
     return known.served.refs if known and known.served else None
 
 
+async def _expected(mirror: Mirror, services: Services, memory: Memory) -> Memory:
+    """Return the refs that targets should have; see `Verifies.expected`."""
+    from mirrord.syncers.git.upstream.compared import expected  # noqa: PLC0415 - only a verification needs it
+
+    return await expected(mirror, services, memory)
+
+
+async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> None:
+    """Compare the targets with what was mirrored; see `Verifies.look`."""
+    from mirrord.syncers.git.upstream.compared import look  # noqa: PLC0415 - as above
+
+    await look(mirror, services, inspection)
+
+
+def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
+    """Return the syncer for a run that repairs; see `Verifies.repairing`."""
+    from mirrord.syncers.git.upstream.compared import repairing  # noqa: PLC0415 - as above
+
+    return repairing(syncer, findings)
+
+
 async def _remarks(mirrors: int) -> Sequence[tuple[str, str]]:
     """Report a git that is missing, too old, or older than its security fixes."""
     return remarks(await asyncio.to_thread(version), mirrors)
@@ -74,6 +101,7 @@ SYNCER = Syncer(
     front=front,
     address=address,
     held=refs_held,
+    verifies=Verifies(_look, _repairing, _expected),
     uses=uses,
     link=link,
     items=_items,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mirrord.errors import ContentError, MissingError, StorageError, about
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
-from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.port import Syncer, Verifies
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes, files_of
 from mirrord.syncers.helm.names import (
@@ -44,6 +45,10 @@ from mirrord.syncers.helm.upstream.poll import extras, poll
 from mirrord.syncers.helm.upstream.reading import Index, read_index
 from mirrord.syncers.helm.upstream.registry import poll_registry
 from mirrord.transfer.fanout import Workers
+
+if TYPE_CHECKING:
+    from mirrord.model.verification import VerifyFinding
+    from mirrord.syncer.inspection import Inspection
 
 
 async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> HelmSurvey:
@@ -203,6 +208,36 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
 AT_ONCE = 16
 
 
+async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> None:
+    """Compare the targets with the record; see `Verifies.look`."""
+    from mirrord.syncers.helm.transfer.compared import look  # noqa: PLC0415 - only a verification needs it
+
+    await look(mirror, services, inspection, reading=_listing)
+
+
+def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
+    """Return the syncer for a run that repairs: what differs counts as not there; see `Verifies.repairing`."""
+    wrong = {(one.target, one.item) for one in findings}
+    damaged = {one.digest for one in findings if one.target == LOCAL and one.code == "bytes"}
+
+    async def survey_again(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:
+        for digest in damaged:
+            if services.blobs:
+                await services.blobs.remove(Digest.parse(digest))
+        found: HelmSurvey = await syncer.survey(mirror, services, memory, now)
+        return found
+
+    def plan_again(mirror: Mirror, found: HelmSurvey, now: datetime) -> Plan:
+        targets = {
+            name: replace(there, held={item: one for item, one in there.held.items() if (name, item) not in wrong})
+            for name, there in found.targets.items()
+        }
+        made = syncer.plan(mirror, replace(found, targets=targets), now)
+        return replace(made, decisions=replace(made.decisions, survey=found))  # what is replaced is there
+
+    return replace(syncer, survey=survey_again, plan=plan_again)
+
+
 SYNCER = Syncer(
     "helm",
     lambda: (HelmSpec, HelmTarget),
@@ -216,6 +251,7 @@ SYNCER = Syncer(
     front=front,
     address=address,
     held=partial(versions_held, reading=_listing),
+    verifies=Verifies(_look, _repairing),
     uses=uses,
     link=link,
     kept=lambda _mirror, _items: (),  # a run drops versions itself, since it writes the index

@@ -205,7 +205,9 @@ class _Steps:
                     action, reason = decided
                     there = found.held.get(choice.chart.item) if action is Action.KEEP else choice.chart.digest
                     names, group = (choice.chart.file,), str(number // TOGETHER)
-                    yield Step(action, choice.chart.item, str(there or ""), target, names, reason, group=group)
+                    kept = action is Action.KEEP  # the target has just said so
+                    of_item = choice.chart.item, str(there or ""), target, names, reason
+                    yield Step(action, *of_item, group=group, confirmed=kept)
 
     def _version(self, choice: VersionChoice, target: str, found: TargetContent) -> tuple[Action, str] | None:
         """Decide about a version at a target; None: what upstream has is wrong, which is reported as a problem."""

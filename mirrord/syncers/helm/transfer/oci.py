@@ -137,10 +137,10 @@ class OciTarget:
         if await repository.head_manifest(tag) is not None:
             manifest = await repository.get_manifest(tag)
             there = _archive(manifest)
-            if there == reader.digest:
+            if there == reader.digest and await self._whole(repository, manifest):
                 self._saw(chart, manifest)
                 return
-            if not replace:
+            if not replace and there != reader.digest:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {reader.digest}")
         archive = Descriptor(names.CHART_TYPES[0], reader.digest, reader.size)
         layers = [archive]
@@ -155,6 +155,11 @@ class OciTarget:
         await repository.put_manifest(manifest, tag)
         failpoints.hit("push.tag")
         self._saw(chart, manifest)
+
+    @staticmethod
+    async def _whole(repository: Repository, manifest: Manifest) -> bool:
+        """Whether all content of a manifest is there; a collection of garbage may have taken it."""
+        return all([await repository.has_blob(blob) for blob in manifest.blobs])
 
     async def finish(self, index: IndexFile) -> None:
         """Do nothing: a registry has no index, each tag stands for itself."""

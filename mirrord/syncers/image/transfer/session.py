@@ -69,11 +69,9 @@ class ImageSession:
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
             signatures: whether signatures, attestations and SBOMs are carried with their images.
             note: is told at the end which manifests are in the images that were read, if it matters.
-            doubted: target name → digests that a verification found missing or damaged there.
+            doubted: target name → what a verification found missing or damaged there.
         """
-        self._sources = sources
-        self._destinations = destinations
-        self._services = services
+        self._sources, self._destinations, self._services = sources, destinations, services
         self._patience = patience
         self._label = label
         self._unreachable = unreachable or {}
@@ -129,13 +127,13 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        doubted = self._doubted.get(step.target)
-        copy = Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer, doubted)
+        places = self._sources[step.item], self._destinations[step.target]
+        copy = Copy(step.item, *places, consumer, self._doubted.get(step.target))
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
                 manifest = await self._manifest(copy, top)
-                unseen = doubted is None and (step.target, step.item) in self._unseen
+                unseen = copy.doubted is None and (step.target, step.item) in self._unseen
                 parts = Parts.of(top, manifest)
                 copy.looked_at(manifest, parts)
                 self._children[manifest.digest] = [child.digest for child in parts.children if child.is_manifest]
@@ -177,8 +175,8 @@ class ImageSession:
         return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
 
     async def _entry(self, copy: Copy, entry: Descriptor) -> Manifest | None:
-        key = ("read", id(copy.source), entry.digest, entry.media_type)
-        return await self._manifests.read(key, read_manifest(copy.source, entry))
+        read = read_manifest(copy.source, entry)
+        return await self._manifests.read(("read", id(copy.source), entry.digest, entry.media_type), read)
 
     async def _manifest(self, copy: Copy, entry: Descriptor) -> Manifest:
         """Read a known manifest."""
@@ -220,8 +218,8 @@ class ImageSession:
         part = replace(copy, extent=Extent())
         parts = Parts.of(manifest.descriptor, manifest)
         part.extent.read(parts)
-        key = "carry" if put else "content", copy.place, manifest.digest
-        return await self._once.do(key, self._carry(part, parts, 0) if put else self._content(part, parts, 0))
+        work = self._carry(part, parts, 0) if put else self._content(part, parts, 0)
+        return await self._once.do(("carry" if put else "content", copy.place, manifest.digest), work)
 
     def _measure(self, copy: Copy) -> None:
         """Report the size of an image once all of it is known."""
@@ -273,10 +271,8 @@ class ImageSession:
             locations.saw(destination.host, blob.digest, copy.source.repository)
         doubted = blob.digest in (copy.doubted or ())
         there = not doubted and await destination.has_blob(blob)
-        if (
-            not (there or doubted)
-            and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None
-        ):
+        other = None if there or doubted else locations.other(destination.host, blob.digest, destination.repository)
+        if other is not None:
             there = await destination.mount(blob.digest, other)
         if there:
             if destination.keeps and not await destination.links(blob.digest):

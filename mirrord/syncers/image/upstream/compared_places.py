@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -88,15 +89,12 @@ class _Registry:
 class _Files:
     """Content in files of this machine, or in a store of ours."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, find: Callable[[Digest], Awaitable[Stored]]) -> None:
+        """Find content by `find`, which raises MissingError."""
+        self._name, self._find = name, find
 
     def called(self, name: str) -> str:
         return f"{self._name}{'@' if ':' in name else ':'}{name}"
-
-    async def _find(self, digest: Digest) -> Stored:
-        """Return where content is; raises MissingError."""
-        raise NotImplementedError
 
     async def check(self, blob: Descriptor) -> None:
         stored = await self._find(blob.digest)
@@ -122,7 +120,7 @@ class _Local(_Files):
     def __init__(self, services: Services, repository: str) -> None:
         if services.blobs is None or services.repositories is None:
             raise StorageError("the local target needs a state directory; set --state")
-        super().__init__(f"{LOCAL}/{repository}")
+        super().__init__(f"{LOCAL}/{repository}", self._stored)
         self._store, self._repositories, self._repository = services.blobs, services.repositories, repository
 
     async def digest_of(self, name: str) -> Digest | None:
@@ -138,7 +136,7 @@ class _Local(_Files):
         body = await read_stored(await self._find(digest), LIMIT)
         return await asyncio.to_thread(Manifest.parse, body, link.media_type, digest)
 
-    async def _find(self, digest: Digest) -> Stored:
+    async def _stored(self, digest: Digest) -> Stored:
         stored = None if await self._store.missing([digest]) else await self._store.find(digest)
         if stored is None:
             raise MissingError(f"{self._name}: {digest} is lost from the disk")
@@ -149,7 +147,7 @@ class _Layout(_Files):
     """An OCI layout."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"oci:{folder}")
+        super().__init__(f"oci:{folder}", self._stored)
         self._folder, self._layout = folder, LayoutWriter(folder)
 
     async def digest_of(self, name: str) -> Digest | None:
@@ -159,7 +157,7 @@ class _Layout(_Files):
     async def manifest(self, digest: Digest) -> Manifest:
         return await self._layout.get_manifest(digest)
 
-    async def _find(self, digest: Digest) -> Stored:
+    async def _stored(self, digest: Digest) -> Stored:
         stored = await asyncio.to_thread(LocalFile.whole, self._folder / blob_name(digest))
         if stored is None:
             raise MissingError(f"{self._name}: {digest} is not there")

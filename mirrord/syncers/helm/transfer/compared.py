@@ -1,0 +1,210 @@
+"""Compares the targets of a chart mirror with the record: versions, archives and their bytes; upstream is not asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urljoin
+
+from mirrord.blobs.store import read_stored
+from mirrord.errors import DigestError, MirrordError, MissingError, RefusedError
+from mirrord.files import LocalFile
+from mirrord.model.digest import Digest
+from mirrord.model.memory import LastSeen
+from mirrord.model.verification import Level
+from mirrord.plan.semver import valid_version
+from mirrord.syncer.inspection import Inspection
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
+from mirrord.syncers.helm.kept import RunNotes, files_of
+from mirrord.syncers.helm.names import (
+    CHARTS,
+    LONGEST_ARCHIVE,
+    OCI,
+    ChartVersion,
+    api_of,
+    below,
+    place_of,
+    repository_of,
+)
+from mirrord.syncers.helm.transfer.inventory import Visit, open_target
+from mirrord.syncers.helm.transfer.target import Listing, Reading
+from mirrord.transfer.fanout import Workers, deliberate, together
+from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.number import whole
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.reference import Reference
+from mirrord.wire.origin import check_url
+
+AT_ONCE: Final = 8
+
+
+async def look(mirror: Mirror, services: Services, inspection: Inspection, *, reading: Reading) -> None:
+    """Compare every target with the record; see `Verifies.look`."""
+    await together(*(_at_target(mirror, target, services, inspection, reading) for target in mirror.targets))
+
+
+async def _at_target(
+    mirror: Mirror, target: Target, services: Services, inspection: Inspection, reading: Reading
+) -> None:
+    """Look at one target; whatever fails there is a finding."""
+    items, name = inspection.items(target.name), target.name
+    charts = {item: chart for item in items if (chart := chart_of(item))}
+    try:
+        listed, held = await _held(mirror, target, services, reading, list(charts.values()))
+    except Exception as error:  # noqa: BLE001 - a bug that one target brings out is a finding there
+        for item in items or [""]:
+            inspection.untold(name, item, deliberate(error))
+        return
+    own = api_of(mirror, target) in (LOCAL, "directory")
+    right: dict[str, LastSeen] = {}
+    for item, seen in items.items():
+        inspection.looked(name, item)
+        there = held.get(item) if item in listed or not own else None
+        if there is None:
+            inspection.differs(name, item, "missing", f"{item} is not there", seen.digest)
+        elif item not in charts:
+            inspection.untold(name, item, f"{item} does not say where its version begins")
+        elif there != seen.digest:
+            moved = f"{item} is {there} there, and was {seen.digest} when it was mirrored"
+            inspection.differs(name, item, "moved", moved, seen.digest)
+        else:
+            right[item] = seen
+    if inspection.level is not Level.NAMES:
+        archives = _Archives(mirror, target, services, listed)
+        await _content(name, inspection, archives, {item: (charts[item], seen) for item, seen in right.items()})
+
+
+async def _held(
+    mirror: Mirror, target: Target, services: Services, reading: Reading, charts: Collection[ChartVersion]
+) -> tuple[Mapping[str, ChartVersion], Mapping[str, Digest]]:
+    """Return what the index of a target lists, and which archives it says it has. Raises as `ChartTarget.held`."""
+    listed: dict[str, ChartVersion] = {}
+
+    def seen(data: bytes) -> Listing:
+        listing = reading(data)
+        listed.update(listing.charts)
+        return listing
+
+    facts = dict(await RunNotes(mirror, services).of_target(target))
+    place = open_target(replace(mirror, trust=0.0), target, services, Visit(seen, 0.0, facts=facts))
+    return listed, await place.held(charts)
+
+
+async def _content(
+    target: str,
+    inspection: Inspection,
+    archives: _Archives,
+    right: Mapping[str, tuple[ChartVersion, LastSeen]],
+) -> None:
+    """Look for each archive, and read and hash a sample of them."""
+    sizes: dict[str, int] = {}
+    items = {seen.digest: item for item, (_, seen) in right.items()}
+
+    async def check(item: str) -> None:
+        chart, seen = right[item]
+        try:
+            sizes[seen.digest] = await archives.size(chart, Digest.parse(seen.digest)) or seen.size or 0
+        except MirrordError as error:
+            inspection.failed(target, [item], "blob", error, seen.digest)
+
+    await Workers(AT_ONCE).each(right, check)
+    if inspection.level is not Level.BYTES:
+        return
+    for digest in inspection.sample(target, sizes):
+        try:
+            inspection.was_read(target, await archives.read(right[items[digest]][0], Digest.parse(digest)))
+        except MirrordError as error:
+            code = "blob" if isinstance(error, MissingError) else "bytes"
+            inspection.failed(target, [items[digest]], code, error, digest)
+
+
+class _Archives:
+    """The archives at one target."""
+
+    def __init__(self, mirror: Mirror, target: Target, services: Services, listed: Mapping[str, ChartVersion]) -> None:
+        self._api, self._place, self._services = api_of(mirror, target), place_of(mirror, target), services
+        self._files = files_of(services, repository_of(mirror))
+        self._listed = listed
+
+    async def size(self, chart: ChartVersion, digest: Digest) -> int | None:
+        """Return the size of an archive that is there, or None where that is unknown; MissingError: it is not."""
+        if self._api == "oci":
+            repository = self._repository(chart)
+            sizes: dict[str, int] = {}
+            for blob in (await repository.get_manifest(chart.tag)).blobs:
+                if not await repository.has_blob(blob):
+                    async with repository.open_blob(blob):
+                        pass
+                sizes[blob.digest] = blob.size
+            return sizes.get(digest)
+        if (file := await self._file(chart, digest)) is not None:
+            return file.size
+        request = HttpRequest("HEAD", self._url(chart), check_url(self._place).authority)
+        with contextlib.suppress(RefusedError):  # a ChartMuseum has no HEAD, and says 404 to one
+            return whole((await self._services.http.fetch(request)).headers.get("content-length", ""))
+        async with self._services.http.stream(replace(request, method="GET", encoded=True)):
+            return None
+
+    async def read(self, chart: ChartVersion, digest: Digest) -> int:
+        """Read an archive, check its bytes, and return their number."""
+        if (file := await self._file(chart, digest)) is not None:
+            data = await read_stored(file, LONGEST_ARCHIVE)
+            found, count = await asyncio.to_thread(Digest.of, data, digest.algorithm), len(data)
+        elif self._api == "oci":
+            repository = self._repository(chart)
+            blobs = (await repository.get_manifest(chart.tag)).blobs
+            blob = next((one for one in blobs if one.digest == digest), None)
+            if blob is None:
+                raise MissingError(f"{self._place}: the manifest of {chart.item} does not name {digest}")
+            return len(await repository.get_blob(blob))
+        else:
+            hasher, count = hashlib.new(digest.algorithm), 0
+            request = HttpRequest("GET", self._url(chart), check_url(self._place).authority, encoded=True)
+            async with self._services.http.stream(request) as incoming:
+                async for chunk in incoming.chunks():
+                    hasher.update(chunk)
+                    count += len(chunk)
+                    if count > LONGEST_ARCHIVE:
+                        break
+            found = Digest(f"{digest.algorithm}:{hasher.hexdigest()}")
+        if found != digest:
+            raise DigestError(f"{self._place}: the {count} bytes of {chart.file} are not those of {digest}")
+        return count
+
+    async def _file(self, chart: ChartVersion, digest: Digest) -> LocalFile | None:
+        """Return the file of an archive on this machine, None for other places; MissingError: it is lost."""
+        if self._api == LOCAL and self._files and self._services.blobs:
+            lost = await self._services.blobs.missing([digest])
+            stored = None if lost else await self._services.blobs.find(digest)
+            file = stored if isinstance(stored, LocalFile) else None
+        elif self._api == "directory":
+            file = await asyncio.to_thread(LocalFile.whole, Path(self._place) / CHARTS / chart.file)
+        else:
+            return None
+        if file is None:
+            raise MissingError(f"{self._place}: {chart.file} is lost from the disk")
+        return file
+
+    def _repository(self, chart: ChartVersion) -> Repository:
+        reference = Reference.parse(self._place[len(OCI) :])
+        return Repository(self._services.http, Reference(reference.domain, below(reference.path, chart.name)))
+
+    def _url(self, chart: ChartVersion) -> str:
+        listed = self._listed.get(chart.item)
+        return urljoin(f"{self._place}/", listed.urls[0] if listed and listed.urls else f"{CHARTS}/{chart.file}")
+
+
+def chart_of(item: str) -> ChartVersion | None:
+    """Return the chart and the version that an item means: the version begins as early as one can; None without."""
+    parts = item.split("-")
+    for at in range(1, len(parts)):
+        version = "-".join(parts[at:])
+        if valid_version(version):
+            name = "-".join(parts[:at])
+            return ChartVersion(name, version, None, (), None, deprecated=False, entry={})
+    return None

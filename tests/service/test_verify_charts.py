@@ -1,0 +1,90 @@
+"""`verify` of charts: in `local`, in a folder, at a registry and at a ChartMuseum; only what was lost is put again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mirrord.model.run import Result
+from mirrord.model.verification import Level
+from mirrord.testing import require
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
+from mirrord.testing.servers import DockerRegistry
+from tests.support.chartservers import ChartMuseumServer
+from tests.support.verifying import at, codes, damage, lose_blob, lose_tag, opened
+
+VERSIONS = ("1.0.0", "1.1.0", "2.0.0-rc.1")
+CHARTS = {f"app-{version}": build_chart("app", version) for version in VERSIONS}
+CONFIGURATION = """\
+targets:
+  folder: {{kind: helm, to: "{folder}/{{mirror}}"}}
+  registry: {{kind: helm, to: "oci://{registry}/charts"}}
+  museum: {{kind: helm, to: "{museum}", api: chartmuseum}}
+mirrors:
+  - {{name: app, kind: helm, from: "{charts}", to: [folder, registry, museum, local]}}
+"""
+PATH = "charts/app"
+
+
+@pytest.mark.parametrize("program", ["docker-registry", "registry3"])
+async def test_each_loss_of_a_chart_is_found_and_put_again(tmp_path: Path, program: str) -> None:
+    """A tag, a layer, files and bytes: found by their level at the place where they were lost, and only put there."""
+    require(program)
+    async with (
+        ChartRepository() as source,
+        DockerRegistry(program=program, access_log=True) as registry,
+        ChartMuseumServer() as museum,
+    ):
+        for chart in CHARTS.values():
+            source.add(chart)
+        folder = tmp_path / "charts"
+        places = {"folder": folder, "registry": registry.host, "museum": museum.url, "charts": source.url}
+        async with opened(tmp_path, CONFIGURATION.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            asked = len(source.log)
+            for level in Level:
+                found = await one.verify(level)
+                assert [(target.checked, target.drift, target.unknown) for target in found.targets] == [(3, 0, 0)] * 4
+            assert all(target.read == target.size > 0 for target in found.targets)
+            assert len(source.log) == asked
+            first, second, third = CHARTS
+            lose_tag(registry, PATH, "1.0.0")
+            lose_blob(registry, PATH, str(CHARTS[second].digest))
+            (folder / "app" / "charts" / f"{first}.tgz").unlink()
+            damage(folder / "app" / "charts" / f"{second}.tgz")
+            one.blob(str(CHARTS[first].digest)).unlink()
+            damage(one.blob(str(CHARTS[third].digest)))
+            museum.files.pop(f"{first}.tgz")
+            names = [(target, first, "missing") for target in ("folder", "local", "museum", "registry")]
+            assert codes(await one.verify()) == names
+            deep = sorted([*names, ("registry", second, "blob")])
+            assert codes(await one.verify(Level.DEEP)) == deep
+            wrong = sorted([*deep, ("folder", second, "bytes"), ("local", third, "bytes")])
+            assert codes(await one.verify(Level.BYTES)) == wrong
+            before, posted = len(registry.hits()), museum.count("POST")
+            found = await one.verify(Level.BYTES, repair=True)
+            assert (codes(found), found.repaired, found.error) == ([], len(wrong), "")
+            assert museum.count("POST") == posted + 1
+            puts = [hit.path.split("?")[0] for hit in registry.hits()[before:] if hit.method == "PUT"]
+            manifests = sorted(path.rpartition("/")[2] for path in puts if "/manifests/" in path)
+            assert manifests == ["1.0.0", "1.1.0"]
+            assert len(puts) == 3  # and the archive that was lost
+
+
+async def test_charts_that_were_there_already_are_verified_too(tmp_path: Path) -> None:
+    """A run over a target that has everything records that it has, also after the record was lost."""
+    async with ChartRepository() as source, ChartMuseumServer() as museum:
+        for item, chart in CHARTS.items():
+            source.add(chart)
+            museum.store(f"{item}.tgz", chart.data)
+        text = CONFIGURATION.replace("[folder, registry, museum, local]", "museum")
+        places = {"folder": tmp_path, "registry": "127.0.0.1:1", "museum": museum.url, "charts": source.url}
+        async with opened(tmp_path, text.format(**places)) as one:
+            assert codes(await one.verify()) == [("museum", "", "unrecorded")]
+            assert (await one.sync()).result is Result.NOOP
+            assert at(await one.verify(), "museum").checked == len(CHARTS)
+            await museum.stop()
+            found = await one.verify(Level.DEEP)
+            assert (found.drift, found.unknown) == (0, 3)
