@@ -12,6 +12,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from mirrord.model.run import Result
 from mirrord.report.front import FrontStatus
@@ -132,6 +134,20 @@ async def test_readers_are_bounded(
         shown.run("a", 1)
         assert list((await change(third))["rows"]) == ["a"]
     two.close()
+
+
+async def test_who_comes_while_it_stops_is_told_so() -> None:
+    """A daemon that is stopping says so, and not that it has too many readers."""
+    readers: live.Live[Any] = live.Live({}, lambda *_: "")
+    await readers.stop()
+    app = web.Application()
+    app.router.add_get("/events", readers.answer)
+    async with (
+        TestServer(app) as server,
+        aiohttp.ClientSession(server.make_url("/")) as session,
+        session.get("/events") as answer,
+    ):
+        assert (answer.status, await answer.text()) == (503, "mirrord is stopping\n")
 
 
 async def test_nobody_takes_all_places(shown: ShownMirrors, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,9 @@ class Live(Generic[_Seen]):
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Send the serial of the page, and then each change, until the reader leaves."""
         language, client = Look.of(request).language, client_of(request.remote or "")
-        if self._stopping or self._clients.total() >= MOST or self._clients[client] >= EACH:
+        if self._stopping:
+            return web.Response(status=503, headers={"Retry-After": "5"}, text="mirrord is stopping\n")
+        if self._clients.total() >= MOST or self._clients[client] >= EACH:
             return web.Response(status=503, headers={"Retry-After": "60"}, text="too many readers\n")
         answer = web.StreamResponse(headers=_HEADERS)
         if request.method == "HEAD":
