@@ -12,7 +12,7 @@ from mirrord.cli.folders import config_folder, configuration
 from mirrord.commands import GetCatalog, GetMirrors, GetStatus
 from mirrord.config.load import Configuration
 from mirrord.files import storage_errors
-from mirrord.model.catalog import CatalogEntry
+from mirrord.model.catalog import CatalogEntry, content_of
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.site import Site
 from mirrord.report.site.describing import SiteData, described
@@ -95,8 +95,7 @@ def _listed(detail: MirrorDetail) -> Iterator[CatalogEntry]:
         source = f"{mirror.source}#{row.item}"
         for target, seen in row.at.items():
             name = f"{seen.place}#{row.item}"
-            about = (name, seen.digest, seen.at, seen.size, seen.platforms)
-            yield CatalogEntry(mirror.name, mirror.kind, row.item, source, target, *about)
+            yield CatalogEntry(mirror.name, mirror.kind, row.item, source, target, name, **content_of(seen))
 
 
 def _note_what_is_left_out(read: Configuration) -> None:

@@ -34,6 +34,7 @@ _ITEMS: Final = (
     Column("DIGEST", spare=1),
     Column("SIZE"),
     Column("PLATFORMS", least=12, spare=2),
+    Column("SIGNATURES", least=10, spare=3),
     Column("AT"),
 )
 _INDENT: Final = 2
@@ -171,13 +172,17 @@ def _item(
             lag = since.get((name, item.name))
             long = f" for {SAID.span(seconds)}" if lag and (seconds := (now - lag).total_seconds()) >= _MINUTE else ""
             parts.append(f"{word} {name}{long}")
-    many, at = len(item.platforms), "; ".join(parts)
+    many, at, platforms = len(item.platforms), "; ".join(parts), ", ".join(item.platforms)
+    changed = f" ({SAID.text('mirror.changed')})" if item.origin else ""
+    signatures = [str(item.referrers)] if item.referrers is not None else []
+    signatures += [SAID.text("mirror.signed", signer=item.signer)] if item.signer else []
     digest = item.digest if screen.width is None else short(item.digest)
     cells = (
         item.name,
         digest,
         "" if item.size is None else size(item.size),
-        Long(", ".join(item.platforms), f"{many} platforms" if many > 1 else ", ".join(item.platforms)),
+        Long(f"{platforms}{changed}", f"{many} platforms{changed}" if many > 1 else f"{platforms}{changed}"),
+        ", ".join(signatures),
         Long(at, at if len(there) == len(targets) else f"{len(there)} of {len(targets)}"),
     )
     return TableRow(cells)

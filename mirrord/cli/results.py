@@ -248,7 +248,7 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False, goes_on
     counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
     later = "; continues at" if goes_on and not copied else "; run it again after"
     later = f"{later} {run.until:%Y-%m-%d %H:%M} UTC" if run.until else ""
-    carried = sum(dict(sorted((one.step.digest, one.referrers) for one in run.receipts)).values())  # of each the most
+    carried = sum(dict(sorted((one.step.digest, one.referrers or 0) for one in run.receipts)).values())  # each once
     about = f"; signatures and attestations: {carried}" if carried else ""
     seconds = f"{(run.finished - run.started).total_seconds():.1f} s"
     say(f"{run.mirror}: {run.result.value} in {seconds}, {_moved([run])}{unchanged}{counted}{about}{later}")

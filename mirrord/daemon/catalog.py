@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mirrord.daemon.runtime import Snapshot
-from mirrord.model.catalog import CatalogEntry
+from mirrord.model.catalog import CatalogEntry, content_of
 from mirrord.model.memory import Memory
 from mirrord.pipeline import believable, places
 from mirrord.record.store import Store
@@ -45,5 +45,5 @@ def _each(mirror: Mirror, syncer: Syncer, memory: Memory) -> Iterator[CatalogEnt
     for (target, item), seen in memory.items():
         source, names = called(item)
         if target in names:
-            about = (names[target], seen.digest, seen.at, seen.size, seen.platforms)
-            yield CatalogEntry(mirror.name, mirror.kind, item, source, target, *about)
+            place = item, source, target, names[target]
+            yield CatalogEntry(mirror.name, mirror.kind, *place, **content_of(seen))

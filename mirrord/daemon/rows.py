@@ -13,6 +13,7 @@ from typing import Final
 from mirrord.daemon.runtime import Snapshot
 from mirrord.model.history import ItemRow
 from mirrord.model.memory import LastSeen
+from mirrord.names.natural import natural_order
 from mirrord.pipeline import places
 from mirrord.record.store import PAGE, Store
 from mirrord.report.rows import NUMBERED, ListPart, Row, RowsAsked, cursor_of
@@ -42,7 +43,7 @@ class Items:
         listed = await syncer.items(mirror, snapshot.services) if syncer.items else None
         if listed is None:
             return cls(store, name, now_at)
-        names = await asyncio.to_thread(sorted, listed)
+        names = await asyncio.to_thread(sorted, listed, key=natural_order)
         lacked = {(one.target, one.item) for one in await store.behind(name, PAGE)}
         reached = await _reached(store, name, now_at, Counter(target for target, _ in lacked))
         return cls(store, name, now_at, listed, names, reached, lacked)
@@ -65,7 +66,7 @@ class Items:
 
     def _rows(self, listed: Mapping[str, str], limit: int, after: str, find: str) -> Sequence[ItemRow]:
         """Return listed items: a target that a run has reached has them, but for those that it lacks."""
-        behind = islice(self._names, bisect_right(self._names, after), None)
+        behind = islice(self._names, bisect_right(self._names, natural_order(after), key=natural_order), None)
         return [
             ItemRow(
                 name,

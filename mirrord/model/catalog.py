@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
+
+from mirrord.model.memory import LastSeen
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,14 @@ class CatalogEntry:
     at: datetime  # when the target last confirmed it
     size: int | None = None  # bytes of its whole content, or None if unknown
     platforms: tuple[str, ...] = ()  # of an image; () if unknown or without meaning
+    referrers: int | None = None  # as `LastSeen.referrers`
+    signer: str = ""  # as `LastSeen.signer`
+    origin: str = ""  # as `LastSeen.origin`
+
+
+def content_of(seen: LastSeen) -> dict[str, Any]:
+    """Return the fields of an entry that are recorded of its content."""
+    return {field.name: getattr(seen, field.name) for field in fields(LastSeen) if field.name != "place"}
 
 
 @dataclass(frozen=True, slots=True)

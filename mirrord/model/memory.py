@@ -18,6 +18,9 @@ class LastSeen:
         place: where that was (origin and address); it is not valid for another place.
         size: bytes of its whole content (of an image, each blob once), or None if unknown.
         platforms: of an image, such as `linux/arm64/v8`; () if unknown or without meaning.
+        referrers: signatures, attestations and SBOMs of it that were carried there, or None if unknown.
+        signer: who signed it, where the mirror requires a signature: the name of a key file, or an identity; else "".
+        origin: digest at the source of an index that was changed to have only `platforms`; "" if unchanged or unknown.
     """
 
     digest: str
@@ -25,6 +28,9 @@ class LastSeen:
     place: str = ""
     size: int | None = None
     platforms: tuple[str, ...] = ()
+    referrers: int | None = None
+    signer: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

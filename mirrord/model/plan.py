@@ -52,6 +52,8 @@ class Step:
     source: str = ""  # the host that it is read from, in a plan of several: none waits for a slow other one
     code: str = ""  # of a refused step: `MirrordError.code` of the cause, "" for `refused`
     whole: bool = False  # stands for all that the target has; sentences about it do not name `item`
+    signer: str = ""  # as `LastSeen.signer`
+    origin: str = ""  # as `LastSeen.origin`
 
     @property
     def active(self) -> bool:

@@ -47,7 +47,7 @@ class Receipt:
     left: tuple[str, ...] = ()
     size: int | None = None  # as `LastSeen.size`: of the whole content, whether it was sent or was there
     platforms: tuple[str, ...] = ()  # as `LastSeen.platforms`
-    referrers: int = 0  # signatures, attestations and SBOMs of it that the target has
+    referrers: int | None = None  # as `LastSeen.referrers`
 
     @property
     def good(self) -> bool:

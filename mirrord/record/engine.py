@@ -16,7 +16,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError  # n
 from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 
 from mirrord.errors import StorageError
-from mirrord.record.tables import REVISION, alembic_version
+from mirrord.record.tables import REVISION, alembic_version, storable
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")  # a blank in a path of mountinfo
 _BUSY_MILLISECONDS = 5000
@@ -110,12 +110,11 @@ def unsynchronised(engine: Engine) -> Iterator[None]:
 
 
 def _written_out(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> tuple[str, Any]:  # noqa: FBT001 - SQLAlchemy's order
-    """Escape unpaired surrogates: names and texts from other hosts may have them, and no database can store them."""
     return statement, [tuple(map(_storable, row)) for row in parameters] if many else tuple(map(_storable, parameters))
 
 
 def _storable(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return storable(value) if isinstance(value, str) else value
 
 
 @contextmanager

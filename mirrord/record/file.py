@@ -13,10 +13,15 @@ from mirrord.record.engine import bring_up, open_engine, storage_errors
 
 _T = TypeVar("_T")
 _SAME = "CASE WHEN known.digest = excluded.digest"
+_SAME_PLACE = f"{_SAME} AND known.place = excluded.place"
 _FRESH: Final[Mapping[str, Mapping[str, str]]] = {
     "known": {
         "size": f"{_SAME} THEN coalesce(excluded.size, known.size) ELSE excluded.size END",
-        "platforms": f"{_SAME} AND excluded.platforms = '' THEN known.platforms ELSE excluded.platforms END",
+        "referrers": f"{_SAME_PLACE} THEN coalesce(excluded.referrers, known.referrers) ELSE excluded.referrers END",
+        **{
+            name: f"{_SAME} AND excluded.{name} = '' THEN known.{name} ELSE excluded.{name} END"
+            for name in ("platforms", "signer", "origin")
+        },
     },
     "standing": {"counted": "standing.counted", "size": "standing.size"},
 }

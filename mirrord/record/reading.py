@@ -12,10 +12,11 @@ from sqlalchemy import Engine, func, select, text, tuple_  # noqa: TID251 - this
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.names.natural import natural_order
 from mirrord.record import tables
 from mirrord.record.file import DatabaseFile, rows_with, where
 from mirrord.record.standings import KEPT_DAYS
-from mirrord.record.tables import value_of
+from mirrord.record.tables import sort_of, value_of
 
 OPEN: Final = text("outcome = 'open'")
 """Selects open entries; a literal, so that the partial index is used."""
@@ -72,15 +73,18 @@ class Reading(DatabaseFile):
 
     def items(self, mirror: str, limit: int, after: str, find: str) -> Sequence[ItemRow]:
         """Read items by name, with their state at each target."""
-        table = tables.known
+        table, behind = tables.known, (sort_of(after), after)
+        by_name = table.c.sort, table.c.item
         targets = [row["target"] for row in self._read(rows_with(tables.standing, mirror=mirror)) if row["target"]]
         names = set[str]()
-        for target in targets:  # one by one, in the order of the primary key
-            there = where(select(table.c.item), table, {"mirror": mirror, "target": target}).where(table.c.item > after)
+        for target in targets:  # one by one, in the order of the index
+            there = where(select(table.c.item), table, {"mirror": mirror, "target": target})
+            there = there.where(tuple_(*by_name) > behind)
             if find:
                 there = there.where(func.instr(func.lower(table.c.item), func.lower(find)) > 0)
-            names |= {row["item"] for row in self._read(there.order_by(table.c.item).limit(limit))}
-        found: dict[str, dict[str, LastSeen]] = {item: {} for item in sorted(names)[:limit]}
+            names |= {row["item"] for row in self._read(there.order_by(*by_name).limit(limit))}
+        order = sorted(names, key=natural_order)
+        found: dict[str, dict[str, LastSeen]] = {item: {} for item in order[:limit]}
         at_them = rows_with(table, mirror=mirror).where(table.c.target.in_(targets), table.c.item.in_(list(found)))
         for row in self._read(at_them):
             found[row["item"]][row["target"]] = value_of(LastSeen, row)

@@ -17,11 +17,12 @@ from mirrord.record import tables
 from mirrord.record.behind import BEHIND
 from mirrord.record.engine import unsynchronised
 from mirrord.record.file import put, rows_with, where
+from mirrord.record.learned import completed
 from mirrord.record.reading import Reading
 from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import FORGET, KEEP, MOVES
-from mirrord.record.summary import RunSummary, completed
-from mirrord.record.tables import days_since_1970, micros, row_of, value_of
+from mirrord.record.summary import RunSummary
+from mirrord.record.tables import days_since_1970, micros, row_of, sort_of, value_of
 
 _STEP: Final = 500  # names deleted in one go, so that no run waits long
 _INTENT = insert(tables.ledger).values(
@@ -108,7 +109,13 @@ class Rows(Reading):
                 link.execute(_GONE, gone)
             sizes = _sizes(link, mirror) if summary.unmeasured else {}
             known = [
-                {"mirror": mirror, "target": target, "item": item, **row_of(completed(seen, sizes))}
+                {
+                    "mirror": mirror,
+                    "target": target,
+                    "item": item,
+                    **row_of(completed(seen, sizes)),
+                    "sort": sort_of(item),
+                }
                 for (target, item), seen in summary.learned.items()
                 if seen is not None
             ]
@@ -173,11 +180,11 @@ def _add(link: Connection, record: RunRecord) -> None:
         link.execute(insert(tables.run_targets), parts)
 
 
-def _sizes(link: Connection, mirror: str) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Read the known sizes and platforms by digest, before a run that set names of content that was there already."""
+def _sizes(link: Connection, mirror: str) -> dict[str, LastSeen]:
+    """Read by digest what has a known size, before a run that set names of content that was there already."""
     known = rows_with(tables.known, mirror=mirror).where(tables.known.c.size.is_not(None))
     seen = (value_of(LastSeen, row) for row in link.execute(known).mappings())
-    return {one.digest: (one.size, one.platforms) for one in seen}
+    return {one.digest: one for one in seen}
 
 
 def _follow(link: Connection, summary: RunSummary) -> None:

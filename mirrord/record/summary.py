@@ -14,6 +14,7 @@ from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import BESIDE, Outcome, Receipt, Result, Run
 from mirrord.record.behind import Lacking, not_reached
+from mirrord.record.learned import learned, unmeasured
 
 _LONGEST = 1000
 _SENTENCE, _LISTED = 600, 20  # the longest have a digest to paste, and names of 100 characters
@@ -48,8 +49,8 @@ class RunSummary:
         last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items() if not beside}
         noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan and not beside else {}
         return cls(
-            *(_record(run, targets), *_learned(run), last, noted, Lacking.of(run, parts)),
-            unmeasured=_unmeasured(run.receipts),
+            *(_record(run, targets), *learned(run), last, noted, Lacking.of(run, parts)),
+            unmeasured=unmeasured(run),
             until=run.until,
         )
 
@@ -110,60 +111,6 @@ def _about(step: Step, text: str, more: int = 0) -> str:
     """Prefix a text with its item and the number of others, unless it has the item or is about the whole target."""
     text = text.removeprefix(f"{step.item}: ")
     return text if step.whole else f"{step.item}{f' and {more} more' if more else ''}: {text}"
-
-
-def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mapping[tuple[str, str], NamedBuild]]:
-    """Return what a run proves: content at a target, or (None) its absence, and the builds of names.
-
-    Good receipts prove it, and so do kept steps that the target itself has just confirmed. A step that was kept because
-    of the record proves nothing: it must not refresh the record. Nor does a name that was left alone at execution.
-    The moving name of a build is known beside the build: clients ask for either.
-    """
-    known: dict[tuple[str, str], LastSeen | None] = {}
-    names: dict[tuple[str, str], NamedBuild] = {}
-    kept = [step for step in run.plan.steps if step.action is Action.KEEP and step.confirmed] if run.plan else []
-    looked = run.plan.at if run.plan else run.started
-    seen = [(Receipt(step, Outcome.KEPT), looked) for step in kept]
-    seen += [(receipt, run.finished) for receipt in run.receipts if receipt.good]
-    measured = _measured(run.receipts)
-    for receipt, at in seen:
-        step, place = receipt.step, run.places.get(receipt.step.target, "")
-        if step.action is Action.KEEP or not step.passing:
-            gone = step.action is Action.DELETE
-            size, platforms = measured.get(step.digest, (receipt.size, receipt.platforms))
-            fresh = None if gone else LastSeen(step.digest, at, place, size, platforms)
-            known[step.target, step.item] = fresh
-        for named in step.named:
-            if named.name in receipt.left:
-                continue
-            names[step.target, named.name] = replace(named, at=at, place=place)
-            if not named.stays and named.name != step.item:
-                size, platforms = measured.get(named.digest, (None, ()))
-                known[step.target, named.name] = LastSeen(named.digest, at, place, size, platforms)
-    return known, names
-
-
-def _measured(receipts: Iterable[Receipt]) -> Mapping[str, tuple[int | None, tuple[str, ...]]]:
-    """Return size and platforms by digest: what was measured on the way to one target holds at all of them."""
-    found: dict[str, tuple[int | None, tuple[str, ...]]] = {}
-    for one in receipts:
-        if one.good and one.step.digest and (one.size is not None or one.platforms):
-            size, platforms = found.get(one.step.digest, (None, ()))
-            found[one.step.digest] = (one.size if size is None else size, platforms or one.platforms)
-    return found
-
-
-def _unmeasured(receipts: Sequence[Receipt]) -> bool:
-    measured = _measured(receipts)
-    return any(one.good and one.step.digest and one.step.digest not in measured for one in receipts)
-
-
-def completed(seen: LastSeen, sizes: Mapping[str, tuple[int, tuple[str, ...]]]) -> LastSeen:
-    """Return a state with size and platforms of the same content under another name, unless it has a size itself."""
-    if seen.size is not None or seen.digest not in sizes:
-        return seen
-    size, platforms = sizes[seen.digest]
-    return replace(seen, size=size, platforms=seen.platforms or platforms)
 
 
 def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> TargetRecord:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from sys import intern
 from typing import Any, Final
 
 from sqlalchemy import (  # noqa: TID251 - this is the door
@@ -20,8 +21,9 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
+from mirrord.names.natural import natural_key
 
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -47,6 +49,16 @@ def value_of(kind: Any, row: RowMapping, **more: Any) -> Any:
     read = {key: _READ[key](value) if key in _READ and value is not None else value for key, value in row.items()}
     read |= more
     return kind(**{field.name: read[field.name] for field in fields(kind) if field.name in read})
+
+
+def sort_of(item: str) -> str:
+    """Return what items are sorted by, before their names: made of the name as it is written, and of that alone."""
+    return natural_key(storable(item))
+
+
+def storable(text: str) -> str:
+    """Escape unpaired surrogates: names and texts from other hosts may have them, and no database can store them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def micros(at: datetime) -> int:
@@ -92,6 +104,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "outcome": Settled,
     "stays": bool,
     "platforms": _words,
+    "signer": intern,  # one name for thousands of items
     "day": lambda number: _EPOCH.date() + timedelta(days=number),
 }
 """Converters of columns; other columns need none."""
@@ -107,7 +120,7 @@ run_targets = _table(
     "run_targets",
     "run position target result planned kept done refused failed cancelled sent mounted code error",
 )
-known = _table("known", "mirror target item digest at place size platforms")
+known = _table("known", "mirror target item digest at place size platforms referrers signer origin sort")
 names = _table("names", "mirror target name digest at stays beside created ahead published number place")
 publishes = _table("publishes", "mirror number")
 last_run = _table("last_run", "mirror target done deleted kept refused failed sent seconds troubles")

@@ -103,13 +103,27 @@ class MirrorDetail:
 
 @dataclass(frozen=True, slots=True)
 class ItemShown:
-    """One item: its name, the digest that most targets have, its bytes, platforms, and a word for each target."""
+    """One item.
+
+    Attributes:
+        name: its name.
+        digest: the digest that most targets have.
+        size: its bytes, or None if unknown.
+        platforms: of an image; () if unknown or without meaning.
+        targets: by target `present`, `other` content, or `absent`.
+        referrers: signatures, attestations and SBOMs of it, at the target that has most; None if unknown.
+        signer: who signed it, where that is required, or "".
+        origin: digest at the source of an index that was changed, or "".
+    """
 
     name: str
     digest: str
     size: int | None
     platforms: tuple[str, ...]
-    targets: Mapping[str, str]  # `present`, `other` content, or `absent`
+    targets: Mapping[str, str]
+    referrers: int | None = None
+    signer: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +173,17 @@ def _item(row: ItemRow, targets: Sequence[str], known: Mapping[str, LastSeen]) -
         for target in targets
     }
     size, platforms = (whole.size, whole.platforms) if whole else (None, ())
-    return ItemShown(row.item, digest, size, platforms, words)
+    same = [one for one in seen if one.digest == digest]
+    return ItemShown(
+        row.item,
+        digest,
+        size,
+        platforms,
+        words,
+        max((one.referrers for one in same if one.referrers is not None), default=None),
+        next((one.signer for one in same if one.signer), ""),
+        next((one.origin for one in same if one.origin), ""),
+    )
 
 
 def changes_of(moves: Iterable[LedgerEntry]) -> Sequence[tuple[date, Sequence[NameChange]]]:

@@ -15,7 +15,7 @@ OPENAPI_PATH: Final = "/api/v1/openapi.json"
 _DOCUMENT = {"type": "object"}
 _ABOUT: Final[Mapping[str, str]] = {
     "runs": "The last runs of a mirror, the newest first; at most 1000 are kept.",
-    "items": "What is known to be at its targets, by name: tags, chart versions, or refs.",
+    "items": "What is known to be at its targets, by name, v0.9.0 before v0.10.0: tags, chart versions, or refs.",
     "behind": (
         "What its targets should have and had not at the end of the last run, by target and name; of each target at "
         "most the 1000 oldest are named. `behind` of the mirror and of its targets counts all."

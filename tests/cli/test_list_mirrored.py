@@ -77,6 +77,7 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
         document = (await desk.run("list", "mirrored", "app", "--format", "json")).document
         assert [entry["item"] for entry in document["entries"]] == ["v1", "v1", "v2", "v2"]
         known = {"mirror", "kind", "item", "source", "target", "name", "digest", "at", "size", "platforms"}
+        known |= {"referrers", "signer", "origin"}
         assert set(document["entries"][0]) == known
         assert (await desk.run("list", "mirrored", "ap")).status == 64
         configured(desk, source, target, "elsewhere")

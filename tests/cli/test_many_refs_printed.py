@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 
+from mirrord.names.natural import natural_order
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
@@ -94,7 +95,7 @@ async def test_pages_for_machines_have_every_ref(desk: Desk) -> None:
         assert len([line for line in lines if line[1] == "SYNCHRONIZED:"]) == 2 * len(refs) - 1
         assert [line[2].partition("#")[2] for line in lines if line[1] == "NOT-SYNCHRONIZED:"] == ["refs/tags/late"]
         (shown,) = (await desk.run("status", "code", "--all", "--json")).document["mirrors"]
-        assert [one["item"] for one in shown["detail"]["items"]] == sorted(refs)
+        assert [one["item"] for one in shown["detail"]["items"]] == sorted(refs, key=natural_order)
         desk.configure(_configuration(host, forge, "other"))
         async with desk.serving() as daemon, aiohttp.ClientSession(f"http://{daemon.address}") as session:
             assert all(list(at) == ["local"] for at in (await _items(session)).values()), "nothing is at the new place"

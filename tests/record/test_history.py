@@ -119,15 +119,15 @@ async def test_moves_come_in_pages(store: Store) -> None:
 
 
 async def test_items_come_in_pages_by_name(store: Store) -> None:
-    """Items are in the order of their names, each with its state at every target that has it."""
+    """Items are in the order of their names, v2 before v10, each with its state at every target that has it."""
     names = ["v1", "v10", "v2", "ümlaut", "A", "a_b", "a%b", "x" * 1000]
     await store.add_run(run(T0, *(done(name, target, 7) for name in names for target in "ba"), done("only", "b")))
     await store.add_run(run(T0, done("v1"), mirror="other"))
-    pages, after = [], ""
+    pages, after = list[list[str]](), ""
     while found := await store.items("m", 4, after):
         pages.append([one.item for one in found])
         after = found[-1].item
-    assert pages == [["A", "a%b", "a_b", "only"], ["v1", "v10", "v2", "x" * 1000], ["ümlaut"]]
+    assert pages == [["A", "a%b", "a_b", "only"], ["v1", "v2", "v10", "x" * 1000], ["ümlaut"]]
     (only,) = await store.items("m", find="only")
     seen = LastSeen("sha256:only", T0 + timedelta(seconds=4))
     assert only == ItemRow("only", {"b": seen})
@@ -189,3 +189,40 @@ async def test_a_tag_that_moves_to_known_content_has_its_size(store: Store) -> N
     assert (await store.memory("m"))["a", "stable"].platforms == ("linux/arm64",)
     await store.add_run(run(T0, done("stable", digest="sha256:other")))
     assert (await store.memory("m"))["a", "stable"].size is None
+
+
+async def test_signatures_stay_with_their_content(store: Store) -> None:
+    """A run that only confirms content keeps how many signatures it has, by whom, and of which index it was made."""
+    signed = replace(step("v1"), signer="release.pub", origin="sha256:whole")
+    await store.add_run(run(T0, Receipt(signed, Outcome.DONE, size=9, referrers=2)))
+    seen = LastSeen("sha256:v1", T0 + timedelta(seconds=4), "", 9, (), 2, "release.pub", "sha256:whole")
+    assert (await store.memory("m"))["a", "v1"] == seen
+    await store.add_run(run(T0, steps=[replace(step("v1", action=Action.KEEP), confirmed=True)]))
+    assert (await store.memory("m"))["a", "v1"] == replace(seen, at=T0)
+    more = Receipt(replace(signed, signer="new.pub"), Outcome.DONE, size=9, referrers=3)
+    await store.add_run(run(T0, more, Receipt(step("v1", "b"), Outcome.KEPT, referrers=0)))
+    memory = await store.memory("m")
+    assert memory["a", "v1"] == replace(seen, referrers=3, signer="new.pub")
+    assert memory["b", "v1"] == replace(seen, referrers=0, signer="new.pub"), "each target has its own signatures"
+    await store.add_run(run(T0, done("v1", digest="sha256:other")))
+    assert (await store.memory("m"))["a", "v1"] == LastSeen("sha256:other", seen.at)
+
+
+async def test_signatures_of_a_former_place_are_not_those_of_this_one(store: Store) -> None:
+    """Of content that another place has, too, nobody knows yet how many signatures are there."""
+    await store.add_run(replace(run(T0, Receipt(step("v1"), Outcome.DONE, referrers=2)), places={"a": "one.example"}))
+    there = replace(step("v1", action=Action.KEEP), confirmed=True, signer="release.pub")
+    await store.add_run(replace(run(T0, steps=[there]), places={"a": "two.example"}))
+    seen = (await store.memory("m"))["a", "v1"]
+    assert (seen.place, seen.referrers, seen.signer) == ("two.example", None, "release.pub")
+
+
+async def test_names_without_numbers_are_sorted_by_what_is_stored(store: Store) -> None:
+    """Bytes of a name that are no text are stored in another form, and found again behind the name before them."""
+    names = ["a\udc80", "a2", "a10", "b"]
+    await store.add_run(run(T0, *(done(name) for name in names)))
+    found, after = list[str](), ""
+    while rows := await store.items("m", 1, after):
+        after = rows[0].item
+        found.append(after)
+    assert len(found) == len(names)

@@ -20,7 +20,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record import migrations, tables
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import file_url, open_store
-from tests.support.store import age, before_history
+from tests.support.store import age, before_history, before_signatures
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent.parent
@@ -170,6 +170,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0006_first_attempt.py",
         "m0007_no_indexes.py",
         "m0008_until.py",
+        "m0009_signatures_and_order.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]
@@ -186,10 +187,30 @@ async def test_indexes_of_charts_are_items_no_more(tmp_path: Path) -> None:
     receipts = tuple(Receipt(step, Outcome.DONE) for step in steps)
     await store.add_run(Run("m", "helm", "start", T0, T0, Plan("m", "helm", T0, tuple(steps)), receipts))
     await store.close()
+    before_signatures(file)
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("ALTER TABLE standing DROP COLUMN until")
         link.execute("UPDATE alembic_version SET version_num = '0006'")
     store = await SqliteStore.open(file, T0)
     assert set(await store.memory("m")) == {("a", "app-1"), ("b", "base-1")}
     assert {one.target: one.items for one in await store.standing("m")} == {"": 2, "a": 1, "b": 1}
+    await store.close()
+
+
+async def test_items_of_before_are_in_order_and_nothing_is_said_of_their_signatures(tmp_path: Path) -> None:
+    """A record from before signatures were noted keeps its items, sorted by their numbers; what is unknown stays so."""
+    file = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(file, T0)
+    names = ["v1", "v10", "v9", "odd\udc80"]
+    steps = tuple(Step(Action.COPY, name, f"sha256:{name}", "a", (), "", signer="release.pub") for name in names)
+    receipts = tuple(Receipt(step, Outcome.DONE, size=9, platforms=("linux/amd64",), referrers=2) for step in steps)
+    await store.add_run(Run("m", "image", "start", T0, T0, Plan("m", "image", T0, steps), receipts))
+    before, listed = await store.memory("m"), [row.item for row in await store.items("m")]
+    assert {(seen.referrers, seen.signer) for seen in before.values()} == {(2, "release.pub")}
+    await store.close()
+    before_signatures(file)
+    store = await SqliteStore.open(file, T0)
+    assert await store.memory("m") == {key: replace(seen, referrers=None, signer="") for key, seen in before.items()}
+    assert [row.item for row in await store.items("m")] == listed == [listed[0], "v1", "v9", "v10"]
+    assert [row.item for row in await store.items("m", 5, "v1")] == ["v9", "v10"]
     await store.close()

@@ -122,7 +122,7 @@ async def test_pages_of_the_record_use_indexes(store: SqliteStore) -> None:
         "days_1 (mirror=?)",
         "behind_by_age (mirror=?); USE TEMP B-TREE FOR RIGHT PART OF ORDER BY",
         "standing_1 (mirror=?)",
-        *["known_1 (mirror=? AND target=? AND item>?)"] * 3,
+        *["known_by_name (mirror=? AND target=? AND sort>?); USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"] * 3,
         "known_1 (mirror=? AND target=? AND item=?)",
         "ledger_by_mirror (mirror=? AND id<?)",
         "ledger_open (mirror=?)",

@@ -51,15 +51,19 @@ def test_no_cell_is_a_formula(text: str) -> None:
     assert row[7] == "2026-05-01T00:00:00Z"
 
 
-def test_size_and_platforms_are_the_last_columns() -> None:
+def test_what_is_known_of_content_is_in_the_last_columns() -> None:
     """Programs that read earlier columns by number keep working; what is unknown is an empty cell and null."""
-    entries = [entry(1, size=2048, platforms=("linux/amd64", "linux/arm64")), entry(2)]
-    assert COLUMNS[-3:] == ("at", "size", "platforms")
+    signed = {"referrers": 2, "signer": "release.pub", "origin": "sha256:abc"}
+    entries = [entry(1, size=2048, platforms=("linux/amd64", "linux/arm64"), **signed), entry(2)]
+    assert COLUMNS[-6:] == ("at", "size", "platforms", "referrers", "signer", "origin")
     _, one, two = csv.reader(io.StringIO(FORMS["csv"](entries)))
-    assert (one[8:], two[8:]) == (["2048", "linux/amd64 linux/arm64"], ["", ""])
+    assert (one[8:], two[8:]) == (
+        ["2048", "linux/amd64 linux/arm64", "2", "release.pub", "sha256:abc"],
+        ["", "", "", "", ""],
+    )
     one_too, two_too = json.loads(FORMS["json"](entries))["entries"]
     assert (one_too["size"], one_too["platforms"]) == (2048, ["linux/amd64", "linux/arm64"])
-    assert (two_too["size"], two_too["platforms"]) == (None, [])
+    assert (two_too["size"], two_too["platforms"], two_too["referrers"]) == (None, [], None)
 
 
 def test_a_text_stays_on_its_line() -> None:

@@ -270,7 +270,7 @@ def test_documents_for_machines() -> None:
         "names": ["v1", "main"],
     }
     step |= {"reason": "not there", "size": 10, "group": "g", "stays": ["v1"], "left": [], "unless_newer": False}
-    step |= {"confirmed": False, "passing": False, "count": 3}
+    step |= {"confirmed": False, "passing": False, "count": 3, "signer": "", "origin": ""}
     assert document["plan"]["steps"] == [step] == [receipt["step"] for receipt in document["receipts"]]
     assert plan_document(make_run().plan or Plan("", "", T0)) == document["plan"]
     assert {*document} == {

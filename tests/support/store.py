@@ -19,10 +19,12 @@ from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
+from mirrord.names.natural import natural_order
 from mirrord.record.behind import BEHIND
+from mirrord.record.learned import completed
 from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import KEEP, MOVES, PAGE
-from mirrord.record.summary import RunSummary, completed
+from mirrord.record.summary import RunSummary
 
 
 class MemoryStore:
@@ -69,7 +71,7 @@ class MemoryStore:
         for surplus in [entry for entry in self._runs if entry.mirror == run.mirror][: -self._keep]:
             self._runs.remove(surplus)
         known = self._known.setdefault(run.mirror, {})
-        sizes = {one.digest: (one.size, one.platforms) for one in known.values() if one.size is not None}
+        sizes = {one.digest: one for one in known.values() if one.size is not None}
         for key, value in summary.learned.items():
             before_it = known.pop(key, None)
             if value is not None:
@@ -114,9 +116,9 @@ class MemoryStore:
         self._usable()
         found: dict[str, dict[str, LastSeen]] = {}
         for (target, item), seen in sorted(self._known.get(mirror, {}).items()):
-            if item > after and _lower(find) in _lower(item):
+            if natural_order(item) > natural_order(after) and _lower(find) in _lower(item):
                 found.setdefault(item, {})[target] = seen
-        return [ItemRow(item, at) for item, at in sorted(found.items())][: min(limit, PAGE)]
+        return [ItemRow(item, found[item]) for item in sorted(found, key=natural_order)][: min(limit, PAGE)]
 
     async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """See `Store.standing`."""
@@ -203,11 +205,11 @@ class MemoryStore:
 
 
 def _kept(before: LastSeen | None, now: LastSeen) -> LastSeen:
-    """Return what is known now; the same content keeps its size and platforms."""
+    """Return what is known now; the same content keeps what was known of it, and its signatures at the same place."""
     if before is None or before.digest != now.digest:
         return now
-    size = before.size if now.size is None else now.size
-    return replace(now, size=size, platforms=now.platforms or before.platforms)
+    now = completed(now, {before.digest: before})
+    return replace(now, referrers=before.referrers) if now.referrers is None and now.place == before.place else now
 
 
 def _older(number: int, before: int | None) -> bool:
@@ -247,8 +249,18 @@ class FileFacts:
         return self.folder / f"{quote(f'{mirror}.{name}', safe='')}.json"
 
 
+def before_signatures(file: Path) -> None:
+    """Make a record one of before what is known of signatures was recorded."""
+    with closing(sqlite3.connect(file)) as link, link:
+        link.execute("DROP INDEX known_by_name")
+        for name in ("referrers", "signer", "origin", "sort"):
+            link.execute(f"ALTER TABLE known DROP COLUMN {name}")
+        link.execute("UPDATE alembic_version SET version_num = '0008'")
+
+
 def before_failing_since(file: Path) -> None:
     """Make a record one of before the first failure of a mirror was recorded."""
+    before_signatures(file)
     with closing(sqlite3.connect(file)) as link, link:
         for name in ("failing_since", "first_attempt", "until"):
             link.execute(f"ALTER TABLE standing DROP COLUMN {name}")
@@ -262,6 +274,8 @@ def before_history(file: Path, *lacks: str) -> None:
         "last_run": ("sent", "seconds"),
         "standing": ("behind", "behind_since", "counted", "failing_since", "first_attempt", "size", "until"),
     }
+    if "known" not in lacks:
+        before_signatures(file)
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("DROP INDEX ledger_by_mirror")
         for table in ("behind", "days"):

@@ -15,9 +15,9 @@ _STATUS = command(
 
 Asks the running daemon or command. When none runs, reads the database, and NEXT shows the schedule instead of a time.
 What fails comes first. With NAME it shows all about that mirror: source, schedule, errors and what to do about them,
-items with digest, size and platforms, what each target lacks since when, and the commands by which clients use it.
-A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing failed or was refused
-there.
+items with digest, size, platforms and signatures, what each target lacks since when, and the commands by which clients
+use it. A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing failed or was
+refused there.
 
   $ mirrord status --watch
   $ mirrord status nginx 'helm-*'

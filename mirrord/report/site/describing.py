@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from mirrord.model.catalog import CatalogEntry
+from mirrord.names.natural import natural_key
 from mirrord.report.site import Cell, Group, KindPart, MirrorPart, Site, Tab, Table
 from mirrord.report.status import Status
 from mirrord.report.words import Words
@@ -25,7 +25,6 @@ MOST: Final = 1000
 """Rows of the table of a target."""
 _NO_PARTS: Mapping[str, Sequence[Mirror]] = MappingProxyType({})
 _PAGE = 3  # column of a row with the link to the page of the target
-_NUMBERS = re.compile(r"([0-9]{1,18})")
 _HOSTS: Final = {
     "docker.io": "Docker Hub",
     "ghcr.io": "GitHub Container Registry",
@@ -197,7 +196,7 @@ class _Writer:
         found = [entry for entry in entries if entry.source != whole]
         syncer, newest = self._syncers[mirror.kind], ""
         for entry in found:
-            newest = max(newest, entry.item, key=_natural)
+            newest = max(newest, entry.item, key=natural_key)
         tabs = []
         for target in self._public(mirror):
             usages = [*syncer.uses_of(mirror, target, self._url, self._book)]
@@ -218,7 +217,7 @@ class _Writer:
         say, found = self._words.text, defaultdict[str, list[CatalogEntry]](list)
         for entry in entries:
             found[entry.item].append(entry)
-        order = sorted(found, key=_natural, reverse=True)
+        order = sorted(found, key=natural_key, reverse=True)
         targets = [target.name for target in self._public(mirror)]
         rows = [self._item(item, found[item], targets, titles) for item in order[:NEWEST]]
         columns = ("mirror.item", "mirror.digest", "mirror.size", "mirror.platforms", "overview.targets")
@@ -250,8 +249,3 @@ def _chosen(usages: Iterable[Usage]) -> Iterator[str]:
     for usage in sorted(found.values(), key=lambda usage: usage.tool == "skopeo"):  # it lists, others use
         if not (usage.tool == "podman" and "docker" in tools):
             yield usage.command
-
-
-def _natural(name: str) -> tuple[tuple[int, str], ...]:
-    """Return what sorts names by the numbers in them: 1.10 is after 1.9."""
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name))

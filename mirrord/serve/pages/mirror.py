@@ -119,6 +119,7 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
         items=items,
         sized=any(item.size is not None for item in items),
         built=any(item.platforms for item in items),
+        signed=any(item.referrers or item.signer for item in items),
         signs=_SIGNS,
         texts=_TEXTS,
         schedule=detail.schedule,

@@ -124,6 +124,7 @@ class SourceListing:
         code: error code of what is missing where it is the same for all, else "".
         refused: what is offered and must not be mirrored.
         signers: item name → who signed it, where that is required.
+        origins: item name → digest at the source of its index, where that was changed.
     """
 
     offers: Sequence[Offer]
@@ -135,6 +136,7 @@ class SourceListing:
     code: str = ""
     refused: Sequence[RefusedOffer] = ()
     signers: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
     steps, changes = _changed(steps, survey.source.sources)
-    steps = (*_signed(steps, survey.source.signers), *_refused(mirror, survey.source.refused))
+    steps = (*_known(steps, survey.source), *_refused(mirror, survey.source.refused))
     remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
@@ -195,11 +197,12 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
 
 
-def _signed(steps: Sequence[Step], signers: Mapping[str, str]) -> Iterator[Step]:
-    """Add who signed it to the reason of each step."""
+def _known(steps: Sequence[Step], source: SourceListing) -> Iterator[Step]:
+    """Add to each step who signed its image, and of which index it was made."""
     for step in steps:
-        signer = signers.get(step.item)
-        yield replace(step, reason=f"{step.reason}; signed by {signer}") if signer else step
+        signer, origin = source.signers.get(step.item, ""), source.origins.get(step.item, "")
+        reason = f"{step.reason}; signed by {signer}" if signer else step.reason
+        yield replace(step, reason=reason, signer=signer, origin=origin) if signer or origin else step
 
 
 def _refused(mirror: Mirror, refused: Sequence[RefusedOffer]) -> Iterator[Step]:

@@ -24,13 +24,13 @@ class Carried:
     """What was carried about one image to one target: signatures, attestations, SBOMs.
 
     Attributes:
-        count: how many of them are there now.
+        count: how many of them are there now, or None if nobody looked.
         fresh: how many of them were not there before.
         due: those that get their place there together with the names of the image, each with its tags.
         remarks: what was left out or left alone, one sentence each.
     """
 
-    count: int = 0
+    count: int | None = None
     fresh: int = 0
     due: Sequence[tuple[Manifest, Sequence[str]]] = ()
     remarks: Sequence[str] = ()

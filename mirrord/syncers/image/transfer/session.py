@@ -20,7 +20,7 @@ from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import ImageSource
-from mirrord.syncers.image.transfer.copied import Copy, receipt_of
+from mirrord.syncers.image.transfer.copied import Carried, Copy, receipt_of
 from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob, send_config
 from mirrord.syncers.image.transfer.publishing import Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.referrers import ReferrersOf
@@ -149,7 +149,9 @@ class ImageSession:
                 listed = await referrers.listed(manifest) if self._signatures else ()
                 if lacking and (listed or not self._comes_with_its_name(copy, manifest, step)):
                     await self._once.do(("top", copy.place, top.digest), self._put(copy, top))
-                about = await self._once.do(("about", copy.place, top.digest), referrers.carry(listed))
+                about = Carried()
+                if self._signatures:
+                    about = await self._once.do(("about", copy.place, top.digest), referrers.carry(listed))
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
                 if copy.destination.keeps:
                     self._full.add(copy.destination)

@@ -48,6 +48,7 @@ async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) 
     }
     found: dict[str, Cut | MirrordError] = {}
     noted = {"": cuts.key}
+    origins: dict[str, str] = {}  # digest of an offer whose index is changed → that of its index at the source
 
     async def look(offer: Offer) -> None:
         origin = cuts.origin(offer.item.digest)
@@ -60,12 +61,15 @@ async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) 
         if cut is not None:
             source.add(origin, cut)
             found[offer.item.digest], noted[origin] = cut, cut.note()
+        if origin != (cut.digest if cut else offer.item.digest):
+            origins[offer.item.digest] = origin
 
     by_content = {(id(listing.sources[one.item.name]), one.item.digest): one for one in listing.offers}
     await Workers(_AT_ONCE).each(by_content.values(), look)
     if facts:
         await facts.note(mirror.name, note_name(mirror), noted)
-    return await asyncio.to_thread(_listing, mirror, replace(listing, sources=sources), found)
+    made_of = {one.item.name: origins[one.item.digest] for one in listing.offers if one.item.digest in origins}
+    return await asyncio.to_thread(_listing, mirror, replace(listing, sources=sources, origins=made_of), found)
 
 
 def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | MirrordError]) -> SourceListing:

@@ -1,0 +1,30 @@
+"""What is known of signatures of items and of changed indexes, and items sorted by the numbers in their names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alembic import op  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, String, Text, text  # noqa: TID251 - this is the door
+
+from mirrord.record.tables import sort_of
+
+revision: Final = "0009"
+down_revision: Final = "0008"
+
+_PART: Final = 10_000  # rows
+
+
+def upgrade() -> None:
+    """Add columns; nobody knows them of earlier items, but for the order, which their names have."""
+    op.add_column("known", Column("referrers", BigInteger))
+    op.add_column("known", Column("signer", Text, nullable=False, server_default=""))
+    op.add_column("known", Column("origin", String(255), nullable=False, server_default=""))
+    op.add_column("known", Column("sort", Text, nullable=False, server_default=""))
+    link = op.get_bind()
+    names = link.execute(text("SELECT mirror, target, item FROM known")).mappings().all()
+    fill = text("UPDATE known SET sort = :sort WHERE mirror = :mirror AND target = :target AND item = :item")
+    for start in range(0, len(names), _PART):
+        part = names[start : start + _PART]
+        link.execute(fill, [{**row, "sort": sort_of(row["item"])} for row in part])
+    op.create_index("known_by_name", "known", ["mirror", "target", "sort"])
