@@ -85,7 +85,7 @@ class Prune(Command[tuple[Run, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Backups(Command[tuple[Backup, ...]]):
-    """List what runs of a mirror overwrote or deleted."""
+    """List what runs of a mirror overwrote or deleted, as far as it can be restored, and what is restored now."""
 
     uses_hosts = False
     mirror: str
@@ -93,11 +93,24 @@ class Backups(Command[tuple[Backup, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Restore(Command[Run]):
-    """Let backups, names or globs, override upstream (with `release`, no longer), and run the mirror."""
+    """Let backups, names or globs, override upstream (with `release`, no longer), and run the mirror.
+
+    With `run`, a number, all names that this run moved get what they had before it.
+    """
 
     mirror: str
-    backups: tuple[str, ...]
+    backups: tuple[str, ...] = ()
     release: bool = False
+    run: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRestore(Command[Plan]):
+    """Plan what `Restore` would do, without executing it; for kinds whose names are set back by the ledger."""
+
+    mirror: str
+    backups: tuple[str, ...] = ()
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ NAMES = frozenset(
         "push.tag",  # one of the tags of an item was set at a target
         "remove.tag",  # one of the names that are removed is gone at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
+        "restore.held",  # it is written down which names are set back, and none of them is
         "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet
         "ledger.settled",  # what came of moves is written to the database

@@ -21,6 +21,7 @@ from mirrord.commands import (
     LookAtFront,
     PlanMirrors,
     PlanPrune,
+    PlanRestore,
     Prune,
     Publish,
     Reload,
@@ -30,12 +31,13 @@ from mirrord.commands import (
     Verify,
     word,
 )
+from mirrord.daemon import restoring
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
-from mirrord.daemon.runtime import Runtime, Snapshot, now
+from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.verifier import Verifier
 from mirrord.errors import BusyError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
@@ -47,9 +49,9 @@ from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
 from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
 from mirrord.report.status import Status
-from mirrord.syncer.port import Restores, Syncer
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import FrontLook, OpenedThrough
-from mirrord.syncer.values import Backup, Mirror, PruneWish
+from mirrord.syncer.values import Backup, PruneWish
 
 NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
 _Answer = TypeVar("_Answer")
@@ -122,16 +124,18 @@ class Dispatcher:
 
     async def backups(self, command: Backups) -> tuple[Backup, ...]:
         """See `Backups`."""
-        current, mirror, restores = self._restoring(command.mirror)
-        async with current.lease():
-            return tuple(await restores.backups(mirror, current.services))
+        self._chosen([command.mirror])
+        return await restoring.backups(self.runtime, command.mirror)
 
     async def restore(self, command: Restore) -> Run:
         """See `Restore`."""
-        current, mirror, restores = self._restoring(command.mirror)
-        async with self.runtime.runner.turns.hold(mirror.name), current.lease():
-            await restores.restore(mirror, current.services, command.backups, release=command.release)
-        return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
+        self._chosen([command.mirror])
+        return await restoring.restore(self.runtime, command)
+
+    async def plan_restore(self, command: PlanRestore) -> Plan:
+        """See `PlanRestore`."""
+        self._chosen([command.mirror])
+        return await restoring.plan_restore(self.runtime, command)
 
     async def verify(self, command: Verify) -> tuple[Verification, ...]:
         """See `Verify`."""
@@ -211,15 +215,6 @@ class Dispatcher:
         if self.runtime.runner.stopping:
             raise BusyError(STOPPING)
         return self.runtime.snapshot.chosen(names)
-
-    def _restoring(self, name: str) -> tuple[Snapshot, Mirror, Restores]:
-        self._chosen([name])
-        current = self.runtime.snapshot
-        mirror = current.mirror(name)
-        restores = current.syncer(mirror).restores
-        if restores is None:
-            raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
-        return current, mirror, restores
 
     def _pruning(self, name: str) -> Callable[[PruneWish], Syncer]:
         current = self.runtime.snapshot

@@ -53,6 +53,7 @@ def differ(
             else:
                 names = assigned.names or (offer.item.digest,)
                 action, reason = _compare(offer, assigned, {name: evidence.held.get((target, name)) for name in names})
+            reason = f"{offer.restored}: {reason}" if offer.restored else reason
             confirmed = action is Action.KEEP and not recorded and bool(assigned.names or not offer.names)
             yield Step(
                 action,

@@ -67,7 +67,8 @@ class Assignments:
             for name in offer.moves if offer.build else ():
                 rivals[name].append(offer)
         self._decided: dict[tuple[str, str], Assignment] = {}
-        involved = [offer for offer in offers if offer.build or not self._everywhere.keys().isdisjoint(offer.names)]
+        own = [offer for offer in offers if not offer.restored]
+        involved = [offer for offer in own if offer.build or not self._everywhere.keys().isdisjoint(offer.names)]
         refused = {offer.item.name: self._taken(offer, at) for offer in involved}
         for target in targets:
             decisions = {name: self._decision(name, those, target) for name, those in rivals.items()}

@@ -46,6 +46,7 @@ class Offer:
     settled: bool = False  # its name never moves at the source and its record is trusted forever
     # for a build (several names, or a publish): what decides about its moving names
     build: Build | None = None
+    restored: str = ""  # it overrides what the source has under its name: what reasons say about that; "" for others
 
     @property
     def moves(self) -> tuple[str, ...]:

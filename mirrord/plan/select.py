@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Final
 
+from mirrord.errors import UsageError
 from mirrord.model.plan import TagVerdict
 
 _GLOB = frozenset("*?[")
@@ -26,6 +27,17 @@ def is_glob(pattern: str) -> bool:
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether `name` equals a literal or matches a glob (`*`, `?`, `[…]`; case counts) of `patterns`."""
     return any(name == pattern or _compiled(pattern).match(name) is not None for pattern in patterns)
+
+
+def meant(names: Sequence[str], every: Collection[str], wrong: str) -> Sequence[str]:
+    """Return which of all names are meant, each once. Raises UsageError: a name or a glob means none; it is `wrong`."""
+    found: dict[str, None] = {}
+    for name in names:
+        those = [one for one in every if matches(one, (name,))] if is_glob(name) else [name] if name in every else []
+        if not those:
+            raise UsageError(f"{name[:200]} {wrong}")
+        found |= dict.fromkeys(those)
+    return list(found)
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:

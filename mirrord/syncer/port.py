@@ -23,7 +23,6 @@ from mirrord.printable import without_query
 from mirrord.syncer.values import (
     LOCAL,
     Addresses,
-    Backup,
     FrontRules,
     Mirror,
     MirrorParts,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
+    from mirrord.syncer.restoring import Resetting, Restores
     from mirrord.syncer.serving import OpenedThrough, Serves
     from mirrord.wire.host import HostBook
 
@@ -67,20 +67,6 @@ class Session(Protocol):
     @property
     def read(self) -> int:
         """Content bytes read from the source so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restores:
-    """How overwritten and deleted content is restored.
-
-    Attributes:
-        backups: lists backups, newest first, including restored ones that override upstream.
-        restore: lets backups, given as names or globs, override upstream from the next run on, or with `release=True`
-            no longer: all of them, or none. Raises `UsageError` if no backup has one of the names.
-    """
-
-    backups: Callable[[Mirror, Services], Awaitable[Sequence[Backup]]]
-    restore: Callable[..., Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +142,7 @@ class Syncer:
         pruning: returns the kind with other functions, whose runs remove at targets what a mirror does not want any
             more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
         restores: for a kind that keeps backups of what its runs overwrite and delete.
+        resets: returns how names are set back to what the ledger has of them, for a kind that can do that.
         remarks: returns what the log says at the start about programs that the kind needs, given its mirrors' number.
         ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
             its addresses, a sentence each. Raises ConfigError with a problem for each key of a target that does not fit
@@ -199,6 +186,7 @@ class Syncer:
     publishing: Callable[[Mirror, Publication], Mirror] | None = None
     pruning: Callable[[PruneWish], Syncer] | None = None
     restores: Restores | None = None
+    resets: Callable[[], Resetting] | None = None
     remarks: Callable[[int], Awaitable[Sequence[tuple[str, str]]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     sample: Mapping[str, object] = field(default_factory=dict)

@@ -195,6 +195,7 @@ class Backup:
     item: str  # the item
     digest: str  # its digest
     why: str  # one clause: when and how it was replaced
+    where: str = ""  # one clause: where its content can be read now; "" if that is certain
 
 
 class Facts(Protocol):

@@ -32,6 +32,7 @@ from mirrord.commands import (
     GetStatus,
     LookAtFront,
     PlanMirrors,
+    PlanRestore,
     Publish,
     Reload,
     Restore,
@@ -159,6 +160,7 @@ ANSWERS: dict[Command[Any], Any] = {
     Publish("m", Publication("oci:/caf\udce9", ("main-1", "main"), if_newest=True)): RUN,
     Backups("m"): (Backup("20261121T030000Z/heads/main", "refs/heads/main", "d", "deleted"),),
     Restore("m", ("refs/heads/main",), release=True): RUN,
+    PlanRestore("m", run=7): Plan("m", "image", T0, error="x"),
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
     GetCatalog(("m",)): (
         CatalogPart(

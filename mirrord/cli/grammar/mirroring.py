@@ -148,14 +148,21 @@ _RESTORE = command(
     "restore",
     """List what runs of the mirror NAME overwrote or deleted, or restore some of it.
 
-A restored ref overrides upstream, at every target, until it is released with `--release`.
+What is restored overrides the source, at every target, until it is released with `--release`.
 Several names, and all that globs match, are restored by one run. When a name or a glob matches nothing, nothing is
 restored.
+
+For Git, BACKUP is a backup or a glob of backups, as the list names them. For images it is a tag, which gets the digest
+that it had last, or TAG@DIGEST, where the first seven digits of the digest are enough. The list says where each digest
+can still be read: at the source, in `local`, at a target.
 
   $ mirrord restore crane
   $ mirrord restore crane 20261121T030000Z/heads/main
   $ mirrord restore crane '20261121T030000Z/*'
   $ mirrord restore crane refs/heads/main --release
+  $ mirrord restore craned v1.0 --dry-run
+  $ mirrord restore craned v1.0@sha256:0d3e2a5
+  $ mirrord restore craned --run 17
 
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
@@ -164,14 +171,21 @@ The exit code is that of the following run: 0 done, 1 failed, 2 partly.
         ["backups"],
         nargs=-1,
         metavar="[BACKUP]...",
-        help="The backups to restore, as named in the list, or globs; with `--release`, the refs.",
+        help="What to restore, as named in the list, or globs; with `--release`, the refs or tags.",
     ),
     CONFIG,
     STATE,
     QUIET,
     VERBOSE,
     JSON,
-    flag("--release", "Let the mirror follow upstream again."),
+    flag("--release", "Let the mirror follow the source again."),
+    click.Option(
+        ["--run"],
+        type=click.IntRange(min=1),
+        metavar="ID",
+        help="Restore what all tags had before this run, a number of `mirrord runs`. Not for Git.",
+    ),
+    flag("--dry-run", "Show what would be done, and from where, without doing it. Not for Git."),
 )
 
 _VERIFY = command(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
-from mirrord.syncer.port import Restores, Syncer, Verifies
+from mirrord.syncer.port import Syncer, Verifies
+from mirrord.syncer.restoring import Restores
 from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache

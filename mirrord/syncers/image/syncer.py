@@ -24,6 +24,7 @@ from mirrord.syncers.image.upstream.survey import names_held, survey
 if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
+    from mirrord.syncer.restoring import Resetting
     from mirrord.syncer.serving import OpenedThrough, Request, Response
     from mirrord.syncers.image.plan.many import ManySurvey
     from mirrord.syncers.image.spec.front import FrontKeys
@@ -60,12 +61,12 @@ def _begin(mirror: Mirror, decisions: Any, services: Services, doubted: Doubted 
         if isinstance(here := destinations.get(name), LocalRepository):
             here.doubt(digests)
     patience = spec.together_wait if spec.publish == "together" else 0.0
-    sources, unreachable, unseen = decisions
+    sources, kept, unreachable, unseen = decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
     carried = spec.signatures.carried
     note = partial(_note_children, mirror, services) if carried and services.facts else None
-    known = {"unreachable": unreachable, "unseen": unseen, "signatures": carried, "note": note, "doubted": doubted}
-    return ImageSession(sources, destinations, services, patience, label, **known)
+    known = {"kept": kept, "unreachable": unreachable, "unseen": unseen, "signatures": carried, "note": note}
+    return ImageSession(sources, destinations, services, patience, label, doubted=doubted, **known)
 
 
 async def _note_children(mirror: Mirror, services: Services, read: Mapping[str, Sequence[str]]) -> None:
@@ -88,6 +89,13 @@ async def _open(
         await session.finish()
     finally:
         await session.aclose()
+
+
+def _resets() -> Resetting:
+    """Return how tags are set back; see `Syncer.resets`."""
+    from mirrord.syncers.image.upstream.restored import resetting  # noqa: PLC0415 - a copy starts without it
+
+    return resetting(SYNCER)
 
 
 def _begin_many(mirror: Mirror, plan: Plan, services: Services, begin: Begin) -> ManySession:
@@ -248,6 +256,7 @@ SYNCER = Syncer(
     _plan,
     _open,
     publishing=publishing,
+    resets=_resets,
     ignored_keys=_check_create,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,

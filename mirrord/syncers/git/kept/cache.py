@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
-from mirrord.plan.select import is_glob, matches
+from mirrord.plan.select import meant
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.baseline import Baseline
 from mirrord.syncers.git.kept.known import KnownRefsNote, Recent
@@ -127,7 +127,7 @@ class MirrorCache:
         backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
         every = {one.name: one for one in backups}
         chosen: dict[str, BackupRef] = {}
-        for name in _named(names, every, "is no backup of this mirror; `mirrord restore NAME` lists them"):
+        for name in meant(names, every, "is no backup of this mirror; `mirrord restore NAME` lists them"):
             first = chosen.setdefault(every[name].ref, every[name])
             if first.name != name:
                 raise UsageError(f"{first.name} and {name} are backups of one ref; restore one of them")
@@ -144,7 +144,7 @@ class MirrorCache:
             UsageError: one was not brought back.
         """
         held = (await self.known.read()).held
-        released = _named(refs, held, "was not brought back; `mirrord restore NAME` lists what was")
+        released = meant(refs, held, "was not brought back; `mirrord restore NAME` lists what was")
         await self.known.forget()
         await self.repository.release(released)
 
@@ -194,14 +194,3 @@ class MirrorCache:
             if not checked.exists():
                 checked.write_text(f"{now:%Y-%m}")
         return True
-
-
-def _named(names: Sequence[str], every: Collection[str], wrong: str) -> Sequence[str]:
-    """Return which of all names are meant, each once. Raises UsageError: a name or a glob means none; it is `wrong`."""
-    found: dict[str, None] = {}
-    for name in names:
-        meant = [one for one in every if matches(one, (name,))] if is_glob(name) else [name] if name in every else []
-        if not meant:
-            raise UsageError(f"{name[:200]} {wrong}")
-        found |= dict.fromkeys(meant)
-    return list(found)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mirrord.errors import TakenDownError
-from mirrord.model.plan import TagVerdict
+from mirrord.model.plan import Item, TagVerdict
 from mirrord.names.denied import Denied, DeniedEntry
 from mirrord.plan.guards import some
 from mirrord.plan.offer import Offer
@@ -47,6 +47,16 @@ def without_denied(mirror: Mirror, listing: SourceListing, denied: Denied) -> So
         raise TakenDownError(next(iter(taken_down(entries))))
     verdicts = [*map(_verdict, listing.verdicts, (entries.get(one.tag) for one in listing.verdicts))]
     return replace(listing, offers=kept, remarks=[*listing.remarks, *taken_down(entries)], verdicts=verdicts)
+
+
+def denied_names(
+    mirror: Mirror, denied: Denied, names: Iterable[tuple[str, str]]
+) -> Mapping[tuple[str, str], DeniedEntry]:
+    """Return those of some names with their digests that were taken down."""
+    called = [source_name(mirror), *places(mirror)[1].values()]
+    whole = wholly_denied(mirror, denied)
+    found = {(n, one): whole or _denying(Offer(Item(n, one), (n,)), called, denied) for n, one in names}
+    return {key: entry for key, entry in found.items() if entry is not None}
 
 
 def taken_down(entries: dict[str, DeniedEntry]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from mirrord.errors import GuardError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
-from mirrord.model.plan import Plan, Step, TagVerdict
+from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.values import Mirror
 from mirrord.syncer.writers import Writers, clashes
@@ -164,6 +164,11 @@ def pinned(parts: Iterable[RepositoryPart]) -> Mapping[str, Collection[str]]:
     return found
 
 
+def prefix(part: RepositoryPart) -> str:
+    """Return what the ledger has in front of the tags of a part."""
+    return with_key(part.reference.name, "")
+
+
 def key_of(item: str) -> str:
     """Return the key of the part that an item belongs to."""
     return item if "@" in item else item.rpartition(":")[0]
@@ -211,12 +216,12 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
         for verdict in one.verdicts:
             left = TagVerdict(verdict.tag, chosen=False, why="left out: it is listed with a digest")
             verdicts.append(replace(left if verdict.tag in taken else verdict, tag=with_key(key, verdict.tag)))
-        sources, unreachable, unseen = one.decisions
+        sources, kept, unreachable, unseen = one.decisions
         named = {with_key(key, item): source for item, source in sources.items()}
         unseen = frozenset((target, with_key(key, item)) for target, item in unseen)
         batches = [*_batches(part, [step for step in one.steps if step.item not in taken])]
         active = sum(any(step.active for step in batch) for batch in batches)
-        parts[key] = part.mirror, (named, unreachable, unseen), active
+        parts[key] = part.mirror, (named, kept, unreachable, unseen), active
         queues.setdefault(part.reference.domain, []).extend(batches)
     turns = chain.from_iterable(zip_longest(*queues.values(), fillvalue=()))
     steps = tuple(step for batch in turns for step in batch)
@@ -228,7 +233,12 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
 
 def _batches(part: RepositoryPart, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
     """Yield the steps of each item, short tags first: `1` and `1.25` before `1.25.3-alpine`."""
-    ordered = sorted(steps, key=lambda step: (len(step.item), step.item))
+    away = [step for step in steps if step.action is Action.DELETE]
+    if away:
+        yield [replace(step, item=with_key(part.key, step.item), group=f"-{part.key}") for step in away]
+    ordered = sorted(
+        (step for step in steps if step.action is not Action.DELETE), key=lambda step: (len(step.item), step.item)
+    )
     for item, same in groupby(ordered, key=lambda step: step.item):
         name, host = with_key(part.key, item), part.reference.domain
         yield [replace(step, item=name, group=f"{name}@{step.digest}", source=host) for step in same]

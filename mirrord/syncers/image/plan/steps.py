@@ -20,6 +20,7 @@ from mirrord.syncers.image.names import OneImage
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
+    from mirrord.plan.restored import Restored
     from mirrord.wire.oci.descriptor import Descriptor
     from mirrord.wire.oci.manifest import Manifest
 
@@ -99,15 +100,19 @@ def throttled_alone(errors: Iterable[MirrordError]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RefusedOffer:
-    """What is not mirrored because nobody signed it who has to.
+    """What must not be mirrored, such as what nobody signed who has to.
 
     Attributes:
         offer: the item.
         reason: one sentence.
+        code: error code.
+        targets: where it was to be; None for all.
     """
 
     offer: Offer
     reason: str
+    code: str = SignatureError.code
+    targets: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,8 @@ class SourceListing:
         refused: what is offered and must not be mirrored.
         signers: item name → who signed it, where that is required.
         origins: item name → digest at the source of its index, where that was changed.
+        restored: names that override the source, if there are any.
+        kept: digest of a restored name → where its content is read, instead of the source.
     """
 
     offers: Sequence[Offer]
@@ -137,6 +144,8 @@ class SourceListing:
     refused: Sequence[RefusedOffer] = ()
     signers: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    restored: Restored | None = None
+    kept: Mapping[str, ImageSource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +178,13 @@ def code_with(listing: SourceListing, errors: Collection[MirrordError]) -> str:
     return codes.pop() if len(codes) == 1 else ""
 
 
-def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
-    """Yield which offers go to which targets: all to all, but in a copy each target may have its own name."""
-    targets = [target.name for target in mirror.targets]
+def at_targets(mirror: Mirror, listing: SourceListing) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
+    """Yield which offers go to which targets: all to all, but for restored names, and a copy calls each as it says."""
+    offers, targets = listing.offers, [target.name for target in mirror.targets]
     if not isinstance(mirror.spec, OneImage):
-        yield offers, targets
+        restored = listing.restored
+        alone = mirror.publication is not None
+        yield from restored.offered(offers, targets, alone=alone) if restored else [(offers, targets)]
         return
     for target in targets:
         names = (mirror.spec.called[target],) if target in mirror.spec.called else ()
@@ -185,38 +196,49 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     evidence = Evidence(now, survey.memory, survey.held, survey.created)
     steps = tuple(
         _with_signatures(step, survey.lacking.get((step.target, step.item), 0))
-        for offers, targets in at_targets(mirror, survey.source.offers)
+        for offers, targets in at_targets(mirror, survey.source)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
-    steps, changes = _changed(steps, survey.source.sources)
-    steps = (*_known(steps, survey.source), *_refused(mirror, survey.source.refused))
+    steps, changes = _changed(steps, survey.source)
+    steps = (*_known(steps, survey.source), *_refused(mirror, survey.source.refused), *_removals(survey))
     remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
-    decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
+    decisions = survey.source.sources, survey.source.kept, survey.unreachable, _unseen(steps, survey.held)
     beside = problems, missing, remarks, tuple(survey.source.verdicts)
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
 
 
+def _removals(survey: ImageSurvey) -> Iterator[Step]:
+    restored = survey.source.restored
+    yield from restored.removals(survey.memory, survey.held, survey.unasked) if restored else ()
+
+
 def _known(steps: Sequence[Step], source: SourceListing) -> Iterator[Step]:
-    """Add to each step who signed its image, and of which index it was made."""
+    """Add to each step who signed its image, and of which index it was made; nobody knows that of a restored one."""
     for step in steps:
         signer, origin = source.signers.get(step.item, ""), source.origins.get(step.item, "")
-        reason = f"{step.reason}; signed by {signer}" if signer else step.reason
-        yield replace(step, reason=reason, signer=signer, origin=origin) if signer or origin else step
+        if (signer or origin) and step.digest not in source.kept:
+            reason = f"{step.reason}; signed by {signer}" if signer else step.reason
+            yield replace(step, reason=reason, signer=signer, origin=origin)
+        else:
+            yield step
 
 
 def _refused(mirror: Mirror, refused: Sequence[RefusedOffer]) -> Iterator[Step]:
-    """Refuse at every target what is not signed as it has to be."""
+    """Refuse at its targets what must not be there."""
     for one in refused:
         item, names = one.offer.item, one.offer.names
-        for target in mirror.targets:
-            of_item = item.name, item.digest, target.name, names, one.reason, item.size
-            yield Step(Action.REFUSE, *of_item, code=SignatureError.code)
+        for target in (target.name for target in mirror.targets):
+            if one.targets is not None and target not in one.targets:
+                continue
+            of_item = item.name, item.digest, target, names, one.reason, item.size
+            yield Step(Action.REFUSE, *of_item, code=one.code)
 
 
-def _changed(steps: tuple[Step, ...], sources: Mapping[str, ImageSource]) -> tuple[tuple[Step, ...], Sequence[str]]:
+def _changed(steps: tuple[Step, ...], listing: SourceListing) -> tuple[tuple[Step, ...], Sequence[str]]:
     """Add what is changed to the reasons of the steps that copy it, and return that as remarks, too."""
-    found = {step: sources[step.item].change(Digest.parse(step.digest)) for step in steps if step.active}
+    ours = [step for step in steps if step.active and step.digest not in listing.kept]
+    found = {step: listing.sources[step.item].change(Digest.parse(step.digest)) for step in ours}
     items: dict[str, dict[str, None]] = {}
     for step, change in found.items():
         items.setdefault(change, {})[step.item] = None

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mirrord import failpoints
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import ContentError, MirrordError, RefusedError, StorageError, UnsupportedError
+from mirrord.errors import ContentError, MirrordError, RefusedError, StorageError
 from mirrord.events import StepSized
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
@@ -26,7 +26,6 @@ from mirrord.syncers.image.transfer.publishing import Whole, created_at_source, 
 from mirrord.syncers.image.transfer.referrers import ReferrersOf
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
 from mirrord.syncers.image.transfer.waiting import WaitingImages
-from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, fan_out
 from mirrord.transfer.feed import feed
 from mirrord.wire.oci.client import lacks_content
@@ -51,6 +50,7 @@ class ImageSession:
         patience: float,
         label: str = "",
         *,
+        kept: Mapping[str, ImageSource] | None = None,
         unreachable: Mapping[str, MirrordError] | None = None,
         unseen: Collection[tuple[str, str]] = frozenset(),
         signatures: bool = True,
@@ -65,6 +65,7 @@ class ImageSession:
             services: the services of the program.
             patience: seconds that complete targets wait for slower ones before they set their names; 0 for none.
             label: prefix of target names in events.
+            kept: digest → its source in place of that of its item: of restored names.
             unreachable: target name → why it is not tried again.
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
             signatures: whether signatures, attestations and SBOMs are carried with their images.
@@ -72,12 +73,11 @@ class ImageSession:
             doubted: target name → what a verification found missing or damaged there.
         """
         self._sources, self._destinations, self._services = sources, destinations, services
-        self._patience = patience
-        self._label = label
-        self._unreachable = unreachable or {}
-        self._unseen = unseen
+        self._patience, self._label = patience, label
+        self._kept, self._unreachable, self._unseen = kept or {}, unreachable or {}, unseen
         self._signatures, self._note, self._doubted = signatures, note, doubted or {}
         self._children: dict[str, Sequence[str]] = {}
+        self._away: list[tuple[Step, OnReceipt]] = []
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -95,6 +95,10 @@ class ImageSession:
         """Complete the work that batches left to be done together."""
         for images in self._waiting.values():
             await images.settle()
+        if self._away:
+            from mirrord.syncers.image.transfer.taking import take_away  # noqa: PLC0415 - a copy starts without it
+
+            await take_away(self._away, self._destinations, self._services.ledger)
         if self._note and self._children:
             await self._note(self._children)
 
@@ -112,12 +116,8 @@ class ImageSession:
                     destination.release()
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
-        """Copy one image to all targets of the batch, and reject other actions."""
-        for step in batch:
-            if step.action is not Action.COPY:
-                on_receipt(
-                    failed(step, UnsupportedError(f"{step.item}: image mirrors do not support `{step.action.value}`"))
-                )
+        """Copy one image to all targets of the batch. Names are taken away at the end: others may still move."""
+        self._away += [(step, on_receipt) for step in batch if step.action is Action.DELETE]
         copies = [step for step in batch if step.action is Action.COPY]
         if copies:
             await fan_out(copies, self._deliver, self._patience, on_receipt)
@@ -127,8 +127,8 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        places = self._sources[step.item], self._destinations[step.target]
-        copy = Copy(step.item, *places, consumer, self._doubted.get(step.target))
+        source = self._kept.get(step.digest) or self._sources[step.item]
+        copy = Copy(step.item, source, self._destinations[step.target], consumer, self._doubted.get(step.target))
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)

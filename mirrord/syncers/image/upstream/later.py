@@ -68,7 +68,7 @@ async def look_for_later(
         evidence: what they answered, and what is believed of names that they were not asked for.
         facts: where the platforms of images are noted.
     """
-    there = await asyncio.to_thread(_there, mirror, listing.offers, evidence)
+    there = await asyncio.to_thread(_there, mirror, listing, evidence)
     noted = await _noted(mirror, listing.offers, facts)
     lacking: dict[tuple[str, str], int] = {}
     troubles: list[str] = []
@@ -91,12 +91,12 @@ async def look_for_later(
 
 
 def _there(
-    mirror: Mirror, offers: Sequence[Offer], evidence: Evidence
+    mirror: Mirror, listing: SourceListing, evidence: Evidence
 ) -> Mapping[tuple[str, str], tuple[Offer, list[str]]]:
-    """Return each image that is at a target, and the targets that have it."""
+    """Return each image of the source that is at a target, and the targets that have it."""
     there: dict[tuple[str, str], tuple[Offer, list[str]]] = {}
-    for some, targets in at_targets(mirror, offers):
-        for offer in some:
+    for some, targets in at_targets(mirror, listing):
+        for offer in (one for one in some if not one.restored):  # what is about a restored one came with it
             for target in targets:
                 if _is_there(offer, target, evidence):
                     there.setdefault((offer.item.name, offer.item.digest), (offer, []))[1].append(target)

@@ -24,6 +24,8 @@ from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_BYTES, form_of, parse_list
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.repositories import RepositoryChoice
+from mirrord.plan.restored import Restored
+from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
 from mirrord.syncers.image.plan.listed import listed_in
@@ -37,6 +39,7 @@ from mirrord.syncers.image.plan.many import (
     chosen,
     derived,
     pinned,
+    prefix,
     with_key,
 )
 from mirrord.syncers.image.plan.steps import ImageSurvey, throttled_alone
@@ -75,6 +78,7 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     parts, clashes = await asyncio.to_thread(lambda: apart(wanted.parts, _others(mirror, services)))
     wanted = replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
     memories = await asyncio.to_thread(by_part, memory)
+    restored = Restored.read(await services.facts.recall(mirror.name, FACTS) if services.facts else {})
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
     gone: dict[str, TransportError] = {}  # registries
@@ -86,7 +90,8 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
             return
         try:
             known = memories.get(part.key, NO_MEMORY)
-            found[part.key] = await survey(part.mirror, services, known, now, dead)
+            ours = restored.below(prefix(part))
+            found[part.key] = await survey(part.mirror, services, known, now, dead=dead, restored=ours)
         except UnreachableError as error:
             gone.setdefault(domain, error)
         except TransportError as error:

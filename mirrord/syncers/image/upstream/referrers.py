@@ -15,6 +15,7 @@ from typing import Final
 from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, RefusedError
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
+from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import Referrer
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import OCI_INDEX
@@ -72,6 +73,11 @@ class ReferrersApis:
             if has or (has is False and now - since < AGAIN):
                 return has
         return None
+
+
+def referrers_apis(_: Services) -> ReferrersApis:
+    """Make what all runs of a process share; for `Services.once`."""
+    return ReferrersApis()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmat
 from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan.steps import Referrer, SourceListing, throttled_alone
-from mirrord.syncers.image.upstream.referrers import ReferrersApis, RepositoryReferrers
+from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -118,7 +118,7 @@ async def offers(
     await Workers(AT_ONCE).each(selection.tags, look)
     found = {tag: answers[tag] for tag in selection.tags}
     alone = isinstance(mirror.spec, OneImage)
-    about = RepositoryReferrers(repository, services.once(_apis), now, selection.listed)
+    about = RepositoryReferrers(repository, services.once(referrers_apis), now, selection.listed)
     source = RegistrySource(repository, about)
     listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
     problems = (*_not_tags(repository, left_out), *listing.problems)
@@ -132,10 +132,6 @@ def _emptied(repository: Repository, listed: Collection[str] | None, memory: Mem
     if listed is not None and not listed and memory:
         before = len({item for _, item in memory})
         yield f"{repository.reference.name}: lists no tags at all; what was mirrored ({before}) stays as it is"
-
-
-def _apis(_: Services) -> ReferrersApis:
-    return ReferrersApis()
 
 
 def _not_tags(repository: Repository, left_out: LeftOut) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
-from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
@@ -28,6 +27,7 @@ from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout_writer import LayoutWriter
 
 if TYPE_CHECKING:
+    from mirrord.plan.restored import Restored
     from mirrord.syncers.image.upstream.later import Later
 
 PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not delay the others
@@ -41,23 +41,53 @@ _Held = Mapping[str, str | None] | MirrordError  # digests of names at a target,
 
 
 async def survey(
-    mirror: Mirror, services: Services, memory: Memory, now: datetime, dead: dict[str, UnreachableError] | None = None
+    mirror: Mirror,
+    services: Services,
+    memory: Memory,
+    now: datetime,
+    *,
+    dead: dict[str, UnreachableError] | None = None,
+    restored: Restored | None = None,
 ) -> ImageSurvey:
     """Read what is offered and, where the record is not enough, the state of the targets.
 
     Targets in `dead` are not asked, and those that cannot be reached are added: the surveys of many repositories share
-    it. Then the run does not wait for such a target again, neither here nor with each image.
+    it. Then the run does not wait for such a target again, neither here nor with each image. They share what is
+    `restored`, too, which is read here without it.
 
     Raises:
         MirrordError: the source as a whole cannot be read.
     """
-    places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
-    memory = await _evident(places, memory)
+    if restored is None and services.facts:
+        from mirrord.plan.restored import Restored  # noqa: PLC0415 - a copy restores nothing
+        from mirrord.syncer.restoring import FACTS  # noqa: PLC0415 - as above
+
+        restored = Restored.read(await services.facts.recall(mirror.name, FACTS))
+    memory = await _evident({target.name: open_target(mirror, target, services) for target in mirror.targets}, memory)
+    memory = restored.believed(memory) if restored else memory
     listing = await _listing(mirror, services, memory, now)
+    if restored and restored.held:
+        from mirrord.syncers.image.upstream.restored import with_restored  # noqa: PLC0415 - most mirrors have none
+
+        listing = with_restored(mirror, services, listing, restored, now)
+    return await look_at_targets(mirror, services, memory, listing, now, dead=dead)
+
+
+async def look_at_targets(
+    mirror: Mirror,
+    services: Services,
+    memory: Memory,
+    listing: SourceListing,
+    now: datetime,
+    *,
+    dead: dict[str, UnreachableError] | None = None,
+) -> ImageSurvey:
+    """Read, where the record is not enough, what the targets have of what is offered; `dead` is as for `survey`."""
+    places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     if isinstance(mirror.spec, OneImage):  # name the image as the user wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
-    names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
+    names = await asyncio.to_thread(_names, mirror, listing, memory, now)
     once = isinstance(mirror.spec, OneImage) or dead is not None  # a target that cannot be reached is not tried again
     dead = {} if dead is None else dead
 
@@ -107,11 +137,13 @@ async def _later(
     return await look_for_later(mirror, listing, places, evidence, services.facts)
 
 
-def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
+def _names(mirror: Mirror, found: SourceListing, memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
     """Return the names to ask each target for."""
     names: dict[str, frozenset[str]] = {}
     for some, targets in at_targets(mirror, found):
         names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
+    for target, away in found.restored.asking(memory).items() if found.restored else ():
+        names[target] |= frozenset(away)
     return names
 
 

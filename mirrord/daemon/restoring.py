@@ -1,0 +1,114 @@
+"""Restores what runs overwrote or deleted: from backups that a kind keeps, or by the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from mirrord import pipeline
+from mirrord.daemon.runtime import now
+from mirrord.errors import UsageError
+from mirrord.plan.restored import Restored
+from mirrord.plan.restoring import chosen, earlier, undoing
+from mirrord.syncer.restoring import FACTS, Resetting, RestoreWish
+
+if TYPE_CHECKING:
+    from mirrord.commands import PlanRestore, Restore
+    from mirrord.daemon.runtime import Runtime, Snapshot
+    from mirrord.model.plan import Plan
+    from mirrord.model.run import Run
+    from mirrord.syncer.port import Syncer
+    from mirrord.syncer.values import Backup, Mirror, Services
+
+LOOKED_AT: Final = 1000
+"""Earlier contents, the newest of them, of which it is asked where they are."""
+
+
+async def backups(runtime: Runtime, name: str) -> tuple[Backup, ...]:
+    """See `Backups`."""
+    current, mirror, syncer = _restorable(runtime, name)
+    async with current.lease():
+        if syncer.restores:
+            return tuple(await syncer.restores.backups(mirror, current.services))
+        found = await _earlier(runtime, mirror, syncer)
+        return tuple(await _with_where(found, _resets(syncer), mirror, current.services))
+
+
+async def restore(runtime: Runtime, command: Restore) -> Run:
+    """See `Restore`."""
+    current, mirror, syncer = _restorable(runtime, command.mirror)
+    if syncer.restores:
+        if command.run is not None:
+            of_git = "restore its backups: `mirrord restore NAME 'TIME/*'`"
+            raise UsageError(f"{mirror.name}: --run is for images and charts; {of_git}")
+        async with runtime.runner.turns.hold(mirror.name), current.lease():
+            await syncer.restores.restore(mirror, current.services, command.backups, release=command.release)
+        return await runtime.runner.sync(mirror.name, allow=True)
+    if command.release:
+        async with runtime.runner.turns.hold(mirror.name), current.lease():
+            restored, at = Restored.read(await runtime.store.recall(mirror.name, FACTS)), now()
+            await runtime.store.note(mirror.name, FACTS, restored.releasing(command.backups, at).facts(at))
+        return await runtime.runner.sync(mirror.name)
+    variant = await _variant(runtime, mirror, syncer, command)
+    return await runtime.runner.sync(mirror.name, "restore", change=lambda mirror, _: (mirror, variant))
+
+
+async def plan_restore(runtime: Runtime, command: PlanRestore) -> Plan:
+    """See `PlanRestore`."""
+    current, mirror, syncer = _restorable(runtime, command.mirror)
+    if syncer.restores:
+        raise UsageError(f"{mirror.name}: --dry-run is for images and charts; `mirrord restore NAME` lists backups")
+    async with current.lease():
+        variant = await _variant(runtime, mirror, syncer, command)
+        return await pipeline.plan_mirror(mirror, variant, current.services, runtime.store, now())
+
+
+def _restorable(runtime: Runtime, name: str) -> tuple[Snapshot, Mirror, Syncer]:
+    """Return a mirror with its kind. Raises UsageError: nothing of that kind can be restored."""
+    current = runtime.snapshot
+    mirror = current.mirror(name)
+    syncer = current.syncer(mirror)
+    if syncer.restores is None and syncer.resets is None:
+        raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
+    return current, mirror, syncer
+
+
+def _resets(syncer: Syncer) -> Resetting:
+    assert syncer.resets is not None
+    return syncer.resets()
+
+
+async def _earlier(runtime: Runtime, mirror: Mirror, syncer: Syncer) -> Sequence[Backup]:
+    """List what the ledger has of a mirror, after what is restored now."""
+    restored = Restored.read(await runtime.store.recall(mirror.name, FACTS))
+    moves = await runtime.store.moves(mirror.name)
+    return await asyncio.to_thread(earlier, moves, syncer.places(mirror)[1], restored)
+
+
+async def _with_where(found: Sequence[Backup], resets: Resetting, mirror: Mirror, services: Services) -> list[Backup]:
+    """Add where the newest of them are now."""
+    names: dict[str, set[str]] = {}
+    for one in found[:LOOKED_AT]:
+        names.setdefault(one.item, set()).update(filter(None, [one.digest]))
+    where = await resets.where(mirror, services, {name: those for name, those in names.items() if those})
+    return [replace(one, where=where.get(one.digest, "")) for one in found]
+
+
+async def _variant(runtime: Runtime, mirror: Mirror, syncer: Syncer, command: Restore | PlanRestore) -> Syncer:
+    """Return the variant of a kind that does what was asked for. Raises UsageError: that means nothing."""
+    resets = _resets(syncer)
+    if command.run is None:
+        listed = await _earlier(runtime, mirror, syncer)
+        targets = [target.name for target in mirror.targets]
+        return resets.variant(RestoreWish(chosen(mirror.name, command.backups, listed, targets)))
+    return resets.variant(await _undoing(runtime, mirror, syncer, command.run))
+
+
+async def _undoing(runtime: Runtime, mirror: Mirror, syncer: Syncer, number: int) -> RestoreWish:
+    runs = await runtime.store.runs(mirror.name, 1, number + 1)
+    if not runs or runs[0].id != number:
+        raise UsageError(f"{mirror.name}: no run {number} is known; `mirrord runs {mirror.name}` lists them")
+    moves = await runtime.store.moves(mirror.name)
+    return RestoreWish(undoing(mirror.name, number, runs[0].started, moves, syncer.places(mirror)[1]))

@@ -1,0 +1,253 @@
+"""Restored names: their content is read wherever it still is, and the source is not needed for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from mirrord.blobs.source import BlobSource
+from mirrord.errors import MirrordError, MissingError, TakenDownError
+from mirrord.model.digest import Digest
+from mirrord.model.memory import LastSeen, Memory
+from mirrord.model.plan import Item
+from mirrord.names.denied import DeniedEntry
+from mirrord.plan.offer import Offer
+from mirrord.plan.restored import AWAY, NOTHING, Restored, hold
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.restoring import Resetting, RestoreWish
+from mirrord.syncer.values import Mirror, Services
+from mirrord.syncers.image.kept import LocalRepository
+from mirrord.syncers.image.names import Source, is_many
+from mirrord.syncers.image.plan.denied import denied_names
+from mirrord.syncers.image.plan.many import ManySurvey, RepositoryPart, about, derived, prefix
+from mirrord.syncers.image.plan.steps import ImageSource, ImageSurvey, Referrer, RefusedOffer, SourceListing
+from mirrord.syncers.image.upstream.layout import LayoutSource
+from mirrord.syncers.image.upstream.local import LocalSource
+from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
+from mirrord.syncers.image.upstream.registry import RegistrySource
+from mirrord.syncers.image.upstream.survey import look_at_targets
+from mirrord.syncers.image.upstream.whereabouts import PATIENCE, Place, places_to_read, whereabouts
+from mirrord.transfer.fanout import Workers
+from mirrord.transfer.restoring import holding
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.layout import Layout
+from mirrord.wire.oci.manifest import Manifest
+
+REPOSITORIES = 4  # of a mirror of many, looked at at once
+
+
+class _Places:
+    """The places of one mirror, opened once."""
+
+    def __init__(self, mirror: Mirror, services: Services, now: datetime) -> None:
+        self._mirror, self._services, self._now = mirror, services, now
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Place]:
+        """Where an image may be, the best one first. Raises as `open_target`."""
+        return places_to_read(self._mirror, self._services)
+
+    async def source(self, place: Place, root: Descriptor) -> ImageSource:
+        """Return what reads an image, and all that is about it, from one of them."""
+        if isinstance(place, Repository):
+            apis = self._services.once(referrers_apis)
+            return RegistrySource(place, RepositoryReferrers(place, apis, self._now))
+        if isinstance(place, LocalRepository):
+            return LocalSource(self._services, place.repository)
+        return LayoutSource(await asyncio.to_thread(Layout.open, Path(place.repository)), root)
+
+
+class RestoredSource:
+    """Reads one image from the first place that has it; which one that is nobody asks before it is needed."""
+
+    host = repository = ""  # one of several
+
+    def __init__(self, digest: Digest, places: _Places) -> None:
+        """Read `digest` from one of `places`."""
+        self._digest, self._places = digest, places
+        self._chosen: ImageSource | None = None
+        self._choosing = asyncio.Lock()
+
+    async def _source(self) -> ImageSource:
+        """Return the source at the first place that has the image.
+
+        Raises:
+            MirrordError: none has it.
+        """
+        async with self._choosing:
+            if self._chosen is None:
+                self._chosen = await self._choose()
+        return self._chosen
+
+    async def _choose(self) -> ImageSource:
+        errors: dict[str, MirrordError] = {}
+        for name, place in self._places.by_name.items():
+            try:
+                head = await place.head_manifest(self._digest, PATIENCE)
+                if head is not None:
+                    return await self._places.source(place, head)
+            except MirrordError as error:
+                errors[name] = error
+        raise MissingError(nowhere(self._digest, self._places.by_name, errors))
+
+    async def manifest(self, descriptor: Descriptor) -> Manifest:
+        """See `ImageSource.manifest`."""
+        return await (await self._source()).manifest(descriptor)
+
+    async def get_blob(self, blob: Descriptor) -> bytes:
+        """See `ImageSource.get_blob`."""
+        return await (await self._source()).get_blob(blob)
+
+    async def check_blob(self, blob: Descriptor) -> None:
+        """See `ImageSource.check_blob`."""
+        await (await self._source()).check_blob(blob)
+
+    async def blob_source(self, blob: Descriptor) -> BlobSource:
+        """See `ImageSource.blob_source`."""
+        return await (await self._source()).blob_source(blob)
+
+    async def has_referrers(self) -> bool:
+        """See `ImageSource.has_referrers`."""
+        return await (await self._source()).has_referrers()
+
+    async def referrers(self, subject: Digest) -> Sequence[Referrer]:
+        """See `ImageSource.referrers`."""
+        return await (await self._source()).referrers(subject)
+
+    def ignored(self, subject: Digest) -> Sequence[str]:
+        """See `ImageSource.ignored`."""
+        return self._chosen.ignored(subject) if self._chosen else ()
+
+    def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
+        """Return "": all is as it was mirrored."""
+        return ""
+
+
+def nowhere(digest: str, asked: Collection[str], errors: Mapping[str, MirrordError]) -> str:
+    """Say that no place has an image: those that were asked, and those that could not be."""
+    without = [name for name in asked if name not in errors]
+    said = [f"not at {', '.join(without)}"] if without else []
+    said += [f"{name} could not be asked: {error}" for name, error in errors.items()]
+    return f"{digest} is nowhere: {'; '.join(said)}"
+
+
+def with_restored(
+    mirror: Mirror, services: Services, listing: SourceListing, restored: Restored, now: datetime
+) -> SourceListing:
+    """Let restored names override what a source offers, and say so; what was taken down since stays away."""
+    alone = mirror.publication is not None
+    said = restored.remarks(mirror.name, listing.offers, alone=alone)
+    if denied := _denied(mirror, services, restored):
+        restored = restored.changed(lambda name, digest: f"{AWAY}{digest}" if (name, digest) in denied else digest)
+    kept = _kept(restored, _Places(mirror, services, now))
+    return replace(listing, restored=restored, kept=kept, remarks=(*listing.remarks, *said))
+
+
+def _kept(restored: Restored, places: _Places) -> Mapping[str, ImageSource]:
+    return {digest: RestoredSource(Digest.parse(digest), places) for digest in restored.digests}
+
+
+def resetting(syncer: Syncer) -> Resetting:
+    """Return how the names of a kind of images are set back."""
+
+    def variant(wish: RestoreWish) -> Syncer:
+        async def survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> ImageSurvey | ManySurvey:
+            return await survey_wish(mirror, services, now, wish)
+
+        return replace(syncer, survey=survey, open=holding(syncer.open, wish, hold))
+
+    return Resetting(variant, where)
+
+
+async def survey_wish(mirror: Mirror, services: Services, now: datetime, wish: RestoreWish) -> ImageSurvey | ManySurvey:
+    """Find out where the content of a wish is, and what its targets have; the source need not be there.
+
+    What is nowhere is refused. Raises as `open_target`.
+    """
+    restored = NOTHING.holding(wish.names, now)
+    if not is_many(mirror):
+        return await _survey_one(mirror, services, now, restored)
+    surveyed: dict[str, tuple[RepositoryPart, ImageSurvey]] = {}
+    missing: list[str] = []
+
+    async def look(repository: str) -> None:
+        try:
+            part = derived(mirror, Source(repository=repository))
+            found = await _survey_one(part.mirror, services, now, restored.below(prefix(part)))
+        except MirrordError as error:
+            missing.append(about(repository, str(error)))
+        else:
+            surveyed[repository] = part, found
+
+    await Workers(REPOSITORIES).each(sorted({name.rpartition(":")[0] for _, name in wish.names}), look)
+    return ManySurvey([surveyed[one] for one in sorted(surveyed)], missing=missing)
+
+
+async def _survey_one(mirror: Mirror, services: Services, now: datetime, restored: Restored) -> ImageSurvey:
+    """Survey names of one repository. Nothing of the record is trusted: the targets are asked."""
+    places = _Places(mirror, services, now)
+    found = await whereabouts(mirror, services, [Digest.parse(one) for one in restored.digests])
+    there = {str(digest): f"restored from {listed(at)}" for digest, at in found.found.items() if at}
+    denied = _denied(mirror, services, restored)
+    refused: dict[tuple[str, str], RefusedOffer] = {}
+
+    def allow(name: str, digest: str) -> str:
+        entry, why = denied.get((name, digest)), ""
+        if entry is not None:
+            why, code = f"it was taken down, and is not restored: {entry.reason}", TakenDownError.code
+        elif not digest.startswith(AWAY) and digest not in there:
+            why, code = nowhere(digest, places.by_name, found.unknown), MissingError.code
+        if why:
+            at = [target for target, names in restored.held.items() if names.get(name) == digest]
+            refused[name, digest] = RefusedOffer(Offer(Item(name, digest), (name,)), why, code, at)
+        return "" if why else digest
+
+    left = replace(restored.changed(allow), where=there)
+    listing = SourceListing((), {}, refused=[*refused.values()], restored=left, kept=_kept(left, places))
+    known = {key: LastSeen(digest, now) for key, digest in left.away.items()}  # so that the targets are asked for these
+    return await look_at_targets(mirror, services, Memory(known), listing, now)
+
+
+def _denied(mirror: Mirror, services: Services, restored: Restored) -> Mapping[tuple[str, str], DeniedEntry]:
+    """Return what was taken down of restored names, by name and digest."""
+    if not services.denied:
+        return {}
+    names = {(name, digest) for those in restored.held.values() for name, digest in those.items()}
+    return denied_names(mirror, services.denied, (one for one in names if not one[1].startswith(AWAY)))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write some names as alternatives: `a, b or c`."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
+    """Say of digests where they can be read now, a clause each; `names` has the digests of each name."""
+    if not is_many(mirror):
+        return await _where_one(mirror, services, {digest for those in names.values() for digest in those})
+    repositories: dict[str, set[str]] = {}
+    for name, digests in names.items():
+        repositories.setdefault(name.rpartition(":")[0], set()).update(digests)
+    said: dict[str, str] = {}
+
+    async def look(repository: str) -> None:
+        try:
+            part = derived(mirror, Source(repository=repository))
+            said.update(await _where_one(part.mirror, services, repositories[repository]))
+        except MirrordError as error:
+            said.update(dict.fromkeys(repositories[repository], f"unknown: {error}"))
+
+    await Workers(REPOSITORIES).each(repositories, look)
+    return said
+
+
+async def _where_one(mirror: Mirror, services: Services, digests: Collection[str]) -> Mapping[str, str]:
+    found = await whereabouts(mirror, services, [Digest.parse(one) for one in digests])
+    unsure = f"not found; {', '.join(found.unknown)} could not be asked" if found.unknown else "nowhere"
+    return {str(digest): ", ".join(at) or unsure for digest, at in found.found.items()}
