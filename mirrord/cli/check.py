@@ -12,7 +12,8 @@ from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
 from mirrord.printable import size
-from mirrord.syncer.port import addresses_of, load_syncers
+from mirrord.syncer.addresses import addresses_of
+from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Addresses, Mirror
 from mirrord.tokens import TokenFile
 from mirrord.wire.certificate import expiry_notice, expiry_of

@@ -27,7 +27,8 @@ from mirrord.errors import StorageError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.record.store import Store, file_url, open_store
-from mirrord.syncer.port import Syncer, addresses_of
+from mirrord.syncer.addresses import addresses_of
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Addresses, Facts, Mirror, Services
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http

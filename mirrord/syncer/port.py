@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,7 +22,6 @@ from mirrord.names.book import NameBook
 from mirrord.printable import without_query
 from mirrord.syncer.values import (
     LOCAL,
-    Addresses,
     FrontRules,
     Mirror,
     MirrorParts,
@@ -249,20 +248,6 @@ class Syncer:
     def target_spec(self) -> type[BaseModel]:
         """The model of a target's own keys."""
         return self.models()[1]
-
-
-def addresses_of(mirrors: Iterable[Mirror], syncers: Mapping[str, Syncer], url: str) -> Mapping[str, Addresses]:
-    """Return the addresses of each mirror by its name; `url` is as for `Syncer.served_at`."""
-    return {mirror.name: _addresses(mirror, syncers[mirror.kind], url) for mirror in mirrors}
-
-
-def _addresses(mirror: Mirror, syncer: Syncer, url: str) -> Addresses:
-    """Return the addresses; for many sources without the mark of their aliases, which is for the record."""
-    served = syncer.served_at(mirror, url)
-    if syncer.parts_of(mirror):
-        mirror = replace(mirror, names=replace(mirror.names, aliases={}))
-    pages = {target.name: page for target in mirror.targets if (page := syncer.link_of(mirror, target))}
-    return Addresses(*syncer.shown_places(mirror), served, pages)
 
 
 GROUP = "mirrord.syncers.v1"

@@ -13,7 +13,8 @@ from mirrord.names.natural import natural_key
 from mirrord.report.site import Cell, Group, KindPart, MirrorPart, Site, Tab, Table
 from mirrord.report.status import Status
 from mirrord.report.words import Words
-from mirrord.syncer.port import Syncer, addresses_of
+from mirrord.syncer.addresses import addresses_of
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Addresses, Mirror, Schedule, Target, Usage
 
 if TYPE_CHECKING:
