@@ -49,7 +49,9 @@ async def test_none_of_them(desk: Desk) -> None:
         await push(build_image(THREE), source, "a/b", ["v1"])
         said = await desk.run("copy", "--platform", "linux/s390x", f"{source.host}/a/b:v1", f"{one.host}/a/b")
         assert said.status == 1
-        why = "has none of the platforms linux/s390x; it has linux/amd64, linux/arm64, windows/amd64"
+        why = (
+            "has none of the platforms linux/s390x; it has linux/amd64, linux/arm64, windows/amd64; correct --platform"
+        )
         assert f"{source.host}/a/b:v1: {why}" in said.err
         assert one.tags == {}
 

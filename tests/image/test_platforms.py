@@ -147,7 +147,7 @@ async def test_images_without_an_index(world: World, docker: bool) -> None:
     run = await world.run(mirror)
     assert run.result is Result.PARTIAL
     assert run.plan
-    assert run.plan.missing == ("amd: has none of the platforms linux/arm64; it has linux/amd64",)
+    assert run.plan.missing == ("amd: has none of the platforms linux/arm64; it has linux/amd64; correct platforms:",)
     assert one.tags[PLACE] == {"arm": arm.digest}
     assert one.manifests[PLACE] == dict(arm.manifests)
     configs = [image.document()["config"]["digest"] for image in (arm, amd)]
@@ -165,7 +165,7 @@ async def test_none_of_them(world: World) -> None:
     source, _ = await filled(world, "v1")
     await push(build_image(["linux/amd64", "linux/riscv64"], layers=1), source, "team/app", ["v2"])
     one = await world.registry("one")
-    wrong = "v2: has none of the platforms linux/arm64; it has linux/amd64, linux/riscv64"
+    wrong = "v2: has none of the platforms linux/arm64; it has linux/amd64, linux/riscv64; correct platforms:"
     by_name = world.mirror(
         {"repository": f"{source.host}/team/app", "tags": ["v1", "v2"]}, one, platforms=["linux/arm64"]
     )
@@ -175,6 +175,10 @@ async def test_none_of_them(world: World) -> None:
     chosen = world.mirror({"repository": f"{source.host}/team/app", "tags": ["v*"]}, one, platforms=["linux/arm64"])
     run = await world.run(chosen)
     assert (run.result, run.problems, run.plan and run.plan.missing) == (Result.NOOP, (wrong,), ())
+    nothing = world.mirror({"repository": f"{source.host}/team/app", "tags": ["*2"]}, one, platforms=["linux/arm64"])
+    run = await world.run(nothing)
+    said = "none of the images that are chosen has linux/arm64 (1); correct platforms:"
+    assert (run.result, run.problems, run.plan and run.plan.missing) == (Result.FAILED, (wrong,), (said,))
 
 
 async def test_many_platforms(world: World) -> None:
@@ -186,7 +190,7 @@ async def test_many_platforms(world: World) -> None:
     assert first
     assert second
     assert first.missing == second.missing
-    assert first.missing[0].endswith("linux/arm/v28, linux/arm/v29 and 10 more")
+    assert first.missing[0].endswith("linux/arm/v28, linux/arm/v29 and 10 more; correct platforms:")
 
 
 async def test_notes_of_another_form(world: World) -> None:

@@ -8,8 +8,8 @@ of Windows comes after a colon, as crane and oras write it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mirrord.errors import ContentError, UsageError
@@ -17,6 +17,7 @@ from mirrord.wire.oci.document import read_object
 
 PLATFORM_KEYS: Final = ("os", "architecture", "variant", "os.version")
 
+_ALIKE: Final = 0.7  # of `difflib`: from there on a word is taken for a mistyped one
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _NONE: Final = "unknown"  # buildx writes it for attestations
 _WRITTEN: Final = re.compile(
@@ -37,6 +38,14 @@ _RUN_TOGETHER: Final = {  # nobody's images are called so, but their repositorie
     **dict.fromkeys(("armv7", "armv7l", "arm32v7"), ("arm", "v7")),
     **dict.fromkeys(("armv8", "arm64v8"), ("arm64", "")),
 }
+_SYSTEMS: Final = (  # GOOS and GOARCH, go.dev/src/internal/syslist
+    "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd openbsd plan9 solaris wasip1 windows "
+    "zos"
+)
+_MACHINES: Final = (
+    "386 amd64 amd64p32 arm armbe arm64 arm64be loong64 mips mipsle mips64 mips64le mips64p32 mips64p32le ppc ppc64 "
+    "ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm"
+)
 _USUAL: Final = {"amd64": "v1", "arm64": "v8"}  # variants that are as good as none
 
 
@@ -83,7 +92,23 @@ def parse_platform(text: str) -> Platform:
     platform = _platform(system, *_RUN_TOGETHER.get(machine, (machine, variant)), version)
     if (platform.system, platform.machine) != (system, machine):
         raise UsageError(f"{text[:80]!r} is not how images write it; write {platform}")
+    if meant := _meant(platform):
+        raise UsageError(f"{text[:80]!r} is not a platform that images have; write {meant}")
     return platform
+
+
+def _meant(platform: Platform) -> Platform | None:
+    """Return the known platform that was probably meant, None for a known one, and for one that is like no other."""
+    systems, machines = _SYSTEMS.split(), _MACHINES.split()
+    if platform.system in systems and platform.machine in machines:
+        return None
+    from difflib import get_close_matches  # noqa: PLC0415 - only mistakes need it
+
+    def known(word: str, words: Sequence[str]) -> str:
+        return word if word in words else next(iter(get_close_matches(word, words, 1, _ALIKE)), word)
+
+    meant = replace(platform, system=known(platform.system, systems), machine=known(platform.machine, machines))
+    return None if meant == platform else meant
 
 
 def platform_of(written: Mapping[str, object]) -> Platform | None:

@@ -89,6 +89,8 @@ def test_platforms_have_one_spelling(text: str, written: str) -> None:
         ("linux/armhf", "write linux/arm/v7"),
         ("linux/i386", "write linux/386"),
         ("macos/arm64", "write darwin/arm64"),
+        ("lnux/amd64", "write linux/amd64"),
+        ("linux/amd46/v3", "write linux/amd64/v3"),
         ("linux/" + "a" * 41, "write os/architecture"),
         ("all", "write os/architecture"),
     ],

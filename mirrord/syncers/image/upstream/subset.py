@@ -80,6 +80,7 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
     source, alone = spec_of(mirror).source, isinstance(mirror.spec, OneImage)
     chosen = source.choice is not None or any(map(is_glob, source.tags))
     offers: list[Offer] = []
+    lacking = set[str]()
     problems, missing = [*listing.problems], dict[str, MirrordError]()
     for offer in listing.offers:
         item = offer.item
@@ -90,8 +91,9 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
                 size = item.size if cut.digest == item.digest else None
                 offers.append(replace(offer, item=replace(item, digest=cut.digest, size=size)))
                 continue
-            why = _without(spec_of(mirror).platforms, cut)
+            why = _without(mirror, cut)
             error = MissingError(f"{mirror.spec.text}: {why}" if isinstance(mirror.spec, OneImage) else why)
+            lacking.add(item.name)
         if error is None:  # what never moves is as the record has it
             offers.append(offer)
             continue
@@ -102,16 +104,24 @@ def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | M
             problems.append(f"{item.name}: {error}")
         else:
             missing[f"{item.name}: {error}"] = error
+    if lacking and len(lacking) == len(listing.offers) and not missing:
+        wanted = ", ".join(spec_of(mirror).platforms)
+        nothing = f"none of the images that are chosen has {wanted} ({len(lacking)}); correct platforms:"
+        missing[nothing] = MissingError(nothing)
     code = code_with(listing, missing.values())
     return replace(listing, offers=offers, problems=problems, missing=[*listing.missing, *missing], code=code)
 
 
-def _without(wanted: Sequence[str], cut: Cut) -> str:
+def _without(mirror: Mirror, cut: Cut) -> str:
     """Say why nothing of an image is mirrored."""
     if cut.digest:
         return "with some of its platforms it is another image, without a name; write its tag before the @, or names:"
     more = f" and {cut.count - len(cut.had)} more" if cut.count > len(cut.had) else ""
-    return f"has none of the platforms {', '.join(wanted)}; it has {', '.join(cut.had)}{more}"
+    key, wanted = (
+        "--platform" if isinstance(mirror.spec, OneImage) else "platforms:",
+        ", ".join(spec_of(mirror).platforms),
+    )
+    return f"has none of the platforms {wanted}; it has {', '.join(cut.had)}{more}; correct {key}"
 
 
 class SubsetSource:
