@@ -69,9 +69,10 @@ def subset_of(index: Manifest, wanted: Collection[Platform]) -> Subset:
     marks = {PLATFORMS: ",".join(map(str, kept)), ORIGIN: index.digest}
     document["annotations"] = {**mapping(document.get("annotations"), f"{what}: annotations"), **marks}
     try:
-        body = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise ContentError(f"{what}: a number in it is too large to be written again; mirror all platforms") from error
+    body = text.encode(errors="backslashreplace")  # half a surrogate pair stays an escape
     return Subset(Manifest.parse(body, index.media_type, Digest.of(body, index.digest.algorithm)), kept, had)
 
 

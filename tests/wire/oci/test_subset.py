@@ -176,6 +176,26 @@ def test_sha512_stays() -> None:
     assert cut.digest == Digest.of(cut.body, "sha512")
 
 
+@pytest.mark.parametrize("unit", ["中", "é", "\U0001f600", "\x7f\u2028"])
+def test_what_is_no_ascii_takes_no_more_room(unit: str) -> None:
+    """An index of nearly 4 MiB in UTF-8 does not become two or three times as large, and then too large."""
+    text = unit * (4_100_000 // len(unit.encode()))
+    whole = Manifest.parse(index(*BUILT, x="@").body.replace(b"@", text.encode()), OCI_INDEX)
+    cut = left(whole, "linux/amd64").manifest
+    assert len(cut.body) < len(whole.body)
+    assert json.loads(cut.body)["x"] == text
+
+
+@pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"\udc80 é", r"中\ud83d\n"])
+def test_half_a_surrogate_pair(half: str) -> None:
+    """What UTF-8 cannot have stays an escape, as it came; a whole pair becomes one character."""
+    body = index(*BUILT).body.replace(b"{", f'{{"x": "{half}", "y": "\\ud83d\\ude00", '.encode(), 1)
+    cut = left(Manifest.parse(body, OCI_INDEX), "linux/amd64").manifest
+    assert f'"x":"{half}","y":"\U0001f600",'.encode() in cut.body
+    assert cut.body.decode()
+    assert json.loads(cut.body)["x"] == json.loads(f'"{half}"')
+
+
 NAMES = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "windows/amd64", "linux/s390x")
 _TEXT = st.text(alphabet=st.sampled_from('aé"\\\n\U0001f600'), max_size=6)
 _VALUES = st.recursive(

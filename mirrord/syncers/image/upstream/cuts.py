@@ -10,7 +10,7 @@ from typing import Final
 from mirrord.syncer.values import Facts, Mirror
 from mirrord.syncers.image.names import source_reference, spec_of
 
-FORM: Final = "1"
+FORM: Final = "2"
 """Of what `subset_of` writes: notes of another one do not count, since the same image would get another digest."""
 
 _FACTS: Final = "platforms"
