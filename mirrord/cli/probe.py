@@ -50,13 +50,13 @@ def probe(reference: str, *, push: bool, json: bool, **options: Unpack[HostOptio
     if named.tag or named.digest:
         raise UsageError(f"{reference} has a tag or digest; write {named.name}")
     book = copy_hosts([named.domain], os.environ, **options)
-    asked, left = loop.run(_asked(named, book, push=push), plain=True)
+    asked = loop.run(_asked(named, book, push=push), plain=True)
     advice = {named.domain: dict(asked.advice())} if asked.advice() else {}
     if json:
         found = [asdict(asked.found[what]) for what in _TITLES if what in asked.found]
         profile = asked.profile().name
-        say_json({"repository": named.name, "found": found, "profile": profile, "hosts": advice, "left": left})
-        return 2 if left else 0
+        say_json({"repository": named.name, "found": found, "profile": profile, "hosts": advice, "left": asked.left})
+        return 2 if asked.left else 0
     rows = [(title, asked.found[what]) for what, title in _TITLES.items() if what in asked.found]
     table(("WHAT", "ANSWER", "SEEN BY"), [(title, one.answer, one.detail) for title, one in rows])
     say(f"{named.domain} is treated as {asked.profile().title} (`profile: {asked.profile().name}`)")
@@ -64,21 +64,23 @@ def probe(reference: str, *, push: bool, json: bool, **options: Unpack[HostOptio
         say(f"write under hosts: {documents.dumps(advice)}")
     if not push:
         say("add `--push` to try pushes and deletions; what is pushed is deleted")
-    for one in left:
-        note(f"stays at {named.name}: {one}")
-    return 2 if left else 0
+    _tell(asked)
+    return 2 if asked.left else 0
 
 
-async def _asked(reference: Reference, book: HostBook, *, push: bool) -> tuple[Probe, list[str]]:
+async def _asked(reference: Reference, book: HostBook, *, push: bool) -> Probe:
     async with Http(book) as http:
         probe = Probe(http, reference)
-        await probe.look()
-        if not push or "uploads" not in probe.found or probe.found["uploads"].answer != "yes":
-            return probe, []
-        trial = Trial(probe)
         try:
-            return probe, [*await trial.run()]
+            await probe.look()
+            if push and probe.may_push():
+                await Trial(probe).run()
         except BaseException:
-            for one in trial.left:
-                note(f"stays at {reference.name}: {one}")
+            _tell(probe)
             raise
+        return probe
+
+
+def _tell(probe: Probe) -> None:
+    for one in probe.left:
+        note(f"stays at {probe.reference.name}: {one}")

@@ -48,6 +48,18 @@ async def test_what_stays_is_told(desk: Desk) -> None:
         assert f"stays at {registry.host}/team/app: manifests/{digest}: status 405 to DELETE" in said.err.splitlines()
 
 
+async def test_an_upload_that_stays_is_told(desk: Desk) -> None:
+    """Without an answer to its DELETE an upload is named, the exit code is 2, and `--push` begins nothing more."""
+    async with Registry() as registry:
+        registry.faults.on("DELETE", "/uploads/", times=None).close()
+        said = await desk.run("probe", "--push", f"{registry.host}/team/app")
+        assert (said.status, registry.count("POST", "/uploads/")) == (2, 1)
+        assert said.err == f"stays at {registry.host}/team/app: an upload: no answer to DELETE\n"
+        assert (await desk.run("probe", "--json", f"{registry.host}/team/app")).document["left"] == [
+            "an upload: no answer to DELETE"
+        ]
+
+
 def test_what_cannot_be_probed(typed: Typed) -> None:
     """A tag is a mistake that says what to write."""
     said = typed("probe", "quay.io/a/b:v1")

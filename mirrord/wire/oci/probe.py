@@ -28,6 +28,12 @@ from mirrord.wire.secret import redact
 from mirrord.wire.trust import check_realm
 
 WAIT: Final = 20.0  # seconds for an answer
+DONE: Final = (200, 202, 204)
+"""Statuses that say that something was deleted."""
+GONE: Final = (*DONE, 404)
+"""Those that say that it is not there."""
+UPLOAD: Final = "an upload"
+"""What one that was begun is called; its URL is the right to go on with it."""
 ACCEPTED: Final = {"Accept": ACCEPT}
 _ANY: Final = tuple(range(200, 600))
 
@@ -50,6 +56,7 @@ class Probe:
         reference: the repository.
         found: what is known so far, by what it is about.
         rates: headers about limits of the rate, as they came.
+        left: what stays although it was to be deleted, and why.
         mark: in the name of whatever is pushed, so that it can be recognised and never exists already.
     """
 
@@ -57,6 +64,7 @@ class Probe:
     reference: Reference
     found: dict[str, Finding] = field(default_factory=dict)
     rates: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
     mark: str = field(default_factory=lambda: f"mirrord-probe-{secrets.token_hex(8)}")
     _kind: Profile | None = None
     _realm: str = ""
@@ -155,8 +163,21 @@ class Probe:
             return
         least = whole(answer.headers.get("oci-chunk-min-length", ""))
         self.note("minimum", str(least or "none"), "OCI-Chunk-Min-Length, bytes")
-        gone = await self.ask("DELETE", self.endpoint.location(answer), PUSH)
-        self.note("cancel", gone.status in (200, 202, 204), f"status {gone.status}")
+        self.left.append(f"{UPLOAD}: no answer to DELETE")  # until there is one, and if there is none before Ctrl-C
+        try:
+            gone = await self.ask("DELETE", self.endpoint.location(answer), PUSH)
+        except MirrordError as error:
+            self.note("cancel", "failed", str(error))
+            return
+        self.note("cancel", gone.status in DONE, f"status {gone.status}")
+        self.left.pop()
+        if gone.status not in GONE:
+            self.left.append(f"{UPLOAD}: status {gone.status} to DELETE")
+
+    def may_push(self) -> bool:
+        """Whether uploads may begin, and whether they end: nothing more is begun where a DELETE had no answer."""
+        answers = [self.found[what].answer for what in ("uploads", "cancel") if what in self.found]
+        return answers[:1] == ["yes"] and answers[1:] != ["failed"]
 
     async def _sent(self, call: HttpRequest) -> HttpResponse:
         answer = await self.http.fetch(call)

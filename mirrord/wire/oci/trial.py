@@ -15,7 +15,7 @@ from mirrord.wire.http.message import MIB, HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST
 from mirrord.wire.oci.endpoint import DELETE, PUSH
-from mirrord.wire.oci.probe import ACCEPTED, Probe
+from mirrord.wire.oci.probe import ACCEPTED, DONE, GONE, UPLOAD, Probe
 from mirrord.wire.oci.upload import finish
 
 PATIENCE: Final = 60.0  # seconds for cleaning up
@@ -23,8 +23,6 @@ LONGEST: Final = 16 * MIB  # of a chunk that is tried
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _TYPE: Final = {"Content-Type": "application/octet-stream"}
-_DONE: Final = (200, 202, 204)
-_GONE: Final = (*_DONE, 404)
 
 
 @dataclass(slots=True)
@@ -34,19 +32,17 @@ class Trial:
     Attributes:
         probe: asks, and holds what was found out.
         made: what has to be deleted, in the order in which it was begun: paths below the repository, URLs of uploads.
-        left: what could not be deleted, and why.
     """
 
     probe: Probe
     made: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
     _failed: dict[str, str] = field(default_factory=dict)  # of `made`, what was not deleted, and why
 
     async def run(self) -> Sequence[str]:
         """Push, and delete all of it; return what stays.
 
         Raises:
-            MirrordError: the registry cannot be reached any more; what stays is in `left`.
+            MirrordError: the registry cannot be reached any more; what stays is in `left` of the probe.
         """
         try:
             await self._push()
@@ -57,8 +53,8 @@ class Trial:
                         await self._clean()
             finally:  # what there was no time for, or a second Ctrl-C
                 unsure = {**self._failed, **dict.fromkeys(self.made, "no time to delete it")}
-                self.left += [f"{_named(one)}: {why}" for one, why in unsure.items()]
-        return self.left
+                self.probe.left += [f"{_named(one)}: {why}" for one, why in unsure.items()]
+        return self.probe.left
 
     async def _push(self) -> None:
         """Try one thing after the other; tags come last, and only where what they stand for can be deleted."""
@@ -88,7 +84,7 @@ class Trial:
 
     async def _in_chunks(self, data: bytes, size: int) -> bool:
         """Push a blob by PATCH and PUT with Content-Range, half in each; whether it is there."""
-        url = await self._begin()
+        url = begun = await self._begin()
         digest = Digest.of(data)
         ranges = [f"{start}-{start + size - 1}" for start in (0, size)]
         answer = await self._send("PATCH", url, data[:size], **{"Content-Range": ranges[0]})
@@ -99,7 +95,7 @@ class Trial:
         self.made.append(f"blobs/{digest}")
         answer = await self._send("PUT", finish(url, digest), data[size:], **{"Content-Range": ranges[1]})
         self.probe.note("chunks", answer.status == 201, f"status {answer.status} to PATCH and PUT with Content-Range")
-        return answer.status == 201
+        return self._ended(begun, answer)
 
     async def _in_one(self, data: bytes) -> bool:
         """Push a blob with one PUT; whether it is there."""
@@ -108,13 +104,19 @@ class Trial:
         self.made.append(f"blobs/{digest}")
         answer = await self._send("PUT", finish(url, digest), data)
         self.probe.note("put", answer.status == 201, f"status {answer.status} to one PUT")
-        return answer.status == 201
+        return self._ended(url, answer)
 
     async def _begin(self) -> str:
         answer = await self.probe.ask("POST", "blobs/uploads/", PUSH, body=b"")
         url = self.probe.endpoint.location(answer)
         self.made.append(url)
         return url
+
+    def _ended(self, begun: str, answer: HttpResponse) -> bool:
+        """Whether an upload became a blob; then there is none to cancel."""
+        if answer.status == 201:
+            self.made.remove(begun)
+        return answer.status == 201
 
     async def _send(self, method: str, url: str, data: bytes, **headers: str) -> HttpResponse:
         return await self.probe.ask(method, url, PUSH, headers={**_TYPE, **headers}, body=data)
@@ -148,7 +150,7 @@ class Trial:
 
     async def _erased(self, digest: Digest) -> bool:
         answer = await self.probe.ask("DELETE", f"manifests/{digest}", DELETE)
-        done = answer.status in _DONE
+        done = answer.status in DONE
         self.probe.note("delete", done, f"status {answer.status} to DELETE of a manifest by digest")
         return done
 
@@ -176,7 +178,7 @@ class Trial:
             self.probe.note_head(await self.probe.ask("HEAD", tag, headers=ACCEPTED))
             answer = await self.probe.ask("DELETE", tag, DELETE)
             kept = await self.probe.ask("HEAD", f"manifests/{digest}", headers=ACCEPTED)
-            alone = answer.status in _DONE and kept.status == 200
+            alone = answer.status in DONE and kept.status == 200
             self.probe.note("delete_tag", alone, f"status {answer.status} to DELETE of a tag")
         self.made.append(f"{tag}-2")
         await self._manifest(body, query=f"?tag={self.probe.mark}-2")
@@ -190,16 +192,16 @@ class Trial:
             except MirrordError as error:
                 self._failed[rest] = str(error)
             else:
-                if answer.status not in _GONE:
+                if answer.status not in GONE:
                     self._failed[rest] = f"status {answer.status} to DELETE"
             self.made.pop()
         while self._failed:
             rest, why = next(iter(self._failed.items()))
-            if "://" not in rest and await self._there("HEAD", rest):
-                self.left.append(f"{rest}: {why}")
+            if "://" in rest or await self._there("HEAD", rest):
+                self.probe.left.append(f"{_named(rest)}: {why}")
             del self._failed[rest]
         if self.probe.found["repository"].answer == "no" and await self._there("GET", "tags/list"):
-            self.left.append("the repository, which is new and empty: the protocol has no way to delete one")
+            self.probe.left.append("the repository, which is new and empty: the protocol has no way to delete one")
 
     async def _there(self, method: str, rest: str) -> bool:
         try:
@@ -209,7 +211,7 @@ class Trial:
 
 
 def _named(rest: str) -> str:
-    return "an upload" if "://" in rest else rest
+    return UPLOAD if "://" in rest else rest
 
 
 def _image(config: bytes, layer: bytes, subject: Digest | None = None) -> bytes:

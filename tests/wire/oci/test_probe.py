@@ -30,7 +30,9 @@ async def asked(host: str, rules: HostBook | None = None, *, pushing: bool = Tru
     async with Http(rules or HostBook(), jitter=lambda: 0.0) as http:
         probe = Probe(http, Reference(host, "team/app"))
         await probe.look()
-        return probe, [*await Trial(probe).run()] if pushing else []
+        if pushing:
+            await Trial(probe).run()
+        return probe, probe.left
 
 
 def answers(probe: Probe) -> Mapping[str, str]:
@@ -149,7 +151,40 @@ async def test_a_second_ctrl_c_names_what_stays() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         (digest,) = registry.manifests["team/app"]
-        assert trial.left == [f"manifests/{digest}: status 405 to DELETE"]
+        assert probe.left == [f"manifests/{digest}: status 405 to DELETE"]
+
+
+@pytest.mark.parametrize("status", [405, 500, None])
+async def test_an_upload_that_cannot_be_cancelled_is_named(registry: Registry, status: int | None) -> None:
+    """It stays there for hours: whether its DELETE is refused or has no answer, also while pushes are tried."""
+    rule = registry.faults.on("DELETE", "/uploads/", times=None)
+    rule.status(status) if status else rule.close()
+    said = f"status {status} to DELETE" if status else ""
+    probe, left = await asked(registry.host, pushing=False)
+    assert answers(probe)["uploads"] == "yes"
+    assert answers(probe)["cancel"] == ("no" if status else "failed")
+    assert probe.may_push() == (status is not None)
+    (named,) = left
+    assert named.startswith("an upload: ")
+    assert said in named
+    registry.protocol.uploads.open.clear()
+    registry.faults.on("PATCH", "/uploads/").status(405)
+    _, left = await asked(registry.host)
+    assert len(left) == len(registry.protocol.uploads.open) > 1  # all that became a blob are over
+    assert {one.partition(":")[0] for one in left} == {"an upload"}
+
+
+async def test_ctrl_c_while_an_upload_is_cancelled(registry: Registry) -> None:
+    """A registry whose DELETE hangs: whoever ends the command is told that an upload stays."""
+    async with Http(HostBook(), jitter=lambda: 0.0) as http:
+        probe = Probe(http, Reference(registry.host, "team/app"))
+        held = registry.faults.on("DELETE", "/uploads/").hold()
+        task = asyncio.ensure_future(probe.look())
+        await held.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert probe.left == ["an upload: no answer to DELETE"]
 
 
 async def test_ctrl_c_cleans_up(registry: Registry) -> None:
@@ -158,7 +193,7 @@ async def test_ctrl_c_cleans_up(registry: Registry) -> None:
     await asked(registry.host)
     requests = len(registry.log)
     assert requests > 30
-    for number in range(requests - 12):  # the last dozen are the deletions
+    for number in range(requests - 10):  # the last ten are the deletions
         registry.faults.clear()
         task = asyncio.ensure_future(asked(registry.host))
         registry.faults.on("*", "", skip=number).then(task.cancel)
