@@ -69,9 +69,9 @@ class Publish(Command[Run]):
 
 @dataclass(frozen=True, slots=True)
 class PlanPrune(Command[tuple[Plan, ...]]):
-    """Plan what a prune of these mirrors, or of all that can be pruned, would remove at their targets."""
+    """Plan what a prune of these mirrors would remove at their targets."""
 
-    mirrors: tuple[str, ...] = ()
+    mirrors: tuple[str, ...]
     wish: PruneWish = field(default_factory=PruneWish)
 
 

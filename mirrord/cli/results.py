@@ -10,11 +10,10 @@ from typing import Final, TypeVar
 
 from mirrord.cli.console import around_verbatim, say, short, shortened, table
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
-from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.model.run import BESIDE, Outcome, Receipt, Result, Run
 from mirrord.printable import plain, size
 
-ALIKE: Final = 10
-"""Up to this many good steps with one result, or sentences of one kind, get a line each; more share one line."""
+ALIKE: Final = 10  # good steps with one result, or sentences of one kind, that get a line each; more share one line
 ROWS: Final = 100  # of one table, or lines about refusals; more are counted
 NAMED: Final = 3  # names in a folded line
 UNTAGGED: Final = "no tag, digest only"  # in the place of names
@@ -46,17 +45,17 @@ def mark(receipt: Receipt) -> str:
     return _MARKS.get(receipt.outcome, receipt.outcome.value)
 
 
-def say_plans(plans: Sequence[Plan], show: Show, *, explain: bool) -> None:
-    """Print plans, and with several of them their sum at the end."""
+def say_plans(plans: Sequence[Plan], show: Show, *, explain: bool, kept: str = "up to date") -> None:
+    """Print plans, and with several of them their sum at the end; `kept` is said of what needs nothing."""
     for plan in plans:
-        _say_plan(plan, show, explain=explain)
+        _say_plan(plan, show, explain=explain, kept=kept)
     if len(plans) > 1:
         failed = sum(bool(plan.error) for plan in plans)
-        counts = _to_do([step for plan in plans for step in plan.steps])
+        counts = _to_do([step for plan in plans for step in plan.steps], kept)
         say(f"{len(plans)} mirrors: {counts}{f'; {failed} cannot be planned' if failed else ''}")
 
 
-def _to_do(steps: Sequence[Step]) -> str:
+def _to_do(steps: Sequence[Step], kept: str) -> str:
     """Sum up steps: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
     counts = Counter[Action]()
     for step in steps:
@@ -65,16 +64,16 @@ def _to_do(steps: Sequence[Step]) -> str:
     copied = sum(step.action is Action.COPY for step in steps)
     known = f" ({'' if len(sizes) == copied else 'at least '}{size(sum(sizes))})" if sizes else ""
     refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
-    return f"{counts[Action.COPY] + counts[Action.DELETE]} to do{known}, {counts[Action.KEEP]} up to date{refused}"
+    return f"{counts[Action.COPY] + counts[Action.DELETE]} to do{known}, {counts[Action.KEEP]} {kept}{refused}"
 
 
-def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
+def _say_plan(plan: Plan, show: Show, *, explain: bool, kept: str) -> None:
     """Print what would be done, and with `explain` also what is up to date."""
     if plan.error:
         say(f"{plan.mirror} ({plan.kind}): cannot be planned")
         say(f"error: {_text(plan.error, show)}")
         return
-    say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps)}")
+    say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps, kept)}")
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
     rows = []
     ahead = [
@@ -244,7 +243,8 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False, goes_on
     if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
-    unchanged = f", {sum(step.count for step in keep)} up to date" if keep else ""
+    kept = "left there" if run.trigger in BESIDE else "up to date"
+    unchanged = f", {sum(step.count for step in keep)} {kept}" if keep else ""
     counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
     later = "; continues at" if goes_on and not copied else "; run it again after"
     later = f"{later} {run.until:%Y-%m-%d %H:%M} UTC" if run.until else ""

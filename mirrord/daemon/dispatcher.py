@@ -109,7 +109,7 @@ class Dispatcher:
                 syncer = self._pruning(name)(command.wish)
                 return await pipeline.plan_mirror(mirror, syncer, current.services, self.runtime.store, now())
 
-        return await self._each(command.mirrors or self._prunable(), plan)
+        return await self._each(command.mirrors, plan)
 
     async def prune(self, command: Prune) -> tuple[Run, ...]:
         """See `Prune`."""
@@ -223,10 +223,6 @@ class Dispatcher:
         if pruning is None:
             raise UsageError(f"{name}: what mirrors of kind {mirror.kind} wrote is not pruned")
         return pruning
-
-    def _prunable(self) -> Sequence[str]:
-        current = self.runtime.snapshot
-        return [name for name in current.names if current.syncer(current.mirror(name)).pruning]
 
     async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:
         """Work on these mirrors, or all, some at once; what is wrong with one is raised when all are through."""

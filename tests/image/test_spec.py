@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mirrord.errors import UsageError
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.syncer.values import Mirror, Publication
-from mirrord.syncers.image.names import Images, Source
+from mirrord.syncers.image.names import Images, Pruning, Source
 from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.syncers.image.names.typed import parse_source, publishing
 from mirrord.syncers.image.spec import ImageSpec
@@ -78,11 +78,11 @@ def test_patterns_are_taken(right: str) -> None:
 def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> None:
     """The models have the attributes of the values that a copy or a publish makes without a configuration."""
     spec = ImageSpec.model_validate({"from": {"repository": "r.example/a"}})
-    for value, model in ((Images, spec), (Source, spec.source), (Signatures, spec.signatures)):
+    for value, model in ((Images, spec), (Source, spec.source), (Signatures, spec.signatures), (Pruning, spec.prune)):
         read = {"tags", "choice", "repositories"} if value is Source else set()  # properties of two keys
         assert {one.name for one in fields(value)} - read == set(type(model).model_fields) - {"selection", "wanted"}
     made = Images(parse_source("r.example/a"))
-    nested = {"source", "signatures"}
+    nested = {"source", "signatures", "prune"}
     assert all(getattr(spec, one.name) == getattr(made, one.name) for one in fields(made) if one.name not in nested)
     for own, theirs in ((made.source, spec.source), (made.signatures, spec.signatures)):
         assert all(getattr(theirs, one.name) == getattr(own, one.name) for one in fields(own))

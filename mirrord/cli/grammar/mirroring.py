@@ -144,6 +144,35 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
     JSON,
 )
 
+_PRUNE = command(
+    "prune",
+    """Show which tags at the targets of mirrors of images nobody wants any more, or remove them.
+
+A tag is removed only if the record says that this mirror wrote it and it still stands for what was written; if two
+prunes at least `prune.after` apart (a day by default) agree that the source does not have it, or the mirror does not
+select it any more; and if its content can be brought back from the source, from `local` or from another target.
+Nothing is removed when the source cannot be listed, or lost more than `prune.max_loss` of its tags. `local` itself is
+not pruned.
+
+  $ mirrord prune craned
+  $ mirrord prune craned --apply
+
+Without `--apply` it only shows what would be removed, and notes what is not wanted. Exit code 0 done or nothing to
+do, 1 failed, 2 partly or when something could not be looked at, 64 no such mirror, 69 nothing reachable.
+""",
+    click.Argument(
+        ["names"], nargs=-1, required=True, metavar="NAME...", help="Names of mirrors.", shell_complete=mirrors
+    ),
+    CONFIG,
+    STATE,
+    flag("--apply", "Remove what is shown without it."),
+    flag("--adopt", "Also prune tags that this mirror did not write, and builds that were published."),
+    flag("--irrecoverable", "Also remove what no other place has, so that it could not be brought back."),
+    QUIET,
+    VERBOSE,
+    JSON,
+)
+
 _RESTORE = command(
     "restore",
     """List what runs of the mirror NAME overwrote or deleted, or restore some of it.
@@ -214,4 +243,4 @@ because a target could not be reached.
     JSON,
 )
 
-MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _VERIFY, _RESTORE)
+MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _VERIFY, _PRUNE, _RESTORE)

@@ -13,7 +13,16 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer, Verifies
-from mirrord.syncer.values import LOCAL, FrontRules, Mirror, MirrorParts, Services, Target, Usage
+from mirrord.syncer.values import (
+    LOCAL,
+    FrontRules,
+    Mirror,
+    MirrorParts,
+    PruneWish,
+    Services,
+    Target,
+    Usage,
+)
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import address, hosts, image_name, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
@@ -248,6 +257,15 @@ def _check_create(mirror: Mirror, book: HostBook) -> Sequence[str]:
     return check_create(mirror, book)
 
 
+def _pruning(wish: PruneWish) -> Syncer:
+    """Return what removes names at targets instead of copying; see `Syncer.pruning`."""
+    from mirrord.syncers.image.plan.prune import plan_prune  # noqa: PLC0415 - as above
+    from mirrord.syncers.image.transfer.prune import open_prune  # noqa: PLC0415 - as above
+    from mirrord.syncers.image.upstream.prune import survey_prune  # noqa: PLC0415 - as above
+
+    return replace(SYNCER, survey=partial(survey_prune, wish), plan=plan_prune, open=open_prune)
+
+
 SYNCER = Syncer(
     "image",
     _models,
@@ -257,6 +275,7 @@ SYNCER = Syncer(
     _open,
     publishing=publishing,
     resets=_resets,
+    pruning=_pruning,
     ignored_keys=_check_create,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,

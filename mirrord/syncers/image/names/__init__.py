@@ -61,6 +61,19 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruning:
+    """What `mirrord prune` may remove.
+
+    Attributes:
+        after: seconds between two listings that have to agree.
+        max_loss: share of the tags that the source may have lost since the last one.
+    """
+
+    after: float = 86400.0
+    max_loss: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
     """The settings of an image mirror; `spec.ImageSpec` reads the same attributes from a configuration.
 
@@ -72,6 +85,7 @@ class Images:
         immutable: globs of tags that never move; once recorded at all targets they cost no request.
         signatures: what is done with signatures, attestations and SBOMs.
         platforms: those that are mirrored, as `wire.oci.platform` writes them; all if there are none.
+        prune: what may be removed at targets.
     """
 
     source: Source
@@ -81,6 +95,7 @@ class Images:
     immutable: tuple[str, ...] = ()
     signatures: Signatures = field(default_factory=Signatures)
     platforms: tuple[str, ...] = ()
+    prune: Pruning = field(default_factory=Pruning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class ManySession:
         key = key_of(batch[0].item)
         if key not in self._running:
             mirror, decisions, _ = self._decisions.parts[key]
-            ledger = _LedgerOf(self._services.ledger, source_reference(mirror).name)
+            ledger = LedgerOf(self._services.ledger, source_reference(mirror).name)
             self._running[key] = self._begin(mirror, decisions, replace(self._services, ledger=ledger))
         try:
             await self._running[key].execute(batch, on_receipt)
@@ -77,7 +77,7 @@ class ManySession:
             await session.aclose()
 
 
-class _LedgerOf:
+class LedgerOf:
     """The ledger of a run, where names of one repository have its name in front."""
 
     def __init__(self, ledger: Ledger, repository: str) -> None:

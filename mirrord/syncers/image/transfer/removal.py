@@ -36,7 +36,13 @@ _AT_ONCE: Final = 8  # requests to one registry
 
 
 async def remove(
-    target: str, place: Place, names: Mapping[str, Digest], ledger: Ledger, report: Report = lambda *_: None
+    target: str,
+    place: Place,
+    names: Mapping[str, Digest],
+    ledger: Ledger,
+    *,
+    report: Report = lambda *_: None,
+    left: Collection[Digest] = (),
 ) -> Outcomes:
     """Remove names from one repository at a target, and what is about images that no name is left of.
 
@@ -46,6 +52,7 @@ async def remove(
         names: what each one is expected to stand for; one that stands for something else stays (`GuardError`).
         ledger: where each removal is written down before it happens.
         report: is told of each of `names`.
+        left: images whose names were removed before: what is about them goes, too.
 
     Returns:
         By name why it is still there: `GuardError` where it stands for something else, or where a registry deletes by
@@ -56,7 +63,7 @@ async def remove(
         MirrordError: the tags that the place has cannot be listed.
     """
     removal = _Removal(target, place, ledger, report)
-    await removal.run(names)
+    await removal.run(names, left)
     return removal.outcomes
 
 
@@ -69,14 +76,14 @@ class _Removal:
         self._needed: Mapping[Digest, str] | MirrordError | None = None
         self._by_digest = False  # whether this registry cannot delete a tag alone
 
-    async def run(self, names: Mapping[str, Digest]) -> None:
+    async def run(self, names: Mapping[str, Digest], left: Collection[Digest]) -> None:
         """Remove all of them."""
         self._names = names
         due = await self._still(names)
-        if not due:
+        if not due and not left:
             return
         listed = await _tags_of(self._place)
-        about = await self._about(due, listed)
+        about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
         self._others = [tag for tag in listed if tag not in due and tag not in about]
         for chunk in _chunks(due):
             await self._take(chunk)
@@ -190,9 +197,9 @@ class _Removal:
         await delete_manifest(self._place, Digest(digest))
         return True
 
-    async def _about(self, due: Mapping[str, Digest], listed: Collection[str]) -> Mapping[str, tuple[Digest, Digest]]:
+    async def _about(self, tops: Collection[Digest], listed: Iterable[str]) -> Mapping[str, tuple[Digest, Digest]]:
         """Return the tags that are about images which lose a name, or about their parts: with image and subject."""
-        tags = {tag for tag in listed if tag.startswith(TAGS) and tag not in due}
+        tags = {tag for tag in listed if tag.startswith(TAGS)}
         found: dict[str, tuple[Digest, Digest]] = {}
 
         def match(top: Digest, subject: Digest) -> None:
@@ -206,7 +213,7 @@ class _Removal:
                     for child in (await self._place.get_manifest(top)).children:
                         match(top, child.digest)
 
-        await Workers(_AT_ONCE).each(dict.fromkeys(due.values()) if tags else (), look)
+        await Workers(_AT_ONCE).each(tops if tags else (), look)
         return found
 
     async def _need(self) -> Mapping[Digest, str]:

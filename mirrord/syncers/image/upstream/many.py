@@ -73,10 +73,7 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     Raises:
         MirrordError: it is not known which are meant, or none of them can be read.
     """
-    of_list = spec_of(mirror).source.listing is not None
-    wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
-    parts, clashes = await asyncio.to_thread(lambda: apart(wanted.parts, _others(mirror, services)))
-    wanted = replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
+    wanted = await wanted_parts(mirror, services)
     memories = await asyncio.to_thread(by_part, memory)
     restored = Restored.read(await services.facts.recall(mirror.name, FACTS) if services.facts else {})
     dead: dict[str, UnreachableError] = {}  # targets
@@ -112,6 +109,18 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
         registries[part.reference.domain].append(part)
     await Workers(REGISTRIES).each(registries.values(), read)
     return await asyncio.to_thread(_joined, wanted, found, gone)
+
+
+async def wanted_parts(mirror: Mirror, services: Services) -> Wanted:
+    """Return the repositories that a mirror of many names, those that have their places for themselves.
+
+    Raises:
+        MirrordError: it is not known which are meant.
+    """
+    of_list = spec_of(mirror).source.listing is not None
+    wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
+    parts, clashes = await asyncio.to_thread(lambda: apart(wanted.parts, _others(mirror, services)))
+    return replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
 
 
 def _others(mirror: Mirror, services: Services) -> Iterator[Mirror]:

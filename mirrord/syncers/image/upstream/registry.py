@@ -83,7 +83,7 @@ class RegistrySource:
 
 
 @dataclass(frozen=True, slots=True)
-class _Selection:
+class TagSelection:
     """Which tags are asked for."""
 
     tags: Sequence[str]
@@ -105,7 +105,7 @@ async def offers(
         MirrordError: the only requested one could not be checked.
     """
     left_out = LeftOut()
-    selection = await _selected(repository, mirror, services.facts, now, left_out)
+    selection = await select_tags(repository, mirror, services.facts, now, left_out)
     answers: dict[str, Offer | MirrordError] = {}
     are_final = await _final(mirror, services.facts) if selection.pushed else None
 
@@ -148,26 +148,33 @@ async def _final(mirror: Mirror, facts: Facts | None) -> Callable[[str], bool]:
     return (await known_cuts(mirror, facts)).are_final
 
 
-async def _selected(
-    repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime, left_out: LeftOut
-) -> _Selection:
+async def select_tags(
+    repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime, left_out: LeftOut | None = None
+) -> TagSelection:
+    """List the tags of a repository, where the mirror does not name all that it wants, and choose from them.
+
+    Raises:
+        MirrordError: they cannot be listed, or dates that decide not be found.
+    """
     source, reference = spec_of(mirror).source, repository.reference
     if source.choice:
         from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags  # noqa: PLC0415 - a copy needs none
 
         dates = TagDates(repository, facts, mirror.name)
         chosen = await choose_tags(repository, source.choice, dates, now, left_out)
-        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed, chosen.listed)
+        return TagSelection(
+            chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed, chosen.listed
+        )
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
     literals = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(literals) == len(patterns):
-        return _Selection(literals, patterns, verdicts=listed_verdicts((), patterns) if mirror.explain else ())
+        return TagSelection(literals, patterns, verdicts=listed_verdicts((), patterns) if mirror.explain else ())
     listed = [tag async for tag in repository.tags(left_out)]
 
-    def select_listed() -> _Selection:
+    def select_listed() -> TagSelection:
         tags = [*dict.fromkeys((*literals, *select(listed, patterns)))]
         verdicts = listed_verdicts(listed, patterns) if mirror.explain else ()
-        return _Selection(tags, patterns, tuple(unmatched(listed, patterns)), verdicts, listed=listed)
+        return TagSelection(tags, patterns, tuple(unmatched(listed, patterns)), verdicts, listed=listed)
 
     return await asyncio.to_thread(select_listed)
 

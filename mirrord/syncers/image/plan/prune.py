@@ -1,0 +1,285 @@
+"""Which names at targets a mirror does not want any more, and which of them may be removed. Pure.
+
+A name is removed only if the ledger says that this mirror wrote it and it still stands for what was written, if two
+listings of the source that are a period apart agree that it is not wanted, and if its content could be brought back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import chain
+
+from mirrord.errors import GuardError, MirrordError
+from mirrord.model.digest import Digest
+from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.plan.guards import some, too_much
+from mirrord.plan.moving import written
+from mirrord.syncer.values import Mirror, PruneWish
+from mirrord.syncers.image.names import spec_of
+from mirrord.wire.oci.referrers import COSIGN, TAGS, referrers_tag
+
+Key = tuple[str, str]
+"""Target, and name there as in the ledger: with its repository in front where a mirror has many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a mirror wants of one repository of its source.
+
+    Attributes:
+        mirror: the mirror of that repository alone.
+        names: names at the targets.
+        listed: all tags of the source; None where nothing was listed, because the configuration names them all.
+        why: name → why it is not wanted, a clause.
+        otherwise: the same for all other names.
+    """
+
+    mirror: Mirror
+    names: frozenset[str]
+    listed: Collection[str] | None = None
+    why: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = "the source does not have it any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A name at a target that the mirror does not want.
+
+    Attributes:
+        target: name of the target.
+        name: as in the ledger.
+        repository: what the name has in front where a mirror has many, else "".
+        tag: the name without that.
+        entry: its newest move; None for a name that somebody else set.
+        why: why it is not wanted, a clause.
+    """
+
+    target: str
+    name: str
+    repository: str
+    tag: str
+    entry: LedgerEntry | None
+    why: str
+
+    @property
+    def key(self) -> Key:
+        """Target and name."""
+        return self.target, self.name
+
+
+@dataclass(frozen=True)
+class PruneSurvey:
+    """The state of source and targets.
+
+    Attributes:
+        wish: what may be removed besides.
+        wants: repository ("" for the only one) → what is wanted of it; without those that could not be read.
+        moves: of the ledger, by target and name.
+        memory: from the record.
+        there: target and repository → all tags there, as far as they can be listed.
+        since: name → when a listing first did not want it.
+        unread: repositories of the source that could not be read, one sentence each: their names stay.
+        lost: why the listing looks like an accident, one sentence, or "".
+        trouble: target and repository → why it could not be asked.
+        held: digests of names that may be removed; None for what is not there.
+        claims: names that another mirror has at the same place, with that mirror.
+        found: repository and digest → the places where that can be read now.
+    """
+
+    wish: PruneWish
+    wants: Mapping[str, Wants]
+    moves: Mapping[Key, LedgerEntry]
+    memory: Memory
+    there: Mapping[Key, Collection[str]] = field(default_factory=dict)
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    unread: Sequence[str] = ()
+    lost: str = ""
+    trouble: Mapping[Key, MirrordError] = field(default_factory=dict)
+    held: Mapping[Key, Digest | None] = field(default_factory=dict)
+    claims: Mapping[Key, str] = field(default_factory=dict)
+    found: Mapping[tuple[str, Digest], Sequence[str]] = field(default_factory=dict)
+
+    @cached_property
+    def alive(self) -> Mapping[Key, LedgerEntry]:
+        """The moves of names that were not deleted."""
+        return {key: entry for key, entry in self.moves.items() if entry.after is not None}
+
+    def unwanted(self) -> Iterator[Unwanted]:
+        """Yield the names that are not wanted: of the ledger, and others that targets list."""
+        listed = ((target, repository, tag) for (target, repository), tags in self.there.items() for tag in tags)
+        others = ((target, _joined(repository, tag)) for target, repository, tag in listed if not tag.startswith(TAGS))
+        for target, name in chain(self.alive, (key for key in others if key not in self.alive)):
+            repository, tag = divided(name, many=self.many)
+            wants = self.wants.get(repository)
+            if wants is None or tag in wants.names or (target, repository) in self.trouble:
+                continue
+            why = wants.why.get(tag, wants.otherwise)
+            yield Unwanted(target, name, repository, tag, self.alive.get((target, name)), why)
+
+    @cached_property
+    def many(self) -> bool:
+        """Whether names have their repository in front."""
+        return "" not in self.wants
+
+    def published(self, one: Unwanted) -> bool:
+        """Whether a name is that of a build, which was never listed by a source."""
+        return one.key in self.memory.names
+
+
+def divided(name: str, *, many: bool) -> tuple[str, str]:
+    """Return repository and tag of a name of the ledger."""
+    repository, _, tag = name.rpartition(":")
+    return (repository, tag) if many else ("", name)
+
+
+def _joined(repository: str, tag: str) -> str:
+    return f"{repository}:{tag}" if repository else tag
+
+
+def loss(survey: PruneSurvey, max_loss: float) -> str:
+    """Return why the listing of the source looks like an accident, one sentence, or "".
+
+    What an earlier listing did not have any more is not lost anew.
+    """
+    before, gone = set[str](), set[str]()
+    for target, name in survey.alive:
+        repository, tag = divided(name, many=survey.many)
+        wants = survey.wants.get(repository)
+        if wants is None or wants.listed is None or (target, name) in survey.memory.names or name in survey.since:
+            continue
+        if not wants.listed:
+            source = f"{repository}: " if repository else ""
+            return f"{source}the source lists no tags at all, and some of it was mirrored: nothing is removed"
+        before.add(name)
+        if tag not in wants.listed:
+            gone.add(name)
+    if why := too_much(len(gone), len(before), max_loss):
+        what = f"the source no longer lists {len(gone)} of {len(before)} tags ({some(gone)}), {why}"
+        return f"{what}: nothing is removed; if this is intended, set `prune: {{max_loss: 1}}` for a time"
+    return ""
+
+
+def looked(survey: PruneSurvey, now: datetime) -> Mapping[str, datetime]:
+    """Return since when names are not wanted, with those of this listing; what is wanted again begins anew."""
+    return {one.name: survey.since.get(one.name, now) for one in survey.unwanted()}
+
+
+def hindrance(survey: PruneSurvey, one: Unwanted, after: float, now: datetime) -> str:
+    """Return why a name stays whatever the target has, a clause, or ""."""
+    if one.entry is None and not survey.wish.adopt:
+        return "not written by this mirror; `--adopt` takes it over"
+    if survey.published(one) and not survey.wish.adopt:
+        return "the tag of a build that was published; `--adopt` prunes it, too"
+    if one.entry and one.entry.outcome is not Settled.DONE:
+        return "nobody knows what became of its last move; the next run of the mirror looks"
+    if other := survey.claims.get(one.key):
+        return f"mirror {other} has it, too"
+    due = survey.since.get(one.name, now) + timedelta(seconds=after)
+    if one.name not in survey.since or now < due:
+        return f"{one.why}; a prune after {written(due)} may remove it"
+    return ""
+
+
+def may_go(survey: PruneSurvey, after: float, now: datetime) -> Iterator[Unwanted]:
+    """Yield the names about which the target has to be asked."""
+    return (one for one in survey.unwanted() if not survey.lost and not hindrance(survey, one, after, now))
+
+
+def doomed(survey: PruneSurvey, after: float, now: datetime) -> Iterator[tuple[Unwanted, Digest]]:
+    """Yield the names that still stand for what this mirror wrote, or that are adopted, with their digests."""
+    for one in may_go(survey, after, now):
+        head = survey.held.get(one.key)
+        if head is not None and (one.entry is None or one.entry.after == head):
+            yield one, head
+
+
+def plan_prune(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Plan:
+    """Decide about every name that is not wanted."""
+    steps = tuple(_steps(mirror, survey, now))
+    missing = (*([survey.lost] if survey.lost else []), *survey.unread)
+    nothing = "nothing was found in the ledger that this mirror wrote: nothing is removed"
+    remarks = () if survey.alive else (nothing,)
+    code = GuardError.code if survey.lost else ""
+    decisions = {repository: wants.mirror for repository, wants in survey.wants.items()}
+    return Plan(mirror.name, mirror.kind, now, steps, missing=missing, remarks=remarks, code=code, decisions=decisions)
+
+
+def _steps(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Iterator[Step]:
+    for (target, repository), error in survey.trouble.items():
+        item = repository or mirror.name
+        yield Step(Action.REFUSE, item, "", target, (), str(error), code=error.code, whole=True)
+    after = spec_of(mirror).prune.after
+    going = list(doomed(survey, after, now))
+    content = _Content(survey, going)
+    digests = {one.key: digest for one, digest in going}
+    for one in () if survey.lost else survey.unwanted():
+        expected = (one.entry.after if one.entry else None) or ""
+        if why := hindrance(survey, one, after, now):
+            yield _step(Action.KEEP, one, expected, why)
+        elif one.key in digests:
+            elsewhere = content.elsewhere(one, digests[one.key])
+            if not elsewhere and not survey.wish.irrecoverable:
+                lost = "no other place has its content, so it could not be brought back; `--irrecoverable` removes it"
+                yield _step(Action.KEEP, one, digests[one.key], f"{one.why}; {lost}")
+            else:
+                back = f"can be brought back from {', '.join(elsewhere)}" if elsewhere else "cannot be brought back"
+                yield _step(Action.DELETE, one, digests[one.key], f"{one.why}; {back}")
+        elif head := survey.held.get(one.key):
+            yield _step(Action.KEEP, one, expected, f"somebody else moved it: it is {head} there")
+        elif one.key in survey.held and one.key in survey.memory:
+            yield _step(Action.DELETE, one, expected, "gone there already")
+    yield from _rests(survey)
+
+
+def _step(action: Action, one: Unwanted, digest: str, reason: str) -> Step:
+    return Step(action, one.name, digest, one.target, (one.tag,), reason, group=f"{one.repository}\n{one.target}")
+
+
+def _rests(survey: PruneSurvey) -> Iterator[Step]:
+    """Yield what a prune that was killed left: signatures of images that are gone, and items that are still counted."""
+    kept = {(target, entry.after) for (target, _), entry in survey.alive.items()}
+    for (target, name), entry in survey.moves.items():
+        if entry.after is not None or entry.outcome is not Settled.DONE or survey.lost:
+            continue
+        repository, _ = divided(name, many=survey.many)
+        group = f"{repository}\n{target}"
+        if (target, name) in survey.memory:
+            yield Step(Action.DELETE, name, "", target, (), "it was removed before", group=group)
+        tags = survey.there.get((target, repository), ())
+        if not tags or entry.before is None or (target, entry.before) in kept:
+            continue
+        about = referrers_tag(Digest(entry.before))
+        if any(tag in tags for tag in (about, *(about + end for end in COSIGN))):
+            item, why = _joined(repository, about), "it is about an image that was removed"
+            yield Step(Action.DELETE, item, entry.before, target, (), why, group=group, count=0)
+
+
+class _Content:
+    """Where content can be read once all doomed names are gone."""
+
+    def __init__(self, survey: PruneSurvey, going: Sequence[tuple[Unwanted, Digest]]) -> None:
+        self._survey = survey
+        keys = {one.key for one, _ in going}
+        self._going = {(one.repository, one.target, digest) for one, digest in going}
+        self._stays = {
+            (divided(name, many=survey.many)[0], target, entry.after)
+            for (target, name), entry in survey.alive.items()
+            if (target, name) not in keys
+        }
+
+    def elsewhere(self, one: Unwanted, digest: Digest) -> Sequence[str]:
+        """Return the places that keep it."""
+        found = self._survey.found.get((one.repository, digest), ())
+        here = (one.repository, one.target, digest)
+        own = [f"another tag at {one.target}"] if here in self._stays else []
+        others = [place for place in found if place != one.target and self._kept(one.repository, place, digest)]
+        return own + others
+
+    def _kept(self, repository: str, place: str, digest: Digest) -> bool:
+        key = (repository, place, digest)
+        return key not in self._going or key in self._stays

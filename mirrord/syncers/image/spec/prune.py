@@ -1,0 +1,32 @@
+"""What a configuration says about removing tags at targets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from mirrord.config.units import Duration, between
+
+
+class PruneKey(BaseModel):
+    """`prune:` of an image mirror; its attributes are those of `names.Pruning`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: Annotated[Duration, AfterValidator(between("0s", "365d"))] = Field(
+        default=86400.0,
+        description=(
+            "How long a tag must not be wanted before it may be removed. The first `mirrord prune` notes it, and one"
+            " that is at least so much later removes it, if the source still does not have it."
+        ),
+    )
+    max_loss: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description=(
+            "Nothing is removed when the source no longer lists more than this share of the tags that were mirrored and"
+            " that it listed at the last `mirrord prune`. A single one may always be gone, unless `max_loss: 0`."
+        ),
+    )
