@@ -128,6 +128,25 @@ async def test_what_is_about_it_goes_with_it(world: World, program: str) -> None
         assert not (await pruned.prune()).receipts
 
 
+async def test_a_signature_that_another_tag_needs(world: World) -> None:
+    """Somebody else's tag for an image keeps its signature; a later prune says so, and removes it after that tag."""
+    require("registry3")
+    async with DockerRegistry(program="registry3") as server:
+        pruned = await Pruned.open(world, server, LOCAL)
+        await signed(pruned, [V1])
+        signature = f"{referrers_tag(Digest(V1.digest))}.sig"
+        await push(V1, server.url, REPOSITORY, ["by-ci"])
+        pruned.lose("v1")
+        assert done(await pruned.twice()) == {(server.host, "v1")}
+        assert {"by-ci", signature} <= await tags_at(server)
+        (receipt,) = (await pruned.prune()).receipts
+        assert (receipt.outcome, receipt.detail) == (Outcome.KEPT, "another tag needs the image")
+        async with aiohttp.ClientSession() as session:
+            await session.delete(f"{server.url}/v2/{REPOSITORY}/manifests/by-ci")
+        assert len(done(await pruned.prune())) == 1
+        assert await tags_at(server) == {"v2", "v3"}
+
+
 @BOTH
 async def test_a_registry_that_does_not_delete(world: World, program: str) -> None:
     """Nothing is removed, nothing is unknown afterwards, and the error says how deletion is switched on."""

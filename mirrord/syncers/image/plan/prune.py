@@ -243,6 +243,7 @@ def _step(action: Action, one: Unwanted, digest: str, reason: str) -> Step:
 def _rests(survey: PruneSurvey) -> Iterator[Step]:
     """Yield what a prune that was killed left: signatures of images that are gone, and items that are still counted."""
     kept = {(target, entry.after) for (target, _), entry in survey.alive.items()}
+    seen = set[tuple[str, str, str]]()
     for (target, name), entry in survey.moves.items():
         if entry.after is not None or entry.outcome is not Settled.DONE or survey.lost:
             continue
@@ -253,8 +254,9 @@ def _rests(survey: PruneSurvey) -> Iterator[Step]:
         tags = survey.there.get((target, repository), ())
         if not tags or entry.before is None or (target, entry.before) in kept:
             continue
-        about = referrers_tag(Digest(entry.before))
-        if any(tag in tags for tag in (about, *(about + end for end in COSIGN))):
+        about, key = referrers_tag(Digest(entry.before)), (target, repository, entry.before)
+        if key not in seen and any(tag in tags for tag in (about, *(about + end for end in COSIGN))):
+            seen.add(key)
             item, why = _joined(repository, about), "it is about an image that was removed"
             yield Step(Action.DELETE, item, entry.before, target, (), why, group=group, count=0)
 

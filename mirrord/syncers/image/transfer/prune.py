@@ -16,6 +16,7 @@ from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.transfer.many import LedgerOf
 from mirrord.syncers.image.transfer.removal import remove
 from mirrord.transfer.execute import failed
+from mirrord.wire.oci.referrers import referrers_tag
 
 
 @asynccontextmanager
@@ -48,7 +49,13 @@ class PruneSession:
         names = {tag: Digest.parse(step.digest) for tag, step in steps.items()}
         left = {Digest.parse(step.digest) for step in rests if step.digest}
         place = open_target(mirror, target, replace(self._services, ledger=ledger))
-        if names or left:
-            await remove(name, place, names, ledger, report=report, left=left)
+        ends = await remove(name, place, names, ledger, report=report, left=left) if names or left else {}
         for step in rests:
-            on_receipt(Receipt(step, Outcome.DONE))
+            about = referrers_tag(Digest.parse(step.digest)) if step.digest else ""
+            found = [error for tag, error in ends.items() if about and tag.startswith(about)]
+            if bad := next(filter(None, found), None):
+                on_receipt(failed(step, bad))
+            elif about and not found:
+                on_receipt(Receipt(step, Outcome.KEPT, "another tag needs the image"))
+            else:
+                on_receipt(Receipt(step, Outcome.DONE))
