@@ -185,6 +185,20 @@ async def create(http: Http, url: str, document: Document, *, host: str, authori
     return answer.status_code != 409
 
 
+async def delete(http: Http, url: str, *, host: str, authorization: str | None) -> None:
+    """Ask an API to delete something. Arguments as for `read`.
+
+    Raises:
+        MissingError: it is not there.
+        RefusedError: the host said no.
+        TransportError: there was no answer.
+    """
+    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
+    transport = ApiTransport(http, host, headers, None, anonymous=not authorization)
+    async with httpx.AsyncClient(transport=transport) as client:
+        await client.delete(url)
+
+
 async def sign_in(http: Http, url: str, account: Document, *, host: str) -> Document:
     """Send an account's secret as JSON, and return the object that was answered. No redirect gets to see it.
 

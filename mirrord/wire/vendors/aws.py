@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -110,6 +110,34 @@ async def create_repository(registry: EcrRegistry, name: str, keys: Mapping[str,
     if policy:
         await _threaded(registry, f"{registry.service}:SetRepositoryPolicy", set_policy)
     return True
+
+
+async def delete_tags(registry: EcrRegistry, name: str, names: Collection[str]) -> Mapping[str, MirrordError | None]:
+    """Delete tags by BatchDeleteImage; return by tag why it is still there, None for one that is gone.
+
+    Each is named with its tag alone: with tag and digest all tags of the image would go. The last one takes it along.
+
+    Args:
+        registry: where.
+        name: of the repository, for the API.
+        names: tags, at most 100.
+
+    Raises:
+        RefusedError: AWS refuses all of it.
+        MirrordError: as `authorize`.
+    """
+    owner = {"registryId": registry.account} if registry.account else {}
+    action, ids = f"{registry.service}:BatchDeleteImage", [{"imageTag": tag} for tag in names]
+    answer = await _threaded(
+        registry, action, lambda client: client.batch_delete_image(repositoryName=name, imageIds=ids, **owner)
+    )
+    ends: dict[str, MirrordError | None] = dict.fromkeys(names)
+    for failure in answer.get("failures", ()):  # of an answer that is a success
+        tag, code = failure.get("imageId", {}).get("imageTag", ""), str(failure.get("failureCode", ""))
+        if tag in ends and code != "ImageNotFound":
+            said = redact(" ".join(str(failure.get("failureReason", "")).split())[:_SHOWN])
+            ends[tag] = RefusedError(f"{registry.host}: {name}:{tag}: AWS: {code}: {said} ({action})")
+    return ends
 
 
 async def _threaded(registry: EcrRegistry, actions: str, ask: Callable[[Any], _Result]) -> _Result:

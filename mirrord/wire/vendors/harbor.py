@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mirrord.wire.oci.created import moment
@@ -10,13 +11,21 @@ from mirrord.wire.oci.paging import ListPage
 from mirrord.wire.vendors import port
 from mirrord.wire.vendors.pages import SIZE, entries_of, linked, texts
 
+if TYPE_CHECKING:
+    from mirrord.model.digest import Digest
+
 
 class Harbor(port.Vendor):
     """Projects of repositories; user name and password, or a robot account, as at the registry."""
 
     name = "harbor"
     title = "Harbor"
+    deletes = "let the account, or the robot account, delete tags of the project; a tag that is immutable there stays"
     hint = "check the project, and that the account may list its repositories"
+
+    def place_of_tag(self, path: str, tag: str, digest: Digest) -> str:
+        """Return `/projects/{project}/repositories/{repository}/artifacts/{reference}/tags/{tag_name}`."""
+        return f"{_artifacts(path)}/{digest}/tags/{quote(tag, safe='')}"
 
     async def names(self, api: port.VendorApi, space: str, cursor: str) -> ListPage[str]:
         """Read `GET /projects/{project_name}/repositories`, or `GET /repositories` for all projects."""
@@ -29,10 +38,7 @@ class Harbor(port.Vendor):
     async def times(self, api: port.VendorApi, path: str, cursor: str) -> ListPage[port.Dated]:
         """Read `GET /projects/{project_name}/repositories/{repository_name}/artifacts`."""
         what = f"{api.domain}: artifacts of {path}"
-        project, _, name = path.partition("/")
-        encoded = quote(quote(name, safe=""), safe="")  # twice, as the document says
-        place = f"/api/v2.0/projects/{quote(project, safe='')}/repositories/{encoded}/artifacts"
-        answer = await api.get(f"{place}?with_tag=true&sort=-push_time&page_size={SIZE}&page={cursor}")
+        answer = await api.get(f"{_artifacts(path)}?with_tag=true&sort=-push_time&page_size={SIZE}&page={cursor}")
         entries = entries_of(answer.document, what)
         found = [dated for one in entries if isinstance(one, Mapping) for dated in _tags(one)]
         return ListPage(found, entries, linked(answer, entries, cursor, what))
@@ -54,6 +60,12 @@ class Harbor(port.Vendor):
         request = {"project_name": name, **keys}
         url = f"{api.base}/api/v2.0/projects"
         await create(api.http, url, request, host=api.host, authorization=api.authorization)
+
+
+def _artifacts(path: str) -> str:
+    project, _, name = path.partition("/")
+    encoded = quote(quote(name, safe=""), safe="")  # twice, as the document says
+    return f"/api/v2.0/projects/{quote(project, safe='')}/repositories/{encoded}/artifacts"
 
 
 def _tags(artifact: Mapping[str, object]) -> list[port.Dated]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from mirrord.errors import ContentError
@@ -18,6 +18,9 @@ from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.vendors import port
 from mirrord.wire.vendors.pages import SIZE, counted, entries_of, texts
 
+if TYPE_CHECKING:
+    from mirrord.model.digest import Digest
+
 _LONGEST: Final = 16 * 1024  # characters of a token
 
 
@@ -27,6 +30,7 @@ class DockerHub(port.Vendor):
     name = "hub"
     title = "Docker Hub"
     scoped = True
+    deletes = "give docker.io under hosts: a user name and a personal access token that may read, write and delete"
     hint = "check the namespace, and give docker.io under hosts: a user name and a personal access token that may read"
 
     async def open(self, http: Http, domain: str, repository: str = "", *, login: bool = True) -> port.VendorApi:
@@ -48,6 +52,10 @@ class DockerHub(port.Vendor):
     def base(self, book: HostBook, domain: str) -> str:
         """Return hub.docker.com for Docker Hub."""
         return "https://hub.docker.com" if domain == HUB else super().base(book, domain)
+
+    def place_of_tag(self, path: str, tag: str, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
+        """Return `/v2/repositories/{namespace}/{repository}/tags/{tag}/` (docker/hub-feedback#496, #2006)."""
+        return f"/v2/repositories/{quote(path)}/tags/{quote(tag, safe='')}/"
 
     async def names(self, api: port.VendorApi, space: str, cursor: str) -> ListPage[str]:
         """Read `GET /v2/namespaces/{namespace}/repositories`."""

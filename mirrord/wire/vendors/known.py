@@ -133,7 +133,8 @@ class TagTimes:
         if monotonic() < _gone.get(self._http, {}).get(domain, 0.0):
             raise UnreachableError(f"{domain}: its API could not be reached a moment ago, and is left alone")
         if self._api is None:
-            self._api = await self._open(login=False)
+            opened = await self._vendor.open(self._http, domain, path, login=False)
+            self._api = replace(opened, attempts=_TRIES)
             try:
                 return await self._vendor.times(self._api, path, cursor)
             except (DeniedError, MissingError):
@@ -143,20 +144,24 @@ class TagTimes:
         return await self._vendor.times(self._api, path, cursor)
 
     async def _login(self) -> VendorApi:
-        """Return the API with the credential of the repository; others that have the same one share the login."""
-        domain, kept = self._reference.domain, _logins.setdefault(self._http, {})
-        key = domain, await self._http.book.credential(domain, self._reference.path)
-        async with _signing.hold((id(self._http), key)):
-            until, authorization = kept.get(key, (0.0, None))
-            if monotonic() < until:
-                return replace(await self._open(login=False), authorization=authorization)
-            api = await self._open(login=True)
-            kept[key] = monotonic() + _LOGIN, api.authorization
-            return api
+        return replace(await signed_in(self._http, self._vendor, self._reference), attempts=_TRIES)
 
-    async def _open(self, *, login: bool) -> VendorApi:
-        domain, path = self._reference.domain, self._reference.path
-        return replace(await self._vendor.open(self._http, domain, path, login=login), attempts=_TRIES)
+
+async def signed_in(http: Http, vendor: Vendor, reference: Reference) -> VendorApi:
+    """Return the API with the credential of a repository; others that have the same one share the login.
+
+    Raises:
+        MirrordError: the login failed.
+    """
+    domain, path, kept = reference.domain, reference.path, _logins.setdefault(http, {})
+    key = domain, await http.book.credential(domain, path)
+    async with _signing.hold((id(http), key)):
+        until, authorization = kept.get(key, (0.0, None))
+        if monotonic() < until:
+            return replace(await vendor.open(http, domain, path, login=False), authorization=authorization)
+        api = await vendor.open(http, domain, path, login=True)
+        kept[key] = monotonic() + _LOGIN, api.authorization
+        return api
 
 
 def times_of(http: Http, reference: Reference) -> TagTimes | None:

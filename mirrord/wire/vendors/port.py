@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mirrord.errors import RefusedError, UnsupportedError, UsageError
+from mirrord.errors import MissingError, RefusedError, UnsupportedError, UsageError
 from mirrord.patterns import alternatives, as_expression
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.oci.paging import ListPage
 
 if TYPE_CHECKING:
+    from mirrord.model.digest import Digest
     from mirrord.wire.api import ApiAnswer
     from mirrord.wire.host import HostBook
     from mirrord.wire.secret import Credential
@@ -67,6 +68,7 @@ class Vendor(ABC):
         title: for people.
         scoped: whether it lists the repositories of one namespace only, never all.
         dated: whether it lists dates of tags.
+        deletes: what its API needs to delete a tag, for an error; "" where the registry's protocol deletes.
         hint: what to do when a list is refused.
     """
 
@@ -74,6 +76,7 @@ class Vendor(ABC):
     title = ""
     scoped = False
     dated = True
+    deletes = ""
     hint = ""
 
     async def open(self, http: Http, domain: str, repository: str = "", *, login: bool = True) -> VendorApi:
@@ -108,6 +111,32 @@ class Vendor(ABC):
             UnsupportedError: it lists none.
         """
         raise UnsupportedError(f"{api.domain}: {self.title} lists no dates of tags, such as those of {path} ({cursor})")
+
+    async def delete_tag(self, api: VendorApi, path: str, tag: str, digest: Digest) -> None:
+        """Delete a tag, and nothing else, by the method DELETE; see `place_of_tag`.
+
+        Raises:
+            MissingError: it is not there.
+            RefusedError: the API does not delete it.
+            TransportError: it cannot be reached, fails or limits the rate.
+        """
+        from mirrord.wire.api import delete  # noqa: PLC0415 - as in `VendorApi.get`
+
+        url = api.base + self.place_of_tag(path, tag, digest)
+        try:
+            await delete(api.http, url, host=api.host, authorization=api.authorization)
+        except MissingError:
+            raise
+        except RefusedError as error:
+            raise type(error)(f"{error}; {self.deletes}", error.status) from error
+
+    def place_of_tag(self, path: str, tag: str, digest: Digest) -> str:
+        """Return the path of a tag at its API, which begins with a slash.
+
+        Raises:
+            UnsupportedError: it deletes none.
+        """
+        raise UnsupportedError(f"{self.title} has no API to delete {path}:{tag} ({digest})")
 
     @contextmanager
     def advised(self) -> Iterator[None]:

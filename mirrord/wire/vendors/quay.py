@@ -12,6 +12,7 @@ from mirrord.wire.vendors import port
 from mirrord.wire.vendors.pages import FIRST, SIZE, counted, entries_of, texts, token_of
 
 if TYPE_CHECKING:
+    from mirrord.model.digest import Digest
     from mirrord.wire.secret import Credential
 
 _OAUTH: Final = "$oauthtoken"
@@ -24,6 +25,7 @@ class Quay(port.Vendor):
     name = "quay"
     title = "Quay"
     scoped = True
+    deletes = "its API wants `username: $oauthtoken` with an OAuth token that may write to the repository"
     hint = (
         "for what is not public, its API wants `username: $oauthtoken` with an OAuth token that may view repositories"
     )
@@ -31,6 +33,10 @@ class Quay(port.Vendor):
     def authorization(self, credential: Credential | None) -> str | None:
         """Return an OAuth token; without one only what is public is listed."""
         return credential.token("Bearer") if credential and credential.username == _OAUTH else None
+
+    def place_of_tag(self, path: str, tag: str, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
+        """Return `/api/v1/repository/{repository}/tag/{tag}` (deleteFullTag)."""
+        return f"/api/v1/repository/{quote(path)}/tag/{quote(tag, safe='')}"
 
     async def names(self, api: port.VendorApi, space: str, cursor: str) -> ListPage[str]:
         """Read `GET /api/v1/repository` (listRepos)."""

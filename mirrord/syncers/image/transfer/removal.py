@@ -24,6 +24,7 @@ from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.referrers import COSIGN, TAGS, referrers_tag
 from mirrord.wire.oci.tags import delete_manifest, delete_tag
+from mirrord.wire.vendors.deleting import TagDeleter, tag_deleter
 
 Place = Repository | LayoutWriter | LocalRepository
 Outcomes = Mapping[str, MirrordError | None]
@@ -40,8 +41,8 @@ async def remove(
     place: Place,
     names: Mapping[str, Digest],
     ledger: Ledger,
-    *,
     report: Report = lambda *_: None,
+    *,
     left: Collection[Digest] = (),
 ) -> Outcomes:
     """Remove names from one repository at a target, and what is about images that no name is left of.
@@ -74,6 +75,7 @@ class _Removal:
         self._names: Mapping[str, Digest] = {}
         self._others: Sequence[str] = ()  # tags that stay whatever happens
         self._needed: Mapping[Digest, str] | MirrordError | None = None
+        self._api: TagDeleter | None = None
         self._by_digest = False  # whether this registry cannot delete a tag alone
 
     async def run(self, names: Mapping[str, Digest], left: Collection[Digest]) -> None:
@@ -82,6 +84,8 @@ class _Removal:
         due = await self._still(names)
         if not due and not left:
             return
+        if isinstance(self._place, Repository):
+            self._api = await tag_deleter(self._place.http, self._place.reference)
         listed = await _tags_of(self._place)
         about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
         self._others = [tag for tag in listed if tag not in due and tag not in about]
@@ -143,6 +147,10 @@ class _Removal:
             await self._place.remove(list(chunk))
             failpoints.hit("remove.tag")
             return dict.fromkeys(chunk)
+        if self._api:
+            found = await self._api.delete(chunk)
+            failpoints.hit("remove.tag")
+            return found
         ends: dict[str, MirrordError | None] = {}
         left = chunk
         if not self._by_digest:
