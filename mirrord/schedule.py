@@ -28,6 +28,7 @@ STAGGER = 0.5
 LATEST = 30.0
 """All first runs begin within this many seconds; with many mirrors they are closer together."""
 _GRACE = 3600  # seconds by which a tick may be late
+_VERIFY = "verify "  # likewise
 _AGAIN = "again "  # before the name of a mirror; no name has a blank
 
 
@@ -90,12 +91,23 @@ class Clock:
         late = {"misfire_grace_time": None}  # a machine that slept goes on however late it is
         self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=key, name=mirror, **late)
 
+    def verify(
+        self, call: Callable[[str], Awaitable[None]], due: Mapping[str, datetime], *, only: str | None = None
+    ) -> None:
+        """Call for each mirror at its time, once; without `only` for no others any more."""
+        for job in self._scheduler.get_jobs():
+            if job.id.startswith(_VERIFY) and only in (None, job.id.removeprefix(_VERIFY)):
+                self._scheduler.remove_job(job.id)
+        late = {"misfire_grace_time": None}  # a machine that slept verifies however late it is
+        for name, at in due.items() if self._running else ():
+            self._scheduler.add_job(call, "date", run_date=at, args=(name,), id=_VERIFY + name, name=name, **late)
+
     def next_runs(self) -> Mapping[str, datetime]:
         """Return when each mirror fires next (UTC)."""
         found: dict[str, datetime] = {}
         for job in self._scheduler.get_jobs():
             name, at = str(job.id).removeprefix(_AGAIN), job.next_run_time
-            if at is not None and (name not in found or at < found[name]):
+            if at is not None and not name.startswith(_VERIFY) and (name not in found or at < found[name]):
                 found[name] = at.astimezone(UTC)
         return found
 

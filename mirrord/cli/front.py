@@ -10,7 +10,7 @@ from mirrord.commands import LookAtFront
 from mirrord.errors import MissingError
 from mirrord.printable import plain, size
 from mirrord.report.documents import adapter
-from mirrord.report.status import rfc3339
+from mirrord.report.moments import rfc3339
 from mirrord.syncer.serving import FrontLook
 
 _FROM = {

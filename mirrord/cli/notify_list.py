@@ -7,7 +7,8 @@ from pathlib import Path
 from mirrord.cli.ask import ask
 from mirrord.cli.console import note, say_json, table
 from mirrord.commands import GetStatus
-from mirrord.report.status import rfc3339, status_document
+from mirrord.report.moments import rfc3339
+from mirrord.report.status import status_document
 
 
 def notify_list(*, config: Path | None, state: Path | None, json: bool) -> int:

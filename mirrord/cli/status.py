@@ -23,7 +23,8 @@ from mirrord.errors import UsageError
 from mirrord.model.run import Result
 from mirrord.report.documents import Document
 from mirrord.report.mirror import MirrorDetail
-from mirrord.report.status import Status, rfc3339, status_document
+from mirrord.report.moments import rfc3339
+from mirrord.report.status import Status, status_document
 
 EVERY: Final = 2.0  # seconds between two updates of --watch
 _Found = Status | Sequence[MirrorDetail]

@@ -12,6 +12,7 @@ from mirrord.config.check import Strict
 from mirrord.config.keep import KeepKeys
 from mirrord.config.schedules import Timing
 from mirrord.config.units import Deadline, Trust
+from mirrord.config.verify import VerifyKeys
 from mirrord.errors import UntrustedError
 from mirrord.wire.origin import check_url
 
@@ -88,6 +89,9 @@ class Envelope(Timing):
         description=(
             "How long a recorded digest is trusted before the target is asked again. Default: `settings.trust`."
         ),
+    )
+    verify: VerifyKeys | None = Field(
+        default=None, description="When and how the mirror is verified. Default: `settings.verify`."
     )
     keep: KeepKeys | Literal["all"] | None = Field(
         default=None,

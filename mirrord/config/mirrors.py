@@ -125,6 +125,7 @@ class _Reader:
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
             interval=envelope.interval,
             stale=envelope.stale_after(self.settings.stale),
+            verifying=(envelope.verify or self.settings.verify).rules,
             keep=EVERYTHING if envelope.keep == "all" else (envelope.keep or self.settings.local.keep).rules,
             names=self.names,
             origin=self.problems.origin(trail),

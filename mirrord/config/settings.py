@@ -15,6 +15,7 @@ from mirrord.config.keep import LocalSettings
 from mirrord.config.lines import Problems, Value
 from mirrord.config.pem import readable
 from mirrord.config.units import Deadline, Network, Rate, Size, Stale, Trust, between, parse_rate, parse_size
+from mirrord.config.verify import VerifyKeys
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.certificate import server_context
@@ -134,6 +135,10 @@ class Settings(Strict):
         ),
     ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     spool: SpoolSettings = Field(default=SpoolSettings(), description="Content in transit.")
+    verify: VerifyKeys = Field(
+        default=VerifyKeys(),
+        description="When and how mirrors compare their targets with what was mirrored. Default: on command only.",
+    )
     local: LocalSettings = Field(default=LocalSettings(), description="What mirrord itself keeps and serves.")
     parallel: Annotated[
         int,

@@ -12,18 +12,20 @@ from typing import TypeVar
 
 from mirrord import garbage
 from mirrord.blobs import reserve
-from mirrord.commands import WAITING, Changes, Command, Delivered, GetStatus, Reload, TryReceiver
+from mirrord.commands import WAITING, Changes, Command, Delivered, GetStatus, Reload, TryReceiver, Verify
 from mirrord.config.load import load_folder, read_folder
 from mirrord.daemon.areas import areas
 from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.notifying import Notifying
 from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.scheduled import ScheduledVerifier
 from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunStarted
 from mirrord.model.run import ELSEWHERE, Run
+from mirrord.model.verification import Verification
 from mirrord.report import health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
@@ -63,6 +65,8 @@ class Daemon(Dispatcher):
         self._ran = False  # whether runs ended since we looked for cycles
         self.clock = Clock(runtime.runner.tick, now)
         self.shown = Shown(runtime, logs, metrics, clock=self.clock, opened=self.opened, listen=listen)
+        self.verifying = ScheduledVerifier(runtime, self.verifier, self.clock)
+        self.verifying.after = self.after_verification
         self.notifying = Notifying(runtime, self.shown.status)
         self.shown.receivers = self.notifying.standing
         runtime.runner.after = self.after
@@ -95,6 +99,7 @@ class Daemon(Dispatcher):
                 await self.runtime.adopt(fresh)
                 self.shown.configuration_error, self._read_at = "", now()
                 await self.shown.follow()
+                await self.verifying.follow()
                 await self.follow_fronts()
                 await self.notifying.follow()
                 changes = replace(changes, notices=(*changes.notices, *await self.token_notices()))
@@ -144,6 +149,27 @@ class Daemon(Dispatcher):
             for one in await self.runtime.store.standing():
                 if one.until is not None and not one.target and one.mirror in names:
                     self.clock.again(one.mirror, max(one.until, soon))
+
+        with suppress(StorageError):
+            await self.verifying.follow()
+
+    async def after_verification(self, name: str, found: Verification | MirrordError) -> None:
+        """Say and show what a verification by schedule found."""
+        if isinstance(found, MirrordError):
+            self._logs.write("warning", "verify.failed", mirror=name, error=str(found))
+            return
+        whole = found.whole
+        level = "info" if whole.equal else "warning"
+        counts = {"checked": whole.checked, "drift": whole.drift, "unknown": whole.unknown}
+        self._logs.write(level, "verify.finished", mirror=name, looked=found.level.value, **counts)
+        await self.shown.verified(name)
+
+    async def verify(self, command: Verify) -> tuple[Verification, ...]:
+        """See `Verify`; it is shown at once."""
+        found = await super().verify(command)
+        for one in found:
+            await self.shown.verified(one.mirror)
+        return found
 
     async def look(self) -> None:
         """See whether the record takes what it is owed, how much room is left, and that its reserve is whole."""

@@ -186,6 +186,11 @@ class Shown:
         self._remember(standing)
         self._edition += 1
 
+    async def verified(self, mirror: str) -> None:
+        """Show what a verification found."""
+        self._remember(await self._standing(mirror))
+        self._edition += 1
+
     async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """Ask the record; when that cannot be read the daemon goes on without, and says so."""
         try:

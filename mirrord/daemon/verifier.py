@@ -12,6 +12,7 @@ from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import DeadlineError, MirrordError, UnsupportedError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
+from mirrord.record.verified import VERIFIED, facts_after
 from mirrord.syncer.inspection import Inspection
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
@@ -56,7 +57,9 @@ class Verifier:
             repaired = sum(len(items - left.get(target, frozenset())) for target, items in drifted.items())
         await store.note(name, _FACTS, inspection.read_up_to)
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
-        return Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
+        found = Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
+        await store.note(name, VERIFIED, facts_after(await store.recall(name, VERIFIED), found))
+        return found
 
     async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:
         """Return what the targets should have; what builds are called there is part of it."""

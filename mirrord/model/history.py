@@ -8,6 +8,7 @@ from datetime import date, datetime
 
 from mirrord.model.memory import LastSeen
 from mirrord.model.run import Result
+from mirrord.model.verification import TargetVerification
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class Standing:
         behind: items that it should have and has not; for the mirror, the sum over its targets.
         behind_since: since when the oldest of them is behind; None if none is.
         until: when the last run goes on, if it was deferred and that is known, or None.
+        verified: what the last verification found, of the mirror in sum; None if there was none.
     """
 
     mirror: str
@@ -218,3 +220,4 @@ class Standing:
     first_attempt: datetime | None = None
     failing_since: datetime | None = None
     until: datetime | None = None
+    verified: TargetVerification | None = None

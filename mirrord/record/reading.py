@@ -17,6 +17,7 @@ from mirrord.record import tables
 from mirrord.record.file import DatabaseFile, rows_with, where
 from mirrord.record.standings import KEPT_DAYS
 from mirrord.record.tables import sort_of, value_of
+from mirrord.record.verified import VERIFIED, verified_of
 
 OPEN: Final = text("outcome = 'open'")
 """Selects open entries; a literal, so that the partial index is used."""
@@ -100,11 +101,24 @@ class Reading(DatabaseFile):
         noted: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self._read(rows_with(tables.noted, **of)):
             noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
+        verified = {
+            row["mirror"]: verified_of(json.loads(row["facts"]))
+            for row in self._read(rows_with(tables.facts, name=VERIFIED, **of))
+        }
         found = []
         for row in self._read(rows_with(tables.standing, **of).order_by(*tables.standing.c["mirror", "target"])):
             key = (row["mirror"], row["target"])
             items = max(row["counted"], row["items"])
-            found.append(value_of(Standing, row, items=items, last=last.get(key), **noted.get(key, {})))
+            found.append(
+                value_of(
+                    Standing,
+                    row,
+                    items=items,
+                    last=last.get(key),
+                    verified=verified.get(key[0], {}).get(key[1]),
+                    **noted.get(key, {}),
+                )
+            )
         return found
 
     def recall(self, mirror: str, name: str) -> Mapping[str, str]:

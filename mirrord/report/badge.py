@@ -12,6 +12,7 @@ from html import escape
 from typing import Final
 from unicodedata import east_asian_width
 
+from mirrord.model.verification import Level
 from mirrord.printable import plain
 from mirrord.report.documents import Document
 from mirrord.report.status import HEALTHS, Condition, MirrorStatus, Status
@@ -43,6 +44,23 @@ def badge_of(mirror: MirrorStatus, words: Words) -> Badge:
     """Return the badge of a mirror."""
     success = words.time(mirror.last_success) or words.text("time.never")
     return _badge(mirror.name, mirror.health, [mirror], success, words)
+
+
+def deep_badge(mirror: MirrorStatus, words: Words) -> Badge:
+    """Return the badge of the last verification that looked at content: how much is as it was mirrored."""
+    found = [one.verified for one in mirror.targets if one.verified and one.verified.level is not Level.NAMES]
+    checked = sum(one.checked for one in found)
+    wrong, unknown = sum(one.drift for one in found), sum(one.unknown for one in found)
+    health: Condition = "failing" if wrong else "stale" if unknown else "ok" if found else "new"
+    message = f"{100 * max(0, checked - wrong - unknown) // checked}%" if checked else words.text("badge.none")
+    label, at = words.text("badge.deep"), min((one.at for one in found), default=None)
+    success = words.time(at) or words.text("time.never")
+    return Badge(
+        health,
+        label,
+        message,
+        words.text("badge.title", name=mirror.name, label=label, message=message, success=success),
+    )
 
 
 def overall(status: Status, words: Words) -> Badge:

@@ -12,7 +12,9 @@ from typing import Any
 from mirrord.errors import kind_of
 from mirrord.model.history import Noted, Standing
 from mirrord.model.run import Result
+from mirrord.model.verification import TargetVerification
 from mirrord.report.front import FrontStatus
+from mirrord.report.moments import VerifiedStatus
 from mirrord.report.status import (
     HEALTHS,
     Condition,
@@ -205,8 +207,17 @@ def _fields(standing: Standing | None, patience: float | None, now: datetime) ->
         "lag": _lag(standing.behind_since, now) if standing.behind_since else 0,
         "size": standing.size,
         "deferred_until": standing.until,
+        "verified": _verified(standing.verified),
         "rate": round(last.sent / last.seconds) if last and last.sent and last.seconds else None,
     }
+
+
+def _verified(found: TargetVerification | None) -> VerifiedStatus | None:
+    if found is None:
+        return None
+    texts = tuple(f"{one.code}: {one.text}" for one in found.findings)
+    counts = found.checked, found.drift, found.unknown, found.read, found.size
+    return VerifiedStatus(found.at, found.level, *counts, texts)
 
 
 def _health(standing: Standing, stale_at: datetime | None, now: datetime) -> Condition:

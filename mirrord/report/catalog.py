@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mirrord.model.catalog import CatalogEntry
 from mirrord.printable import plain
-from mirrord.report.status import rfc3339
+from mirrord.report.moments import rfc3339
 
 COLUMNS: Final = tuple(field.name for field in fields(CatalogEntry))
 _FORMULA: Final = ("=", "+", "-", "@")

@@ -46,6 +46,9 @@ class MirrorMetrics:
         self.behind_since = gauge(
             "sync_behind_since_timestamp_seconds", "Since when the oldest of them is behind.", "mirror", "target"
         )
+        self.verified = gauge("verify_last_timestamp_seconds", "End of the last verification.", "mirror", "target")
+        self.drift = gauge("verify_drift_items", "Items that it found to differ.", "mirror", "target")
+        self.unknown = gauge("verify_unknown_items", "Items of which it found out nothing.", "mirror", "target")
         self.runs = counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
         self.skipped = counter("sync_runs_skipped", "Scheduled runs that did not start.", "mirror", "reason")
         self.duration = registry.histogram("sync_duration_seconds", "Wall time of runs.", "mirror", _SECONDS)
@@ -88,6 +91,10 @@ class MirrorMetrics:
             self._series(self.size, mirror, target).set(entry.size)
             self._series(self.behind, mirror, target).set(entry.behind)
             self._stand(self.behind_since, entry.behind_since, mirror, target)
+            if verified := entry.verified:
+                self._stand(self.verified, verified.at, mirror, target)
+                self._series(self.drift, mirror, target).set(verified.drift)
+                self._series(self.unknown, mirror, target).set(verified.unknown)
             if not target:
                 self._series(self.problems, mirror).set(entry.problems.count)
                 self._series(self.failures, mirror).set(entry.failures)

@@ -18,7 +18,8 @@ from mirrord.errors import GuardError, ThrottledError
 from mirrord.model.notice import Notice, Occasion
 from mirrord.model.run import Result
 from mirrord.report.documents import adapter
-from mirrord.report.status import At, MirrorStatus
+from mirrord.report.moments import At
+from mirrord.report.status import MirrorStatus
 from mirrord.report.words import Words
 from mirrord.wire.notify.message import Message
 from mirrord.wire.secret import redact

@@ -1,21 +1,19 @@
 """The status for people and machines: the last run, the state and the next run of each mirror. Pure.
 
-`status_document` is plain JSON; `docs/reference` describes it. Times are RFC 3339 in UTC, or null.
+`status_document` is plain JSON; `docs/reference` describes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, get_args
-
-from pydantic import PlainSerializer, WithJsonSchema
+from typing import Final, Literal, get_args
 
 from mirrord.model.history import LastRun, Noted
 from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
 from mirrord.report.front import FrontStatus
+from mirrord.report.moments import At, VerifiedStatus
 from mirrord.syncer.values import Schedule
 
 _NOTHING = Noted()
@@ -23,18 +21,6 @@ _LITTLE: Final = 50  # less than one part in so many is next to nothing
 Condition = Literal["failing", "stale", "new", "deferred", "ok"]
 HEALTHS: Final[tuple[Condition, ...]] = get_args(Condition)
 """The words of `TargetStatus.health`, the worst first."""
-
-
-def rfc3339(at: datetime | None) -> str | None:
-    """Format a time in UTC, to the second."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-At = Annotated[
-    datetime,
-    PlainSerializer(rfc3339, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +106,7 @@ class TargetStatus:
     Attributes:
         name: its name.
         result: of the last run; null if it never ran. `deferred` means a rate limit.
+        verified: what the last verification found; null if there was none.
         deferred_until: when a deferred run continues; null if none is, or if it waits for its next regular time.
         last_success: end of the last successful run.
         last_attempt: end of the last run.
@@ -160,6 +147,7 @@ class TargetStatus:
     size: int = 0
     rate: int | None = None
     deferred_until: At | None = None
+    verified: VerifiedStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from mirrord.model.history import Behind, Standing
 from mirrord.model.memory import LastSeen
 from mirrord.printable import plain
-from mirrord.report.status import rfc3339
+from mirrord.report.moments import rfc3339
 
 
 def present_line(source: str, name: str, seen: LastSeen) -> str:

@@ -12,13 +12,14 @@ from typing import Final
 
 from aiohttp import web
 
-from mirrord.report.badge import SECONDS, Badge, badge_of, overall, shield, svg
+from mirrord.report.badge import SECONDS, Badge, badge_of, deep_badge, overall, shield, svg
 from mirrord.report.words import negotiated, words
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.rendered import Paced, tagged
 from mirrord.serve.status import View
 
 _PREFIX: Final = "/badge/"
+_DEEP: Final = "/deep"  # after the name of a mirror: what its last verification found
 
 
 def _endpoint(badge: Badge) -> bytes:
@@ -59,10 +60,11 @@ class Badges(PageGroup):
     async def _answer(self, name: str, form: str, request: web.Request) -> web.StreamResponse:
         status = await self._status.current()
         said = words(negotiated("", request.query.get("lang", "")))
-        mirror = next((one for one in status.mirrors if one.name == name), None)
+        wanted, deep = name.removesuffix(_DEEP), name.endswith(_DEEP)
+        mirror = next((one for one in status.mirrors if one.name == wanted), None)
         if name and mirror is None:
             return web.Response(status=404, text="there is no such mirror\n")
-        badge = badge_of(mirror, said) if mirror else overall(status, said)
+        badge = (deep_badge if deep else badge_of)(mirror, said) if mirror else overall(status, said)
         kind, write = _FORMS[form]
         fields = {"Content-Type": kind, "Cache-Control": f"max-age={SECONDS}, s-maxage={SECONDS}"}
         return await tagged(write(badge)).answer(request, fields)

@@ -25,6 +25,7 @@ from mirrord.record.learned import completed
 from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import KEEP, MOVES, PAGE
 from mirrord.record.summary import RunSummary
+from mirrord.record.verified import VERIFIED, verified_of
 
 
 class MemoryStore:
@@ -125,7 +126,13 @@ class MemoryStore:
         self._usable()
         found = [entry for entry in sorted(self._standing.items()) if mirror in (None, entry[0][0])]
         return [
-            replace(entry, items=max(entry.items, self._items(*key)), size=self._size(*key)) for key, entry in found
+            replace(
+                entry,
+                items=max(entry.items, self._items(*key)),
+                size=self._size(*key),
+                verified=verified_of(self._facts.get((key[0], VERIFIED), {})).get(key[1]),
+            )
+            for key, entry in found
         ]
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:

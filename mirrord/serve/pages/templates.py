@@ -12,7 +12,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mirrord.printable import plain
-from mirrord.report.status import rfc3339
+from mirrord.report.moments import rfc3339
 from mirrord.serve.pages.static import asset
 
 FOLDER: Final = Path(__file__).parent / "templates"

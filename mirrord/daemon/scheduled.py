@@ -1,0 +1,69 @@
+"""Verifies mirrors by itself: one at a time, spread, and not while a host wants their runs to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.verifier import Verifier
+from mirrord.errors import MirrordError
+from mirrord.model.history import Standing
+from mirrord.model.verification import Verification
+from mirrord.schedule import Clock
+
+SPREAD: Final = 3600.0
+"""Seconds over which first and late verifications are spread after a start."""
+_LATER: Final = 300.0  # seconds until one is tried again that could not begin
+
+
+class ScheduledVerifier:
+    """Verifies mirrors with `verify.every` when they are due.
+
+    Attributes:
+        after: is told what a verification found, or why there was none, before the next one begins.
+    """
+
+    def __init__(self, runtime: Runtime, verifier: Verifier, clock: Clock) -> None:
+        self._runtime, self._verifier, self._clock = runtime, verifier, clock
+        self._turn = asyncio.Semaphore(1)
+        self.after: Callable[[str, Verification | MirrordError], Awaitable[None]] | None = None
+
+    async def follow(self) -> None:
+        """Follow the configuration: a mirror is due so long after its last verification, a late one soon."""
+        at, known = now(), {one.mirror: one for one in await self._runtime.store.standing() if not one.target}
+        mirrors = self._runtime.snapshot.configuration.mirrors
+        every = {one.name: one.verifying.every for one in mirrors if one.verifying and one.verifying.every}
+        self._clock.verify(self._verify, {name: due(name, span, known.get(name), at) for name, span in every.items()})
+
+    async def _verify(self, name: str) -> None:
+        async with self._turn:
+            known = (*await self._runtime.store.standing(name), None)[0]
+            mirror = next((one for one in self._runtime.snapshot.configuration.mirrors if one.name == name), None)
+            rules = mirror.verifying if mirror else None
+            if rules is None or rules.every is None or self._runtime.runner.stopping:
+                return
+            if known and known.until and known.until > now():
+                self._again(name, (known.until - now()).total_seconds() + _LATER)
+                return
+            try:
+                found: Verification | MirrordError = await self._verifier.verify(name, rules.level)
+            except MirrordError as error:
+                found = error
+            self._again(name, _LATER if isinstance(found, MirrordError) else rules.every)
+            if self.after:
+                await self.after(name, found)
+
+    def _again(self, name: str, seconds: float) -> None:
+        self._clock.verify(self._verify, {name: now() + timedelta(seconds=seconds)}, only=name)
+
+
+def due(name: str, every: float, known: Standing | None, at: datetime) -> datetime:
+    """Return when a mirror is verified next: regularly, but neither all of them at once nor just after a start."""
+    share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    soonest = at + timedelta(seconds=share * min(SPREAD, every))
+    last = known.verified.at if known and known.verified else None
+    return max(soonest, last + timedelta(seconds=every)) if last else soonest
