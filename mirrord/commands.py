@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from mirrord.model.catalog import CatalogPart
+from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
@@ -120,6 +121,14 @@ class Verify(Command[tuple[Verification, ...]]):
     mirrors: tuple[str, ...] = ()
     level: Level = Level.NAMES
     repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectGarbage(Command[Collected]):
+    """Let go what `keep` does not keep in `local`, and remove content that nothing needs; `dry` only looks."""
+
+    uses_hosts = False
+    dry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ NAMES = frozenset(
         "links.written",  # a repository's new log is complete beside what was there before
         "links.renamed",  # a repository's new log is in place
         "links.appended",  # a publication is in a repository's log, not yet flushed
+        "gc.dropped",  # names of one repository were dropped by retention, their content is still there
+        "gc.swept",  # content of one folder that nothing links is removed
         "notes.written",  # a syncer's note is complete beside the old one
         "notes.renamed",  # a syncer's note is in place
         "git.fetched",  # upstream's refs are in the incoming namespace

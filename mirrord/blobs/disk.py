@@ -76,6 +76,31 @@ class DiskStore:
             await asyncio.to_thread(self.place(digest).unlink, missing_ok=True)
         self._seen.pop(digest, None)
 
+    async def remove_all(self, digests: Collection[Digest]) -> None:
+        """Remove many files."""
+
+        def unlink() -> None:
+            for digest in digests:
+                self.place(digest).unlink(missing_ok=True)
+
+        with storage_errors(str(self._folder)):
+            await asyncio.to_thread(unlink)
+        for digest in digests:
+            self._seen.pop(digest, None)
+
+    def shards(self) -> list[Path]:
+        """Return the folders that content is in: a bounded part of it each. Blocks."""
+        return sorted(self._folder.glob("*/*"))
+
+    def listed(self, shard: Path) -> dict[Digest, int]:
+        """Return what is in one of `shards`, and its bytes; not what is still being written. Blocks."""
+        found: dict[Digest, int] = {}
+        with storage_errors(str(shard)), os.scandir(shard) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    found[Digest(f"{shard.parent.name}:{entry.name}")] = entry.stat().st_size
+        return found
+
     def sweep(self, linked: Container[str]) -> None:
         """Remove partial copies and content that no repository links; call it before the first use."""
         for file in self._folder.glob("*/*/*"):

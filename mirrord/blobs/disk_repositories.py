@@ -129,11 +129,11 @@ class DiskRepositories:
         return gone, lost
 
     async def date(self, repository: str) -> None:
-        """Let tags and manifests whose age is unknown count from now."""
+        """Let tags whose age is unknown count from now."""
         kept = self._repository(repository)
         async with kept.turn:
             state = await asyncio.to_thread(kept.state)
-            if state and (state.tagged.keys() != state.tags.keys() or state.idle.keys() != state.manifests.keys()):
+            if state and state.tagged.keys() != state.tags.keys():
                 await asyncio.to_thread(kept.drop, (), (), state.revision, DROPPED)
 
     async def read(self, repository: str) -> RepositoryState | None:

@@ -88,7 +88,7 @@ class LoggedRepository:
             if log is not None and log.state is None:
                 links = log.links()
                 copies = dict(links.tags), dict(links.manifests), log.revision
-                log.state = RepositoryState(*copies, dict(links.tagged), dict(links.idle), dict(links.dropped))
+                log.state = RepositoryState(*copies, dict(links.tagged), dict(links.lost), dict(links.dropped))
             return log.state if log else None
 
     def publish(

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mirrord.blobs.leases import Lease
 from mirrord.blobs.store import BlobStore
 from mirrord.model.digest import Digest
+
+if TYPE_CHECKING:
+    from mirrord.blobs.leases import Lease
 
 ABSENT = ""
 """The revision of a repository that does not exist."""
@@ -61,7 +63,7 @@ class RepositoryState:
         manifests: the manifests in the repository.
         revision: changes with every publication.
         tagged: when each tag got its digest; those that came before times were noted are not in it.
-        idle: when each manifest came, or last lost a tag; likewise.
+        lost: when manifests last lost a tag.
         dropped: tags that were dropped since, and did not come back.
     """
 
@@ -69,7 +71,7 @@ class RepositoryState:
     manifests: Mapping[Digest, ManifestRef] = field(default_factory=dict)
     revision: str = field(default=ABSENT, compare=False)
     tagged: Mapping[str, int] = field(default_factory=dict, compare=False)
-    idle: Mapping[Digest, int] = field(default_factory=dict, compare=False)
+    lost: Mapping[Digest, int] = field(default_factory=dict, compare=False)
     dropped: Mapping[str, DroppedTag] = field(default_factory=dict, compare=False)
 
     @cached_property

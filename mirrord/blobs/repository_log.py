@@ -1,7 +1,7 @@
 """The format of a repository: a log in which each line is one publication. Pure.
 
     {"log":"5f3a…","size":412}
-    {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}},"at":1764288000}
+    {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}},"lost":1764288000}
     {"dropped":{"main-1":{"digest":"sha256:…","set":1764288000,"at":1764374400}}}
     {"tags":{"main":"sha256:…"},"at":1764288000}
 
@@ -10,9 +10,9 @@ Publications are appended, and later lines override earlier ones. So one append 
 searches the bytes for a name and reads the line around it. The single JSON document of earlier versions is read as
 one publication.
 
-`at` is when the tags and manifests came (seconds since 1970); lines of earlier versions are without it. A log that is
-rewritten has for a manifest without tags when it lost its last one. `dropped` has tags that were removed by retention:
-only a log that is rewritten can do without a tag.
+`at` is when the tags came (seconds since 1970); lines of earlier versions are without it. A log that is rewritten says
+of a manifest when it last `lost` a tag, which follows from the lines otherwise. `dropped` has tags that were removed by
+retention: only a log that is rewritten can do without a tag.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from mirrord.blobs.repositories import DroppedTag, ManifestRef
 from mirrord.model.digest import Digest
 
-_KEYS = {"tags", "manifests", "at", "dropped"}
+_KEYS = {"tags", "manifests", "at", "lost", "dropped"}
 
 
 @dataclass(slots=True)
@@ -36,14 +36,14 @@ class Links:
     Attributes:
         content: the manifests and what they refer to.
         tagged: when each tag got its digest; not of lines without a time.
-        idle: when each manifest came, or last lost a tag; likewise.
+        lost: when a manifest last lost a tag.
     """
 
     tags: dict[str, Digest] = field(default_factory=dict)
     manifests: dict[Digest, ManifestRef] = field(default_factory=dict)
     content: set[Digest] = field(default_factory=set)
     tagged: dict[str, int] = field(default_factory=dict)
-    idle: dict[Digest, int] = field(default_factory=dict)
+    lost: dict[Digest, int] = field(default_factory=dict)
     dropped: dict[str, DroppedTag] = field(default_factory=dict)
 
     def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef], at: int | None = None) -> Links:
@@ -51,9 +51,8 @@ class Links:
         self.content.update(manifests, *(link.refs for link in manifests.values()))
         self.manifests.update(manifests)
         if at is not None:
-            self.idle.update(dict.fromkeys(manifests, at))
-            moved = {self.tags.get(name) for name, digest in tags.items() if self.tags.get(name) != digest} - {None}
-            self.idle.update((old, at) for old in moved if old is not None)
+            moved = {self.tags.get(name) for name, digest in tags.items() if self.tags.get(name) != digest}
+            self.lost.update((old, at) for old in moved if old is not None)
             self.tagged.update(dict.fromkeys(tags, at))
         for name in tags if self.dropped else ():
             self.dropped.pop(name, None)
@@ -67,8 +66,8 @@ class Links:
             {digest: link for digest, link in self.manifests.items() if digest in manifests},
         )
         links.tagged = {name: when for name, when in self.tagged.items() if name in tags}
-        links.idle = {digest: when for digest, when in self.idle.items() if digest in manifests}
-        links.idle |= {digest: at for name, digest in self.tags.items() if name not in tags and digest in manifests}
+        links.lost = {digest: when for digest, when in self.lost.items() if digest in manifests}
+        links.lost |= {digest: at for name, digest in self.tags.items() if name not in tags and digest in manifests}
         links.dropped = {name: gone for name, gone in self.dropped.items() if name not in links.tags}
         return links
 
@@ -123,6 +122,8 @@ class Lines:
             entry = json.loads(text)
             links.add(*_entry(entry))
             links.dropped.update(_dropped(entry))
+            if "lost" in entry:
+                links.lost.update(dict.fromkeys(map(Digest.parse, entry["manifests"]), int(entry["lost"])))
         return links
 
     def _around(self, name: bytes) -> Iterator[dict[str, Any]]:
@@ -133,7 +134,12 @@ class Lines:
             yield json.loads(self.log[end : self.log.index(b"\n", at)])
 
 
-def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef], at: int | None = None) -> bytes:
+def line(
+    tags: Mapping[str, Digest],
+    manifests: Mapping[Digest, ManifestRef],
+    at: int | None = None,
+    lost: int | None = None,
+) -> bytes:
     """Encode one publication."""
     entry: dict[str, Any] = {}
     if manifests:
@@ -146,14 +152,15 @@ def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef], at
         entry["tags"] = dict(tags)
     if at is not None:
         entry["at"] = at
+    if lost is not None:
+        entry["lost"] = lost
     return _line(entry)
 
 
 def begin(links: Links, at: int) -> bytes:
-    """Encode a new log: one tag or manifest a line; those of unknown time get `at`."""
+    """Encode a new log: one tag or manifest a line; tags of unknown time get `at`."""
     links.tagged = dict.fromkeys(links.tags, at) | links.tagged
-    links.idle = dict.fromkeys(links.manifests, at) | links.idle
-    body = [line({}, {digest: link}, links.idle[digest]) for digest, link in sorted(links.manifests.items())]
+    body = [line({}, {digest: link}, lost=links.lost.get(digest)) for digest, link in sorted(links.manifests.items())]
     for name, gone in sorted(links.dropped.items()):  # before the tags, where nobody looks for one
         body.append(_line({"dropped": {name: {"digest": gone.digest, "set": gone.tagged, "at": gone.at}}}))
     body += [line({name: digest}, {}, links.tagged[name]) for name, digest in sorted(links.tags.items())]

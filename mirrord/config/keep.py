@@ -17,8 +17,8 @@ class KeepKeys(Strict):
     newest: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
         description=(
-            "Keep so many names of each group: the builds of a branch, the versions of a variant (`-alpine`) or of a"
-            " chart. Versions are ordered as versions, all others by when they came."
+            "Keep so many names of each group: the builds of a branch, the versions of a variant (`-alpine`). Versions"
+            " are ordered as versions, all others by when they came."
         ),
         examples=[20],
     )
@@ -26,7 +26,7 @@ class KeepKeys(Strict):
         default=None,
         description=(
             "Keep what came during so many days, and for so long what a name stood for before it moved. Without it that"
-            " goes at once."
+            " goes an hour after the name moved."
         ),
         examples=[90],
     )
@@ -35,9 +35,10 @@ class KeepKeys(Strict):
     )
 
     @property
-    def rules(self) -> Keep:
-        """The rules as the rest of the program knows them."""
-        return Keep(self.newest, self.days, self.unused)
+    def rules(self) -> Keep | None:
+        """The rules as the rest of the program knows them; None when everything stays."""
+        rules = Keep(self.newest, self.days, self.unused)
+        return None if rules.everything else rules
 
 
 class LocalSettings(Strict):
@@ -45,7 +46,5 @@ class LocalSettings(Strict):
 
     keep: KeepKeys = Field(
         default=KeepKeys(),
-        description=(
-            "What stays in `local` of images and charts; a name goes when no key keeps it. Default: everything stays."
-        ),
+        description=("What stays in `local` of images; a name goes when no key keeps it. Default: everything stays."),
     )

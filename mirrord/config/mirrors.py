@@ -14,7 +14,6 @@ from mirrord.config.crossings import check_crossings, check_places, wrong_places
 from mirrord.config.envelopes import NAME, Envelope, TargetEnvelope, check_name
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.settings import Settings
-from mirrord.model.keep import EVERYTHING
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -126,7 +125,7 @@ class _Reader:
             interval=envelope.interval,
             stale=envelope.stale_after(self.settings.stale),
             verifying=(envelope.verify or self.settings.verify).rules,
-            keep=EVERYTHING if envelope.keep == "all" else (envelope.keep or self.settings.local.keep).rules,
+            keep=None if envelope.keep == "all" else (envelope.keep or self.settings.local.keep).rules,
             names=self.names,
             origin=self.problems.origin(trail),
         )

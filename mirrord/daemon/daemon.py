@@ -24,7 +24,7 @@ from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunStarted
-from mirrord.model.run import ELSEWHERE, Run
+from mirrord.model.run import BESIDE, ELSEWHERE, Run
 from mirrord.model.verification import Verification
 from mirrord.report import health
 from mirrord.report.logs import Logs
@@ -37,6 +37,8 @@ _Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
+COLLECT_EVERY = 600.0
+"""Seconds between two collections of `local` that nobody asked for."""
 MEASURE_EVERY = 600.0
 """Seconds between two measurements of its parts, at least; a slow one is made at most for a hundredth of the time."""
 
@@ -70,6 +72,9 @@ class Daemon(Dispatcher):
         self.notifying = Notifying(runtime, self.shown.status)
         self.shown.receivers = self.notifying.standing
         runtime.runner.after = self.after
+        self._collect = asyncio.Event()  # set when a run may have left something to collect
+        if uses := runtime.snapshot.services.uses:
+            uses.serve()
         runtime.events.listen(self._hear)
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -138,6 +143,8 @@ class Daemon(Dispatcher):
             self.clock.again(run.mirror, run.until)
         self.notifying.wake()
         self._ran = True
+        if run.trigger not in BESIDE:
+            self._collect.set()
         self._notifier.status(self.summary())
 
     async def start_clock(self) -> None:
@@ -200,11 +207,33 @@ class Daemon(Dispatcher):
                 self._ran = False
                 garbage.collect()
 
+    async def collect_after_runs(self) -> None:
+        """Do nothing: `collect_on` does."""
+
+    async def collect_on(self) -> None:
+        """Collect after runs, at most every `COLLECT_EVERY` seconds; never returns."""
+        while True:
+            await self._collect.wait()
+            self._collect.clear()
+            if self.collecting and self.collecting.wanted:
+                try:
+                    found = await self.collecting.collect()
+                except MirrordError as error:
+                    self._logs.write("warning", "gc.failed", message=str(error))
+                else:
+                    for trouble in found.troubles:
+                        self._logs.write("warning", "gc.failed", message=trouble)
+                    if found.gone or found.blobs:
+                        self._logs.write("info", "gc.done", names=len(found.gone), blobs=found.blobs, bytes=found.freed)
+                await asyncio.sleep(COLLECT_EVERY)
+
     async def measure_state(self) -> None:
-        """Measure the parts of the state directory again and again, for the metrics."""
+        """Measure the parts of the state directory again and again, for the metrics; and note what clients used."""
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            if uses := self.runtime.snapshot.services.uses:
+                await uses.write()
             self._metrics.areas(await asyncio.to_thread(areas, self._state))
             await asyncio.sleep(max(MEASURE_EVERY, 100 * (loop.time() - began)))
 

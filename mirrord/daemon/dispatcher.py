@@ -12,6 +12,7 @@ from mirrord import __version__, pipeline
 from mirrord.commands import (
     Backups,
     Changes,
+    CollectGarbage,
     Command,
     Delivered,
     GetCatalog,
@@ -33,14 +34,16 @@ from mirrord.commands import (
 )
 from mirrord.daemon import restoring
 from mirrord.daemon.catalog import catalog
+from mirrord.daemon.collecting import GarbageCollection
 from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.verifier import Verifier
-from mirrord.errors import BusyError, StorageError, UsageError
+from mirrord.errors import BusyError, MirrordError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
+from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
@@ -65,6 +68,7 @@ class Dispatcher:
         self.runtime = runtime
         self._listen = listen
         self.verifier = Verifier(runtime)
+        self.collecting = GarbageCollection(runtime, runtime.collector) if runtime.collector else None
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -79,7 +83,9 @@ class Dispatcher:
 
     async def sync(self, command: Sync) -> tuple[Run, ...]:
         """See `Sync`."""
-        return await self._each(command.mirrors, lambda name: self.runtime.runner.sync(name, allow=command.allow))
+        runs = await self._each(command.mirrors, lambda name: self.runtime.runner.sync(name, allow=command.allow))
+        await self.collect_after_runs()
+        return runs
 
     async def plan_mirrors(self, command: PlanMirrors) -> tuple[Plan, ...]:
         """See `PlanMirrors`."""
@@ -97,7 +103,9 @@ class Dispatcher:
     async def publish(self, command: Publish) -> Run:
         """See `Publish`."""
         (name,) = self._chosen([command.mirror])
-        return await self.runtime.runner.publish(name, command.publication)
+        run = await self.runtime.runner.publish(name, command.publication)
+        await self.collect_after_runs()
+        return run
 
     async def plan_prune(self, command: PlanPrune) -> tuple[Plan, ...]:
         """See `PlanPrune`."""
@@ -141,6 +149,17 @@ class Dispatcher:
         """See `Verify`."""
         level, repair = command.level, command.repair
         return await self._each(command.mirrors, lambda name: self.verifier.verify(name, level, repair=repair))
+
+    async def collect_garbage(self, command: CollectGarbage) -> Collected:
+        """See `CollectGarbage`."""
+        self._chosen(())
+        return await self.collecting.collect(dry=command.dry) if self.collecting else Collected(dry=command.dry)
+
+    async def collect_after_runs(self) -> None:
+        """Let go what is not kept, where a command ran mirrors by itself; what is wrong with that is no error of it."""
+        if self.collecting and self.collecting.wanted:
+            with suppress(MirrordError):
+                await self.collecting.collect()
 
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""

@@ -144,7 +144,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     await daemon.notifying.follow()
     await daemon.start_clock()
     stack.callback(daemon.clock.stop)
-    own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state())
+    own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state(), daemon.collect_on())
     for work in (*own, *((certificate.follow(),) if certificate else ())):
         task = asyncio.create_task(work)
         stack.push_async_callback(_cancelled, task)

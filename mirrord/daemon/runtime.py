@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from mirrord.blobs import reserve
+from mirrord.blobs.collector import Collector
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reserve import room
+from mirrord.blobs.uses import ContentUses
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.daemon.runner import Runner
@@ -154,7 +156,10 @@ async def build_services(configuration: Configuration, state: Path, events: Even
         http, upstreams = open_both(configuration, events)
         stack.push_async_callback(http.aclose)
         stack.push_async_callback(upstreams.aclose)
-        yield Services(http, spools, events, root / "scratch", blobs, repositories, root, upstreams=upstreams)
+        uses = ContentUses(blobs.place)
+        stack.push_async_callback(uses.write)
+        local = blobs, repositories, root, uses
+        yield Services(http, spools, events, root / "scratch", *local, upstreams=upstreams)
 
 
 def open_http(book: HostBook, events: Events) -> Http:
@@ -204,6 +209,7 @@ class Runtime:
     runner: Runner
     check: Callable[[], None]  # raises StorageError when the state directory is not ours any more; blocks
     notices: tuple[tuple[str, str], ...] = ()  # level and text of what was found at opening
+    collector: Collector | None = None  # of what `local` has
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
 
     async def adopt(self, configuration: Configuration) -> None:
@@ -213,6 +219,14 @@ class Runtime:
         services = replace(old.services, http=http, upstreams=upstreams)
         self.snapshot = Snapshot(configuration, old.syncers, services)
         await old.retire()
+
+
+def _collector(services: Services) -> Collector | None:
+    """Return what collects the content of `local`, where that is on this disk."""
+    store, repositories, uses = services.blobs, services.repositories, services.uses
+    if isinstance(store, DiskStore) and isinstance(repositories, DiskRepositories) and uses:
+        return Collector(store, repositories, uses, services.spools.cache.give_up)
+    return None
 
 
 @asynccontextmanager
@@ -243,7 +257,8 @@ async def open_runtime(
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
-        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), losses)
+        collector = _collector(services)
+        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses)
         try:
             yield runtime
         finally:

@@ -13,7 +13,7 @@ from typing import Final
 from mirrord.errors import DeadlineError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 
-BESIDE: Final = frozenset({"prune", "restore", "takedown", "verify"})
+BESIDE: Final = frozenset({"gc", "prune", "restore", "takedown", "verify"})
 """Triggers of runs that do not bring a mirror up to date: it stands afterwards as before, without what they removed."""
 ELSEWHERE: Final = BESIDE | {"publish"}
 """Triggers of runs after which a schedule goes on as if there had been none; a publish has a source of its own."""

@@ -105,8 +105,7 @@ class PullThrough:
     """How a kind serves what nobody mirrored: from its upstream, and from a cache.
 
     Attributes:
-        model: returns the pydantic model of the kind's part of `front:`; frozen, `extra="forbid"`. Called where a
-            configuration is read.
+        model: returns the model of the kind's part of `front:`, frozen; called where a configuration is read.
         upstreams: returns the hosts that such keys name, as `HostBook` spells them, and for each whether it is read
             with the credentials of `hosts:`. Pure.
         check: reads the files that such keys name, with the aliases of `names:`. Blocks; for `mirrord check`.
@@ -135,8 +134,7 @@ class Syncer:
         plan: decides every step with its reason, once a run. MUST be pure and deterministic. Further input for `open`
             goes into `Plan.decisions`.
         open: begins to execute a plan; leaving the context releases everything, also after an error.
-        measured: returns the plan with the sizes of what would be copied, as far as the source knows them, where asking
-            costs requests: for `mirrord plan --sizes`.
+        measured: returns the plan with the sizes of what would be copied, where asking costs requests.
         publishing: returns the mirror with its source replaced by one build.
         pruning: returns the kind with other functions, whose runs remove at targets what a mirror does not want any
             more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
@@ -168,8 +166,8 @@ class Syncer:
             `uses_of`. Pure; without credentials.
         items: returns what a mirror has now, digest by item, where the record knows only a part; None while unknown.
         link: returns the URL of a page about a target for people, or "". Call `link_of`. Pure.
-        kept: returns the repositories of `local` in which the names of a mirror are that `Mirror.keep` is about, given
-            its items there by the record. A kind without it keeps everything. Pure.
+        kept: returns the repositories of `local` that `Mirror.keep` is about, each with what makes an item of a tag,
+            given the items that the record has there. Pure.
         example: an item for documents that show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one; settles open moves.
         verifies: how targets are compared with the record.
@@ -200,7 +198,7 @@ class Syncer:
     uses: Callable[[Mirror, Target, str, HostBook, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
-    kept: Callable[[Mirror, Iterable[str]], Collection[str]] | None = None
+    kept: Callable[[Mirror, Iterable[str]], Mapping[str, Callable[[str], str]]] | None = None
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
     verifies: Verifies | None = None
@@ -254,11 +252,7 @@ GROUP = "mirrord.syncers.v1"
 
 
 def load_syncers() -> Mapping[str, Syncer]:
-    """Find all installed syncers.
-
-    Raises:
-        ConfigError: one is invalid; names the entry point and the fix.
-    """
+    """Find all installed syncers; ConfigError names the entry point of one that is invalid, and the fix."""
     found: dict[str, Syncer] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         syncer = entry.load()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mirrord.model.digest import Digest
-from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from mirrord.blobs.pool import SpoolPool
     from mirrord.blobs.repositories import Repositories
     from mirrord.blobs.store import BlobStore
+    from mirrord.blobs.uses import ContentUses
     from mirrord.events import Events
+    from mirrord.model.keep import Keep
     from mirrord.model.verification import Verifying
     from mirrord.names.denied import Denied
     from mirrord.wire.http.client import Http
@@ -102,7 +103,7 @@ class Mirror:
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
     interval: float | None = None  # longest seconds between two scheduled starts; None without a schedule
     stale: float | None = None  # seconds after its last success at which the mirror is stale; None means never
-    keep: Keep = EVERYTHING  # what stays of it in `local`
+    keep: Keep | None = None  # what stays of it in `local`; None for everything
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
     explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)
@@ -271,6 +272,7 @@ class Services:
     repositories: Repositories | None = None  # names of the `local` targets, or None without state
     # an existing permanent folder with a subfolder per kind, or None without state
     keep: Path | None = None
+    uses: ContentUses | None = None  # when clients asked for content of `local`
     # which repositories at a host have a blob, for mounts
     locations: BlobLocations = field(default_factory=BlobLocations)
     # the configured mirrors by kind, for fronts; replaced by a reload

@@ -24,6 +24,7 @@ from mirrord.commands import (
     COMMANDS,
     Backups,
     Changes,
+    CollectGarbage,
     Command,
     Delivered,
     GetCatalog,
@@ -45,6 +46,7 @@ from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, Planned, RunFinished, StepDone
 from mirrord.model.catalog import CatalogEntry, CatalogPart
+from mirrord.model.collected import Collected, Gone
 from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
@@ -161,6 +163,7 @@ ANSWERS: dict[Command[Any], Any] = {
     Backups("m"): (Backup("20261121T030000Z/heads/main", "refs/heads/main", "d", "deleted"),),
     Restore("m", ("refs/heads/main",), release=True): RUN,
     PlanRestore("m", run=7): Plan("m", "image", T0, error="x"),
+    CollectGarbage(dry=True): Collected((Gone("app", "v1", "d", "came 2026-01-01", 7),), 7, 2, 0, 3, ("x",), dry=True),
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
     GetCatalog(("m",)): (
         CatalogPart(

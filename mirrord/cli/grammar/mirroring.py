@@ -243,4 +243,24 @@ because a target could not be reached.
     JSON,
 )
 
-MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _VERIFY, _PRUNE, _RESTORE)
+_GC = command(
+    "gc",
+    """Remove from `local` what `keep` does not keep, and content that no name needs.
+
+`settings.local.keep`, and `keep` of a mirror, say what stays. Without them every name stays. A daemon does this
+by itself after runs. It is safe while clients pull and builds are published.
+
+  $ mirrord gc --dry-run
+
+The list has each name that goes, why, and how many bytes only it needs. Exit code 0 when all of it was done, 1 when
+something could not be removed.
+""",
+    CONFIG,
+    STATE,
+    flag("--dry-run", "Only say what would be removed."),
+    QUIET,
+    VERBOSE,
+    JSON,
+)
+
+MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _VERIFY, _PRUNE, _RESTORE, _GC)

@@ -254,6 +254,5 @@ SYNCER = Syncer(
     verifies=Verifies(_look, _repairing),
     uses=uses,
     link=link,
-    kept=lambda _mirror, _items: (),  # a run drops versions itself, since it writes the index
     example="CHART-1.2.3",
 )

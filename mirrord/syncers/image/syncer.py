@@ -180,13 +180,16 @@ def _written(mirror: Mirror) -> Iterable[tuple[str, str]]:
     return written(mirror)
 
 
-def _kept(mirror: Mirror, items: Iterable[str]) -> Collection[str]:
+def _kept(mirror: Mirror, items: Iterable[str]) -> Mapping[str, Callable[[str], str]]:
     """Return the repositories in `local`; see `Syncer.kept`."""
     if not is_many(mirror):
-        return (image_name(mirror),)
+        return {image_name(mirror): str}
+    from mirrord.syncers.image.plan.many import key_of, with_key  # noqa: PLC0415 - as above
+
     name_of = _called(mirror)
-    called = (name_of(item)[1].get(LOCAL, "") for item in items)
-    return {name.removeprefix(f"{LOCAL}/").partition("@")[0].partition(":")[0] for name in called if name}
+    called = {key_of(item): name_of(item)[1].get(LOCAL, "") for item in items}
+    named = ((name.removeprefix(f"{LOCAL}/").partition("@")[0].partition(":")[0], key) for key, name in called.items())
+    return {name: partial(with_key, key) for name, key in named if name}
 
 
 def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:

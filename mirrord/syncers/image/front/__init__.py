@@ -57,18 +57,26 @@ async def in_local(asked: RegistryPath, name: str, query: Mapping[str, str], ser
     if repositories is None or store is None:
         return None
     if asked.verb == "manifests":
-        return await _manifest(name, asked, repositories, store)
+        return await _manifest(name, asked, services, repositories, store)
     if asked.verb == "tags":
         return await _tags(name, asked, query, repositories)
     assert asked.digest is not None
     if asked.verb == "blobs":
+        if services.uses:  # before the look whether it is linked: it stays for a while then
+            services.uses.note(asked.digest)
         return await _blob(name, asked.digest, repositories, store)
     return await _referrers(name, asked, query, repositories, store)
 
 
-async def _manifest(name: str, asked: RegistryPath, repositories: Repositories, store: BlobStore) -> Response | None:
+async def _manifest(
+    name: str, asked: RegistryPath, services: Services, repositories: Repositories, store: BlobStore
+) -> Response | None:
     digest = asked.digest or await repositories.tag(name, asked.ref)
+    if digest and services.uses:
+        services.uses.note(digest)
     link = await repositories.manifest(name, digest) if digest else None
+    if digest and link and services.uses:
+        services.uses.note(digest, manifest=True)
     if digest is not None and link is not None:
         return await manifest_in(digest, link.media_type, store)
     if not await repositories.exists(name):

@@ -15,7 +15,7 @@ from mirrord.plan.differ import differ
 from mirrord.plan.guards import some
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
-from mirrord.syncer.values import Mirror
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.image.names import OneImage
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class ImageSurvey:
         unreachable: target name → its error, if it must not be tried again.
         memory: from the record.
         lacking: target and item → how many signatures and attestations of what it has are not there.
+        not_kept: names that `local` does not keep with a digest, and why.
     """
 
     source: SourceListing
@@ -169,6 +170,7 @@ class ImageSurvey:
     unreachable: Mapping[str, MirrordError] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
     lacking: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    not_kept: Mapping[str, tuple[Digest, str]] = field(default_factory=dict)
 
 
 def code_with(listing: SourceListing, errors: Collection[MirrordError]) -> str:
@@ -199,6 +201,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for offers, targets in at_targets(mirror, survey.source)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
+    steps = tuple(_kept(step, survey) for step in steps) if survey.not_kept else steps
     steps, changes = _changed(steps, survey.source)
     steps = (*_known(steps, survey.source), *_refused(mirror, survey.source.refused), *_removals(survey))
     remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
@@ -206,6 +209,16 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     decisions = survey.source.sources, survey.source.kept, survey.unreachable, _unseen(steps, survey.held)
     beside = problems, missing, remarks, tuple(survey.source.verdicts)
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
+
+
+def _kept(step: Step, survey: ImageSurvey) -> Step:
+    """Return a step that leaves in peace what `local` did not keep: all its names, with this content."""
+    found = [survey.not_kept.get(name, ("", "")) for name in step.names]
+    if step.target != LOCAL or not step.active or not found or step.digest in survey.source.kept:
+        return step
+    if any(digest != step.digest for digest, _ in found):
+        return step
+    return replace(step, action=Action.KEEP, reason=f"not kept: {found[0][1]}", confirmed=False)
 
 
 def _removals(survey: ImageSurvey) -> Iterator[Step]:

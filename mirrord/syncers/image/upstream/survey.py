@@ -14,9 +14,9 @@ from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
-from mirrord.syncers.image.names import OneImage, source_reference, spec_of
+from mirrord.syncers.image.names import OneImage, image_name, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targets
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
@@ -123,7 +123,22 @@ async def look_at_targets(
     later = await _later(mirror, listing, places, Evidence(now, trusted, held), services)
     listing = replace(listing, remarks=(*listing.remarks, *later.remarks)) if later else listing
     lacking = later.lacking if later else {}
-    return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory, lacking)
+    not_kept = await _not_kept(mirror, services, now) if mirror.keep else {}
+    return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory, lacking, not_kept)
+
+
+async def _not_kept(mirror: Mirror, services: Services, now: datetime) -> Mapping[str, tuple[Digest, str]]:
+    """Return the names that `local` dropped and would not keep today either."""
+    if services.repositories is None or all(target.name != LOCAL for target in mirror.targets) or mirror.publication:
+        return {}
+    from mirrord.plan.retention import not_kept  # noqa: PLC0415 - a copy keeps nothing
+
+    state = await services.repositories.state(image_name(mirror))
+    if state is None or not state.dropped:
+        return {}
+    gone = {name: (one.digest, one.tagged) for name, one in state.dropped.items()}
+    assert mirror.keep
+    return await asyncio.to_thread(not_kept, state.tags, state.tagged, gone, mirror.keep, now.timestamp())
 
 
 async def _later(

@@ -1,0 +1,222 @@
+"""Drops what `keep` does not keep in `local`, then the content that nothing needs: `mirrord gc`, and after runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from mirrord import failpoints
+from mirrord.blobs.collector import Collector, RunningCollection
+from mirrord.blobs.reachable import reached, unneeded
+from mirrord.blobs.repositories import RepositoryState
+from mirrord.daemon.runtime import Runtime, Snapshot
+from mirrord.errors import ConflictError, MirrordError
+from mirrord.events import RunFinished
+from mirrord.model.collected import Collected, Gone
+from mirrord.model.digest import Digest
+from mirrord.model.keep import EVERYTHING, Keep
+from mirrord.model.ledger import Settled
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.plan.retention import READING, Clients, Retained, expired, retained
+from mirrord.plan.select import REFERRER
+from mirrord.record.ledger import RunLedger
+from mirrord.syncer.values import LOCAL, Mirror
+
+TRIGGER: Final = "gc"
+_CHARTS: Final = "_helm/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Who decides about a repository."""
+
+    keep: Keep
+    mirror: Mirror | None = None
+    item: Callable[[str], str] = str
+    pinned: Collection[str] = ()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a look at one repository found."""
+
+    tags: dict[str, Digest] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)  # by tag or digest
+    manifests: dict[Digest, str] = field(default_factory=dict)
+    kept: int = 0
+
+
+class GarbageCollection:
+    """Collections of one program; one at a time."""
+
+    def __init__(self, runtime: Runtime, collector: Collector) -> None:
+        """Collect what is open."""
+        self._runtime, self._collector = runtime, collector
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything may go by the configuration."""
+        configuration = self._runtime.snapshot.configuration
+        return any((configuration.settings.local.keep.rules, *(mirror.keep for mirror in configuration.mirrors)))
+
+    async def collect(self, *, dry: bool = False) -> Collected:
+        """Let go what is not kept, and remove what nothing needs; with `dry` only say what that would be."""
+        current = self._runtime.snapshot
+        async with current.lease(), self._collector.collection() as collection:
+            owners, rest = await self._owners(current)
+            linked, gone, troubles, kept = set[Digest](), list[tuple[Gone, set[Digest]]](), list[str](), 0
+            for name in await self._collector.repositories.names():
+                owner = owners.get(name, _Owner(EVERYTHING if name.startswith(_CHARTS) else rest))
+                try:
+                    left, went, stay = await self._repository(name, owner, collection, dry=dry)
+                except MirrordError as error:  # such as a publication meanwhile: the next collection looks again
+                    troubles += [] if isinstance(error, ConflictError) else [f"{name}: {error}"]
+                    state = await self._collector.repositories.read(name) or RepositoryState()
+                    left, went, stay = set(state.content), [], len(state.tags)
+                linked |= left
+                gone += went
+                kept += stay
+            return await self._sweep(collection, linked, gone, Collected(kept=kept, troubles=tuple(troubles), dry=dry))
+
+    async def _owners(self, current: Snapshot) -> tuple[Mapping[str, _Owner], Keep]:
+        """Return who decides about which repository, and the rules for all others."""
+        found, rest = dict[str, _Owner](), current.configuration.settings.local.keep.rules or EVERYTHING
+        for mirror in current.configuration.mirrors:
+            syncer = current.syncer(mirror)
+            if syncer.kept is None or all(target.name != LOCAL for target in mirror.targets):
+                continue
+            memory = await self._runtime.store.memory(mirror.name)
+            items = [item for target, item in memory if target == LOCAL]
+            pinned = frozenset(digest for item in items if ":" in (digest := item.rpartition("@")[2]))
+            for repository, item in (await asyncio.to_thread(syncer.kept, mirror, items)).items():
+                found[repository] = _Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
+            if syncer.parts_of(mirror) and (mirror.keep or EVERYTHING) != rest:
+                rest = EVERYTHING  # a repository without an owner may be one of its, which the record does not know
+        return found, rest
+
+    async def _repository(
+        self, name: str, owner: _Owner, collection: RunningCollection, *, dry: bool
+    ) -> tuple[set[Digest], list[tuple[Gone, set[Digest]]], int]:
+        """Drop what one repository does not keep; return what it links then, what went with its content, what stays."""
+        repositories = self._collector.repositories
+        state = await repositories.read(name)
+        if state is None:
+            return set(), [], 0
+        if not owner.keep.everything and state.tagged.keys() != state.tags.keys() and not dry:
+            await repositories.date(name)  # what came before times were noted counts from now
+            state = await repositories.read(name) or RepositoryState()
+        found = await asyncio.to_thread(self._judge, state, owner, collection.began)
+        if not found.tags and not found.manifests:
+            return set(state.content), [], found.kept
+        tags, manifests = frozenset(found.tags), frozenset(self._goes(state, found))
+        if not dry:
+            tags, manifests = await self._drop(name, owner, state, found)
+            failpoints.hit("gc.dropped")
+        left = {digest: link for digest, link in state.manifests.items() if digest not in manifests}
+        content = left.keys() | {ref for link in left.values() for ref in link.refs}
+        went = list[tuple[Gone, set[Digest]]]()
+        for tag in sorted(tags):
+            digest = found.tags[tag]
+            went.append((Gone(name, tag, digest, found.why[tag]), _content(state, digest) - content))
+        for digest in sorted(manifests & found.manifests.keys()):
+            went.append((Gone(name, "", digest, found.manifests[digest]), _content(state, digest) - content))
+        return set(content), went, found.kept
+
+    def _judge(self, state: RepositoryState, owner: _Owner, now: float) -> _Found:
+        """Decide about one repository. Blocks."""
+        uses, found = self._collector.uses, _Found()
+        needed_by = Counter(ref for link in state.manifests.values() for ref in link.refs)
+
+        def reading(digest: Digest) -> bool:  # what several images share says nothing about one of them
+            parts = _content(state, digest)
+            return any(uses.since(one, now - READING) for one in parts if one in state.manifests or needed_by[one] < 2)
+
+        clients = Clients(uses.last, reading)
+        verdicts: Mapping[str, Retained] = retained(state.tags, state.tagged, owner.keep, now, clients)
+        going = {name: state.tags[name] for name, verdict in verdicts.items() if not verdict.stays}
+        found.tags = {name: digest for name, digest in going.items() if digest not in owner.pinned}
+        found.why = {name: verdicts[name].why for name in found.tags}
+        left = {name: digest for name, digest in state.tags.items() if name not in found.tags}
+        needed = reached(state.manifests, left.values()) | {Digest(one) for one in owner.pinned}
+        lost = {one: at for one, at in state.lost.items() if one in state.manifests and one not in needed}
+        lost = {one: at for one, at in lost.items() if one not in found.tags.values()}
+        found.manifests = dict(expired(lost, owner.keep, now, clients))
+        gone = self._goes(state, found)
+        for name, digest in state.tags.items():  # those of signatures go with their image
+            if name.startswith(REFERRER) and f"sha256:{name[7:71]}" in gone:
+                found.tags[name], found.why[name] = digest, "it is about an image that goes"
+        found.kept = len(state.tags) - len(found.tags)
+        return found
+
+    def _goes(self, state: RepositoryState, found: _Found) -> set[Digest]:
+        left = {name: digest for name, digest in state.tags.items() if name not in found.tags}
+        return unneeded(left, state.manifests, {*found.tags.values(), *found.manifests})
+
+    async def _drop(
+        self, name: str, owner: _Owner, state: RepositoryState, found: _Found
+    ) -> tuple[frozenset[str], frozenset[Digest]]:
+        """Write down what goes, drop it, and record that as a run of the mirror."""
+        drop = self._collector.repositories.drop
+        if owner.mirror is None:
+            return await drop(name, found.tags, found.manifests, expect=state.revision)
+        mirror, began = owner.mirror, self._now()
+        syncer, store = self._runtime.snapshot.syncer(mirror), self._runtime.store
+        origin, places = syncer.places(mirror)
+        ledger = RunLedger(store, mirror.name, began, places, self._now)
+        moves = {owner.item(tag): (str(digest), None) for tag, digest in found.tags.items()}
+        async with ledger.moving(LOCAL, moves) as outcomes:
+            tags, manifests = await drop(name, found.tags, found.manifests, expect=state.revision)
+            outcomes.update((owner.item(tag), Settled.UNDONE) for tag in found.tags.keys() - tags)
+        steps = tuple(
+            Step(Action.DELETE, owner.item(tag), found.tags[tag], LOCAL, (tag,), f"not kept: {found.why[tag]}")
+            for tag in sorted(tags)
+        )
+        if steps:
+            run = Run(
+                mirror.name,
+                mirror.kind,
+                TRIGGER,
+                began,
+                self._now(),
+                Plan(mirror.name, mirror.kind, began, steps),
+                tuple(Receipt(step, Outcome.DONE) for step in steps),
+                places={target: f"{origin} > {place}" for target, place in places.items()},
+            )
+            await store.add_run(run)
+            self._runtime.events.emit(RunFinished(run))
+        return tags, manifests
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._collector.clock(), UTC)
+
+    async def _sweep(
+        self,
+        collection: RunningCollection,
+        linked: set[Digest],
+        gone: list[tuple[Gone, set[Digest]]],
+        collected: Collected,
+    ) -> Collected:
+        """Remove what nothing links, and count it for the names that needed it."""
+        sizes = dict[Digest, int]()
+        troubles = list(collected.troubles)
+        try:
+            async for unlinked in collection.unlinked(linked):
+                free = unlinked.keys() if collected.dry else await collection.remove(unlinked)
+                sizes |= {digest: unlinked[digest] for digest in free}
+        except MirrordError as error:
+            troubles.append(str(error))
+        rows, freed, blobs = list[Gone](), sum(sizes.values()), len(sizes)
+        for row, content in gone:
+            rows.append(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)))
+        loose = sum(sizes.values())
+        return replace(collected, gone=tuple(rows), freed=freed, blobs=blobs, loose=loose, troubles=tuple(troubles))
+
+
+def _content(state: RepositoryState, digest: Digest) -> set[Digest]:
+    manifests = reached(state.manifests, [digest])
+    return {digest, *manifests, *(ref for one in manifests for ref in state.manifests[one].refs)}

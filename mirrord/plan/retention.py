@@ -1,0 +1,163 @@
+"""Which names of a repository in `local` stay, and why. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from mirrord.model.digest import Digest
+from mirrord.model.keep import Keep
+from mirrord.plan.select import REFERRER
+from mirrord.plan.tags import COMMIT, TagVersion, read_tag
+
+READING: Final = 3600.0
+"""Seconds for which content that a client asked for stays, whatever the rules: an image is pulled in many requests."""
+DAY: Final = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What is known of the clients that read content.
+
+    Attributes:
+        used: returns when a manifest was last asked for, or a later time, in seconds since 1970.
+        reading: returns whether part of it was asked for a moment ago (`READING`), or nobody knows that.
+    """
+
+    used: Callable[[Digest], float] = lambda _: 0.0
+    reading: Callable[[Digest], bool] = lambda _: False
+
+
+NOBODY: Final = Clients()
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """Whether a name stays.
+
+    Attributes:
+        stays: whether it does.
+        why: one clause.
+    """
+
+    stays: bool
+    why: str
+
+
+def retained(
+    tags: Mapping[str, Digest],
+    tagged: Mapping[str, int],
+    keep: Keep,
+    now: float,
+    clients: Clients = NOBODY,
+) -> Mapping[str, Retained]:
+    """Decide about each tag, but for those of signatures, which go with their image.
+
+    Args:
+        tags: all tags of the repository.
+        tagged: when each tag got its digest, in seconds since 1970; one whose time is unknown stays.
+        keep: the rules. Each of them is a reason to stay.
+        now: the present time.
+        clients: who reads what.
+    """
+    versions = {name: read_tag(name) for name in tags if not name.startswith(REFERRER)}
+    moving = {tags[name]: name for name, version in versions.items() if _moves(version)}
+    ranks = _ranks(versions, tagged)
+    found = dict[str, Retained]()
+    for name, digest in ((name, tags[name]) for name in versions):
+        at = tagged.get(name)
+        if keep.everything:
+            found[name] = Retained(stays=True, why="everything is kept")
+        elif name in moving.values() or _moves(versions[name]):
+            found[name] = Retained(stays=True, why="it is a moving name")
+        elif digest in moving:
+            found[name] = Retained(stays=True, why=f"{moving[digest]} names the same content")
+        elif at is None:
+            found[name] = Retained(stays=True, why="it is not known when it came")
+        else:
+            found[name] = _judged(ranks[name], at, keep, now, partial(clients.used, digest))
+            if not found[name].stays and clients.reading(digest):
+                found[name] = Retained(stays=True, why="clients are reading it")
+    return found
+
+
+def expired(lost: Mapping[Digest, int], keep: Keep, now: float, clients: Clients = NOBODY) -> Mapping[Digest, str]:
+    """Return which manifests go that lost their tag, and why; the caller leaves out those that are needed.
+
+    A manifest that never lost a tag is pinned by its digest, or is part of an image: it is not in `lost`.
+    """
+    if keep.everything:
+        return {}
+    found = dict[Digest, str]()
+    for digest, at in lost.items():
+        if now - at < max((keep.days or 0) * DAY, READING) or clients.reading(digest):
+            continue
+        if keep.unused is None or now - clients.used(digest) >= keep.unused:
+            found[digest] = f"no tag names it since {_date(at)}"
+    return found
+
+
+def not_kept(
+    tags: Mapping[str, Digest],
+    tagged: Mapping[str, int],
+    dropped: Mapping[str, tuple[Digest, int]],
+    keep: Keep,
+    now: float,
+) -> Mapping[str, tuple[Digest, str]]:
+    """Return which of the dropped names would go again at once, with their content and why."""
+    all_tags = {name: digest for name, (digest, _) in dropped.items()} | dict(tags)
+    times = {name: at for name, (_, at) in dropped.items()} | dict(tagged)
+    verdicts = retained(all_tags, times, keep, now)
+    return {
+        name: (dropped[name][0], verdicts[name].why)
+        for name in dropped
+        if name in verdicts and not verdicts[name].stays
+    }
+
+
+def _judged(rank: tuple[int, str], at: int, keep: Keep, now: float, used: Callable[[], float]) -> Retained:
+    place, group = rank
+    why = [f"came {_date(at)}"]
+    if keep.newest is not None:
+        if place < keep.newest:
+            return Retained(stays=True, why=f"among the newest {keep.newest}{group}")
+        why.insert(0, f"not among the newest {keep.newest}{group}")
+    if keep.days is not None and now - at < keep.days * DAY:
+        return Retained(stays=True, why=f"younger than {keep.days} days")
+    if keep.unused is not None:
+        last = max(used(), float(at))
+        if now - last < keep.unused:
+            return Retained(stays=True, why=f"used {_date(last)}")
+        why.append(f"not used since {_date(last)}")
+    return Retained(stays=False, why=", ".join(why))
+
+
+def _moves(version: TagVersion) -> bool:
+    """Whether a tag says neither a version nor a commit: a branch, or `latest`."""
+    return not version.numbers and version.early != COMMIT
+
+
+def _ranks(versions: Mapping[str, TagVersion], tagged: Mapping[str, int]) -> Mapping[str, tuple[int, str]]:
+    """Return the place of each tag in its group, the newest being 0, and how the group is called in a sentence."""
+    groups = defaultdict[tuple[bool, str], list[str]](list)
+    for name, version in versions.items():
+        groups[bool(version.numbers), version.variant].append(name)
+
+    def order(name: str) -> tuple[object, ...]:
+        numbers, release, identifiers, revision, text = versions[name].order
+        return numbers, release, identifiers, revision, tagged.get(name, 0), text
+
+    found = dict[str, tuple[int, str]]()
+    for (_, variant), names in groups.items():
+        called = f" of {variant}" if variant else ""
+        for place, name in enumerate(sorted(names, key=order, reverse=True)):
+            found[name] = place, called
+    return found
+
+
+def _date(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"

@@ -1,0 +1,240 @@
+"""Collections of `local`: what goes, and that a crash, a lost database and clients who pull change nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mirrord.config.load import load_folder
+from mirrord.daemon import collecting
+from mirrord.daemon.collecting import GarbageCollection
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import open_runtime
+from mirrord.events import Events
+from mirrord.failpoints import CRASH_STATUS
+from mirrord.files import LocalFile
+from mirrord.syncer.port import load_syncers
+from mirrord.syncer.serving import Request
+from mirrord.syncers.image.front import respond
+from mirrord.testing import Image, Registry, build_image, push
+from tests.support.commands import Desk
+from tests.support.localstore import tags_in
+from tests.support.walking import walk_local
+
+VERSIONS = [f"1.{number}" for number in range(5)]
+
+
+class Kept:
+    """A mirror of five versions that share a layer, whose newest two are kept."""
+
+    def __init__(self, desk: Desk, source: Registry) -> None:
+        self.desk, self.source, self.state = desk, source, desk.folder / "state"
+        self.images: dict[str, Image] = {
+            version: build_image(["linux/amd64"], layers=2, layer_size=50_000, seed=version, shared_layers=1)
+            for version in VERSIONS
+        }
+
+    def configure(self, keep: str = "", more: str = "") -> None:
+        keep = f"keep: {keep}, " if keep else ""
+        self.desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
+            f"  - {{name: app, kind: image, from: {{repository: {self.source.host}/up/app, tags: ['*']}}, {keep}"
+            f"to: local}}\n{more}"
+        )
+
+    async def open(self) -> None:
+        for version, image in self.images.items():
+            await push(image, self.source, "up/app", [version])
+        self.configure()
+        assert (await self.desk.run("sync")).status == 0
+
+    def tags(self) -> set[str]:
+        walk_local(self.state, "app")  # whatever is named is whole
+        return set(tags_in(self.state / "repositories", "app"))
+
+    def files(self) -> dict[str, int]:
+        return {file.name: file.stat().st_size for file in (self.state / "blobs").glob("*/*/*")}
+
+    async def gc(self, *options: str) -> dict[str, Any]:
+        said = await self.desk.run("gc", "--json", *options)
+        assert said.status == 0, said
+        found: dict[str, Any] = said.document
+        return found
+
+    def expected(self) -> set[str]:
+        """Return the files of the newest two."""
+        return {
+            digest.partition(":")[2]
+            for version in VERSIONS[-2:]
+            for digest in (*self.images[version].blobs, *self.images[version].manifests)
+        }
+
+
+@asynccontextmanager
+async def kept(desk: Desk) -> AsyncIterator[Kept]:
+    async with Registry() as source:
+        world = Kept(desk, source)
+        await world.open()
+        yield world
+
+
+async def test_what_goes_is_said_before(desk: Desk) -> None:
+    """A dry run changes nothing and says what goes, why, and how many bytes; a collection does just that."""
+    async with kept(desk) as world:
+        nothing = await world.gc()
+        assert (nothing["gone"], nothing["freed"], nothing["kept"]) == ([], 0, 5)
+        world.configure("{newest: 2}")
+        before = world.files()
+        dry = await world.gc("--dry-run")
+        assert world.files() == before
+        assert world.tags() == set(VERSIONS)
+        wet = await world.gc()
+        assert [(one["repository"], one["name"]) for one in wet["gone"]] == [("app", name) for name in VERSIONS[:3]]
+        assert {one["why"].partition(",")[0] for one in wet["gone"]} == {"not among the newest 2"}
+        assert dry == {**wet, "dry": True}
+        assert world.tags() == set(VERSIONS[-2:])
+        after = world.files()
+        assert after.keys() == world.expected()
+        assert wet["freed"] == sum(before.values()) - sum(after.values()) == sum(one["size"] for one in wet["gone"])
+
+
+async def test_dropped_names_do_not_come_back(desk: Desk) -> None:
+    """The next run leaves what was not kept, and says so; with wider rules it brings it again, and only that."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        await world.gc()
+        reads = world.source.count("GET", "/blobs/")
+        plan = (await desk.run("plan", "--json", "-v")).document
+        assert "not kept: not among the newest 2" in json.dumps(plan)
+        assert (await desk.run("sync", "--json")).document["runs"][0]["result"] == "noop"
+        assert world.source.count("GET", "/blobs/") == reads
+        world.configure("{newest: 3}")
+        assert (await desk.run("sync")).status == 0
+        assert world.tags() == set(VERSIONS[-3:])
+
+
+async def test_after_a_run_by_itself(desk: Desk) -> None:
+    """A run is followed by a collection; a changed build that moves a name keeps the old content for `days`."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2, days: 3}")
+        assert (await desk.run("sync")).status == 0
+        assert world.tags() == set(VERSIONS)
+        world.configure("{newest: 2}")
+        assert (await desk.run("sync")).status == 0
+        assert world.tags() == set(VERSIONS[-2:])
+
+
+async def test_without_the_database(desk: Desk) -> None:
+    """Ages are in the logs of `local`: a lost database makes nothing go that stayed, and nothing stay that goes."""
+    async with kept(desk) as world:
+        for file in world.state.glob("mirrord.db*"):
+            file.unlink()
+        world.configure("{days: 1}")
+        assert (await world.gc())["gone"] == []
+        world.configure("{newest: 2}")
+        assert len((await world.gc())["gone"]) == 3
+
+
+async def test_names_of_an_older_version(desk: Desk) -> None:
+    """Names that came before times were noted count from the first collection: none goes by its age before that."""
+    async with kept(desk) as world:
+        log = world.state / "repositories" / "app" / "_links.jsonl"
+        head, *lines = map(json.loads, log.read_text().splitlines())
+        body = "".join(json.dumps({key: value for key, value in line.items() if key != "at"}) + "\n" for line in lines)
+        log.write_text(json.dumps({"log": head["log"], "size": len(body)}) + "\n" + body)
+        world.configure("{newest: 1, days: 30}")
+        assert (await world.gc("--dry-run"))["gone"] == []
+        assert (await world.gc())["gone"] == []
+        assert '"at":' in log.read_text()
+        assert world.tags() == set(VERSIONS)
+
+
+@pytest.mark.parametrize("place", ["links.written", "links.renamed", "ledger.intended", "gc.dropped", "gc.swept"])
+async def test_crash(desk: Desk, place: str) -> None:
+    """Killed at any step, whatever is named is whole; the next collection does the rest."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        crashed = await desk.run("gc", MIRRORD_FAILPOINTS=f"{place}=exit")
+        assert crashed.status == CRASH_STATUS, crashed
+        assert world.tags() in (set(VERSIONS), set(VERSIONS[-2:]))
+        await world.gc()
+        assert world.tags() == set(VERSIONS[-2:])
+        assert world.files().keys() == world.expected()
+        assert (await desk.run("sync", "--json")).document["runs"][0]["result"] == "noop"
+
+
+async def test_two_processes(desk: Desk) -> None:
+    """While a daemon holds the state it collects for the command; what clients asked for a moment ago stays."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        async with desk.serving() as server:
+            found = await world.gc()
+            assert found["gone"] == []  # the daemon does not know who was reading when it began
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{server.address}/v2/app/manifests/1.0") as answer,
+            ):
+                assert answer.status == 200
+        assert len((await world.gc())["gone"]) == 3
+
+
+async def test_clients_pull_during_collections(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients pull at full speed while names come and go: what is named is there, and a pull that began gets all of it.
+
+    Only a name that was dropped since it was listed is missing.
+    """
+    monkeypatch.setattr(collecting, "READING", 0.3)
+    pulls, missed, gone = 0, 0, 0
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        syncers = load_syncers()
+        configuration = await asyncio.to_thread(load_folder, desk.folder / "conf.d", syncers, {})
+        with StateLock(world.state):
+            async with open_runtime(configuration, syncers, world.state, Events()) as runtime:
+                services, collector = runtime.snapshot.services, runtime.collector
+                assert collector is not None
+                work, ended = GarbageCollection(runtime, collector), asyncio.Event()
+
+                async def get(path: str) -> tuple[int, bytes]:
+                    answer = await respond(Request("GET", "/v2/", path, {}), services)
+                    if isinstance(answer.body, LocalFile):
+                        return answer.status, await asyncio.to_thread(answer.body.load, 1 << 20)
+                    assert isinstance(answer.body, bytes)
+                    return answer.status, answer.body
+
+                async def pull() -> None:
+                    nonlocal pulls, missed
+                    while not ended.is_set():
+                        tags = json.loads((await get("app/tags/list"))[1])["tags"]
+                        for tag in sorted(tags, key=lambda tag: int(tag.partition(".")[2]))[-2:]:
+                            status, body = await get(f"app/manifests/{tag}")
+                            if status == 404:
+                                missed += 1
+                                assert tag not in json.loads((await get("app/tags/list"))[1])["tags"]
+                                continue
+                            manifest = json.loads(body)
+                            for one in manifest.get("manifests", ()):
+                                status, body = await get(f"app/manifests/{one['digest']}")
+                                assert status == 200
+                                manifest = json.loads(body)
+                            for layer in (manifest["config"], *manifest["layers"]):
+                                status, body = await get(f"app/blobs/{layer['digest']}")
+                                assert (status, len(body)) == (200, layer["size"])
+                            pulls += 1
+
+                pulling = [asyncio.create_task(pull()) for _ in range(3)]
+                for number in range(5, 20):
+                    image = build_image(["linux/amd64"], layers=2, layer_size=50_000, seed=f"{number}", shared_layers=1)
+                    await push(image, world.source, "up/app", [f"1.{number}"])
+                    await asyncio.gather(runtime.runner.sync("app"), work.collect())
+                    gone += len((await work.collect()).gone)
+                ended.set()
+                await asyncio.gather(*pulling)
+    assert pulls > 300
+    assert gone >= 5
