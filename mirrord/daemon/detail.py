@@ -20,7 +20,7 @@ async def add_record(detail: MirrorDetail, snapshot: Snapshot, store: Store, wis
     try:
         items = await Items.open(snapshot, store, name)
         rows, after = await items.part(ITEMS, wish.after, wish.find)
-        moves = await store.moves(name, limit=MOVES + 1, before=wish.before or None)
+        moves = await store.moves(name, limit=MOVES + 1, before=wish.before or None, name=wish.name)
         return replace(
             detail,
             items=rows,

@@ -119,7 +119,7 @@ async def _read(store: Store, asked: RowsAsked, limit: int) -> Sequence[Row]:
         case "runs":
             return await store.runs(name, limit, before)
         case "ledger":
-            return await store.moves(name, limit=limit, before=before)
+            return await store.moves(name, limit=limit, before=before, name=asked.name)
         case "behind":
             target, _, item = after.partition("/")
             return await store.behind(name, limit, (target, item))

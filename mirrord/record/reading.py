@@ -130,12 +130,17 @@ class Reading(DatabaseFile):
         found = self._read(rows_with(tables.facts, mirror=mirror, name=name))
         return str(found[0]["facts"]) if found else None
 
-    def moves(self, mirror: str, *, unsettled: bool, limit: int | None, before: int | None) -> Sequence[LedgerEntry]:
-        """Read entries of the ledger, newest first."""
+    def moves(
+        self, mirror: str, *, unsettled: bool, limit: int | None, before: int | None, name: str = ""
+    ) -> Sequence[LedgerEntry]:
+        """Read entries of the ledger, newest first; those of one name target by target, by the index of names."""
         table = tables.ledger
         query = rows_with(table, mirror=mirror).order_by(table.c.id.desc())
         query = query.where(OPEN) if unsettled else query
         query = query if before is None else query.where(table.c.id < before)
+        if name:
+            at = [row["target"] for row in self._read(rows_with(tables.standing, mirror=mirror)) if row["target"]]
+            query = query.where(table.c.name == name, table.c.target.in_(at))
         return [value_of(LedgerEntry, row) for row in self._read(query if limit is None else query.limit(limit))]
 
     def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:

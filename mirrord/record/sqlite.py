@@ -131,13 +131,20 @@ class SqliteStore:
         self._settled += entries
 
     async def moves(
-        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+        self,
+        mirror: str,
+        *,
+        unsettled: bool = False,
+        limit: int | None = None,
+        before: int | None = None,
+        name: str = "",
     ) -> Sequence[LedgerEntry]:
         """See `Store.moves`."""
         if self._settled:
             await self.intend(())
         most = None if limit is None else min(limit, PAGE)
-        return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled, limit=most, before=before))
+        read = partial(self._opened.moves, mirror, unsettled=unsettled, limit=most, before=before, name=name)
+        return await self._call(read)
 
     async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
         """See `Store.newest_moves`."""

@@ -86,12 +86,18 @@ class Store(Facts, Protocol):
         """
 
     async def moves(
-        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+        self,
+        mirror: str,
+        *,
+        unsettled: bool = False,
+        limit: int | None = None,
+        before: int | None = None,
+        name: str = "",
     ) -> Sequence[LedgerEntry]:
         """Return the moves, or with `unsettled` the open ones, newest first.
 
-        With `limit` at most so many, with `before` only those with smaller numbers. The newest completed entry of each
-        name is kept until the name has been deleted for `FORGET`.
+        With `limit` at most so many, with `before` only those with smaller numbers, with `name` only those of that
+        name. The newest completed entry of each name is kept until the name has been deleted for `FORGET`.
         """
 
     async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:

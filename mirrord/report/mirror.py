@@ -49,12 +49,14 @@ class Wish:
         after: only items with greater names.
         item: the item whose commands are shown; "" for one that the page chooses.
         before: only changes with smaller numbers; 0 for the newest.
+        name: only changes of this name; "" for all.
     """
 
     find: str = ""
     after: str = ""
     item: str = ""
     before: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def openapi() -> Schema:
     _, shared = schemas_of(kinds, "#/components/schemas/{model}")
     lists = {
         f"/api/v1/mirrors/{{name}}/{what}": _get(
-            f"{what}OfMirror", _ABOUT[what], _list(what, kind.__name__), (_NAME, *_paging(what))
+            f"{what}OfMirror", _ABOUT[what], _list(what, kind.__name__), (_NAME, *_paging(what), *_more(what))
         )
         for what, kind in LISTS.items()
     }
@@ -92,6 +92,18 @@ _NAME: Final[Schema] = {
     "description": "Name of the mirror.",
     "schema": {"type": "string"},
 }
+
+
+_OF_NAME: Final[Schema] = {
+    "name": "name",
+    "in": "query",
+    "description": "Only moves of this name: its history.",
+    "schema": {"type": "string"},
+}
+
+
+def _more(what: str) -> tuple[Schema, ...]:
+    return (_OF_NAME,) if what == "ledger" else ()
 
 
 def _paging(what: str) -> tuple[Schema, ...]:

@@ -37,12 +37,14 @@ class RowsAsked:
         what: one of `LISTS`.
         limit: the most rows, up to `MOST`.
         after: only rows behind the one that `cursor_of` calls so; "" for the first ones.
+        name: of the ledger, only moves of this name; "" for all.
     """
 
     mirror: str
     what: str
     limit: int
     after: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,15 +146,17 @@ def _asked(request: web.Request, mirror: str, what: str) -> RowsAsked | str:
         return f"limit is a number from 1 to {MOST}"
     if what in NUMBERED and after and whole(after, 18) is None:
         return "after is the id of a row; follow the Link field of an answer"
-    if not after.isprintable():
-        return "after has a character that no name has; follow the Link field of an answer"
-    return RowsAsked(mirror, what, limit, after)
+    name = request.query.get("name", "") if what == "ledger" else ""
+    if not (after + name).isprintable():
+        return "after or name has a character that no name has; follow the Link field of an answer"
+    return RowsAsked(mirror, what, limit, after, name)
 
 
 async def _sent(request: web.Request, body: Body, asked: RowsAsked, after: str) -> web.StreamResponse:
     """Send a part; `Link` leads to the next one."""
     path = request.raw_path.partition("?")[0]
     query = f"limit={asked.limit}&after={quote(after, safe='')}"
+    query += f"&name={quote(asked.name, safe='')}" if asked.name else ""
     return await body.answer(request, {**_FIELDS, **({"Link": f'<{path}?{query}>; rel="next"'} if after else {})})
 
 

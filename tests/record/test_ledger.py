@@ -14,6 +14,7 @@ import pytest
 
 from mirrord.errors import RefusedError, StorageError
 from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Run
 from mirrord.record.ledger import RunLedger
 from mirrord.record.sqlite import SqliteStore
@@ -70,6 +71,7 @@ async def test_an_intent_is_open_until_it_is_settled(store: Store) -> None:
     assert await store.moves("m") == [other, replace(MAIN, outcome=Settled.DONE)]
     assert await store.moves("m", unsettled=True) == [other]
     assert await store.moves("n") == []
+    assert await store.moves("m", name="nothing") == []
     assert await store.unsettled() == {"m"}
     await store.settle([replace(other, outcome=Settled.DONE)])
     assert await store.moves("m", unsettled=True) == []
@@ -188,3 +190,17 @@ async def test_without_a_ledger_nothing_is_deleted() -> None:
     with pytest.raises(StorageError, match="the disk is full"):
         async with run_ledger(store).moving("a", {"main": ("sha256:1", None)}):
             pytest.fail("it must not come to that")
+
+
+async def test_the_history_of_one_name(store: Store) -> None:
+    """Only moves of that name, of every target that a run was at, the newest first, a part at a time."""
+    run = datetime(2026, 11, 21, 3, tzinfo=UTC)
+    plan = Plan("m", "image", run, (Step(Action.KEEP, "v1", "d", "one", ("v1",), "there"),))
+    await store.add_run(Run("m", "image", "command", run, run, plan))
+    moves = [("v1", None, "a"), ("v2", None, "b"), ("v1", "a", "c")]
+    for name, before, after in moves:
+        await store.intend([LedgerEntry("m", "one", name, "p", before, after, run, run)])
+    found = await store.moves("m", name="v1")
+    assert [(one.before, one.after) for one in found] == [("a", "c"), (None, "a")]
+    (last,) = await store.moves("m", name="v1", limit=1)
+    assert [one.after for one in await store.moves("m", name="v1", before=last.id)] == ["a"]

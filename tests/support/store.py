@@ -166,12 +166,19 @@ class MemoryStore:
                     del mine[number]
 
     async def moves(
-        self, mirror: str, *, unsettled: bool = False, limit: int | None = None, before: int | None = None
+        self,
+        mirror: str,
+        *,
+        unsettled: bool = False,
+        limit: int | None = None,
+        before: int | None = None,
+        name: str = "",
     ) -> Sequence[LedgerEntry]:
         """See `Store.moves`."""
         self._usable()
         mine = {number: one for key, found in self._ledger.items() if key[0] == mirror for number, one in found.items()}
         newest = [replace(one, id=number) for number, one in sorted(mine.items(), reverse=True)]
+        newest = [one for one in newest if name in ("", one.name)]
         wanted = [one for one in newest if (one.outcome is Settled.OPEN or not unsettled) and _older(one.id, before)]
         return wanted if limit is None else wanted[: min(limit, PAGE)]
 

@@ -143,6 +143,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.added": "new",
     "mirror.removed": "removed",
     "mirror.unsettled": "not confirmed yet",
+    "mirror.all_changes": "Changes of all names",
     "mirror.no_changes": "No change is recorded yet.",
     "mirror.no_match": "No item has that in its name.",
     "mirror.newest": "Newest changes",

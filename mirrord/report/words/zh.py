@@ -143,6 +143,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.added": "新增",
     "mirror.removed": "已删除",
     "mirror.unsettled": "尚未确认",
+    "mirror.all_changes": "所有名称的变更",
     "mirror.no_changes": "还没有变更记录。",
     "mirror.no_match": "没有名称包含该文字的内容。",
     "mirror.newest": "最新变更",

@@ -40,7 +40,7 @@ PREFIX: Final = "/mirrors/"
 _LONGEST: Final = 1000  # characters of a part of the query
 _SIGNS: Final = {"present": "ok", "other": "stale", "absent": "new"}
 _TEXTS: Final = {"present": "mirror.present", "other": "mirror.other", "absent": "mirror.absent"}
-_KEYS: Final = ("find", "after", "item", "before")
+_KEYS: Final = ("find", "after", "item", "before", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,14 @@ class MirrorPages(PageGroup):
 
 def _wish(query: Mapping[str, str]) -> Wish:
     found = {key: query.get(key, "")[:_LONGEST] for key in _KEYS}  # a branch may be called by a space
-    return Wish(found["find"].strip(), found["after"], found["item"], whole(found["before"]) or 0)
+    return Wish(found["find"].strip(), found["after"], found["item"], whole(found["before"]) or 0, found["name"])
 
 
 def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
     """Render the page for a reader."""
     mirror = detail.mirror
     query = {"find": wish.find, "after": wish.after, "item": wish.item, "before": str(wish.before or "")}
+    query |= {"name": wish.name}
     frame = Frame(look, detail.now, version, f"{PREFIX}{mirror.name}", query, detail.front)
     plots = plots_of(detail.days, detail.now, frame.words)
     items = items_of(detail.items, [target.name for target in mirror.targets])
