@@ -15,6 +15,7 @@ from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.model.takedown import DeniedThing, TakenDown
 from mirrord.model.verification import Level, Verification
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import Status
@@ -129,6 +130,31 @@ class CollectGarbage(Command[Collected]):
 
     uses_hosts = False
     dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown(Command[TakenDown]):
+    """Deny an image or a mirror from now on, and remove it everywhere; what is denied already is removed again."""
+
+    what: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lift(Command[str]):
+    """Deny an image or a mirror no longer; returns where its entry was."""
+
+    uses_hosts = False
+    before_runs = True
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetDenied(Command[tuple[DeniedThing, ...]]):
+    """List what was taken down, and where it may still be."""
+
+    uses_hosts = False
+    before_runs = True
 
 
 @dataclass(frozen=True, slots=True)

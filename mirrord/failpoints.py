@@ -31,6 +31,8 @@ NAMES = frozenset(
         "push.manifest",  # a manifest is at a target by digest
         "push.referrer",  # what is about an image is at a target, where the names of the image are not set
         "push.tag",  # one of the tags of an item was set at a target
+        "denied.written",  # the file `settings.denied` has one more entry, and nothing is removed yet
+        "takedown.manifest",  # a manifest that was taken down is gone at a target
         "remove.tag",  # one of the names that are removed is gone at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "restore.held",  # it is written down which names are set back, and none of them is

@@ -53,7 +53,7 @@ async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Mem
         TakenDownError: nothing of the mirror may be mirrored.
         MirrordError: the source cannot be read.
     """
-    if services.denied and (entry := services.denied.mirror(mirror.name)):
+    if services.denied and not syncer.removes and (entry := services.denied.mirror(mirror.name)):
         raise TakenDownError(f"{mirror.name}: taken down, so nothing of it is mirrored: {entry.reason}")
     survey = await syncer.survey(mirror, services, await asyncio.to_thread(of_source, memory), now)
 

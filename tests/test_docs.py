@@ -273,7 +273,7 @@ def test_configurations_load(page: Path, tmp_path: Path) -> None:
         (folder / "conf.yaml").write_text(text)
         read = read_folder(folder, load_syncers(), {})
         assert read.notices == ()
-        secrets = re.findall(r"\{(?:env|credential|file): |^ +(?:certificate|key): /", text, re.MULTILINE)
+        secrets = re.findall(r"\{(?:env|credential|file): |^ +(?:certificate|key|denied): /", text, re.MULTILINE)
         assert len(read.absent) == len(secrets)
 
 

@@ -49,7 +49,7 @@ def read_denied(path: str | None, names: NameBook, problems: Problems) -> Denied
         problems.add(TRAIL, f"{path} is not absolute; write an absolute path")
         return Denied()
     try:
-        text = _text(Path(path))
+        text = read_text(Path(path))
     except UnreadableError as error:
         problems.add_at(ConfigOrigin(path, error.line), str(error))
         return Denied()
@@ -73,7 +73,7 @@ def load_denied(file: Path, names: NameBook) -> Denied:
     """
     problems = Problems()
     try:
-        text = _text(file)
+        text = read_text(file)
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
     found = parse_denied(text, str(file), names, problems)
@@ -108,5 +108,6 @@ def parse_denied(text: str, file: str, names: NameBook, problems: Problems) -> D
     return Denied(entries)
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return the text of the file. Raises ValueError: it cannot be read, or is no text."""
     return text_of(read_file(file, MAX_BYTES)[0]).removeprefix("\ufeff")

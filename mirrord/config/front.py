@@ -8,7 +8,8 @@ from mirrord.config.check import check
 from mirrord.config.lines import Problems, Value, nearest
 from mirrord.errors import ConfigError
 from mirrord.names.book import NameBook
-from mirrord.syncer.port import CheckedFront, Syncer
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.through import CheckedFront
 from mirrord.syncer.values import FrontRules
 
 

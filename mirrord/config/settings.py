@@ -185,7 +185,8 @@ class Settings(Strict):
         default=None,
         description=(
             "Absolute path of the file with what was taken down: it is never mirrored, served or restored again."
-            " It must exist. Default: nothing is denied."
+            " `mirrord takedown` adds to it, so the user of mirrord must be able to replace it; it may be edited by"
+            " hand, too. It must exist, outside of the folder of the configuration. Default: nothing is denied."
         ),
         examples=["/var/lib/mirrord/denied.yaml"],
     )

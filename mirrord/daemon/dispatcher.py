@@ -16,9 +16,11 @@ from mirrord.commands import (
     Command,
     Delivered,
     GetCatalog,
+    GetDenied,
     GetMirrors,
     GetRuns,
     GetStatus,
+    Lift,
     LookAtFront,
     PlanMirrors,
     PlanPrune,
@@ -28,6 +30,7 @@ from mirrord.commands import (
     Reload,
     Restore,
     Sync,
+    Takedown,
     TryReceiver,
     Verify,
     word,
@@ -40,6 +43,7 @@ from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.takedown import Takedowns
 from mirrord.daemon.verifier import Verifier
 from mirrord.errors import BusyError, MirrordError, StorageError, UsageError
 from mirrord.model.catalog import CatalogPart
@@ -47,6 +51,7 @@ from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.model.takedown import DeniedThing, TakenDown
 from mirrord.model.verification import Verification
 from mirrord.report.board import Board
 from mirrord.report.documents import PIECE
@@ -69,6 +74,7 @@ class Dispatcher:
         self._listen = listen
         self.verifier = Verifier(runtime)
         self.collecting = GarbageCollection(runtime, runtime.collector) if runtime.collector else None
+        self._denying = asyncio.Lock()  # one takedown at a time: each one changes the file
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -160,6 +166,23 @@ class Dispatcher:
         if self.collecting and self.collecting.wanted:
             with suppress(MirrordError):
                 await self.collecting.collect()
+
+    async def takedown(self, command: Takedown) -> TakenDown:
+        """See `Takedown`."""
+        async with self._denying:
+            return await self._takedowns().take_down(command.what, command.reason)
+
+    async def lift(self, command: Lift) -> str:
+        """See `Lift`."""
+        async with self._denying:
+            return await self._takedowns().lift(command.what)
+
+    async def get_denied(self, _: GetDenied) -> tuple[DeniedThing, ...]:
+        """See `GetDenied`."""
+        return await self._takedowns().listed()
+
+    def _takedowns(self) -> Takedowns:
+        return Takedowns(self.runtime, self.opened)
 
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""

@@ -28,6 +28,7 @@ from mirrord.daemon.runner import Runner
 from mirrord.errors import StorageError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
+from mirrord.names.denied import Denied
 from mirrord.record.store import Store, file_url, open_store
 from mirrord.syncer.addresses import addresses_of
 from mirrord.syncer.port import Syncer
@@ -54,6 +55,11 @@ class Snapshot:
         self._mirrors = {mirror.name: mirror for mirror in configuration.mirrors}
         self._users = 0
         self._retired = False
+
+    def deny(self, denied: Denied) -> None:
+        """Deny other things from now on; runs under way end with what was denied when they began."""
+        self.configuration = replace(self.configuration, denied=denied)
+        self.services = replace(self.services, denied=denied or None)
 
     @property
     def names(self) -> Sequence[str]:

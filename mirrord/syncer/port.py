@@ -18,11 +18,9 @@ from mirrord.errors import ConfigError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
-from mirrord.names.book import NameBook
 from mirrord.printable import without_query
 from mirrord.syncer.values import (
     LOCAL,
-    FrontRules,
     Mirror,
     MirrorParts,
     PruneWish,
@@ -38,7 +36,9 @@ if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.restoring import Resetting, Restores
-    from mirrord.syncer.serving import OpenedThrough, Serves
+    from mirrord.syncer.serving import Serves
+    from mirrord.syncer.takedown import TakesDown
+    from mirrord.syncer.through import PullThrough
     from mirrord.wire.host import HostBook
 
 Models = tuple[type["BaseModel"], type["BaseModel"]]
@@ -84,42 +84,6 @@ class Verifies:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedFront:
-    """What the check of one entry of `front:` found.
-
-    Attributes:
-        problems: what is wrong, `file:line: what; what to write instead` each.
-        notices: what is likely a mistake, likewise.
-        lines: of the list of what may be pulled.
-        cache: bytes that the cache may have.
-    """
-
-    problems: Sequence[str] = ()
-    notices: Sequence[str] = ()
-    lines: int = 0
-    cache: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PullThrough:
-    """How a kind serves what nobody mirrored: from its upstream, and from a cache.
-
-    Attributes:
-        model: returns the model of the kind's part of `front:`, frozen; called where a configuration is read.
-        upstreams: returns the hosts that such keys name, as `HostBook` spells them, and for each whether it is read
-            with the credentials of `hosts:`. Pure.
-        check: reads the files that such keys name, with the aliases of `names:`. Blocks; for `mirrord check`.
-        open: opens the front for the life of the process, given what returns the services in use, which a reload
-            replaces. It is open also while `front:` does not name the kind, and then serves `local` alone.
-    """
-
-    model: Callable[[], type[BaseModel]]
-    upstreams: Callable[[Any], Mapping[str, bool]]
-    check: Callable[[FrontRules, NameBook], CheckedFront]
-    open: Callable[[Callable[[], Services]], AbstractAsyncContextManager[OpenedThrough]]
-
-
-@dataclass(frozen=True, slots=True)
 class Syncer:
     """An artifact kind, as functions without state; those with a default are optional.
 
@@ -138,6 +102,8 @@ class Syncer:
         publishing: returns the mirror with its source replaced by one build.
         pruning: returns the kind with other functions, whose runs remove at targets what a mirror does not want any
             more. Such a run does not count as one of the mirror (`mirrord.model.run.BESIDE`).
+        takes_down: returns how content is taken down, for a kind that can do that.
+        removes: whether its runs only remove, so that they are made of what was taken down, too.
         restores: for a kind that keeps backups of what its runs overwrite and delete.
         resets: returns how names are set back to what the ledger has of them, for a kind that can do that.
         remarks: returns what the log says at the start about programs that the kind needs, given its mirrors' number.
@@ -182,6 +148,8 @@ class Syncer:
     measured: Callable[[Mirror, Plan, Services], Awaitable[Plan]] | None = None
     publishing: Callable[[Mirror, Publication], Mirror] | None = None
     pruning: Callable[[PruneWish], Syncer] | None = None
+    takes_down: Callable[[], TakesDown] | None = None
+    removes: bool = False
     restores: Restores | None = None
     resets: Callable[[], Resetting] | None = None
     remarks: Callable[[int], Awaitable[Sequence[tuple[str, str]]]] | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.store import Stored
+from mirrord.names.denied import Denied
 from mirrord.syncer.values import Services
 
 
@@ -109,6 +110,12 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())
 
 
+def taken_down(mirror: str, services: Services) -> Response | None:
+    """Return the answer for all content of a mirror that was taken down (RFC 7725), None for any other mirror."""
+    entry = services.denied.mirror(mirror) if services.denied else None
+    return refusal(451, f"{mirror} was taken down: {entry.reason}") if entry else None
+
+
 @runtime_checkable
 class Serves(Protocol):
     """Serves the `local` content of a kind over HTTP, read-only: the module `front` of its syncer."""
@@ -188,6 +195,9 @@ class OpenedThrough(Serves, Protocol):
         Raises:
             StorageError: the cache cannot be read.
         """
+
+    async def purge(self, denied: Denied) -> int:
+        """Remove from the cache what was taken down; return how many names and manifests. Raises as `follow`."""
 
     def standing(self) -> FrontStanding:
         """Return how it stands; no I/O."""

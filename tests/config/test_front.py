@@ -14,7 +14,8 @@ import pytest
 from mirrord.config.front import check_fronts
 from mirrord.config.load import load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer.port import PullThrough, Syncer, load_syncers
+from mirrord.syncer.port import Syncer, load_syncers
+from mirrord.syncer.through import PullThrough
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys
 from mirrord.syncers.image.upstream.allow_file import check_lists

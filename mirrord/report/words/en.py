@@ -176,6 +176,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.sent": "Sent to clients",
     "front.failures": "Failures",
     "refusal.denied": "denied by a rule",
+    "refusal.taken_down": "of something that was taken down",
     "refusal.not_listed": "from a registry that is not pulled through",
     "refusal.not_allowed": "not on the allow list",
     "refusal.no_list": "without a usable allow list",

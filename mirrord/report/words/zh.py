@@ -176,6 +176,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.sent": "发送给客户端",
     "front.failures": "失败",
     "refusal.denied": "被规则拒绝",
+    "refusal.taken_down": "已下架的内容",
     "refusal.not_listed": "不代理该镜像仓库",
     "refusal.not_allowed": "不在允许列表中",
     "refusal.no_list": "没有可用的允许列表",

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from mirrord.blobs.store import own
 from mirrord.errors import StorageError
-from mirrord.syncer.serving import Request, Response, refusal
+from mirrord.syncer.serving import Request, Response, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.kept import files_of
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
@@ -36,6 +36,8 @@ async def respond(request: Request, services: Services) -> Response:
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route:
         return refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
+    if denied := taken_down(route["mirror"], services):
+        return denied
     try:
         response = await _named(f"_helm/{route['mirror']}", route["name"], services)
         return response or refusal(404, _nothing(route["mirror"]))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mirrord.blobs.purge import purge
+from mirrord.blobs.repositories import RepositoryState
 from mirrord.errors import ContentError, MissingError, StorageError, about
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
+from mirrord.names.denied import Denied
 from mirrord.syncer.port import Syncer, Verifies
+from mirrord.syncer.takedown import TakesDown
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes, files_of
@@ -205,6 +209,19 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     return files, tuple(stale)
 
 
+async def _purge(denied: Denied, services: Services) -> int:
+    """Remove mirrors that were taken down from `local`; see `TakesDown.purge`."""
+    if services.repositories is None or services.blobs is None:
+        return 0
+    ours = [one for one in services.mirrors.get("helm", ()) if denied.mirror(one.name)]
+    whole = {name for one in ours for name in (repository_of(one), f"{repository_of(one)}/published")}
+
+    def going(name: str, state: RepositoryState) -> tuple[Mapping[str, Digest], Collection[Digest]]:
+        return (state.tags, state.manifests.keys()) if name in whole else ({}, ())
+
+    return await purge(services.repositories, services.blobs, going) if whole else 0
+
+
 AT_ONCE = 16
 
 
@@ -246,6 +263,7 @@ SYNCER = Syncer(
     plan,
     _open,
     measured=_measured,
+    takes_down=lambda: TakesDown(_purge),
     sample={"from": "https://charts.example"},
     hosts=hosts,
     front=front,

@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.names.book import NameBook
-from mirrord.syncer.port import CheckedFront, Models, PullThrough, Syncer, Verifies
+from mirrord.syncer.port import Models, Syncer, Verifies
+from mirrord.syncer.through import CheckedFront, PullThrough
 from mirrord.syncer.values import (
     LOCAL,
     FrontRules,
@@ -21,7 +23,6 @@ from mirrord.syncer.values import (
     PruneWish,
     Services,
     Target,
-    Usage,
 )
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import address, hosts, image_name, is_many, places, spec_of
@@ -32,9 +33,11 @@ from mirrord.syncers.image.upstream.survey import names_held, survey
 
 if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
+    from mirrord.names.denied import DeniedEntry
     from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.restoring import Resetting
     from mirrord.syncer.serving import OpenedThrough, Request, Response
+    from mirrord.syncer.takedown import TakesDown
     from mirrord.syncers.image.plan.many import ManySurvey
     from mirrord.syncers.image.spec.front import FrontKeys
     from mirrord.syncers.image.transfer.many import Begin, ManySession
@@ -42,6 +45,18 @@ if TYPE_CHECKING:
 
 
 Doubted = Mapping[str, frozenset[str]]
+
+
+def _late(room: str, name: str) -> Callable[..., Any]:
+    """Return a function of a room that is imported when it is called: a copy starts without it."""
+
+    def late(*given: Any) -> Any:
+        return getattr(import_module(f"mirrord.syncers.image.{room}"), name)(*given)
+
+    return late
+
+
+_called = _late("plan.called", "called")
 
 
 async def _survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey | ManySurvey:
@@ -173,13 +188,6 @@ def _check_files(mirror: Mirror) -> Sequence[str]:
     return check_signers(mirror)
 
 
-def _written(mirror: Mirror) -> Iterable[tuple[str, str]]:
-    """Return what a mirror of one repository writes; see `Syncer.written`."""
-    from mirrord.syncers.image.plan.many import written  # noqa: PLC0415 - as above
-
-    return written(mirror)
-
-
 def _kept(mirror: Mirror, items: Iterable[str]) -> Mapping[str, Callable[[str], str]]:
     """Return the repositories in `local`; see `Syncer.kept`."""
     if not is_many(mirror):
@@ -190,27 +198,6 @@ def _kept(mirror: Mirror, items: Iterable[str]) -> Mapping[str, Callable[[str], 
     called = {key_of(item): name_of(item)[1].get(LOCAL, "") for item in items}
     named = ((name.removeprefix(f"{LOCAL}/").partition("@")[0].partition(":")[0], key) for key, name in called.items())
     return {name: partial(with_key, key) for name, key in named if name}
-
-
-def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
-    """Return what names the items of a mirror; see `Syncer.called`."""
-    from mirrord.syncers.image.plan.called import called  # noqa: PLC0415 - a copy starts without it
-
-    return called(mirror)
-
-
-def _uses(mirror: Mirror, target: Target, url: str, book: HostBook, item: str) -> Sequence[Usage]:
-    """Return how to pull from a target; see `Syncer.uses`."""
-    from mirrord.syncers.image.plan.uses import uses  # noqa: PLC0415 - a copy starts without it
-
-    return uses(mirror, target, url, book, item)
-
-
-def _link(mirror: Mirror, target: Target) -> str:
-    """Return the page of a target; see `Syncer.link`."""
-    from mirrord.syncers.image.plan.uses import link  # noqa: PLC0415 - as above
-
-    return link(mirror, target)
 
 
 def _models() -> Models:
@@ -269,6 +256,20 @@ def _pruning(wish: PruneWish) -> Syncer:
     return replace(SYNCER, survey=partial(survey_prune, wish), plan=plan_prune, open=open_prune)
 
 
+def _takes_down() -> TakesDown:
+    """Return how images are taken down; see `Syncer.takes_down`."""
+    from mirrord.syncer.takedown import TakesDown  # noqa: PLC0415 - a copy starts without it
+    from mirrord.syncers.image.plan.takedown import plan_takedown  # noqa: PLC0415 - as above
+    from mirrord.syncers.image.transfer.takedown import opened  # noqa: PLC0415 - as above
+    from mirrord.syncers.image.upstream import takedown  # noqa: PLC0415 - as above
+
+    def removing(entry: DeniedEntry) -> Syncer:
+        look = partial(takedown.survey, entry)
+        return replace(SYNCER, survey=look, plan=plan_takedown, open=opened, removes=True)
+
+    return TakesDown(takedown.purge_local, takedown.find, takedown.concerned, removing)
+
+
 SYNCER = Syncer(
     "image",
     _models,
@@ -279,20 +280,21 @@ SYNCER = Syncer(
     publishing=publishing,
     resets=_resets,
     pruning=_pruning,
+    takes_down=_takes_down,
     ignored_keys=_check_create,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     parts=_parts,
     check_files=_check_files,
-    written=_written,
+    written=_late("plan.many", "written"),
     front=_Front(),
     through=PullThrough(_front_model, lambda keys: keys.hosts(), _check_front, _open_front),
     address=address,
     called=_called,
     held=_held,
     verifies=Verifies(_look, _repairing),
-    uses=_uses,
-    link=_link,
+    uses=_late("plan.uses", "uses"),
+    link=_late("plan.uses", "link"),
     kept=_kept,
     example="TAG",
 )

@@ -20,8 +20,10 @@ from mirrord.events import FrontAnswered
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import CheckedFront, OnReceipt, PullThrough, Syncer
+from mirrord.names.denied import Denied
+from mirrord.syncer.port import OnReceipt, Syncer
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
+from mirrord.syncer.through import CheckedFront, PullThrough
 from mirrord.syncer.values import Mirror, Publication, Services
 
 STEERING = {"hang", "bug"}
@@ -120,6 +122,9 @@ class Through(Front):
 
     async def follow(self) -> None:
         """Read no list."""
+
+    async def purge(self, denied: Denied) -> int:
+        return 0
 
     def standing(self) -> FrontStanding:
         return FrontStanding(7, 2, list_errors={"allows.txt": "allows.txt:1: <b>bad</b>"})

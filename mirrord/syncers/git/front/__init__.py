@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import MirrordError
-from mirrord.syncer.serving import Request, Response, refusal
+from mirrord.syncer.serving import Request, Response, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
@@ -38,14 +38,18 @@ async def respond(request: Request, services: Services) -> Response:
         served = await _served_cache(front, services.keep, name)
         if served is None:
             return refusal(404, "no such repository is served here")
-        cache, state = served
-        if request.prefix == "/raw/":
-            return await raw(front, cache, state, rest)
-        if rest.startswith(PREFIX):
-            return await lfs(request, cache, rest.removeprefix(PREFIX))
-        return await clone(request, front, cache, rest)
+        denied = taken_down(served[0].name.removesuffix(".git"), services)
+        return denied or await _content(request, front, *served, rest)
     except MirrordError:
         return refusal(500, "the cache cannot be read; `mirrord status` says more")
+
+
+async def _content(request: Request, front: GitFront, cache: Path, state: str, rest: str) -> Response:
+    if request.prefix == "/raw/":
+        return await raw(front, cache, state, rest)
+    if rest.startswith(PREFIX):
+        return await lfs(request, cache, rest.removeprefix(PREFIX))
+    return await clone(request, front, cache, rest)
 
 
 async def _served_cache(front: GitFront, keep: Path | None, name: str) -> tuple[Path, str] | None:

@@ -28,6 +28,18 @@ class CoveredName(NamedTuple):
     tags: bool  # whether its tags are those of the source
 
 
+class LocalOwner(NamedTuple):
+    """What a repository of `local` has.
+
+    Attributes:
+        mirrors: the names of those that write it.
+        sources: the repositories at registries that they copy, in canonical form.
+    """
+
+    mirrors: Sequence[str] = ()
+    sources: Sequence[str] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What the mapping was made from."""
@@ -45,7 +57,7 @@ class CoveredNames:
         self._kind, self._clock = kind, clock
         self._seen: _Seen | None = None
         self._names: Mapping[str, Sequence[CoveredName]] = {}  # by source
-        self._sources: Mapping[str, Sequence[str]] = {}  # by name in `local`
+        self._owners: Mapping[str, LocalOwner] = {}  # by name in `local`
         self._until = 0.0
         self._looking = asyncio.Lock()
 
@@ -70,11 +82,16 @@ class CoveredNames:
         if reference is None or asked.local:
             return reference
         await self._refresh(services)
-        for source in self._sources.get(asked.path.name, ()):
+        for source in self._owners.get(asked.path.name, LocalOwner()).sources:
             path = below(source, reference.domain)
             if path and asked.path.name.endswith(f"/{path}"):
                 return named(source)
         return reference
+
+    async def owner(self, name: str, services: Services) -> LocalOwner:
+        """Return whose a repository of `local` is, as far as the mirrors in use say."""
+        await self._refresh(services)
+        return self._owners.get(name, LocalOwner())
 
     async def _refresh(self, services: Services) -> None:
         mirrors = services.mirrors.get(self._kind, ())
@@ -92,8 +109,7 @@ class CoveredNames:
         seen = _Seen(mirrors, lists, listed)
         if self._seen is None or self._seen.mirrors is not mirrors or self._seen != seen:
             known = dict(zip((one.name for one in many), listed, strict=True))
-            self._names = await asyncio.to_thread(_names, here, known)
-            self._sources = _by_name(self._names)
+            self._names, self._owners = await asyncio.to_thread(_mapped, here, known)
         self._seen, self._until = seen, self._clock() + EVERY
 
 
@@ -107,28 +123,27 @@ def _stamp(mirror: Mirror) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _names(mirrors: Sequence[Mirror], listed: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[CoveredName]]:
+def _mapped(
+    mirrors: Sequence[Mirror], listed: Mapping[str, Sequence[str]]
+) -> tuple[Mapping[str, Sequence[CoveredName]], Mapping[str, LocalOwner]]:
+    """Return the repositories of `local` by their sources, and whose each of them is."""
     found: defaultdict[str, list[CoveredName]] = defaultdict(list)
+    owners: defaultdict[str, tuple[dict[str, None], dict[str, None]]] = defaultdict(lambda: ({}, {}))
     for mirror in mirrors:
         for one in _parts(mirror, listed):
-            if spec_of(one).source.repository is None:
-                continue  # builds of this machine
             try:
-                source = one.names.canonical(source_reference(one))
-                covered = CoveredName(image_name(one), not spec_of(one).source.names)
+                name = image_name(one)
+                builds = spec_of(one).source.repository is None  # of this machine
+                source = "" if builds else one.names.canonical(source_reference(one)).name
             except MirrordError:  # reported where the configuration is checked
                 continue
-            if covered not in found[source.name]:
-                found[source.name].append(covered)
-    return found
-
-
-def _by_name(names: Mapping[str, Sequence[CoveredName]]) -> Mapping[str, Sequence[str]]:
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for source, covered in names.items():
-        for one in covered:
-            found[one.name].append(source)
-    return found
+            owners[name][0][mirror.name] = None
+            covered = CoveredName(name, not spec_of(one).source.names)
+            if source:
+                owners[name][1][source] = None
+            if source and covered not in found[source]:
+                found[source].append(covered)
+    return found, {name: LocalOwner([*whose], [*sources]) for name, (whose, sources) in owners.items()}
 
 
 def _parts(mirror: Mirror, listed: Mapping[str, Sequence[str]]) -> Iterator[Mirror]:

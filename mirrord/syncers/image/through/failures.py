@@ -48,6 +48,9 @@ def failed(error: errors.MirrordError, called: AskedName, what: str, kind: str) 
     """
     if isinstance(error, errors.StorageError):
         return refusal(500, "UNKNOWN", "the cache cannot be read or written; see the log")
+    if isinstance(error, errors.TakenDownError):
+        text = f"{what} of {called.name} was taken down: {error}"
+        return refusal(451, "DENIED", text, warning(text))
     if isinstance(error, errors.UnsupportedError | errors.RefusedError) and not _foreign(error):
         return _not_there(error, called, what, kind)
     text = f"{called.registry} {why(error)}, and the cache has no {what} of {called.name}"

@@ -20,6 +20,7 @@ from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.covered import CoveredNames
 from mirrord.syncers.image.through.manifests import FrontManifests, cache_name
 from mirrord.syncers.image.through.rules import PullRules
+from mirrord.syncers.image.through.taken_down import denying
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_repository
@@ -46,6 +47,9 @@ class FrontLooks:
         path, reference = asked.path, await self.covered.meant(asked, services)
         local, store = services.repositories, services.blobs
         shown = f"{reference.name if reference else path.name}{'@' if path.digest else ':'}{path.ref}"
+        if entry := await denying(asked, reference, self.covered, services):
+            reason = f"it was taken down: {entry.reason}"
+            return FrontLook(shown, "refused", f"settings.denied, line {entry.line}", reason)
         why = rules.refusal(reference, _canonical(reference)) if rules and reference else None
         if rules and why is not None and why.word == "no_list":  # clients are not shown our files
             why = replace(why, reason=f"{why.reason}: {rules.lists.unusable}")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.purge import purge
 from mirrord.blobs.store import Remote
 from mirrord.errors import MirrordError, StorageError
 from mirrord.events import FrontAnswered, FrontBytes
 from mirrord.model.digest import Digest
+from mirrord.names.denied import Denied
+from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Services
 from mirrord.syncers.image import front
 from mirrord.syncers.image.front import in_local
 from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
+from mirrord.syncers.image.kept.purge import denied_in
 from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
-from mirrord.syncers.image.through.asked import Asked, asked_for
+from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
 from mirrord.syncers.image.through.blobs import FrontBlobs, unread
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
@@ -34,6 +38,7 @@ from mirrord.syncers.image.through.pull import FrontPull
 from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
 from mirrord.syncers.image.through.rules import PullRules, RefusedPull, RulesInUse
+from mirrord.syncers.image.through.taken_down import WORD, checked, denying, taken_down
 from mirrord.syncers.image.upstream.allow_file import ListsInUse
 from mirrord.wire.oci.reference import Reference, valid_tag
 
@@ -75,8 +80,10 @@ class ImageFront:
         named = "", request.path
         try:
             rules = await self.rules.current(services)
-            if rules is None or request.method == "POST" or request.path in ("", "_catalog"):
+            if request.method == "POST" or request.path in ("", "_catalog"):
                 return await front.respond(request, services)
+            if rules is None:
+                return await self._kept(request, services)
             path = RegistryPath.parse(request.path)
             if "ns" in request.differing:
                 return refusal(400, "NAME_INVALID", "ns names two registries; leave one of them out")
@@ -95,8 +102,27 @@ class ImageFront:
             else answer
         )
 
+    async def _kept(self, request: Request, services: Services) -> Response:
+        """Answer from `local` alone; raises as `_answer`."""
+        if not services.denied:
+            return await front.respond(request, services)
+        path = RegistryPath.parse(request.path)
+        asked = Asked(path, None, AskedName("", path.name), path.name)
+        if entry := await denying(asked, None, self._covered, services):
+            return taken_down(request, entry, asked, services)
+        return checked(request, await front.respond(request, services), asked, services)
+
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
-        path, reference = asked.path, await self._covered.meant(asked, services)
+        reference = await self._covered.meant(asked, services)
+        if entry := await denying(asked, reference, self._covered, services):
+            return taken_down(request, entry, asked, services)
+        return checked(request, await self._permitted(request, services, rules, asked, reference), asked, services)
+
+    async def _permitted(
+        self, request: Request, services: Services, rules: PullRules, asked: Asked, reference: Reference | None
+    ) -> Response:
+        """Answer what was not taken down by its name."""
+        path = asked.path
         if reference is None:
             local = await self._local(request, services, asked, None)
             if local is None and asked.wrong is not None:
@@ -206,6 +232,15 @@ class ImageFront:
         """See `OpenedThrough.follow`."""
         await self.rules.current(self._services())
 
+    async def purge(self, denied: Denied) -> int:
+        """See `OpenedThrough.purge`."""
+
+        def sources(name: str) -> Sequence[str]:
+            reference = BUILT_IN["path"].source(name)
+            return (reference.name,) if reference else ()
+
+        return await purge(self._cache.repositories, self._cache.store, denied_in(denied, sources))
+
     def standing(self) -> FrontStanding:
         """See `OpenedThrough.standing`."""
         kept, lists = self._cache.standing(), self._lists
@@ -242,5 +277,6 @@ def _failed(pull: FrontPull, error: MirrordError, kind: str) -> Response:
     answer = failed(error, pull.called, ref, kind)
     if answer.status == 404:
         return replace(answer, outcome="missing")
-    pull.report_refused("upstream")
-    return replace(answer, outcome="upstream")
+    word = WORD if answer.status == 451 else "upstream"
+    pull.report_refused(word)
+    return replace(answer, outcome=word)

@@ -12,7 +12,15 @@ from functools import partial
 from typing import Final
 
 from mirrord.blobs.source import BlobSource
-from mirrord.errors import ContentError, MissingError, RefusedError, StalledError, TransportError, UntrustedError
+from mirrord.errors import (
+    ContentError,
+    MissingError,
+    RefusedError,
+    StalledError,
+    TakenDownError,
+    TransportError,
+    UntrustedError,
+)
 from mirrord.events import FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
@@ -47,12 +55,14 @@ class UpstreamReader:
         found = await self._repository(reference).head_manifest(ref, seconds)
         if found is None:
             raise MissingError(f"{reference.name}: {ref} does not exist", 404)
+        self._check(found.digest)
         return found
 
     async def get_manifest(self, reference: Reference, ref: str, seconds: float) -> Manifest:
         """Return a manifest, its bytes checked. Raises as `Repository`."""
         manifest = await self._repository(reference).get_manifest(ref, seconds)
         self._count(reference.domain, len(manifest.body))
+        self._check(manifest.digest, *([manifest.subject.digest] if manifest.subject else ()))
         return manifest
 
     async def blob_size(self, reference: Reference, digest: Digest) -> int:
@@ -129,6 +139,16 @@ class UpstreamReader:
         if rules is None or reference.domain not in rules.upstreams or services.upstreams is None:
             raise UntrustedError(f"{reference.domain} is not under front.{self._kind}.upstreams", "upstream")
         return Endpoint.at(services.upstreams, reference, PULL)
+
+    def _check(self, *digests: Digest) -> None:
+        """Keep nothing that was taken down, under whatever name it is asked for, and no signature of it.
+
+        Raises:
+            TakenDownError: it was; says why.
+        """
+        denied = self._services().denied
+        if denied and (entry := next(filter(None, (denied.manifest("", digest) for digest in digests)), None)):
+            raise TakenDownError(entry.reason)
 
     def _count(self, upstream: str, count: int) -> None:
         self._services().events.emit(FrontBytes(upstream, "from_upstream", count))

@@ -24,7 +24,7 @@ from mirrord.syncers.image.transfer.copied import Carried, Copy, receipt_of
 from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob, send_config
 from mirrord.syncers.image.transfer.publishing import Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.referrers import ReferrersOf
-from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
+from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, check_denied, read_manifest
 from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.transfer.fanout import Delivery, fan_out
 from mirrord.transfer.feed import feed
@@ -75,10 +75,9 @@ class ImageSession:
         self._sources, self._destinations, self._services = sources, destinations, services
         self._patience, self._label = patience, label
         self._kept, self._unreachable, self._unseen = kept or {}, unreachable or {}, unseen
-        self._signatures, self._note, self._doubted = signatures, note, doubted or {}
+        self._signatures, self._note, self._doubted, self._once = signatures, note, doubted or {}, Once()
         self._children: dict[str, Sequence[str]] = {}
         self._away: list[tuple[Step, OnReceipt]] = []
-        self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self.read = 0  # content bytes from the source so far
@@ -247,6 +246,7 @@ class ImageSession:
         return await write()
 
     async def _child(self, copy: Copy, child: Descriptor, depth: int) -> None:
+        check_denied(self._services.denied, copy.item, child.digest)
         if depth > DEEPEST:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
         manifest = await self._entry(copy, child)

@@ -6,13 +6,16 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mirrord.errors import ContentError, MissingError, TooLargeError
+from mirrord.errors import ContentError, MissingError, TakenDownError, TooLargeError
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan.steps import ImageSource
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
+
+if TYPE_CHECKING:
+    from mirrord.names.denied import Denied
 
 REMEMBERED = 64 << 20  # bytes of memory for manifests that the next tags of a run may share
 DEEPEST = 8  # indexes in indexes; deeper ones are an attack (the specification sets no bound)
@@ -205,3 +208,14 @@ async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | No
         if entry.is_manifest or not entry.media_type:
             raise
         return None
+
+
+def check_denied(denied: Denied | None, item: str, digest: Digest) -> None:
+    """Refuse an image that contains what was taken down.
+
+    Raises:
+        TakenDownError: it does.
+    """
+    if denied and (entry := denied.manifest("", digest)):
+        why = f"{item}: contains {digest}, which was taken down: {entry.reason}"
+        raise TakenDownError(f"{why}; with platforms: it is mirrored without that")

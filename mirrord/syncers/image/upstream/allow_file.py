@@ -19,7 +19,7 @@ from mirrord.events import Events, ListRead
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow, parse_allows
 from mirrord.names.book import ANY, NameBook, begins_path
 from mirrord.names.lists import MAX_BYTES, ListLine
-from mirrord.syncer.port import CheckedFront
+from mirrord.syncer.through import CheckedFront
 from mirrord.syncer.values import FrontRules
 from mirrord.syncers.image.spec.front import FrontKeys, check_literal
 from mirrord.syncers.image.upstream.kept_list import KeptList, keep_list, kept_list

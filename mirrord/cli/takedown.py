@@ -1,0 +1,75 @@
+"""`mirrord takedown`: deny something from now on and remove it everywhere, lift that, or list what is denied."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from mirrord.cli.ask import ask
+from mirrord.cli.console import say, say_json, short, table
+from mirrord.commands import GetDenied, Lift, Takedown
+from mirrord.errors import UsageError
+from mirrord.model.takedown import TakenDown
+
+
+def takedown(
+    what: str | None,
+    *,
+    config: Path | None,
+    state: Path | None,
+    reason: str | None,
+    lift: bool,
+    verbose: bool,
+    json: bool,
+) -> int:
+    """Run the command and return its exit code."""
+    if what is None:
+        if lift or reason:
+            raise UsageError("say what: a reference, or the name of a mirror")
+        return _list(config, state, json=json)
+    if lift:
+        if reason:
+            raise UsageError("--lift needs no --reason")
+        place = ask(Lift(what), config, state, quiet=json)
+        if json:
+            say_json({"lifted": place})
+        else:
+            say(f"{what}: denied no longer (was {place}); the next run mirrors it again where it is wanted")
+        return 0
+    done = ask(Takedown(what, reason or ""), config, state, quiet=json)
+    if json:
+        say_json(asdict(done))
+    else:
+        _tell(done, verbose=verbose)
+    return 2 if done.left else 0
+
+
+def _tell(done: TakenDown, *, verbose: bool) -> None:
+    digests = f", with {len(done.digests)} digests" if len(done.digests) > 1 else ""
+    say(f"{done.what}: denied by {done.place}{digests}: {done.reason}")
+    say(f"local and cache: {done.purged} names and manifests removed")
+    digest = str if verbose else short
+    rows = [(one.mirror, one.target, one.name, digest(one.digest)) for one in done.removed]
+    if rows:
+        table(("MIRROR", "TARGET", "REMOVED", "WAS"), rows)
+    if done.left:
+        table(
+            ("MIRROR", "TARGET", "STILL THERE", "WHY"),
+            [(one.mirror, one.target, one.what, one.why) for one in done.left],
+        )
+        say("run the same command again when that is mended")
+
+
+def _list(config: Path | None, state: Path | None, *, json: bool) -> int:
+    denied = ask(GetDenied(), config, state, quiet=json)
+    if json:
+        say_json({"denied": [asdict(one) for one in denied]})
+    elif denied:
+        rows = [(one.what, str(one.digests or ""), one.at, one.reason, one.place) for one in denied]
+        table(("DENIED", "DIGESTS", "SINCE", "REASON", "ENTRY"), rows)
+        for one in denied:
+            if one.still:
+                say(f"{one.what} may still be there: {'; '.join(one.still)}; run `mirrord takedown {one.what}`")
+    else:
+        say("nothing is denied")
+    return 0

@@ -1,0 +1,257 @@
+"""Takes something down: the file first, then what is on this machine, then the targets, mirror by mirror.
+
+A crash leaves the entry in the file, and nothing is mirrored or served any more. The same command again removes what is
+left: the ledger says where that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mirrord.config.denied_file import add_entry, lift_entry
+from mirrord.daemon.runtime import Runtime, now
+from mirrord.errors import MirrordError, UsageError
+from mirrord.model.plan import Action
+from mirrord.model.run import Run
+from mirrord.model.takedown import DeniedThing, LeftName, RemovedName, TakenDown
+from mirrord.names.denied import Denied, DeniedEntry, check_reason, parse_denied_image, parted
+from mirrord.record.ledger import RunLedger
+from mirrord.syncer.serving import OpenedThrough
+from mirrord.syncer.takedown import Moves
+from mirrord.syncer.values import LOCAL
+
+_SHOWN: Final = 20  # names that may still be at targets, of one entry in a list
+_NO_FILE: Final = (
+    "settings.denied names no file; write settings: {denied: /var/lib/mirrord/denied.yaml}, make that file for the user"
+    " of mirrord, and run `mirrord reload`"
+)
+_BY_HAND: Final = "mirrord does not remove what mirrors of kind {kind} wrote there; remove it by hand"
+
+
+class Takedowns:
+    """What is taken down by a process, whose front may be open."""
+
+    def __init__(self, runtime: Runtime, opened: Mapping[str, OpenedThrough]) -> None:
+        """Use what is open."""
+        self._runtime, self._opened = runtime, opened
+
+    async def take_down(self, what: str, reason: str) -> TakenDown:
+        """See `Takedown`.
+
+        Raises:
+            UsageError: it means nothing, or no reason is given for what is not denied yet.
+            ConfigError: the file cannot be read.
+            StorageError: it cannot be written, so nothing was removed.
+        """
+        file, moves = self._file(), await self._moves()
+        found = await self._meant(what, moves)
+        entry = await self._deny(file, found, reason)
+        own = [one for one in self._denied.entries if _same(one, found)]
+        digests = sorted({*found.digests, *(digest for one in own for digest in one.digests)})
+        found = replace(found, reason=entry.reason, digests=tuple(digests))
+        purged, left = await self._purge(found)
+        runs = await self._remove(found, moves, left)
+        purged += (await self._purge(found))[0]  # what runs needed that were under way
+        removed = tuple(one for run in runs for one in _removed(run))
+        left += (one for run in runs for one in _left(run))
+        shown = tuple(map(str, digests))
+        return TakenDown(found.what, entry.reason, f"{file}:{entry.line}", shown, purged, removed, tuple(left))
+
+    async def lift(self, what: str) -> str:
+        """See `Lift`. Raises as `take_down`."""
+        file, found = self._file(), self._named(what)
+        matching = [one for one in self._denied.entries if _same(one, found)]
+        if not matching:
+            wider = self._entry(found)
+            hint = (
+                f"{wider.what} denies it, {file}:{wider.line}" if wider else "`mirrord takedown` lists what is denied"
+            )
+            raise UsageError(f"{found.what} has no entry of its own; {hint}")
+        for entry in matching:  # a line stays a line, so the numbers of the others stay, too
+            names = self._runtime.snapshot.configuration.names
+            self._runtime.snapshot.deny(await asyncio.to_thread(lift_entry, file, entry, names, now()))
+        return ", ".join(f"{file}:{entry.line}" for entry in matching)
+
+    async def listed(self) -> tuple[DeniedThing, ...]:
+        """See `GetDenied`."""
+        if not self._denied:
+            return ()
+        file, moves, still = self._file(), await self._moves(), dict[int, list[str]]()
+
+        def look() -> None:
+            for line, name in self._still(moves):
+                still.setdefault(line, []).append(name)
+
+        await asyncio.to_thread(look)
+        return tuple(
+            DeniedThing(
+                f"{file}:{one.line}", one.what, one.reason, one.at, len(one.digests), _some(still.get(one.line, ()))
+            )
+            for one in self._denied.entries
+        )
+
+    @property
+    def _denied(self) -> Denied:
+        return self._runtime.snapshot.configuration.denied
+
+    def _file(self) -> Path:
+        path = self._runtime.snapshot.configuration.settings.denied
+        if path is None:
+            raise UsageError(_NO_FILE)
+        return Path(path)
+
+    async def _moves(self) -> Mapping[str, Moves]:
+        """Return the newest move of each name, by mirror."""
+        current, found = self._runtime.snapshot, dict[str, Moves]()
+        for name in current.names:
+            mirror = current.mirror(name)
+            places = current.syncer(mirror).places(mirror)[1]
+            found[name] = await RunLedger(self._runtime.store, name, now(), places, now).newest()
+        return found
+
+    def _still(self, moves: Mapping[str, Moves]) -> Iterator[tuple[int, str]]:
+        """Yield the line of an entry and a name that the record says is at a target all the same."""
+        current = self._runtime.snapshot
+        for name, moved in moves.items():
+            mirror = current.mirror(name)
+            called = current.syncer(mirror).called
+            name_of = called(mirror) if called else lambda item: (item, {})
+            for (target, item), move in moved.items():
+                if move.after is None:
+                    continue
+                entry = self._denied.mirror(name) or self._denied.manifest("", move.after)
+                entry = entry or self._denied.image(*parted(name_of(item)[0].partition("@")[0]))
+                if entry is not None:
+                    yield entry.line, f"{name} at {target}: {item}"
+
+    def _named(self, what: str) -> DeniedEntry:
+        """Return what a text names, without looking anywhere.
+
+        Raises:
+            UsageError: it is no mirror and no reference.
+        """
+        current = self._runtime.snapshot
+        if what in current.names or self._denied.mirror(what):
+            return DeniedEntry(0, "", mirror=what)
+        names = current.configuration.names
+        if "@" in what:
+            digest = names.meant(what).digest
+            assert digest is not None
+            return DeniedEntry(0, "", digests=(digest,))
+        return DeniedEntry(0, "", parse_denied_image(what, lambda one: names.canonical(names.meant(str(one)))))
+
+    async def _meant(self, what: str, moves: Mapping[str, Moves]) -> DeniedEntry:
+        """Return what a person means, with the digests that are known of it."""
+        named, current = self._named(what), self._runtime.snapshot
+        if named.mirror or named.image.endswith("*"):
+            return named
+        finds = (one.takes_down().find for one in current.syncers.values() if one.takes_down)
+        find = next(filter(None, finds), None)
+        if find is None:
+            return named
+        async with current.lease():
+            return await find(what, current.services, moves)
+
+    def _entry(self, found: DeniedEntry) -> DeniedEntry | None:
+        """Return the entry that denies it, perhaps with more."""
+        if found.mirror:
+            return self._denied.mirror(found.mirror)
+        if found.image.endswith("*"):
+            return next((one for one in self._denied.entries if one.image == found.image), None)
+        return self._denied.image(*parted(found.image)) if found.image else self._denied.manifest("", found.digests[0])
+
+    async def _deny(self, file: Path, found: DeniedEntry, reason: str) -> DeniedEntry:
+        """Write into the file what is not in it yet; return the entry that counts."""
+        known = self._entry(found)
+        if known is None and not reason:
+            raise UsageError(f"{found.what} is not denied yet: say why with --reason; clients see it")
+        lacking = tuple(one for one in found.digests if not self._denied.manifest("", one))
+        if known is None or lacking:
+            text = check_reason(reason) if reason else known.reason if known else ""
+            fresh = replace(found, reason=text, digests=lacking, at=f"{now():%Y-%m-%dT%H:%MZ}")
+            names = self._runtime.snapshot.configuration.names
+            self._runtime.snapshot.deny(await asyncio.to_thread(add_entry, file, fresh, names))
+        entry = self._entry(found)
+        assert entry is not None
+        return entry
+
+    async def _purge(self, found: DeniedEntry) -> tuple[int, list[LeftName]]:
+        """Remove it on this machine; return how much that was, and what could not be removed."""
+        current, denied = self._runtime.snapshot, Denied([found])
+        purged, left = 0, list[LeftName]()
+        async with current.lease():
+            for kind, syncer in current.syncers.items():
+                try:
+                    purged += await syncer.takes_down().purge(denied, current.services) if syncer.takes_down else 0
+                except MirrordError as error:
+                    left.append(LeftName("", LOCAL, kind, f"{error}; it is not served all the same"))
+                try:
+                    purged += await self._purge_front(kind, denied)
+                except MirrordError as error:
+                    left.append(LeftName("", "front", kind, f"{error}; it is not served all the same"))
+        return purged, left
+
+    async def _purge_front(self, kind: str, denied: Denied) -> int:
+        if kind in self._opened:
+            return await self._opened[kind].purge(denied)
+        current = self._runtime.snapshot
+        through = current.syncers[kind].through
+        if through is None:
+            return 0
+        async with through.open(lambda: current.services) as front:
+            return await front.purge(denied)
+
+    async def _remove(self, found: DeniedEntry, moves: Mapping[str, Moves], left: list[LeftName]) -> Sequence[Run]:
+        """Remove it at the targets of all mirrors that may have it; add to `left` what mirrord cannot remove."""
+        current, runs = self._runtime.snapshot, list[Run]()
+        for name in current.names:
+            mirror = current.mirror(name)
+            how = current.syncer(mirror).takes_down
+            takes_down = how() if how else None
+            if takes_down is None or takes_down.removing is None or takes_down.concerned is None:
+                if found.mirror == name:
+                    places, why = current.syncer(mirror).shown_places(mirror)[1], _BY_HAND.format(kind=mirror.kind)
+                    mine = {LOCAL} if takes_down else set[str]()
+                    left += (LeftName(name, target, at, why) for target, at in places.items() if target not in mine)
+                continue
+            if await asyncio.to_thread(takes_down.concerned, found, mirror, moves[name]):
+                removing = takes_down.removing(found)
+                change = lambda one, _, removing=removing: (one, removing)  # noqa: E731 - bound to this mirror
+                runs.append(await self._runtime.runner.sync(name, "takedown", change=change))
+        return runs
+
+
+def _some(names: Sequence[str]) -> tuple[str, ...]:
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return (*names[:_SHOWN], *more)
+
+
+def _same(one: DeniedEntry, found: DeniedEntry) -> bool:
+    """Whether an entry is about this and nothing more."""
+    if found.image or found.mirror:
+        return (one.image, one.mirror) == (found.image, found.mirror)
+    return not one.image and not one.mirror and found.digests[0] in one.digests
+
+
+def _removed(run: Run) -> Iterator[RemovedName]:
+    for receipt in run.receipts:
+        step = receipt.step
+        if receipt.good and step.names:
+            yield RemovedName(run.mirror, step.target, step.item, step.digest)
+
+
+def _left(run: Run) -> Iterator[LeftName]:
+    if run.error:
+        yield LeftName(run.mirror, "", "", run.error)
+    for step in run.plan.steps if run.plan else ():
+        if step.action is Action.REFUSE:
+            yield LeftName(run.mirror, step.target, step.item, step.reason)
+    for receipt in run.receipts:
+        if not receipt.good:
+            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.detail)
+        elif receipt.remark:
+            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.remark)

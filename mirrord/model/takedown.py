@@ -1,0 +1,69 @@
+"""What was taken down, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedName:
+    """A name that is gone at a target."""
+
+    mirror: str
+    target: str
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftName:
+    """What is still at a target, and why."""
+
+    mirror: str
+    target: str
+    what: str  # a name there, or an address
+    why: str  # and what to do
+
+
+@dataclass(frozen=True, slots=True)
+class TakenDown:
+    """The result of a takedown.
+
+    Attributes:
+        what: what is denied: an image, a digest or a mirror.
+        reason: why.
+        place: its entry, `FILE:LINE`.
+        digests: of manifests that are denied with it.
+        purged: how many names and manifests are gone from `local` and the cache of the front.
+        removed: what is gone at targets.
+        left: what could not be removed.
+    """
+
+    what: str
+    reason: str
+    place: str
+    digests: tuple[str, ...] = ()
+    purged: int = 0
+    removed: tuple[RemovedName, ...] = ()
+    left: tuple[LeftName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedThing:
+    """One entry of the file `settings.denied`.
+
+    Attributes:
+        place: `FILE:LINE`.
+        what: an image, a digest or a mirror.
+        reason: why.
+        at: since when, as it is written.
+        digests: how many manifests are denied with it.
+        still: names that the record says are still at targets, `TARGET: NAME`; the first of many.
+    """
+
+    place: str
+    what: str
+    reason: str
+    at: str = ""
+    digests: int = 0
+    still: tuple[str, ...] = ()

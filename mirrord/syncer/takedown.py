@@ -1,0 +1,35 @@
+"""The part of the port for kinds whose content can be taken down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mirrord.model.ledger import LedgerEntry
+from mirrord.syncer.values import Mirror, Services
+
+if TYPE_CHECKING:
+    from mirrord.names.denied import Denied, DeniedEntry
+    from mirrord.syncer.port import Syncer
+
+Moves = Mapping[tuple[str, str], LedgerEntry]
+"""By target and name, the newest move."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakesDown:
+    """How what mirrors of a kind have is taken down; without `removing` people remove it at targets.
+
+    Attributes:
+        purge: removes it from `local`, at once; returns the number of names and manifests.
+        find: returns what a reference means that a person types, at its source or at a target, and the digests that are
+            known of it; without a reason. Gets the moves of names by mirror. Raises `UsageError` if it is none.
+        concerned: whether a mirror may have it at a target. Blocks.
+        removing: returns the same kind with another `survey`, `plan` and `open`, whose runs remove it at targets.
+    """
+
+    purge: Callable[[Denied, Services], Awaitable[int]]
+    find: Callable[[str, Services, Mapping[str, Moves]], Awaitable[DeniedEntry]] | None = None
+    concerned: Callable[[DeniedEntry, Mirror, Moves], bool] | None = None
+    removing: Callable[[DeniedEntry], Syncer] | None = None

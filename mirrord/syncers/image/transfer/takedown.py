@@ -1,0 +1,135 @@
+"""Removes at targets what was taken down: its names, its manifest, and the manifests that only it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from mirrord import failpoints
+from mirrord.errors import MirrordError, MissingError, RefusedError
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Plan, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import OnReceipt
+from mirrord.syncer.values import Ledger, Mirror, Services, Target
+from mirrord.syncers.image.kept import open_target
+from mirrord.syncers.image.names import Source
+from mirrord.syncers.image.plan.many import derived
+from mirrord.syncers.image.transfer.many import LedgerOf
+from mirrord.syncers.image.transfer.removal import Place, remove
+from mirrord.transfer.execute import failed
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import INDEXES, Descriptor
+from mirrord.wire.oci.tags import delete_manifest
+
+_AT_ONCE: Final = 8  # requests to one registry
+
+
+class TakedownSession:
+    """Implements `mirrord.syncer.port.Session`; nothing is read from the source."""
+
+    read = 0
+
+    def __init__(self, mirror: Mirror, digests: Collection[Digest], services: Services) -> None:
+        """Remove what the mirror has at its targets; `digests` are denied, whether names stand for them or not."""
+        self._mirror, self._digests, self._services = mirror, digests, services
+
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
+        """Remove the names of one repository at one target."""
+        first, ledger = batch[0], self._services.ledger
+        target = next(one for one in self._mirror.targets if one.name == first.target)
+        key = first.group.partition("\n")[2]
+        mirror = self._mirror
+        if key:
+            mirror, ledger = derived(mirror, Source(repository=key)).mirror, LedgerOf(ledger, key)
+        place = open_target(mirror, target, self._services)
+        names = {step.names[0]: Digest.parse(step.digest) for step in batch if step.names}
+        removal = _Takedown(target, place, ledger, self._digests)
+        outcomes = await removal.run(names, frozenset(Digest.parse(step.digest) for step in batch))
+        for step in batch:
+            error, remark = outcomes.get(step.names[0] if step.names else step.digest), removal.remark
+            gone = Receipt(step, Outcome.DONE, remark=f"{step.target}: {remark}" if remark else "")
+            on_receipt(gone if error is None else failed(step, error))
+
+
+@asynccontextmanager
+async def opened(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[TakedownSession]:
+    """Begin a run; see `Syncer.open`."""
+    yield TakedownSession(mirror, plan.decisions.entry.digests, services)
+
+
+class _Takedown:
+    """What is taken down in one repository at one target."""
+
+    def __init__(self, target: Target, place: Place, ledger: Ledger, digests: Collection[Digest]) -> None:
+        self._target, self._place, self._ledger, self._digests = target, place, ledger, digests
+        self.remark = ""
+
+    async def run(self, names: Mapping[str, Digest], doomed: Collection[Digest]) -> Mapping[str, MirrordError | None]:
+        """Remove names, and the manifests `doomed`; return by name and digest why it is still there, None where not."""
+        place = self._place
+        await self._note_gone(names)
+        if not isinstance(place, Repository):
+            return await remove(self._target.name, place, names, self._ledger)
+        heads = await self._heads([tag async for tag in place.tags()])
+        others = {tag: head.digest for tag, head in heads.items() if head.digest in doomed and tag not in names}
+        parts = ({*self._digests} | await self._children(doomed)) - {*doomed}
+        left = {*doomed} - {*names.values()}
+        outcomes = dict(await remove(self._target.name, place, {**others, **names}, self._ledger, left=left))
+        stays = [head for head in heads.values() if head.digest not in doomed]
+        needed = {head.digest for head in stays}
+        needed |= await self._children([head.digest for head in stays if head.media_type in INDEXES])
+        kept = {names[name] for name, error in outcomes.items() if error is not None and name in names}
+        for digest in {*doomed} - needed - kept:
+            if error := await self._delete(digest):
+                outcomes |= {name: error for name in (*names, digest) if names.get(name, name) == digest}
+        ends = [await self._delete(digest) for digest in sorted(parts - needed)] if not kept else []
+        if there := [error for error in ends if error]:
+            said = "of its platforms stay there by digest until the registry collects them"
+            self.remark = f"{len(there)} {said}: {there[0]}"
+        return outcomes
+
+    async def _note_gone(self, names: Mapping[str, Digest]) -> None:
+        """Write into the ledger which names are gone already: those of `local` went at once, and others by hand."""
+        heads = {name: await self._place.head_manifest(name) for name in names}
+        moves = {name: (digest, None) for name, digest in names.items() if heads[name] is None}
+        async with self._ledger.moving(self._target.name, moves):
+            pass
+
+    async def _heads(self, tags: Collection[str]) -> Mapping[str, Descriptor]:
+        assert isinstance(self._place, Repository)
+        place, found = self._place, dict[str, Descriptor]()
+
+        async def look(tag: str) -> None:
+            if head := await place.head_manifest(tag):
+                found[tag] = head
+
+        await Workers(_AT_ONCE).each(tags, look)
+        return found
+
+    async def _children(self, digests: Collection[Digest]) -> set[Digest]:
+        """Return all manifests that these indexes reach; none of those that are gone."""
+        found, left = set[Digest](), [*digests]
+        while left:
+            try:
+                manifest = await self._place.get_manifest(left.pop())
+            except MissingError:
+                continue
+            fresh = [child for child in manifest.children if child.digest not in found]
+            found |= {child.digest for child in fresh}
+            left += [child.digest for child in fresh if child.media_type in INDEXES]
+        return found
+
+    async def _delete(self, digest: Digest) -> MirrordError | None:
+        """Delete a manifest; return why it is still there."""
+        assert isinstance(self._place, Repository)
+        if await self._place.head_manifest(digest) is None:
+            return None
+        try:
+            await delete_manifest(self._place, digest)
+        except RefusedError as error:
+            return RefusedError(f"{digest} can still be pulled by digest: {error}", error.status)
+        failpoints.hit("takedown.manifest")
+        return None

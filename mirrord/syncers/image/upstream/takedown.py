@@ -1,0 +1,213 @@
+"""Finds what is taken down with an image: its digests, what mirrors have of it, and what only people can remove."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from mirrord.blobs.purge import purge
+from mirrord.blobs.store import read_stored
+from mirrord.errors import MirrordError, MissingError
+from mirrord.model.digest import Digest
+from mirrord.model.ledger import LedgerEntry
+from mirrord.model.memory import Memory
+from mirrord.names.denied import Denied, DeniedEntry, parted
+from mirrord.syncer.values import Mirror, Services
+from mirrord.syncers.image.kept import open_target
+from mirrord.syncers.image.kept.purge import denied_in
+from mirrord.syncers.image.names import image_name, is_many, places, source_reference
+from mirrord.syncers.image.plan.called import called
+from mirrord.syncers.image.plan.denied import source_name
+from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, denied_names, named
+from mirrord.syncers.image.upstream.many import parts_of
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.reference import Reference
+
+PATIENCE: Final = 10.0  # seconds for an answer of a source, which may have removed it already
+_BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
+_READ: Final = 100  # images whose platforms are looked up
+Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]
+"""By mirror, the newest move of each name at each target."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A mirror of one repository that has what was taken down, by its name at the source or at a target."""
+
+    mirror: Mirror
+    key: str  # in a mirror of many, else ""
+    source: str
+
+
+def _parts(mirror: Mirror, names: AbstractSet[str]) -> Iterator[_Part]:
+    """Yield the repositories of a mirror that are called so, at their source or at a target. May read a list."""
+    for one in parts_of(mirror).mirrors if is_many(mirror) else (mirror,):
+        with suppress(MirrordError):
+            source = source_name(one)
+            if {source, *places(one)[1].values()} & names:
+                yield _Part(one, source if is_many(mirror) else "", source)
+
+
+async def survey(
+    entry: DeniedEntry, mirror: Mirror, services: Services, _memory: Memory, _now: datetime
+) -> TakedownSurvey:
+    """Look what a mirror has of what was taken down, by its ledger, and what else is where that would be."""
+    moves = await services.ledger.newest()
+    found = await asyncio.to_thread(lambda: [*denied_names(mirror, moves, entry)])
+    known = {(one.target, one.key, one.tag) for one in found}
+    written = {(one.target, one.key) for one in found}
+    name, tag = parted(entry.image)
+    left: list[LeftThere] = []
+    for part in await asyncio.to_thread(lambda: [*_parts(mirror, {name})]) if name else ():
+        for target in part.mirror.targets:
+            place = open_target(part.mirror, target, services)
+            if not isinstance(place, Repository):
+                continue
+            at = place.reference.name
+            try:
+                refs = [ref async for ref in _there(place, tag, entry.digests)]
+            except MirrordError as error:
+                left.append(LeftThere(target.name, at, f"it cannot be asked: {error}"))
+                continue
+            ours = (target.name, part.key) in written  # what has no tag there goes with what the ledger has
+            strange = [ref for ref in refs if (target.name, part.key, ref) not in known and not (ours and ":" in ref)]
+            left += [LeftThere(target.name, f"{at}{'@' if ':' in ref else ':'}{ref}", _BY_HAND) for ref in strange]
+    return TakedownSurvey(entry, found, left)
+
+
+async def _there(place: Repository, tag: str, digests: Sequence[Digest]) -> AsyncIterator[str]:
+    """Yield what a repository has: the tag, or all of them; where it has none, the digests that it has."""
+    try:
+        tags = [tag] if tag else [one async for one in place.tags()]
+    except MissingError:  # no such repository
+        return
+    there = [one for one in tags if not tag or await place.head_manifest(one, PATIENCE)]
+    for one in there:
+        yield one
+    for digest in digests if not there else ():
+        if await place.head_manifest(digest, PATIENCE):
+            yield digest
+
+
+async def find(text: str, services: Services, moves: Moves) -> DeniedEntry:
+    """Return what a name means that a person types, at its source or at a target, and the digests that are known of it.
+
+    Raises:
+        UsageError: it is no reference.
+    """
+    reference = services.names.canonical(services.names.meant(text))
+    mirrors = services.mirrors.get("image", ())
+    found = await asyncio.to_thread(lambda: [part for one in mirrors for part in _parts(one, {reference.name})])
+    name = next((part.source for part in found if part.source), reference.name)
+    origin = next((source_reference(part.mirror) for part in found if part.source), reference)
+    origin = replace(origin, tag=reference.tag, digest=reference.digest)  # where it is read, whatever it is called
+    if reference.digest:
+        return DeniedEntry(0, "", digests=await _with_parts([reference.digest], origin, services))
+    image = f"{name}:{reference.tag}" if reference.tag else name
+    tops, others = await asyncio.to_thread(_of_ledger, mirrors, moves, {name, reference.name}, reference.tag)
+    for part in found:
+        for tag, digest in (await _local_tags(part.mirror, services)).items():
+            (tops if reference.tag in (None, tag) else others).add(digest)
+    if reference.tag:
+        tops |= await _at_source(origin, services)
+    else:
+        tops -= others  # somebody else's image under a name of theirs
+    return DeniedEntry(0, "", image, await _with_parts(sorted(tops), origin, services))
+
+
+def _of_ledger(
+    mirrors: Sequence[Mirror], moves: Moves, names: Collection[str], tag: str | None
+) -> tuple[set[Digest], set[Digest]]:
+    """Return the digests that the image has at targets, and those of everything else."""
+    tops, others = set[Digest](), set[Digest]()
+    for mirror in mirrors:
+        name_of = called(mirror)
+        for (target, name), move in moves.get(mirror.name, {}).items():
+            source, there = name_of(name)
+            own = [named(source), named(there.get(target, ""))]
+            matches = any(one in names and tag in (None, ref) for one, ref in own)
+            if digest := (move.after or move.before) if matches else move.after:
+                (tops if matches else others).add(Digest(digest))
+    return tops, others
+
+
+async def _local_tags(mirror: Mirror, services: Services) -> Mapping[str, Digest]:
+    repositories = services.repositories
+    state = await repositories.state(image_name(mirror)) if repositories else None
+    return state.tags if state else {}
+
+
+async def _at_source(reference: Reference, services: Services) -> set[Digest]:
+    """Return what a tag is at its source now, if that answers."""
+    with suppress(MirrordError):
+        head = await Repository(services.http, reference).head_manifest(reference.tag or "", PATIENCE)
+        return {head.digest} if head else set()
+    return set()
+
+
+async def _with_parts(tops: Sequence[Digest], reference: Reference, services: Services) -> Sequence[Digest]:
+    """Return digests with the manifests that they refer to, unless something else in `local` refers to these."""
+    parts: dict[Digest, None] = {}
+    for top in tops[:_READ]:
+        with suppress(MirrordError):
+            manifest = await _manifest(top, reference, services)
+            parts |= dict.fromkeys(child.digest for child in manifest.children if child.is_manifest)
+    needed = await _needed_in_local({*tops, *parts}, services) if parts else ()
+    return tuple(dict.fromkeys((*tops, *(part for part in parts if part not in needed))))
+
+
+async def _manifest(digest: Digest, reference: Reference, services: Services) -> Manifest:
+    stored = await services.blobs.find(digest) if services.blobs else None
+    if stored is not None:
+        return Manifest.parse(await read_stored(stored, LIMIT), "", digest)
+    return await Repository(services.http, reference).get_manifest(digest, PATIENCE)
+
+
+async def _needed_in_local(doomed: Collection[Digest], services: Services) -> Collection[Digest]:
+    """Return what manifests of `local` refer to that are not taken down, and what their tags name."""
+    needed: set[Digest] = set()
+    for name in await services.repositories.names() if services.repositories else ():
+        state = await services.repositories.state(name) if services.repositories else None
+        if state is not None:
+            needed |= {digest for digest in state.tags.values() if digest not in doomed}
+            needed |= {ref for digest, link in state.manifests.items() if digest not in doomed for ref in link.refs}
+    return needed
+
+
+def concerned(entry: DeniedEntry, mirror: Mirror, moves: Mapping[tuple[str, str], LedgerEntry]) -> bool:
+    """Whether a mirror may have what was taken down at a target. May read a list of images."""
+    if entry.mirror == mirror.name or next(denied_names(mirror, moves, entry), None):
+        return True
+    name = parted(entry.image)[0]
+    return bool(name) and any(_parts(mirror, {name}))
+
+
+async def purge_local(denied: Denied, services: Services) -> int:
+    """Remove from `local` what was taken down, at once; see `TakesDown.purge`."""
+    if services.repositories is None or services.blobs is None:
+        return 0
+    sources, whole = await asyncio.to_thread(_local_repositories, denied, services.mirrors.get("image", ()))
+    going = denied_in(denied, lambda name: sources.get(name, ()), whole)
+    return await purge(services.repositories, services.blobs, going)
+
+
+def _local_repositories(
+    denied: Denied, mirrors: Sequence[Mirror]
+) -> tuple[Mapping[str, Sequence[str]], Collection[str]]:
+    """Return what each repository of `local` has copies of, and those of mirrors that were taken down."""
+    sources: dict[str, list[str]] = {}
+    whole, others = set[str](), set[str]()
+    for mirror in mirrors:
+        for one in parts_of(mirror).mirrors if is_many(mirror) else (mirror,):
+            with suppress(MirrordError):
+                name = image_name(one)
+                (whole if denied.mirror(mirror.name) else others).add(name)
+                if source := source_name(one):
+                    sources.setdefault(name, []).append(source)
+    return sources, whole - others
