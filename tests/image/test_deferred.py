@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 from mirrord.model.run import Outcome, Result
 from mirrord.testing import Image, Registry, build_image, push
+from mirrord.testing.exchange import Moment
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
 from tests.support.auth import Auth
@@ -56,6 +59,37 @@ async def test_a_budget_that_runs_out_in_the_middle(world: World, monkeypatch: p
     run = await world.run(world.mirror(all_of(source), target))
     assert (run.result, run.until, len(target.tags["mirror/app"])) == (Result.SUCCESS, None, 20)
     assert source.count("GET", "/manifests/") == 6 + 15
+
+
+async def test_a_hundred_mirrors_go_on_at_the_same_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One host puts all off: nobody asks in its pause, one request after it finds out, and then all end (F12)."""
+    source, target, now = await filled(world), await world.registry("one"), [0.0]
+    monkeypatch.setattr("mirrord.wire.http.quotas.monotonic", lambda: now[0])
+    few = {"repository": f"{source.host}/team/app", "tags": TAGS[:2]}
+    mirrors = [world.mirror(few, target, name=f"m{number}") for number in range(100)]
+
+    async def all_run() -> tuple[set[Result], int]:
+        before = len(source.log)
+        runs = await asyncio.gather(*map(world.run, mirrors))
+        return {run.result for run in runs}, len(source.log) - before
+
+    at_once = HostPolicy("").requests
+    source.faults.on("*", "/v2/", times=None).status(429, headers=LIMITED)
+    result, asked = await all_run()
+    assert (result, asked <= at_once) == ({Result.DEFERRED}, True)
+    assert await all_run() == ({Result.DEFERRED}, 0)
+    for _ in range(3):
+        now[0] += 3001
+        assert await all_run() == ({Result.DEFERRED}, 1)
+        assert await all_run() == ({Result.DEFERRED}, 0)
+    source.faults.clear()
+    now[0] += 3001
+    result, asked = await all_run()
+    assert result == {Result.SUCCESS}
+    assert sum(len(tags) for tags in target.tags.values()) == 2 * 100
+    log = source.log[-asked:]
+    marks = sorted((one.at(moment), step) for one in log for moment, step in ((Moment.STARTED, 1), (Moment.ENDED, -1)))
+    assert max(accumulate(step for _, step in marks)) <= at_once
 
 
 async def test_other_hosts_go_on(world: World) -> None:

@@ -95,10 +95,10 @@ def test_docker_hub_has_two_429() -> None:
     assert is_quota(hub, {}, quota)
     assert not is_quota(hub, {}, b"Too Many Requests (HAP429)")
     budget = Budget()
-    budget.pause(60.0, 0.0, partly=True)
+    budget.refused(60.0, 0.0, partly=True)
     assert budget.wait(1.0, charged=True, reserved=False)
     assert not budget.wait(1.0, charged=False, reserved=False)
-    budget.pause(30.0, 1.0)
+    budget.refused(30.0, 1.0)
     assert budget.wait(2.0, charged=False, reserved=False) == (29.0, "asked us to wait")
     assert not budget.wait(31.0, charged=False, reserved=False)
     assert budget.wait(31.0, charged=True, reserved=False) == (29.0, "asked us to wait")
@@ -155,7 +155,7 @@ def test_without_headers_nothing_is_reserved() -> None:
 def test_no_pause_is_for_ever(asked: float, now: float) -> None:
     """Whatever a host asks for, it is asked again after a day."""
     budget = Budget()
-    budget.pause(asked, now)
+    budget.refused(asked, now)
     budget.note(Quota(0, 100, None, asked), now)
     assert not budget.wait(now + LONGEST_PAUSE + 1.0, charged=True, reserved=True)
 
@@ -178,7 +178,7 @@ def test_whatever_headers_say(headers: dict[str, str]) -> None:
         budget.spend()
     if seconds is not None:
         assert 0 <= seconds < float("inf")
-        budget.pause(seconds, 0.0)
+        budget.refused(seconds, 0.0)
     wait = budget.wait(0.0, charged=True, reserved=True)
     assert wait is None or 0 < wait.seconds <= LONGEST_PAUSE
 

@@ -114,6 +114,90 @@ async def test_a_429_without_a_time_ends_it_for_this_run_alone(serve: Any, clien
     assert len(server.requests) == 8
 
 
+async def test_after_a_pause_one_request_finds_out_for_all(serve: Any, client: Any, monkeypatch: Any) -> None:
+    """While it is under way nobody else asks, and after a refusal nobody does; then all go on (F12)."""
+    status, came, gate, now = [429], asyncio.Event(), asyncio.Event(), [0.0]
+    monkeypatch.setattr("mirrord.wire.http.quotas.monotonic", lambda: now[0])
+
+    async def handle(_: web.Request) -> web.Response:
+        came.set()
+        await gate.wait()
+        return web.Response(status=status[0], headers={"Retry-After": "600"} if status[0] == 429 else {})
+
+    server, shares = await serve(handle), HostShares()
+    runs, front = (client(shares=shares, party=party) for party in (Party.RUNS, Party.FRONT))
+
+    async def crowd() -> list[Any]:
+        gate.clear()
+        came.clear()
+        all_of_them = [http.fetch(get(server, f"v{number}")) for http in (runs, front) for number in range(20)]
+        waiting = asyncio.ensure_future(asyncio.gather(*all_of_them, return_exceptions=True))
+        await came.wait()
+        gate.set()
+        return [*await waiting]
+
+    gate.set()
+    await failing(runs, get(server), ThrottledError)
+    for number in range(2, 4):
+        now[0] += 601
+        assert {type(one) for one in await crowd()} == {ThrottledError}
+        assert len(server.requests) == number
+    now[0] += 601
+    status[0] = 200
+    assert [one.status for one in await crowd()] == [200] * 40
+    assert len(server.requests) == 3 + 40
+
+
+async def test_the_one_that_finds_out_is_cancelled(serve: Any, client: Any, monkeypatch: Any) -> None:
+    """Whoever waits for it goes on."""
+    now, first = [0.0], asyncio.Event()
+    monkeypatch.setattr("mirrord.wire.http.quotas.monotonic", lambda: now[0])
+    refusals = iter([429])
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path.endswith("hangs"):
+            first.set()
+            await asyncio.Event().wait()
+        return web.Response(status=next(refusals, 200), headers={"Retry-After": "600"})
+
+    server = await serve(handle)
+    http = client()
+    await failing(http, get(server), ThrottledError)
+    now[0] += 601
+    looking = asyncio.ensure_future(http.fetch(get(server, "hangs")))
+    await first.wait()
+    others = [asyncio.ensure_future(http.fetch(get(server, f"v{number}"))) for number in range(5)]
+    await asyncio.sleep(0)
+    looking.cancel()
+    assert [(await one).status for one in others] == [200] * 5
+
+
+async def test_people_go_before_schedules(serve: Any, client: Any) -> None:
+    """Whoever a person waits for is next at a busy host, however many of the schedules' requests are in line."""
+    came, gate = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: web.Request) -> web.Response:
+        came.set()
+        await gate.wait()
+        return web.Response()
+
+    server = await serve(handle)
+    http = client(HostBook({server.host: HostPolicy(server.host, requests=1)}))
+
+    def ask(names: list[str], *, scheduled: bool) -> list[asyncio.Future[Any]]:
+        with asking(Asker(scheduled=scheduled)):
+            return [asyncio.ensure_future(http.fetch(get(server, name))) for name in names]
+
+    line = ask(["s1", "s2", "s3", "s4"], scheduled=True)
+    await came.wait()
+    line += ask(["p1", "p2"], scheduled=False)
+    await asyncio.sleep(0)
+    line[2].cancel()
+    gate.set()
+    await asyncio.gather(*line, return_exceptions=True)
+    assert [one.path.rpartition("/")[2] for one in server.requests] == ["s1", "p1", "p2", "s2", "s4"]
+
+
 async def test_a_scheduled_run_stops_at_the_reserve(serve: Any, client: Any) -> None:
     """100 requests an hour: 80 for the schedule, and the other 20 for people; not one more is asked (F12)."""
     left = iter(range(99, -1, -1))

@@ -1,13 +1,17 @@
 """How much of a host one account may use, as the host's answers say: quotas, and pauses that it asks for.
 
+After a refusal one request finds out whether the host answers again, and the others wait for it (`PauseLook`): a crowd
+that goes on when a pause ends costs one request if it has not ended.
+
 Without clock and I/O: `now` is monotonic time, `wall` Unix time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from mirrord.wire.http.message import HttpRequest
@@ -109,10 +113,30 @@ class Wait(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PauseLook:
+    """A request that finds out whether a host answers again.
+
+    Attributes:
+        about: for which requests: what is charged, what is not, or both.
+        over: whether it was answered, or not.
+    """
+
+    about: frozenset[bool]
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @dataclass(slots=True)
 class Budget:
-    """What one account may ask one host."""
+    """What one account may ask one host.
 
+    Attributes:
+        doubted: which requests were refused the last time: what is charged, what is not, or both.
+        look: the last look.
+    """
+
+    doubted: frozenset[bool] = frozenset()
+    look: PauseLook | None = None
     _left: int = 0  # requests of the quota
     _limit: int = 0
     _renewed: float = 0.0  # until when `_left` is believed
@@ -157,10 +181,22 @@ class Budget:
             self._left, self._limit, self._named = quota.remaining, quota.limit, quota.reset is not None
             self._renewed = now + min(span, LONGEST_PAUSE)
 
-    def pause(self, seconds: float, now: float, *, partly: bool = False) -> None:
-        """Ask nothing for a while, since the host wants it; with `partly` what is not charged is asked all the same."""
-        until = now + min(seconds, LONGEST_PAUSE)
+    def refused(self, seconds: float | None, now: float, *, partly: bool = False) -> None:
+        """Ask nothing for a while, if the host wants that; with `partly` what is not charged is asked all the same."""
+        self.doubted |= {True} if partly else {True, False}
+        until = now + min(seconds or 0.0, LONGEST_PAUSE)
         if partly:
             self._used_up = max(self._used_up, until)
         else:
             self._paused = max(self._paused, until)
+
+    def looked_for(self, *, charged: bool) -> PauseLook | None:
+        """Return the look whose end a request has to await."""
+        return self.look if self.look and charged in self.look.about and not self.look.over.is_set() else None
+
+    def begin_look(self, *, charged: bool) -> PauseLook | None:
+        """Let the request that goes now find out for all, if such ones were refused the last time."""
+        if charged not in self.doubted:
+            return None
+        self.look, self.doubted = PauseLook(self.doubted), frozenset()
+        return self.look

@@ -197,7 +197,7 @@ class Http:
     async def _try(self, request: HttpRequest, deadline: Deadline, place: HostSlot) -> ResponseStream:
         """One attempt as `_open`, if the host is to be asked now; what comes of it is noted."""
         await self._circuits.enter(request)
-        await self._quotas.enter(request)
+        look = await self._quotas.enter(request)
         sending = isinstance(request.body, Upload)
         try:
             response = await self._open(request)
@@ -211,6 +211,9 @@ class Http:
                 self._circuits.failed(request, "no headers in time")
                 place.ended(overloaded=not sending)
             raise
+        finally:
+            if look is not None:
+                look.over.set()
         self._circuits.tried(request, None)
         self._quotas.tried(request, None, response.status)
         place.ended(overloaded=False)

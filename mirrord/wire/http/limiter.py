@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mirrord.errors import MirrordError, PreemptedError, StalledError
+from mirrord.wire.http.asker import scheduled
 from mirrord.wire.http.message import permanent
 from mirrord.wire.http.pace import Concurrency, Party, RequestClass, admits, admits_share
 from mirrord.wire.http.sender import Deadline
@@ -30,12 +31,38 @@ from mirrord.wire.http.sender import Deadline
 PREEMPTIBLE_AFTER: Final = 0.25
 """Seconds without reading after which a download may be preempted; what was received and not read is lost then."""
 
-_Line = OrderedDict[asyncio.Future[None], None]
+
+class _Line:
+    """Requests that wait: those of people first, and each of them in the order in which they came."""
+
+    __slots__ = ("_people", "_schedules")
+
+    def __init__(self) -> None:
+        self._people: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._schedules: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._people or self._schedules)
+
+    def add(self, turn: asyncio.Future[None]) -> None:
+        """Let the request of this task wait."""
+        (self._schedules if scheduled() else self._people)[turn] = None
+
+    def next(self) -> asyncio.Future[None]:
+        """Take the first one out."""
+        return (self._people or self._schedules).popitem(last=False)[0]
+
+    def remove(self, turn: asyncio.Future[None]) -> bool:
+        """Take one out; whether it was in line still."""
+        there = turn in self._people or turn in self._schedules
+        self._people.pop(turn, None)
+        self._schedules.pop(turn, None)
+        return there
 
 
 @dataclass(slots=True)
 class HostLimiter:
-    """Admission to one host: first come, first served within each class of each party; the parties take turns."""
+    """Admission to one host: within each class of each party people before schedules; the parties take turns."""
 
     limit: int  # how many requests at once, at most
     shared: bool = False  # whether each party keeps a share
@@ -44,7 +71,7 @@ class HostLimiter:
     _all: Counter[RequestClass] = field(default_factory=Counter)
     _active: dict[Party, Counter[RequestClass]] = field(default_factory=lambda: {party: Counter() for party in Party})
     _waiting: dict[Party, dict[RequestClass, _Line]] = field(
-        default_factory=lambda: {party: {kind: OrderedDict() for kind in RequestClass} for party in Party}
+        default_factory=lambda: {party: {kind: _Line() for kind in RequestClass} for party in Party}
     )
     _queued: int = 0  # requests in line
     _preemptible: OrderedDict[HostSlot, Callable[[], None]] = field(default_factory=OrderedDict)  # longest unread first
@@ -89,16 +116,14 @@ class HostLimiter:
     async def wait(self, kind: RequestClass, party: Party = Party.RUNS) -> None:
         """Wait in line for a slot."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting[party][kind][turn] = None
+        self._waiting[party][kind].add(turn)
         self._queued += 1
         self._wake()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():  # `_wake` may have taken it out of the line already
-                if turn in (line := self._waiting[party][kind]):
-                    del line[turn]
-                    self._queued -= 1
+                self._queued -= self._waiting[party][kind].remove(turn)
             else:  # admitted and cancelled at the same moment: pass the slot on
                 self.leave(kind, party)
             raise
@@ -147,7 +172,7 @@ class HostLimiter:
     def _admit(self) -> None:
         for kind in RequestClass:
             while (party := next(self._ready(kind), None)) is not None:
-                turn, _ = self._waiting[party][kind].popitem(last=False)
+                turn = self._waiting[party][kind].next()
                 self._queued -= 1
                 if not turn.done():
                     self._begin(kind, party)

@@ -12,6 +12,8 @@ from mirrord.wire.http.asker import asker
 from mirrord.wire.http.authenticator import own_authorization, repository_of
 from mirrord.wire.http.budget import (
     LONGEST_PAUSE,
+    Budget,
+    PauseLook,
     Quota,
     Wait,
     counts,
@@ -21,7 +23,7 @@ from mirrord.wire.http.budget import (
     pause_of,
     quota_of,
 )
-from mirrord.wire.http.message import RETRIABLE, HttpRequest, span
+from mirrord.wire.http.message import RETRIABLE, HttpRequest, Upload, span
 from mirrord.wire.http.shares import HostShares
 
 UNNAMED_PAUSE: Final = 900.0
@@ -35,8 +37,8 @@ class Quotas:
         """Account by the credentials of `book`; `wall` is Unix time."""
         self._book, self._shares, self._wall = book, shares, wall
 
-    async def enter(self, request: HttpRequest) -> None:
-        """Return when the request may be sent.
+    async def enter(self, request: HttpRequest) -> PauseLook | None:
+        """Return when the request may be sent, with what others wait for if it is the one that finds out for them.
 
         Raises:
             ThrottledError: the host wants it later, or what it allows is kept for people.
@@ -48,21 +50,30 @@ class Quotas:
             if await self._book.credential(host, repository_of(request.scope)) == credential:
                 raise error
             run.forgive(request)
-        if wait := self._wait(request):
-            raise ThrottledError(f"{host}: {wait.reason}; it is asked again in {span(wait.seconds)}", wait.seconds)
-        if (budgets := self._shares.budgets(host)) and self._charged(request):
-            account = self._account(request)
-            if account in budgets:
-                budgets[account].spend()
+        while True:
+            if wait := self._wait(request):
+                raise ThrottledError(f"{host}: {wait.reason}; it is asked again in {span(wait.seconds)}", wait.seconds)
+            if (budget := self._budget(request)) is None:
+                return None
+            charged, sends = self._charged(request), isinstance(request.body, Upload)
+            if sends or (look := budget.looked_for(charged=charged)) is None:
+                break
+            await look.over.wait()
+        if charged:
+            budget.spend()
+        return None if sends else budget.begin_look(charged=charged)  # a body may take minutes until its answer
+
+    def _budget(self, request: HttpRequest) -> Budget | None:
+        budgets = self._shares.budgets(request.host)
+        return budgets.get(self._account(request)) if budgets else None
 
     def _wait(self, request: HttpRequest) -> Wait | None:
         run, now = asker(), monotonic()
         if run is not None and (seconds := run.away(request.host, now)):
             return Wait(seconds, "limits the rate")
-        if not (budgets := self._shares.budgets(request.host)):
+        if (budget := self._budget(request)) is None:
             return None
-        budget, reserved = budgets.get(self._account(request)), run is not None and run.scheduled
-        return budget.wait(now, charged=self._charged(request), reserved=reserved) if budget is not None else None
+        return budget.wait(now, charged=self._charged(request), reserved=run is not None and run.scheduled)
 
     def tried(self, request: HttpRequest, error: MirrordError | None, status: int = 0) -> None:
         """Note how a try ended, with an error or with a status that is an answer."""
@@ -89,15 +100,15 @@ class Quotas:
         if not throttled and status not in RETRIABLE:
             return None, False
         after = pause_of(headers, self._wall()) if throttled else named_pause(headers.get("retry-after"), self._wall())
-        if throttled and after:
+        if throttled:
             budget = self._shares.budget(request.host, self._account(request))
-            budget.pause(after, monotonic(), partly=is_quota(self._book.policy(request.host).registry, headers, body))
+            budget.refused(after, monotonic(), partly=is_quota(self._book.policy(request.host).registry, headers, body))
         return after, throttled
 
     def pause(self, request: HttpRequest, error: ThrottledError) -> None:
         """Ask a host no more whose token server limits the rate, and names a time: each request may need a token."""
         if error.after:
-            self._shares.budget(request.host, self._account(request)).pause(error.after, monotonic())
+            self._shares.budget(request.host, self._account(request)).refused(error.after, monotonic())
 
     def sent_away(self, request: HttpRequest, error: MirrordError, patience: float) -> MirrordError:
         """Let the run of a request go on when its host may be asked again, and not ask it before.
