@@ -4,10 +4,11 @@ An image is one layer, a config and a manifest, each its own tag of one reposito
 tools take turns and begin with empty targets each time; `again` is the same command once more, when nothing is to do.
 What every tool asked for is counted by the registries (`bench/registry.py`), and that all tags are there. crane and
 skopeo copy to one target, so three of them run at once. `skopeo sync` asks one thing after the other and takes many
-times as long as the others: it is measured when it is named.
+times as long as the others: it is measured when it is named. With `--signed` each image has a signature, as cosign
+makes them, and mirrord is measured once more with `signatures.require`.
 
     python -m bench.small [--images N] [--runs N] [--delay MS] [--parallel N] [--only TOOL...] [--requests]
-                          [--platforms PLATFORM...]
+                          [--platforms PLATFORM...] [--signed]
 """
 
 from __future__ import annotations
@@ -22,13 +23,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
+
 from bench.clients import tools
-from bench.measure import Child, Measured, by_turns, child, machine, measure, table
+from bench.measure import OURS, Child, Measured, by_turns, child, machine, measure, table
 from bench.peers import present
+from mirrord.testing.pushing import push
+from tests.support.cosigning import new_key, pem_of, simple_by
 
 TARGETS = 3
 REPOSITORY = "bench/app0"
 SIZE = 2048  # bytes of a layer
+KEY = new_key()
+REQUIRING = f"{OURS}, require"
 SYNC = ["skopeo", "sync", "--all", "--src=docker", "--dest=docker", "--src-tls-verify=false", "--dest-tls-verify=false"]
 
 
@@ -42,7 +49,7 @@ def commands(
         return [["crane", "copy", "--insecure", "-a", *jobs, source, target] for target in targets]
     if tool == "skopeo":
         return [[*SYNC, "--insecure-policy", source, target.rpartition("/")[0]] for target in targets]
-    file = folder / f"{tool}.yaml"
+    file = folder / f"{tool.partition(',')[0]}.yaml"
     if tool == "regsync":
         config = {
             "version": 1,
@@ -54,7 +61,11 @@ def commands(
     else:
         places = {f"t{number}": {"kind": "image", "to": f"{host}/bench"} for number, host in enumerate(hosts[1:])}
         mirror = {"name": "app0", "kind": "image", "from": {"repository": source, "tags": ["*"]}, "to": list(places)}
-        config = {"targets": places, "mirrors": [mirror | ({"platforms": [*platforms]} if platforms else {})]}
+        more: dict[str, object] = {"platforms": [*platforms]} if platforms else {}
+        if tool == REQUIRING:
+            (folder / "release.pub").write_bytes(pem_of(KEY))
+            more["signatures"] = {"require": {"key": str(folder / "release.pub")}}
+        config = {"targets": places, "mirrors": [mirror | more]}
         argv = [sys.executable, "-m", "mirrord", "sync", "--config", str(folder), "--state", str(folder / "state")]
     file.write_text(json.dumps(config))  # JSON is YAML
     return [argv]
@@ -90,6 +101,15 @@ class Bench:
         return {f"{name}: {key}": value for key, value in found.items()}
 
 
+async def sign(host: str, images: int) -> None:
+    """Push a signature of each image, under the tag that cosign gives it."""
+    async with aiohttp.ClientSession(f"http://{host}") as session:
+        for number in range(images):
+            async with session.head(f"/v2/{REPOSITORY}/manifests/v{number}") as answer:
+                digest = answer.headers["Docker-Content-Digest"]
+            await push(simple_by(digest, KEY), f"http://{host}", REPOSITORY, [f"{digest.replace(':', '-')}.sig"])
+
+
 async def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,13 +120,17 @@ async def main() -> None:
     parser.add_argument("--only", nargs="+", help="tools to measure (default: all but skopeo)")
     parser.add_argument("--requests", action="store_true", help="tell the requests of the source and of one target")
     parser.add_argument("--platforms", nargs="+", default=(), help="what mirrord chooses (default: no choice)")
+    parser.add_argument("--signed", action="store_true", help="let each image be signed, and require that, too")
     given = parser.parse_args()
     here, missing = tools()
     names = [tool for tool in here if (tool in given.only if given.only else tool != "skopeo")]
-    versions, _ = present(name for name in names if name != "mirrord")
+    versions, _ = present(name for name in names if name != OURS)
+    names += [REQUIRING] if given.signed else []
     print(machine(versions), *missing, sep="\n")
     with child("bench.registry", "--count", TARGETS + 1, "--delay", given.delay / 1000) as registries:
         registries.tell(f"fill {given.images} 1 {SIZE}")
+        if given.signed:
+            await sign(registries.first.split()[0], given.images)
         bench = Bench(registries, given.images, given.parallel, given.platforms)
         results = await by_turns(names, given.runs, bench.once)
     print(f"{given.images} small images, 1 -> {TARGETS}, {given.delay:g} ms, medians of {given.runs}")
