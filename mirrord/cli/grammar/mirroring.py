@@ -259,6 +259,8 @@ something could not be removed.
     STATE,
     flag("--dry-run", "Only say what would be removed."),
     QUIET,
+    VERBOSE,
+    JSON,
 )
 
 _TAKEDOWN = command(
