@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from mirrord.errors import ConfigError
-from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
 from mirrord.syncer.values import Facts
+
+if TYPE_CHECKING:
+    from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 
 KEEP: Final = 1000
 """Runs kept for each mirror; older ones are deleted."""

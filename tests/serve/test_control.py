@@ -28,16 +28,21 @@ from mirrord.commands import (
     Command,
     Delivered,
     GetCatalog,
+    GetDenied,
     GetMirrors,
     GetRuns,
     GetStatus,
+    Lift,
     LookAtFront,
     PlanMirrors,
+    PlanPrune,
     PlanRestore,
+    Prune,
     Publish,
     Reload,
     Restore,
     Sync,
+    Takedown,
     TryReceiver,
     Verify,
     word,
@@ -51,6 +56,7 @@ from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.takedown import DeniedThing, TakenDown
 from mirrord.model.verification import Level, TargetVerification, Verification, VerifyFinding
 from mirrord.report.documents import PIECE
 from mirrord.report.mirror import MirrorDetail
@@ -59,7 +65,7 @@ from mirrord.serve import control, remote
 from mirrord.serve.control import make_control
 from mirrord.serve.remote import VERSION, ControlClient, bind_control, short
 from mirrord.syncer.serving import FrontLook
-from mirrord.syncer.values import Backup, Publication, Schedule, Usage
+from mirrord.syncer.values import Backup, PruneWish, Publication, Schedule, Usage
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 MANY = 5_000
@@ -164,6 +170,11 @@ ANSWERS: dict[Command[Any], Any] = {
     Restore("m", ("refs/heads/main",), release=True): RUN,
     PlanRestore("m", run=7): Plan("m", "image", T0, error="x"),
     CollectGarbage(dry=True): Collected((Gone("app", "v1", "d", "came 2026-01-01", 7),), 7, 2, 0, 3, ("x",), dry=True),
+    PlanPrune(("m",), PruneWish(adopt=True)): (Plan("m", "image", T0, error="x"),),
+    Prune(("m",), PruneWish(irrecoverable=True)): (RUN,),
+    Takedown("q.example/a:v1", "they asked"): TakenDown("q.example/a:v1", "they asked", "d.yaml:3", ("sha256:0",)),
+    Lift("q.example/a:v1"): "d.yaml:3",
+    GetDenied(): (DeniedThing("d.yaml:3", "q.example/a:v1", "they asked", "2026-11-21", 1, ("hub: v1",)),),
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
     GetCatalog(("m",)): (
         CatalogPart(
@@ -220,7 +231,7 @@ async def test_a_command_is_a_value_a_method_and_a_file(command: Command[Any], t
     assert set(COMMANDS.values()) == {type(command) for command in ANSWERS}
     assert iscoroutinefunction(getattr(Dispatcher, word(type(command))))
     files = [Path(file).read_text() for name in cli.COMMANDS if (file := find_file(name))]
-    assert any(f"ask({type(command).__name__}(" in text for text in files)
+    assert any(re.search(rf"\bask(_whom)?\({type(command).__name__}\(", text) for text in files)
 
 
 def find_file(name: str) -> str:
