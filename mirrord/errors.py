@@ -1,34 +1,16 @@
 """Every error that mirrord raises on purpose.
 
     MirrordError
-    ├─ ConfigError          the configuration is wrong: names file, line, key and fix
-    ├─ UsageError           a command line or API call is wrong
-    ├─ BusyError            somebody else holds what we need; a later try will work
-    ├─ DetachedError        a reader was detached to keep the spool's budget; retry later
-    ├─ TransportError       the transfer failed or did not complete
-    │  ├─ UnreachableError  no connection: DNS, refused, TLS
-    │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
-    │  ├─ BrokenError       the connection ended in the middle of a message
-    │  ├─ PreemptedError    we closed the connection, since another request needed it
-    │  ├─ RestartedError    the bytes so far are void; restart from the beginning
-    │  ├─ ThrottledError    429, or a quota: says when to retry
-    │  └─ ServerError       5xx
-    ├─ RefusedError         the other side understood and rejected it
-    │  ├─ DeniedError       401 or 403: credentials missing, wrong or not enough
-    │  ├─ MissingError      404: it does not exist
-    │  └─ ImmutableError    the tag exists and may not be overwritten
-    ├─ UntrustedError       `mirrord.wire.trust` forbids the destination
-    ├─ ContentError         the received content is wrong
-    │  ├─ DigestError       bytes and digest (or size) differ
-    │  ├─ TooLargeError     larger than its limit
-    │  └─ UnsupportedError  a known format that we do not support
-    ├─ SignatureError       no signature of an image counts
-    ├─ TakenDownError       the file `settings.denied` says that it may not be mirrored
-    ├─ DeadlineError        a run exceeded its deadline
-    ├─ StoppedError         a run was stopped before its end
-    ├─ StorageError         our own disk or database failed
-    ├─ ConflictError        somebody else changed meanwhile what we were about to replace
-    └─ GuardError           a guard stopped us before harm was done
+    ├─ ConfigError, UsageError, BusyError, DetachedError
+    ├─ TransportError
+    │  ├─ UnreachableError, StalledError, BrokenError, PreemptedError, RestartedError
+    │  └─ ThrottledError, ServerError
+    ├─ RefusedError
+    │  └─ DeniedError, MissingError, ImmutableError, QuotaError
+    ├─ ContentError
+    │  └─ DigestError, TooLargeError, UnsupportedError
+    ├─ UntrustedError, SignatureError, TakenDownError
+    └─ DeadlineError, StoppedError, StorageError, ConflictError, GuardError
 
 The class says what an error means, wherever it is handled. `kind_of` finds the class by its code, as in the record.
 No message may contain a secret: texts from other hosts go through `mirrord.wire.trust.redact` first.
@@ -196,6 +178,12 @@ class ImmutableError(RefusedError):
     code = "immutable"
 
 
+class QuotaError(RefusedError):
+    """The account has as many as it may have."""
+
+    code = "quota"
+
+
 class UntrustedError(MirrordError):
     """Continuing would send a secret or connect to a destination that is not allowed.
 
@@ -243,10 +231,20 @@ class UnsupportedError(ContentError):
 
 
 class SignatureError(MirrordError):
-    """No signature of an image is by whom `signatures.require` names, and for that image."""
+    """No signature of an image is by whom `signatures.require` names, and for that image.
+
+    Attributes:
+        codes: why none counts; of several signatures the last of these that fits one of them is told.
+    """
 
     code = "signature"
     outcome = "refused"
+    codes = ("unsigned", "signature_missing", code, "signature_key", "signature_identity", "signature_digest")
+
+    def __init__(self, message: str, code: str = code) -> None:
+        """Keep why, as one of `codes`."""
+        super().__init__(message)
+        self.code = code
 
 
 class TakenDownError(MirrordError):
@@ -292,9 +290,11 @@ class GuardError(MirrordError):
     outcome = "refused"
 
 
-_KINDS = {kind.code: kind for kind in vars().values() if isinstance(kind, type) and issubclass(kind, MirrordError)}
+KINDS = {kind.code: kind for kind in vars().values() if isinstance(kind, type) and issubclass(kind, MirrordError)}
+"""What each code means."""
+KINDS |= dict.fromkeys(SignatureError.codes, SignatureError)
 
 
 def kind_of(code: str) -> type[MirrordError]:
     """Return the class with this code; the root class for an unknown code of another version."""
-    return _KINDS.get(code, MirrordError)
+    return KINDS.get(code, MirrordError)

@@ -81,12 +81,12 @@ async def test_what_is_signed_is_mirrored_and_what_is_not_is_refused(world: Worl
     assert plan.steps[0].reason == "good not there; signed by release.pub"
     run = await world.run(mirror)
     assert run.result is Result.PARTIAL
-    assert refusals(run) == [("bad", "signature", f"is not signed; {STAYS}")]
+    assert refusals(run) == [("bad", "unsigned", f"is not signed; {STAYS}")]
     assert set(target.content.tags["mirror/app"]) >= {"good"}
     assert "bad" not in target.content.tags["mirror/app"]
     assert source.count("GET", f"/manifests/{OTHER.digest}") == 0
     assert not set(OTHER.blobs) - set(IMAGE.blobs) & set(target.blobs)
-    assert [(one.item, one.code) for one in await world.store.behind("app")] == [("bad", "signature")]
+    assert [(one.item, one.code) for one in await world.store.behind("app")] == [("bad", "unsigned")]
 
 
 @pytest.mark.parametrize("form", SIGN)
@@ -96,7 +96,7 @@ async def test_a_signature_for_another_digest_is_told(world: World, form: str) -
     await SIGN[form](source, IMAGE, KEY, digest=OTHER.digest)
     run = await world.run(world.mirror(tags, target, **required(world)))
     said = f"is signed by release.pub, but for another digest ({OTHER.digest}); {STAYS}"
-    assert (run.result, refusals(run)) == (Result.FAILED, [("v1", "signature", said)])
+    assert (run.result, refusals(run)) == (Result.FAILED, [("v1", "signature_digest", said)])
     assert not target.content.tags
     assert not target.blobs
 
@@ -107,7 +107,7 @@ async def test_a_signature_by_another_key_is_told(world: World, form: str) -> No
     source, target, tags = await start(world, v1=IMAGE)
     await SIGN[form](source, IMAGE, STRANGER)
     run = await world.run(world.mirror(tags, target, **required(world)))
-    assert refusals(run) == [("v1", "signature", f"is signed with another key than release.pub; {STAYS}")]
+    assert refusals(run) == [("v1", "signature_key", f"is signed with another key than release.pub; {STAYS}")]
     assert not target.content.tags
 
 
@@ -125,7 +125,7 @@ async def test_an_attestation_alone_is_no_signature(world: World) -> None:
     source, target, tags = await start(world, v1=IMAGE)
     await sign_3(source, IMAGE, KEY, predicate="https://spdx.dev/Document")
     run = await world.run(world.mirror(tags, target, **required(world)))
-    assert refusals(run) == [("v1", "signature", f"is not signed; {STAYS}")]
+    assert refusals(run) == [("v1", "unsigned", f"is not signed; {STAYS}")]
 
 
 async def test_any_of_several_keys_is_enough(world: World) -> None:
@@ -152,7 +152,7 @@ async def test_what_was_verified_once_costs_nothing_until_keys_change(world: Wor
     assert source.count("*", r"sha256|/tags/list|/referrers/") == 0
     key_file(world.folder, key=STRANGER)  # the same file, another key
     run = await world.run(mirror)
-    assert refusals(run) == [("v1", "signature", f"is signed with another key than release.pub; {STAYS}")]
+    assert refusals(run) == [("v1", "signature_key", f"is signed with another key than release.pub; {STAYS}")]
     assert target.content.tags["mirror/app"]["v1"] == IMAGE.digest  # it stays
 
 
@@ -161,7 +161,7 @@ async def test_requiring_signatures_later_looks_at_what_is_recorded(world: World
     source, target, tags = await start(world, v1=IMAGE)
     assert (await world.run(world.mirror(tags, target, immutable=["v*"]))).result is Result.SUCCESS
     mirror = world.mirror(tags, target, immutable=["v*"], **required(world))
-    assert refusals(await world.run(mirror)) == [("v1", "signature", f"is not signed; {STAYS}")]
+    assert refusals(await world.run(mirror)) == [("v1", "unsigned", f"is not signed; {STAYS}")]
     await sign_2(source, IMAGE, KEY)
     assert (await world.run(mirror)).result in (Result.NOOP, Result.SUCCESS)
 
@@ -179,6 +179,7 @@ async def test_a_signature_that_cannot_be_fetched_is_no_refusal(world: World) ->
     assert run.plan is not None
     assert [one.partition(":")[0] for one in run.plan.missing] == ["late"]
     assert "its signatures cannot be fetched" in run.plan.missing[0]
+    assert run.plan.missing_code == "signature_missing"
 
 
 async def test_a_signature_whose_content_is_gone_is_refused(world: World) -> None:
@@ -193,6 +194,7 @@ async def test_a_signature_whose_content_is_gone_is_refused(world: World) -> Non
     run = await world.run(world.mirror(tags, target, **required(world)))
     found = {item: reason for item, _, reason in refusals(run)}
     assert found["gone"].startswith("has a signature that cannot be read: ")
+    assert {item: code for item, code, _ in refusals(run)} == {"gone": "signature_missing", "huge": "signature"}
     assert "10485760 bytes; a signature has" in found["huge"]
     assert source.sent("/blobs/") < 1 << 20
 
@@ -205,7 +207,7 @@ async def test_only_so_many_signatures_are_looked_at(world: World, monkeypatch: 
     await sign_2(source, OTHER, STRANGER, STRANGER, KEY)
     run = await world.run(world.mirror(tags, target, **required(world)))
     why = "is signed with another key than release.pub; only 2 signatures were looked at"
-    assert refusals(run) == [("many", "signature", f"{why}; {STAYS}")]
+    assert refusals(run) == [("many", "signature_key", f"{why}; {STAYS}")]
 
 
 async def test_what_a_list_says_is_about_an_image_and_is_not(world: World) -> None:
@@ -217,7 +219,7 @@ async def test_what_a_list_says_is_about_an_image_and_is_not(world: World) -> No
     source.content.put_manifest(APP, OCI_INDEX, body, digest=Digest.of(body))
     source.content.tags[APP][signature_tag(IMAGE).removesuffix(".sig")] = Digest.of(body)
     run = await world.run(world.mirror(tags, target, **required(world)))
-    assert refusals(run) == [("v1", "signature", f"is not signed; {STAYS}")]
+    assert refusals(run) == [("v1", "unsigned", f"is not signed; {STAYS}")]
 
 
 async def test_the_index_is_verified_and_a_subset_copied(world: World) -> None:
@@ -226,7 +228,7 @@ async def test_the_index_is_verified_and_a_subset_copied(world: World) -> None:
     await sign_3(source, IMAGE, KEY)
     mirror = world.mirror(tags, target, platforms=["linux/amd64"], immutable=["v1"], **required(world))
     run = await world.run(mirror)
-    assert refusals(run) == [("v2", "signature", f"is not signed; {STAYS}")]
+    assert refusals(run) == [("v2", "unsigned", f"is not signed; {STAYS}")]
     assert target.content.tags["mirror/app"]["v1"] not in ("", IMAGE.digest)
     again = await world.run(mirror)
     assert again.plan is not None

@@ -16,9 +16,7 @@ from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Schedule
 
 NOW = datetime(2026, 11, 27, 16, 39, 5, tzinfo=UTC)
-CODES = sorted(
-    kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MirrordError)
-)
+CODES = sorted(errors.KINDS)
 
 
 def placeholders(form: str | tuple[str, str]) -> list[set[str | None]]:

@@ -115,21 +115,25 @@ class IdentitySigners:
         if not signature.bundle:
             raise ContentError("it is of cosign 2, without proof that it was logged; sign with cosign 3")
         if "publicKey" in mapping(read_object(signature.bundle, "bundle").get("verificationMaterial"), "bundle"):
-            raise SignatureError("is signed with a key, not by an identity; require: {key: FILE} is for keys")
+            raise _another("is signed with a key, not by an identity; require: {key: FILE} is for keys")
         verifier, seen = self._verifier, _Seen()
         try:
             _verify(verifier, signature, seen)
         except Exception as error:  # a stranger's bundle may break the library in any way, and then does not count
             why = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
-            raise SignatureError(f"is signed, but by no identity that can be verified: {why}") from error
+            raise _another(f"is signed, but by no identity that can be verified: {why}") from error
         found = [name for name in seen.names if self._takes(name)]
         if found and seen.issuer == self.issuer:
             return found[0]
         who = ", ".join(seen.names)[:_SHOWN]
-        raise SignatureError(f"is signed by {who} ({seen.issuer[:_SHOWN]}), not by {self.identity} ({self.issuer})")
+        raise _another(f"is signed by {who} ({seen.issuer[:_SHOWN]}), not by {self.identity} ({self.issuer})")
 
     def _takes(self, name: str) -> bool:
         return self._pattern.fullmatch(name) if self._pattern else name == self.identity
+
+
+def _another(why: str) -> SignatureError:
+    return SignatureError(why, "signature_identity")
 
 
 class _Seen:

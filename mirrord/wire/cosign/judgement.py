@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mirrord.errors import ContentError, SignatureError
+from mirrord.errors import ContentError, MissingError, SignatureError
 
 if TYPE_CHECKING:
     from mirrord.model.digest import Digest
@@ -38,20 +38,21 @@ class Judgement:
     Attributes:
         signer: who signed this manifest; "" if nobody who counts did.
         reason: why not.
-        weight: of several reasons the heaviest is told.
+        code: of that reason, one of `SignatureError.codes`.
     """
 
     signer: str = ""
     reason: str = ""
-    weight: int = 0
+    code: str = ""
 
 
-NONE: Final = Judgement(reason="is not signed")
+NONE: Final = Judgement(reason="is not signed", code="unsigned")
 
 
 def unreadable(error: Exception) -> Judgement:
     """Return the judgement on a signature that cannot be read."""
-    return Judgement(reason=f"has a signature that cannot be read: {error}", weight=1)
+    code = "signature_missing" if isinstance(error, MissingError) else SignatureError.code
+    return Judgement(reason=f"has a signature that cannot be read: {error}", code=code)
 
 
 def judge(subject: Digest, signature: Signature, signers: Signers) -> Judgement:
@@ -61,15 +62,15 @@ def judge(subject: Digest, signature: Signature, signers: Signers) -> Judgement:
     except ContentError as error:
         return unreadable(error)
     except SignatureError as error:
-        return Judgement(reason=str(error), weight=2)
+        return Judgement(reason=str(error), code=error.code)
     if subject not in signature.digests:
         digests = sorted(signature.digests)
         named = ", ".join(digests[:_SHOWN]) + (f" and {len(digests) - _SHOWN} more" if len(digests) > _SHOWN else "")
         reason = f"is signed by {signer}, but for another digest ({named or 'none'})"
-        return Judgement(reason=reason, weight=3)
+        return Judgement(reason=reason, code="signature_digest")
     return Judgement(signer)
 
 
 def heaviest(found: Sequence[Judgement]) -> Judgement:
     """Return the reason that says most, of signatures of which none counts."""
-    return max(found, key=lambda one: one.weight, default=NONE)
+    return max(found, key=lambda one: SignatureError.codes.index(one.code), default=NONE)

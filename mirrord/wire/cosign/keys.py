@@ -117,4 +117,5 @@ class KeySigners:
         for key in self.keys:
             if key.verifies(signature.value, signature.message):
                 return key.name
-        raise SignatureError(f"is signed with another key than {' or '.join(key.name for key in self.keys)}")
+        names = " or ".join(key.name for key in self.keys)
+        raise SignatureError(f"is signed with another key than {names}", "signature_key")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.errors import ContentError, TooLargeError
+from mirrord.errors import ContentError, MissingError, TooLargeError
 from mirrord.testing import build_image
 from mirrord.wire.cosign.bundle import authenticated, read_bundle, statement_digests
 from mirrord.wire.cosign.judgement import Judgement, heaviest, judge, unreadable
@@ -230,6 +230,9 @@ def test_the_reason_that_says_most_is_told() -> None:
     assert heaviest([broken, stranger]) is stranger
     assert heaviest([broken]).reason == "has a signature that cannot be read: not JSON"
     assert heaviest([]).reason == "is not signed"
+    gone = unreadable(MissingError("gone"))
+    found = [heaviest(ones).code for ones in ([], [gone], [broken, gone], [broken, stranger], [stranger, wrong])]
+    assert found == ["unsigned", "signature_missing", "signature", "signature_key", "signature_digest"]
 
 
 JSON = st.recursive(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.errors import MirrordError, SignatureError, ThrottledError
+from mirrord.errors import MirrordError, ThrottledError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
@@ -111,7 +111,7 @@ class RefusedOffer:
 
     offer: Offer
     reason: str
-    code: str = SignatureError.code
+    code: str
     targets: Collection[str] | None = None
 
 

@@ -99,8 +99,8 @@ def _sorted(listing: SourceListing, found: Mapping[str, _Found]) -> SourceListin
             offers.append(offer)
             signers[name] = one.signer
         else:
-            refused.append(RefusedOffer(offer, f"{one.reason}; {_STAYS}"))
-    code = code_with(listing, errors)
+            refused.append(RefusedOffer(offer, f"{one.reason}; {_STAYS}", one.code))
+    code = code_with(listing, errors) or ("signature_missing" if errors and not listing.missing else "")
     return replace(listing, offers=offers, missing=missing, refused=refused, signers=signers, code=code)
 
 
