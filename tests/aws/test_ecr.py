@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.ecr.exceptions import LimitExceededException
+from moto.ecr.exceptions import InvalidParameterException, LimitExceededException
 
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import Mirror, Target
 from mirrord.testing import build_image, push
+from mirrord.wire.ecr import ecr_registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.keyring import Keyrings
+from mirrord.wire.vendors.aws import create_repository
 from tests.support.ecr import Ecr, backend
 from tests.support.world import IMAGE, World, by_target, open_world
 
@@ -101,6 +105,63 @@ async def test_a_full_quota_ends_creation_for_the_target(
         assert "LimitExceededException" in receipt.detail
         assert "ask AWS for a higher quota" in receipt.detail
     assert len(asked) == 1
+
+
+async def test_what_is_wrong_with_one_repository_ends_creation_for_no_other(
+    world: World, ecr: Ecr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS does not take one repository: the next one is asked for all the same."""
+    asked = counted(monkeypatch, InvalidParameterException("Invalid parameter at 'repositoryName'"))
+    for name in ("app", "other"):
+        receipt = by_target(await world.run(await image(world, ecr, {}, name)))["ecr"]
+        assert (receipt.outcome, "InvalidParameterException" in receipt.detail) == (Outcome.REFUSED, True)
+    assert len(asked) == 2
+
+
+async def test_who_is_stopped_between_creation_and_policy_sets_it_all_the_same(
+    ecr: Ecr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped while the repository is created leaves none without its policy."""
+    begun, go, done = threading.Event(), threading.Event(), threading.Event()
+    create, set_policy = type(backend()).create_repository, type(backend()).set_repository_policy
+
+    def wait(self: Any, *arguments: Any, **more: Any) -> Any:
+        begun.set()
+        assert go.wait(10)
+        return create(self, *arguments, **more)
+
+    def tell(self: Any, *arguments: Any, **more: Any) -> Any:
+        try:
+            return set_policy(self, *arguments, **more)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(type(backend()), "create_repository", wait)
+    monkeypatch.setattr(type(backend()), "set_repository_policy", tell)
+    registry = ecr_registry(ecr.policy)
+    assert registry
+    policy = json.dumps({"Version": "2008-10-17", "Statement": [PULL]})
+    task = asyncio.create_task(create_repository(registry, "mirror/app", {}, policy))
+    assert await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    await asyncio.wait([task])
+    go.set()
+    assert await asyncio.to_thread(done.wait, 10)
+    assert json.loads(ecr.repositories["mirror/app"].policy)["Statement"][0]["Sid"] == "allow-all-pull"
+
+
+async def test_a_repository_that_stays_without_its_policy_is_named(
+    world: World, ecr: Ecr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS refuses the policy, and does not remove the repository again: the error says both."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InvalidParameterException("not now")
+
+    monkeypatch.setattr(type(backend()), "delete_repository", refuse)
+    receipt = by_target(await world.run(await image(world, ecr, {"policy": WRONG})))["ecr"]
+    assert "ecr:SetRepositoryPolicy" in receipt.detail
+    assert "; mirror/app stays without its policy (" in receipt.detail
 
 
 async def test_a_repository_without_its_policy_does_not_stay(world: World, ecr: Ecr) -> None:

@@ -20,6 +20,7 @@ from mirrord.errors import (
     ContentError,
     DeniedError,
     MirrordError,
+    QuotaError,
     RefusedError,
     StalledError,
     ThrottledError,
@@ -70,7 +71,7 @@ async def authorize(registry: EcrRegistry) -> tuple[Credential, float]:
         ContentError: its answer is no token.
     """
     action = f"{registry.service}:GetAuthorizationToken"
-    return await _threaded(registry, action, lambda client: _token(client.get_authorization_token(), registry.host))
+    return await _asked(registry, action, lambda client: _token(client.get_authorization_token(), registry.host))
 
 
 async def create_repository(registry: EcrRegistry, name: str, keys: Mapping[str, Any], policy: str) -> bool:
@@ -98,18 +99,31 @@ async def create_repository(registry: EcrRegistry, name: str, keys: Mapping[str,
         return True
 
     def set_policy(client: Any) -> None:
-        try:
-            client.set_repository_policy(repositoryName=name, policyText=policy, **owner)
-        except BaseException:
-            client.delete_repository(repositoryName=name, **owner)  # it is empty: without `force` no other is removed
-            raise
+        client.set_repository_policy(repositoryName=name, policyText=policy, **owner)
 
-    tagged = f" and {registry.service}:TagResource" if "tags" in keys else ""
-    if not await _threaded(registry, f"{registry.service}:CreateRepository{tagged}", create):
-        return False
-    if policy:
-        await _threaded(registry, f"{registry.service}:SetRepositoryPolicy", set_policy)
-    return True
+    def remove(client: Any) -> None:
+        client.delete_repository(repositoryName=name, **owner)  # it is empty: without `force` no other is removed
+
+    service = registry.service
+    tagged = f" and {service}:TagResource" if "tags" in keys else ""
+    creates = f"{service}:CreateRepository{tagged}"
+
+    def work() -> bool:
+        if not _ask(registry, creates, create):
+            return False
+        try:
+            if policy:
+                _ask(registry, f"{service}:SetRepositoryPolicy", set_policy)
+        except MirrordError as error:
+            try:
+                _ask(registry, f"{service}:DeleteRepository", remove)
+            except MirrordError as stays:
+                left = f"{name} stays without its policy ({stays}); set it there, or delete the repository"
+                error.args = (f"{error}; {left}", *error.args[1:])
+            raise
+        return True
+
+    return await _threaded(registry, creates, work)  # one piece of work: a run that is stopped leaves no half of it
 
 
 async def delete_tags(registry: EcrRegistry, name: str, names: Collection[str]) -> Mapping[str, MirrordError | None]:
@@ -128,7 +142,7 @@ async def delete_tags(registry: EcrRegistry, name: str, names: Collection[str]) 
     """
     owner = {"registryId": registry.account} if registry.account else {}
     action, ids = f"{registry.service}:BatchDeleteImage", [{"imageTag": tag} for tag in names]
-    answer = await _threaded(
+    answer = await _asked(
         registry, action, lambda client: client.batch_delete_image(repositoryName=name, imageIds=ids, **owner)
     )
     ends: dict[str, MirrordError | None] = dict.fromkeys(names)
@@ -140,16 +154,22 @@ async def delete_tags(registry: EcrRegistry, name: str, names: Collection[str]) 
     return ends
 
 
-async def _threaded(registry: EcrRegistry, actions: str, ask: Callable[[Any], _Result]) -> _Result:
-    """Return what `ask` gets from the API; `actions` is what our identity has to be allowed."""
+async def _asked(registry: EcrRegistry, actions: str, ask: Callable[[Any], _Result]) -> _Result:
+    """Return what `ask` gets from the API."""
+    return await _threaded(registry, actions, lambda: _ask(registry, actions, ask))
+
+
+async def _threaded(registry: EcrRegistry, actions: str, work: Callable[[], _Result]) -> _Result:
+    """Return what `work` does in a thread; `actions` is what our identity has to be allowed."""
     try:
         async with asyncio.timeout(_SECONDS):
-            return await asyncio.get_running_loop().run_in_executor(_THREADS, _ask, registry, actions, ask)
+            return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
     except TimeoutError:
         raise StalledError(f"{registry.host}: AWS gave no answer to {actions} in {_SECONDS:.0f} s") from None
 
 
 def _ask(registry: EcrRegistry, actions: str, ask: Callable[[Any], _Result]) -> _Result:
+    """Return what `ask` gets from the API. Blocking."""
     try:
         import botocore.session  # noqa: PLC0415, TID251 - this is the door; an extra, and slow to load
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415, TID251 - as above
@@ -229,7 +249,7 @@ def _refusal(registry: EcrRegistry, actions: str, response: Mapping[str, Any]) -
     if code in _THROTTLED:
         return ThrottledError(f"{where}: too many requests ({actions})")
     if code == "LimitExceededException":
-        return RefusedError(f"{where}: {said}; ask AWS for a higher quota, or remove repositories", status)
+        return QuotaError(f"{where}: {said}; ask AWS for a higher quota, or remove repositories", status)
     if isinstance(status, int) and status >= 500:
         return UnreachableError(f"{where}: {actions} failed with status {status}")
     return RefusedError(f"{where}: {said} ({actions})", status)

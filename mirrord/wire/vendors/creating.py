@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mirrord.errors import MirrordError, RefusedError, UnsupportedError, about
+from mirrord.errors import DeniedError, MirrordError, QuotaError, RefusedError, UnsupportedError, about
 from mirrord.wire.ecr import EcrRegistry, ecr_registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
@@ -21,7 +21,7 @@ _ECR: Final = frozenset({"mutability", "except", "scan", "encryption", "tags", "
 _ECR_PUBLIC: Final = frozenset({"tags", "policy"})
 _HARBOR: Final = frozenset({"public", "storage_limit"})
 _KEYS: Final[Mapping[str, Collection[str]]] = {"ecr": _ECR, "ecr-public": _ECR_PUBLIC, "harbor": _HARBOR}
-_RESTS: Final = 300.0  # seconds for which a registry that refused is asked to create nothing
+_RESTS: Final = 300.0  # seconds for which a registry that lets us create nothing is not asked to
 _refused: Final[WeakKeyDictionary[Http, dict[str, tuple[float, RefusedError]]]] = WeakKeyDictionary()
 """By registry, until when (monotonic time) it is left alone, and why: a quota that is full is full for all."""
 
@@ -104,7 +104,7 @@ class Creator:
         try:
             registry = ecr_registry(self._http.book.policy(domain))
             await (self._repository(registry) if registry else self._project())
-        except RefusedError as error:
+        except (DeniedError, QuotaError) as error:
             noted[domain] = monotonic() + _RESTS, copy(error)  # others say it about a repository of their own
             raise
 
