@@ -19,6 +19,7 @@ from mirrord.wire.http.budget import (
 )
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.http.pace import Concurrency
+from mirrord.wire.http.shares import MOST, HostShares
 from mirrord.wire.oci.profiles import PROFILES
 
 NOW = 1_800_000_000.0
@@ -213,3 +214,13 @@ def test_it_stays_between_one_and_the_ceiling(ceiling: int, ends: list[tuple[boo
     for good, age in ends:
         (pace.went_well if good else pace.overloaded)(max(0, pace.epoch - age))
         assert 1 <= pace.limit <= ceiling
+
+
+def test_so_many_accounts_of_a_host_are_known_at_most() -> None:
+    """Credentials that are renewed are accounts that nobody uses again; a pause that still holds outlives them."""
+    shares = HostShares()
+    shares.budget("h", "paused").pause(600.0, NOW)
+    for number in range(3 * MOST):
+        shares.budget("h", number).pause(60.0, NOW)
+    assert len(shares.budgets("h")) == MOST
+    assert {"paused", 3 * MOST - 1} <= {*shares.budgets("h")}

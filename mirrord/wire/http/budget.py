@@ -168,6 +168,11 @@ class Budget:
             return Wait(self._renewed - now, f"allows {self._left} more requests{kept}")
         return None
 
+    @property
+    def until(self) -> float:
+        """When nothing of it holds any longer, in monotonic time."""
+        return max(self._renewed, self._paused, self._used_up)
+
     def spend(self) -> None:
         """Count a request that is charged, until an answer says how many are left."""
         self._left = max(0, self._left - 1)

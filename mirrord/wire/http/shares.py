@@ -14,6 +14,8 @@ from mirrord.wire.http.limiter import HostLimiter, HostSlot
 from mirrord.wire.http.pace import Bucket, Party, RequestClass
 from mirrord.wire.http.sender import Deadline
 
+MOST: Final = 100
+"""Accounts of a host whose budgets are kept: a credential that is renewed is another one."""
 _NO_BUDGETS: Final[Mapping[Hashable, Budget]] = {}
 
 
@@ -58,8 +60,11 @@ class HostShares:
         return self._budgets.get(host, _NO_BUDGETS)
 
     def budget(self, host: str, account: Hashable) -> Budget:
-        """Return the budget of an account, a new one where nothing is known."""
-        return self._budgets.setdefault(host, {}).setdefault(account, Budget())
+        """Return the budget of an account; for a new one the budget that ends first makes room."""
+        budgets = self._budgets.setdefault(host, {})
+        if account not in budgets and len(budgets) >= MOST:
+            del budgets[min(budgets, key=lambda known: budgets[known].until)]
+        return budgets.setdefault(account, Budget())
 
     def bucket(self, policy: HostPolicy, party: Party, *, up: bool) -> Bucket | None:
         """Return the bandwidth of a host for a party in one direction, None without limit."""
