@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.errors import ContentError, SignatureError, UsageError
 from mirrord.patterns import Pattern, as_expression, compiled
+from mirrord.printable import plain
 from mirrord.wire.cosign.bundle import authenticated
 from mirrord.wire.oci.document import mapping, read_object
 
@@ -38,20 +39,23 @@ def check_installed() -> None:
         raise UsageError("identity needs sigstore, which is not installed; pip install 'mirrord[sigstore]'") from error
 
 
-def check_root(path: Path) -> None:
-    """Raise UsageError if a file is not one of authorities and logs. Without the extra nobody can say."""
+def check_root(path: Path, content: bytes) -> None:
+    """Raise UsageError if a file with this content is none of authorities and logs; without the extra never."""
     try:
         check_installed()
     except UsageError:
         return
-    _root(path)
+    _root(content, path)
 
 
-def _root(path: Path) -> Any:
+def _root(content: bytes, path: Path | None) -> Any:
     from sigstore.models import TrustedRoot  # noqa: PLC0415 - an extra
 
     try:
-        root = TrustedRoot.from_file(str(path))
+        with NamedTemporaryFile() as copied:  # the library takes files alone, and `path` may have changed
+            copied.write(content)
+            copied.flush()
+            root = TrustedRoot.from_file(copied.name)
         root.get_fulcio_certs()
     except Exception as error:
         why = "is no trusted root of sigstore; give the trusted_root.json that its operator publishes"
@@ -67,13 +71,13 @@ class IdentitySigners:
         identity: as in a certificate, or a pattern of it in `/…/`.
         issuer: the provider that vouched for it.
         root: file of the authorities and logs; None for the public ones.
-        root_digest: of that file.
+        content: of that file.
     """
 
     identity: str
     issuer: str
     root: Path | None = None
-    root_digest: str = ""
+    content: bytes = field(default=b"", repr=False)
     _pattern: Pattern | None = field(default=None, compare=False)
 
     @classmethod
@@ -86,23 +90,21 @@ class IdentitySigners:
         check_installed()
         expression = as_expression(identity)
         pattern = None if expression is None else compiled(expression)
-        if root is None:
-            return cls(identity, issuer, _pattern=pattern)
-        return cls(identity, issuer, root[0], hashlib.sha256(root[1]).hexdigest(), pattern)
+        path, content = root or (None, b"")
+        return cls(identity, issuer, path, content, pattern)
 
     @property
     def fingerprint(self) -> str:
         """Changes with the identity, its provider, and the file."""
-        return f"identity {self.identity} {self.issuer} {self.root_digest}"
+        digest = hashlib.sha256(self.content).hexdigest() if self.root else ""
+        return f"identity {self.identity} {self.issuer} {digest}"
 
     @cached_property
     def _verifier(self) -> Any:
         from sigstore.verify import Verifier  # noqa: PLC0415 - an extra
 
-        with ExitStack() as stack:
-            packed = files("sigstore._store") / _PUBLIC / "trusted_root.json"
-            path = self.root or stack.enter_context(as_file(packed))
-            return Verifier(trusted_root=_root(path))
+        packed = files("sigstore._store") / _PUBLIC / "trusted_root.json"
+        return Verifier(trusted_root=_root(self.content if self.root else packed.read_bytes(), self.root))
 
     def signer(self, signature: Signature) -> str:
         """Return the identity that made a signature.
@@ -120,13 +122,13 @@ class IdentitySigners:
         try:
             _verify(verifier, signature, seen)
         except Exception as error:  # a stranger's bundle may break the library in any way, and then does not count
-            why = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+            why = plain(" ".join(str(error).split())[:_SHOWN]) or type(error).__name__
             raise _another(f"is signed, but by no identity that can be verified: {why}") from error
         found = [name for name in seen.names if self._takes(name)]
         if found and seen.issuer == self.issuer:
-            return found[0]
-        who = ", ".join(seen.names)[:_SHOWN]
-        raise _another(f"is signed by {who} ({seen.issuer[:_SHOWN]}), not by {self.identity} ({self.issuer})")
+            return plain(found[0])
+        who, issuer = plain(", ".join(seen.names)[:_SHOWN]), plain(seen.issuer[:_SHOWN])
+        raise _another(f"is signed by {who} ({issuer}), not by {self.identity} ({self.issuer})")
 
     def _takes(self, name: str) -> bool:
         return self._pattern.fullmatch(name) if self._pattern else name == self.identity

@@ -87,6 +87,22 @@ def test_another_identity_or_provider_is_told(root: Path, identity: str, issuer:
     assert judgement == Judgement("", said, "signature_identity")
 
 
+def test_control_characters_of_a_name_are_escaped(root: Path) -> None:
+    """Who signed is shown on terminals and pages, and wrote the name; what is required is compared before."""
+    name = "https://evil.example/\x1b[2J"
+    made = SIGSTORE.bundle(statement_of(IMAGE.digest), name, ISSUER + "\x1b")
+    assert r"is signed by https://evil.example/\x1b[2J (" + ISSUER + r"\x1b), not" in judged(made, signers(root)).reason
+    made = SIGSTORE.bundle(statement_of(IMAGE.digest), name)
+    assert judged(made, signers(root, "/https://evil.*/")).signer == r"https://evil.example/\x1b[2J"
+
+
+def test_authorities_are_those_of_the_file_as_it_was_read(root: Path) -> None:
+    """The file changes behind our back: what counts is what the fingerprint, and so the record, is about."""
+    by = signers(root)
+    root.write_bytes(Sigstore().trusted_root())
+    assert judged(SIGSTORE.bundle(statement_of(IMAGE.digest)), by) == Judgement(IDENTITY)
+
+
 def test_another_sigstore_does_not_count(root: Path) -> None:
     """Authorities and logs that are not in the file vouch for nothing, each of them alone neither."""
     by = signers(root)
@@ -143,8 +159,8 @@ def test_a_file_that_is_no_root_is_refused(tmp_path: Path, root: Path) -> None:
         wrong = tmp_path / "wrong.json"
         wrong.write_text(text)
         with pytest.raises(UsageError, match=r"wrong\.json is no trusted root of sigstore; give the trusted_root.json"):
-            check_root(wrong)
-    check_root(root)
+            check_root(wrong, wrong.read_bytes())
+    check_root(root, root.read_bytes())
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

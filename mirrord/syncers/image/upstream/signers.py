@@ -76,8 +76,7 @@ def _key(path: Path) -> PublicKey:
 
 
 def _root(path: Path) -> None:
-    _read(path, identity.LIMIT)
-    identity.check_root(path)
+    identity.check_root(path, _read(path, identity.LIMIT))
 
 
 def _read(path: Path, limit: int) -> bytes:
