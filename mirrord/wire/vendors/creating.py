@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from time import monotonic
@@ -70,8 +70,8 @@ def misfit(book: HostBook, domain: str, keys: Collection[str]) -> str:
 class Creator:
     """Creates one repository, or the project around it, once for all who wait for it."""
 
-    def __init__(self, http: Http, reference: Reference, wanted: Creation) -> None:
-        """Prepare; nothing is asked."""
+    def __init__(self, http: Http, reference: Reference, wanted: Callable[[], Creation]) -> None:
+        """Prepare; nothing is asked, and `wanted`, which may read files, is called in a thread when it is needed."""
         self._http, self._reference, self._wanted = http, reference, wanted
         self._lock = asyncio.Lock()
         self._done: MirrordError | bool = False
@@ -81,6 +81,7 @@ class Creator:
 
         Raises:
             RefusedError: the registry does not create it.
+            ConfigError: what is wanted cannot be read.
             MirrordError: it cannot be asked.
         """
         async with self._lock:
@@ -101,28 +102,29 @@ class Creator:
         until, refused = noted.get(domain, (0.0, None))
         if refused is not None and monotonic() < until:
             raise copy(refused)
+        wanted = await asyncio.to_thread(self._wanted)
         try:
             registry = ecr_registry(self._http.book.policy(domain))
-            await (self._repository(registry) if registry else self._project())
+            await (self._repository(registry, wanted) if registry else self._project(wanted))
         except (DeniedError, QuotaError) as error:
             noted[domain] = monotonic() + _RESTS, copy(error)  # others say it about a repository of their own
             raise
 
-    async def _repository(self, registry: EcrRegistry) -> None:
+    async def _repository(self, registry: EcrRegistry, wanted: Creation) -> None:
         from mirrord.wire.vendors.aws import create_repository  # noqa: PLC0415 - only Amazon's registries need it
 
         name = registry.repository(self._reference.path)
-        await create_repository(registry, name, registry.arguments(self._wanted), self._wanted.policy)
+        await create_repository(registry, name, registry.arguments(wanted), wanted.policy)
 
-    async def _project(self) -> None:
+    async def _project(self, wanted: Creation) -> None:
         name, slash, _ = self._reference.path.partition("/")
         if not slash:
             raise UnsupportedError(f"at Harbor a repository is in a project; write {self._reference.domain}/PROJECT/…")
         keys: dict[str, object] = {}
-        if self._wanted.public is not None:
-            keys["metadata"] = {"public": "true" if self._wanted.public else "false"}
-        if self._wanted.storage_limit is not None:
-            keys["storage_limit"] = self._wanted.storage_limit
+        if wanted.public is not None:
+            keys["metadata"] = {"public": "true" if wanted.public else "false"}
+        if wanted.storage_limit is not None:
+            keys["storage_limit"] = wanted.storage_limit
         harbor = Harbor()
         api = await harbor.open(self._http, self._reference.domain, self._reference.path)
         try:

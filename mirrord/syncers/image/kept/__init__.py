@@ -29,7 +29,6 @@ def open_target(mirror: Mirror, target: Target, services: Services) -> Repositor
 
     Raises:
         StorageError: it is `local` without a state directory.
-        ConfigError: what its `create:` names cannot be read.
     """
     if target.name == LOCAL:
         return LocalRepository(services, image_name(mirror))

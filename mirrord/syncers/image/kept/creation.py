@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,12 +24,8 @@ _POLICY: Final = 10_240  # characters that a policy has at most, docs.aws.amazon
 
 
 def creator(http: Http, place: Reference, target: Target) -> Create:
-    """Return what creates the repository at a target that has `create:`.
-
-    Raises:
-        ConfigError: the file of its policy cannot be read, or is wrong.
-    """
-    return Creator(http, place, _wanted(target)).create
+    """Return what creates the repository at a target that has `create:`; the file of its policy is read then."""
+    return Creator(http, place, partial(_wanted, target)).create
 
 
 def check_create(mirror: Mirror, book: HostBook) -> Sequence[str]:
