@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.errors import MirrordError, ThrottledError
+from mirrord.errors import MirrordError, ThrottledError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
@@ -96,6 +96,16 @@ def throttled_alone(errors: Iterable[MirrordError]) -> str:
     """Return the code of throttling if there are errors, and all are of that kind; else ""."""
     found = {error.code for error in errors}
     return ThrottledError.code if found == {ThrottledError.code} else ""
+
+
+def check_reached(errors: Sequence[MirrordError], tried: int) -> None:
+    """Raise the first of these errors if all that was tried failed, and none of it for a reason of its own.
+
+    Raises:
+        TransportError: the source is unreachable or throttles.
+    """
+    if errors and len(errors) == tried and all(isinstance(error, TransportError) for error in errors):
+        raise errors[0]
 
 
 @dataclass(frozen=True, slots=True)

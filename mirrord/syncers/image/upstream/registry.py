@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from mirrord.blobs.source import BlobSource, embedded
-from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError, TransportError
+from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Item, TagVerdict
@@ -19,7 +19,7 @@ from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
 from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
-from mirrord.syncers.image.plan.steps import Referrer, SourceListing, throttled_alone
+from mirrord.syncers.image.plan.steps import Referrer, SourceListing, check_reached, throttled_alone
 from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
@@ -184,8 +184,9 @@ def _listing(
 ) -> SourceListing:
     """Sort the results of all tags; `alone` means a single image (`mirrord copy`). Raises as `offers`."""
     failures = [(tag, error) for tag, error in found.items() if isinstance(error, MirrordError)]
-    if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
+    if alone and failures:
         raise failures[0][1]
+    check_reached([error for _, error in failures], len(found))
     usable = tuple(offer for offer in found.values() if isinstance(offer, Offer))
     # A listed tag that is missing or not an image: wrong at the source.
     bad = (MissingError, ContentError)

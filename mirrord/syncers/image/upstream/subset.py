@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
+from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model.digest import Digest
 from mirrord.plan.offer import Offer
 from mirrord.plan.select import is_glob
 from mirrord.syncer.values import Facts, Mirror
 from mirrord.syncers.image.names import OneImage, spec_of
-from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing, code_with
+from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing, check_reached, code_with
 from mirrord.syncers.image.upstream.cuts import Cut, known_cuts, note_name
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
@@ -75,8 +75,7 @@ async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) 
 def _listing(mirror: Mirror, listing: SourceListing, found: Mapping[str, Cut | MirrordError]) -> SourceListing:
     """Offer what is left of each image. Raises as `cut_down`."""
     errors = [error for error in found.values() if isinstance(error, MirrordError)]
-    if errors and len(errors) == len(found) and all(isinstance(error, TransportError) for error in errors):
-        raise errors[0]
+    check_reached(errors, len(found))
     source, alone = spec_of(mirror).source, isinstance(mirror.spec, OneImage)
     chosen = source.choice is not None or any(map(is_glob, source.tags))
     offers: list[Offer] = []

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, TransportError
+from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError
 from mirrord.model.digest import Digest
 from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Facts, Mirror
@@ -22,6 +22,7 @@ from mirrord.syncers.image.plan.steps import (
     Referrer,
     RefusedOffer,
     SourceListing,
+    check_reached,
     code_with,
 )
 from mirrord.syncers.image.upstream.cuts import known_cuts
@@ -85,8 +86,7 @@ def _name(mirror: Mirror) -> str:
 def _sorted(listing: SourceListing, found: Mapping[str, _Found]) -> SourceListing:
     """Divide the offers of a listing by what was found. Raises as `verified`."""
     errors = [one for one in found.values() if isinstance(one, MirrordError)]
-    if errors and len(errors) == len(found) and all(isinstance(error, TransportError) for error in errors):
-        raise errors[0]
+    check_reached(errors, len(found))
     offers: list[Offer] = []
     refused: list[RefusedOffer] = []
     missing = [*listing.missing]
