@@ -219,8 +219,8 @@ def test_it_stays_between_one_and_the_ceiling(ceiling: int, ends: list[tuple[boo
 def test_so_many_accounts_of_a_host_are_known_at_most() -> None:
     """Credentials that are renewed are accounts that nobody uses again; a pause that still holds outlives them."""
     shares = HostShares()
-    shares.budget("h", "paused").pause(600.0, NOW)
+    shares.budget("h", "paused").refused(600.0, NOW)
     for number in range(3 * MOST):
-        shares.budget("h", number).pause(60.0, NOW)
+        shares.budget("h", number).refused(60.0, NOW)
     assert len(shares.budgets("h")) == MOST
     assert {"paused", 3 * MOST - 1} <= {*shares.budgets("h")}
