@@ -99,11 +99,7 @@ def throttled_alone(errors: Iterable[MirrordError]) -> str:
 
 
 def check_reached(errors: Sequence[MirrordError], tried: int) -> None:
-    """Raise the first of these errors if all that was tried failed, and none of it for a reason of its own.
-
-    Raises:
-        TransportError: the source is unreachable or throttles.
-    """
+    """Raise the first of these errors if all that was tried failed, and each for want of an answer of the source."""
     if errors and len(errors) == tried and all(isinstance(error, TransportError) for error in errors):
         raise errors[0]
 
