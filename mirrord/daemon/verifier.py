@@ -126,7 +126,9 @@ class Verifier:
         drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
         for one in await self._runtime.store.behind(mirror.name):
             if one.target in targets and one.item not in drifted.get(one.target, ()):
-                inspection.differs(one.target, one.item, "behind", f"{one.item} never got there: {one.reason}")
+                inspection.differs(
+                    one.target, one.item, "behind", f"{one.item} is not there as the source has it: {one.reason}"
+                )
 
     async def _repair(self, name: str, findings: Sequence[VerifyFinding]) -> str:
         """Run the mirror, which does not believe what was found wrong; return why that did not work, or ""."""

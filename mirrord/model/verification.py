@@ -33,8 +33,8 @@ class VerifyFinding:
         item: name of the item; "" for the target as a whole.
         code: `missing`: nothing has its name; `moved`: its name stands for other content; `tree`: a manifest below it
             is missing or damaged; `blob`: a blob, archive or object is missing or has another size; `bytes`: the bytes
-            are not those of its digest; `behind`: it never got there. With `unknown` the code of an error, or
-            `unrecorded`.
+            are not those of its digest; `behind`: it is not there as the source has it. With `unknown` the code of an
+            error, or `unrecorded`.
         text: one sentence.
         digest: of the content that is missing or wrong, or "".
         unknown: whether it only says that nobody can tell: it is neither equal nor different.

@@ -142,11 +142,12 @@ class NameChange:
 
 @dataclass(frozen=True, slots=True)
 class Lacked:
-    """Items that a target lacks since one moment."""
+    """Items that a target lacks since one moment, for one reason."""
 
     target: str
     since: datetime
     items: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +204,11 @@ def changes_of(moves: Iterable[LedgerEntry]) -> Sequence[tuple[date, Sequence[Na
 
 
 def lacking_of(behind: Sequence[Behind]) -> Sequence[Lacked]:
-    """Return by target and age what targets lack, as far as a page names it."""
-    found: dict[tuple[str, datetime], list[str]] = {}
+    """Return by target, age and reason what targets lack, as far as a page names it."""
+    found: dict[tuple[str, datetime, str], list[str]] = {}
     for one in behind[:BEHIND]:
-        found.setdefault((one.target, one.since), []).append(one.item)
-    return [Lacked(target, since, tuple(items)) for (target, since), items in found.items()]
+        found.setdefault((one.target, one.since, one.reason), []).append(one.item)
+    return [Lacked(target, since, tuple(items), reason) for (target, since, reason), items in found.items()]
 
 
 def plots_of(days: Iterable[Day], now: datetime, said: Words) -> Sequence[Plot]:

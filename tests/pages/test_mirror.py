@@ -269,6 +269,15 @@ def test_errors_say_what_to_do_in_the_language_of_the_reader() -> None:
     assert "请检查该主机的凭据" in shown(detail, language="zh")
 
 
+def test_what_a_target_lacks_stands_beside_the_reason() -> None:
+    """Items that a target lacks for one reason are one line with it; another reason is another line."""
+    reasons = {"v2": "is not signed", "v3": "is signed by another key", "v4": "is not signed"}
+    behind = [Behind("hub", item, "", T0, "unsigned", reason) for item, reason in reasons.items()]
+    lines = re.findall(r"<li><b>hub</b> (.*?)</li>", shown(MirrorDetail(status(), T0, behind=behind)), re.DOTALL)
+    assert [re.findall(r"<code>(v\d)</code>", line) for line in lines] == [["v2", "v4"], ["v3"]]
+    assert [line.rpartition("</span> ")[2] for line in lines] == ["is not signed", "is signed by another key"]
+
+
 def test_the_nearest_healthy_target_is_first() -> None:
     """Healthy targets stand before failing ones, `local` before others; one that lacks the item offers no command."""
     health = {"far": "ok", "bad": "failing", "local": "ok", "lacks": "ok"}
