@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mirrord.wire.oci.profiles import GENERIC, PROFILES, Profile
+from mirrord.wire.vendors.known import VENDORS
 
 _HEAD = """\
 # Kinds of registries
@@ -20,9 +21,14 @@ hosts:
 GitLab, Harbor, Quay and Docker Hub also have an API of their own, which lists repositories and dates: see
 [configuration](configuration.md#lists-and-dates-of-registries).
 
+zot needs no profile. It was tried by hand (2026-11-28, revision 6d19b445): images went from docker-registry to zot and
+back with their signatures, `cosign verify` passed there, oras and regctl listed the same referrers on both sides,
+skopeo and crane read a choice of platforms, and `mirrord probe` with `--push` left nothing but the repository.
+
 | `profile` | registry | hosts | what mirrord does | why |
 |---|---|---|---|---|
 """
+_AMAZON = ("ecr", "ecr-public")
 
 
 def page() -> str:
@@ -49,8 +55,8 @@ def _differences(profile: Profile) -> list[str]:
         found.append("blobs are never sent in chunks")
     if not profile.referrers:
         found.append("referrers are found by their tag alone")
-    if profile.deletes:
-        found.append("nothing is deleted; the error says where to do it")
+    if deletion := _deletion(profile):
+        found.append(deletion)
     if profile.visible:
         found.append("`check` says who sees a new repository")
     if profile.uncreated:
@@ -58,3 +64,10 @@ def _differences(profile: Profile) -> list[str]:
     if profile.refusals:
         found.append("a refusal says what to do")
     return found
+
+
+def _deletion(profile: Profile) -> str:
+    vendor = VENDORS.get(profile.name)
+    if profile.name in _AMAZON or (vendor and vendor.deletes):
+        return "[`prune` and `takedown`](../explanation/deletion.md#mirrord-prune) delete tags by its own API"
+    return "nothing is deleted; the error says where to do it" if profile.deletes else ""
