@@ -59,7 +59,7 @@ from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import FrontLook, OpenedThrough
-from mirrord.syncer.values import Backup, PruneWish
+from mirrord.syncer.values import Backup, Mirror, PruneWish
 
 NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
 _Answer = TypeVar("_Answer")
@@ -89,7 +89,8 @@ class Dispatcher:
 
     async def sync(self, command: Sync) -> tuple[Run, ...]:
         """See `Sync`."""
-        runs = await self._each(command.mirrors, lambda name: self.runtime.runner.sync(name, allow=command.allow))
+        change, sync = _named if command.mirrors else None, self.runtime.runner.sync
+        runs = await self._each(command.mirrors, lambda name: sync(name, allow=command.allow, change=change))
         await self.collect_after_runs()
         return runs
 
@@ -98,7 +99,7 @@ class Dispatcher:
 
         async def plan(name: str) -> Plan:
             current = self.runtime.snapshot
-            mirror = replace(current.mirror(name), explain=command.explain)
+            mirror = replace(current.mirror(name), explain=command.explain, named=bool(command.mirrors))
             async with current.lease():
                 syncer, services = current.syncer(mirror), current.services
                 store, sizes = self.runtime.store, command.sizes
@@ -279,3 +280,8 @@ class Dispatcher:
             if isinstance(end, BaseException):
                 raise end
         return tuple(ends)
+
+
+def _named(mirror: Mirror, syncer: Syncer) -> tuple[Mirror, Syncer]:
+    """Return what runs for somebody who named the mirror."""
+    return replace(mirror, named=True), syncer

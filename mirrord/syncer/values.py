@@ -106,6 +106,7 @@ class Mirror:
     keep: Keep | None = None  # what stays of it in `local`; None for everything
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
+    named: bool = False  # a person asked for it by its name: what was added to its content is looked for at once
     explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)
     publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
     verifying: Verifying | None = None  # None means with the usual values, on command only

@@ -313,9 +313,10 @@ async def test_who_asks_for_a_run_gets_what_was_added(world: World, keys: dict[s
     mirror = world.mirror({"repository": f"{source.host}/team/app:v1"}, target, **keys)
     await world.run(mirror)
     target.forget()
-    for lists, trigger in ((0, "schedule"), (1, "command")):
+    asked = replace(mirror, named=True)
+    for lists, one in ((0, mirror), (1, asked)):
         source.forget()
-        assert (await world.run(mirror, trigger)).result is Result.NOOP
+        assert (await world.run(one)).result is Result.NOOP
         assert source.count("GET", "/referrers/") == (lists if listed else 0)
         assert source.count("GET", "/tags/list") == lists
         assert source.count("GET", "/manifests/") == len(target.log) == 0
@@ -325,10 +326,10 @@ async def test_who_asks_for_a_run_gets_what_was_added(world: World, keys: dict[s
     if not listed:
         set_list(source, image.digest, [dict(signature.root)])
     assert (await world.run(mirror)).result is Result.NOOP
-    run = await world.run(mirror, "command")
+    run = await world.run(asked)
     assert (run.result, run.receipts[0].referrers) == (Result.SUCCESS, 2)
     assert {*target.manifests[PLACE]} >= {signature.digest, of_it.digest}
-    assert (await world.run(mirror, "command")).result is Result.NOOP
+    assert (await world.run(asked)).result is Result.NOOP
 
 
 async def test_who_asks_is_not_kept_by_a_target_that_was_not_reached(world: World) -> None:

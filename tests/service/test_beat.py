@@ -30,7 +30,9 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     beats: asyncio.Queue[float] = asyncio.Queue()
     runner = SimpleNamespace(tick=None, stopping=False, overdue=lambda: tuple(overdue))
     snapshot = SimpleNamespace(configuration=Configuration())
-    runtime = cast("Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=None))
+    runtime = cast(
+        "Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=None, collector=None)
+    )
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()
     daemon = Daemon(runtime, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={}, listen="")

@@ -58,6 +58,7 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     snapshot.addresses = lambda _: {}
     snapshot.services = SimpleNamespace(spools=SimpleNamespace(cache=SimpleNamespace(trim=lambda: None)))
     runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=store, check=lambda: None)
+    runtime.collector = None
     made = Daemon(
         cast("Any", runtime),
         cast("Any", None),

@@ -95,9 +95,9 @@ class World:
         """Decide what a run would do."""
         return await plan_mirror(mirror, IMAGE, self.services, self.store, self.now)
 
-    async def run(self, mirror: Mirror, trigger: str = "schedule") -> Run:
-        """Run a mirror once, and remember; `trigger` is `command` for a run that a person waits for."""
-        return await self._walk(mirror, mirror, trigger)
+    async def run(self, mirror: Mirror) -> Run:
+        """Run a mirror once, and remember."""
+        return await self._walk(mirror, mirror)
 
     async def publish(
         self, mirror: Mirror, source: str, *names: str, if_newest: bool = False, number: int | None = None
@@ -111,7 +111,7 @@ class World:
         publication = Publication(source, names, if_newest, number, self.now)
         return await self._walk(IMAGE.publishing(mirror, publication), mirror, "publish")
 
-    async def _walk(self, mirror: Mirror, home: Mirror, trigger: str) -> Run:
+    async def _walk(self, mirror: Mirror, home: Mirror, trigger: str = "command") -> Run:
         services, clock, parallel = self.services, lambda: self.now, self.parallel
         return await run_mirror(mirror, IMAGE, services, self.store, trigger, clock=clock, parallel=parallel, home=home)
 

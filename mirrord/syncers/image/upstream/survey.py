@@ -21,7 +21,6 @@ from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targ
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.http.asker import scheduled
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout_writer import LayoutWriter
@@ -119,7 +118,7 @@ async def look_at_targets(
         except TransportError as error:
             failed[name] = str(error)
     held = {key: digest for key, digest in held.items() if key[0] not in failed}
-    trusted = NO_MEMORY if scheduled() else await asyncio.to_thread(_without_targets, memory, unasked)
+    trusted = await asyncio.to_thread(_without_targets, memory, unasked) if mirror.named else NO_MEMORY
     later = await _later(mirror, listing, places, Evidence(now, trusted, held), services)
     listing = replace(listing, remarks=(*listing.remarks, *later.remarks)) if later else listing
     lacking = later.lacking if later else {}
