@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -142,6 +143,33 @@ async def test_all_tags_by_the_name_at_a_target(station: Station) -> None:
     assert OTHER.digest not in done.document["digests"]
     assert (await desk.run("sync")).status == 0
     assert await station.at_targets("acme/app", "v2") == [404, 404]
+
+
+async def test_a_repository_that_somebody_deleted(station: Station) -> None:
+    """Somebody removed the whole repository at a target before: nothing is left there, and it is no failure."""
+    desk = station.desk
+    assert (await desk.run("sync")).status == 0
+    path = station.repository("acme/app")
+    for target in station.targets:
+        shutil.rmtree(target.folder / "docker/registry/v2/repositories" / path)
+    done = await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON, "--json")
+    assert (done.status, done.document["left"]) == (0, []), (done.out, done.err)
+    assert await station.at_targets("more/tool", "v1") == [200, 200]
+
+
+async def test_tags_of_others_stay_when_a_mirror_is_taken_down(station: Station) -> None:
+    """A mirror is denied, and not its images: a tag that somebody else gave one of them stays, and holds it."""
+    desk = station.desk
+    assert (await desk.run("sync")).status == 0
+    for target in station.targets:
+        await push(LATER, target.url, station.repository("acme/app"), ["theirs"])
+    done = await desk.run("takedown", "list", "--reason", REASON, "--json")
+    assert await station.at_targets("acme/app", "theirs") == [200, 200]
+    assert await station.at_targets("acme/app", LATER.digest) == [200, 200]
+    assert await station.at_targets("acme/app", "v1") == [404, 404]
+    assert await station.at_targets("acme/app", "v2") == [200, 404]  # docker-registry 2.8 deletes by digest only
+    assert done.status == 2
+    assert all("theirs needs" in one["why"] for one in done.document["left"] if one["what"].endswith(":v2"))
 
 
 async def test_what_is_left_without_a_ledger(station: Station) -> None:

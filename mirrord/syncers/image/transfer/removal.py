@@ -86,7 +86,7 @@ class _Removal:
             return
         if isinstance(self._place, Repository):
             self._api = await tag_deleter(self._place.http, self._place.reference)
-        listed = await _tags_of(self._place)
+        listed = await tags_of(self._place)
         about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
         self._others = [tag for tag in listed if tag not in due and tag not in about]
         for chunk in _chunks(due):
@@ -257,10 +257,16 @@ class _Removal:
         return needed
 
 
-async def _tags_of(place: Place) -> Collection[str]:
-    """Return all tags of a place; of a folder none, whose other names are not asked for."""
+async def tags_of(place: Place) -> Collection[str]:
+    """Return all tags of a place; of a repository that is gone none, and of a folder, whose other names nobody needs.
+
+    Raises:
+        MirrordError: they cannot be listed.
+    """
     if isinstance(place, Repository):
-        return [tag async for tag in place.tags()]
+        with suppress(MissingError):
+            return [tag async for tag in place.tags()]
+        return ()
     return await place.tags() if isinstance(place, LocalRepository) else ()
 
 

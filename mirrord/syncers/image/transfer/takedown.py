@@ -11,13 +11,14 @@ from mirrord.errors import MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Outcome, Receipt
+from mirrord.names.denied import DeniedEntry
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source
 from mirrord.syncers.image.plan.many import derived
 from mirrord.syncers.image.transfer.many import LedgerOf
-from mirrord.syncers.image.transfer.removal import Place, remove
+from mirrord.syncers.image.transfer.removal import Place, remove, tags_of
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
@@ -32,9 +33,9 @@ class TakedownSession:
 
     read = 0
 
-    def __init__(self, mirror: Mirror, digests: Collection[Digest], services: Services) -> None:
-        """Remove what the mirror has at its targets; `digests` are denied, whether names stand for them or not."""
-        self._mirror, self._digests, self._services = mirror, digests, services
+    def __init__(self, mirror: Mirror, entry: DeniedEntry, services: Services) -> None:
+        """Remove what the mirror has at its targets of what an entry denies."""
+        self._mirror, self._entry, self._services = mirror, entry, services
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Remove the names of one repository at one target."""
@@ -46,7 +47,7 @@ class TakedownSession:
             mirror, ledger = derived(mirror, Source(repository=key)).mirror, LedgerOf(ledger, key)
         place = open_target(mirror, target, self._services)
         names = {step.names[0]: Digest.parse(step.digest) for step in batch if step.names}
-        removal = _Takedown(target, place, ledger, self._digests)
+        removal = _Takedown(target, place, ledger, self._entry)
         outcomes = await removal.run(names, frozenset(Digest.parse(step.digest) for step in batch))
         for step in batch:
             error, remark = outcomes.get(step.names[0] if step.names else step.digest), removal.remark
@@ -57,14 +58,14 @@ class TakedownSession:
 @asynccontextmanager
 async def opened(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[TakedownSession]:
     """Begin a run; see `Syncer.open`."""
-    yield TakedownSession(mirror, plan.decisions.entry.digests, services)
+    yield TakedownSession(mirror, plan.decisions.entry, services)
 
 
 class _Takedown:
     """What is taken down in one repository at one target."""
 
-    def __init__(self, target: Target, place: Place, ledger: Ledger, digests: Collection[Digest]) -> None:
-        self._target, self._place, self._ledger, self._digests = target, place, ledger, digests
+    def __init__(self, target: Target, place: Place, ledger: Ledger, entry: DeniedEntry) -> None:
+        self._target, self._place, self._ledger, self._entry = target, place, ledger, entry
         self.remark = ""
 
     async def run(self, names: Mapping[str, Digest], doomed: Collection[Digest]) -> Mapping[str, MirrordError | None]:
@@ -73,19 +74,20 @@ class _Takedown:
         await self._note_gone(names)
         if not isinstance(place, Repository):
             return await remove(self._target.name, place, names, self._ledger)
-        heads = await self._heads([tag async for tag in place.tags()])
-        others = {tag: head.digest for tag, head in heads.items() if head.digest in doomed and tag not in names}
-        parts = ({*self._digests} | await self._children(doomed)) - {*doomed}
+        heads = await self._heads(await tags_of(place))
+        denied = set[Digest]() if self._entry.mirror else {*doomed}  # others may have the images of a mirror, too
+        others = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
+        parts = ({*self._entry.digests} | await self._children(doomed)) - {*doomed}
         left = {*doomed} - {*names.values()}
         outcomes = dict(await remove(self._target.name, place, {**others, **names}, self._ledger, left=left))
-        stays = [head for head in heads.values() if head.digest not in doomed]
-        needed = {head.digest for head in stays}
-        needed |= await self._children([head.digest for head in stays if head.media_type in INDEXES])
         kept = {names[name] for name, error in outcomes.items() if error is not None and name in names}
-        for digest in {*doomed} - needed - kept:
+        stays = [head for tag, head in heads.items() if head.digest not in denied and names.get(tag) != head.digest]
+        needed = kept | {head.digest for head in stays}
+        needed |= await self._children([*kept, *(head.digest for head in stays if head.media_type in INDEXES)])
+        for digest in {*doomed} - needed:
             if error := await self._delete(digest):
                 outcomes |= {name: error for name in (*names, digest) if names.get(name, name) == digest}
-        ends = [await self._delete(digest) for digest in sorted(parts - needed)] if not kept else []
+        ends = [await self._delete(digest) for digest in sorted(parts - needed)]
         if there := [error for error in ends if error]:
             said = "of its platforms stay there by digest until the registry collects them"
             self.remark = f"{len(there)} {said}: {there[0]}"
