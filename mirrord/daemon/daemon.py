@@ -62,7 +62,7 @@ class Daemon(Dispatcher):
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self.folder, self._state, self._environ = folder, state, environ
         self._at_start = runtime.snapshot.configuration.settings
-        self._looking, self._reloading = asyncio.Lock(), asyncio.Lock()
+        self._looking = asyncio.Lock()
         self._read_at = now()
         self._ran = False  # whether runs ended since we looked for cycles
         self.clock = Clock(runtime.runner.tick, now)
@@ -95,7 +95,7 @@ class Daemon(Dispatcher):
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`. Validates first, then swaps: a bad file changes nothing (bad input 73)."""
-        async with self._reloading:
+        async with self.runtime.changing:
             self._notifier.reloading()
             try:
                 fresh = await asyncio.to_thread(load_folder, self.folder, self.runtime.snapshot.syncers, self._environ)

@@ -9,7 +9,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
@@ -217,6 +217,7 @@ class Runtime:
     notices: tuple[tuple[str, str], ...] = ()  # level and text of what was found at opening
     collector: Collector | None = None  # of what `local` has
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the configuration is read or changed
 
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""

@@ -7,7 +7,7 @@ left: the ledger says where that is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from mirrord.errors import MirrordError, UsageError
 from mirrord.model.plan import Action
 from mirrord.model.run import Run
 from mirrord.model.takedown import DeniedThing, LeftName, RemovedName, TakenDown
+from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied, DeniedEntry, check_reason, parse_denied_image, parted
 from mirrord.record.ledger import RunLedger
 from mirrord.syncer.serving import OpenedThrough
@@ -72,8 +73,7 @@ class Takedowns:
             )
             raise UsageError(f"{found.what} has no entry of its own; {hint}")
         for entry in matching:  # a line stays a line, so the numbers of the others stay, too
-            names = self._runtime.snapshot.configuration.names
-            self._runtime.snapshot.deny(await asyncio.to_thread(lift_entry, file, entry, names, now()))
+            await self._change(lambda names, entry=entry: lift_entry(file, entry, names, now()))
         return ", ".join(f"{file}:{entry.line}" for entry in matching)
 
     async def listed(self) -> tuple[DeniedThing, ...]:
@@ -173,11 +173,16 @@ class Takedowns:
         if known is None or lacking:
             text = check_reason(reason) if reason else known.reason if known else ""
             fresh = replace(found, reason=text, digests=lacking, at=f"{now():%Y-%m-%dT%H:%MZ}")
-            names = self._runtime.snapshot.configuration.names
-            self._runtime.snapshot.deny(await asyncio.to_thread(add_entry, file, fresh, names))
+            await self._change(lambda names: add_entry(file, fresh, names))
         entry = self._entry(found)
         assert entry is not None
         return entry
+
+    async def _change(self, change: Callable[[NameBook], Denied]) -> None:
+        """Change the file, and use what it says from now on; a reload that is under way must not undo that."""
+        async with self._runtime.changing:
+            current = self._runtime.snapshot
+            current.deny(await asyncio.to_thread(change, current.configuration.names))
 
     async def _purge(self, found: DeniedEntry) -> tuple[int, list[LeftName]]:
         """Remove it on this machine; return how much that was, and what could not be removed."""
