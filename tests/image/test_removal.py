@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import pytest
 
-from mirrord.errors import DeniedError
+from mirrord.errors import DeniedError, GuardError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, Mirror, NoLedger
 from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.syncer import SYNCER
+from mirrord.syncers.image.transfer import removal
 from mirrord.syncers.image.transfer.removal import Place, remove
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.transfer.execute import execute
@@ -134,6 +135,25 @@ async def test_two_names_of_one_thing(world: World, place: Opens) -> None:
             assert await names(destination) == {"v1": None, "same": ONE.digest, "v2": OTHER.digest}
         assert await gone(destination, "v1", "same") == {}
         assert await names(destination) == {"v1": None, "same": None, "v2": OTHER.digest}
+
+
+async def test_a_name_that_moves_while_others_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many names take long: one that somebody moved after the first look stays as they set it."""
+    monkeypatch.setattr(removal, "CHUNK", 1)
+    target = await world.registry("one")
+    fresh = build_image(seed="fresh")
+    for tag, image in (("v1", ONE), ("v2", OTHER), ("fresh", fresh)):
+        await push(image, target, "mirror/app", [tag])
+    tags = target.content.tags["mirror/app"]
+
+    def move(name: str, _: object) -> None:
+        tags.update({other: fresh.digest for other in ("v1", "v2") if other != name and other in tags})
+
+    repository = Repository(world.services.http, Reference(target.host, "mirror/app"), push=True)
+    wanted = {"v1": Digest(ONE.digest), "v2": Digest(OTHER.digest)}
+    ends = await remove("there", repository, wanted, NoLedger(), move)
+    (stays,) = [name for name, error in ends.items() if isinstance(error, GuardError)]
+    assert tags == {stays: fresh.digest, "fresh": fresh.digest}
 
 
 async def test_a_platform_that_an_index_needs_stays(world: World) -> None:

@@ -89,8 +89,8 @@ class _Removal:
         listed = await tags_of(self._place)
         about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
         self._others = [tag for tag in listed if tag not in due and tag not in about]
-        for chunk in _chunks(due):
-            await self._take(chunk)
+        for number, chunk in enumerate(_chunks(due)):
+            await self._take(await self._again(chunk) if number else chunk)
         stays = {digest for name, digest in due.items() if self.outcomes[name] is not None}
         orphans = [tag for tag, (top, _) in about.items() if top not in stays]
         if orphans:
@@ -99,6 +99,13 @@ class _Removal:
         heads = await self._heads(orphans)
         for chunk in _chunks({tag: head for tag, head in heads.items() if isinstance(head, Digest)}):
             await self._take(chunk)
+
+    async def _again(self, chunk: Mapping[str, Digest]) -> Mapping[str, Digest]:
+        """Return which names are as they were: with many of them hours may have passed since they were looked at."""
+        still = await self._still(chunk)
+        if len(still) < len(chunk):
+            self._needed = None  # one that moved may need what the next chunk has
+        return still
 
     async def _still(self, names: Mapping[str, Digest]) -> Mapping[str, Digest]:
         """Return the names that stand for what they are expected to, and end the others."""
@@ -133,6 +140,8 @@ class _Removal:
 
     async def _take(self, chunk: Mapping[str, Digest]) -> None:
         """Remove some names that were just looked at; a removal that cannot be recorded does not happen."""
+        if not chunk:
+            return
         moves = {name: (digest, None) for name, digest in chunk.items()}
         async with self._ledger.moving(self._target, moves) as settled:
             ends = await self._delete(chunk)
