@@ -71,6 +71,17 @@ async def test_a_failure_in_a_success(ecr: Ecr, monkeypatch: pytest.MonkeyPatch)
     assert not any(ends.values())
 
 
+async def test_a_failure_that_names_no_tag(ecr: Ecr, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be that of any tag which the answer does not call deleted: none of these counts as gone."""
+    failure = {"imageId": {"imageDigest": DIGEST}, "failureCode": "KmsError", "failureReason": "no key"}
+    answer = {"imageIds": [{"imageDigest": DIGEST, "imageTag": "v2"}], "failures": [failure]}
+    fill(v1="sha256:1", v2="sha256:2")
+    monkeypatch.setattr(type(backend()), "batch_delete_image", lambda *_, **__: answer)
+    ends = await delete(ecr, "v1", "v2")
+    assert "v1: AWS: KmsError: no key" in str(ends["v1"])
+    assert ends["v2"] is None
+
+
 async def test_who_may_not(ecr: Ecr, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal says which action to allow."""
     fill(v1="sha256:1")

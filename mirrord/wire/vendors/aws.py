@@ -146,11 +146,14 @@ async def delete_tags(registry: EcrRegistry, name: str, names: Collection[str]) 
         registry, action, lambda client: client.batch_delete_image(repositoryName=name, imageIds=ids, **owner)
     )
     ends: dict[str, MirrordError | None] = dict.fromkeys(names)
+    gone = {one.get("imageTag") for one in answer.get("imageIds", ())}
     for failure in answer.get("failures", ()):  # of an answer that is a success
         tag, code = failure.get("imageId", {}).get("imageTag", ""), str(failure.get("failureCode", ""))
-        if tag in ends and code != "ImageNotFound":
-            said = redact(" ".join(str(failure.get("failureReason", "")).split())[:_SHOWN])
-            ends[tag] = RefusedError(f"{registry.host}: {name}:{tag}: AWS: {code}: {said} ({action})")
+        if code == "ImageNotFound":
+            continue
+        said = redact(" ".join(str(failure.get("failureReason", "")).split())[:_SHOWN])
+        for one in [tag] if tag in ends else ends.keys() - gone:  # of one that names no tag it may be any
+            ends[one] = RefusedError(f"{registry.host}: {name}:{one}: AWS: {code}: {said} ({action})")
     return ends
 
 
