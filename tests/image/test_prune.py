@@ -289,7 +289,26 @@ async def test_many_names_are_linear(world: World) -> None:
     world.later(days=2)
     one.wire.exchanges.clear()
     assert done(await pruned.prune()) == {("one", tag) for tag in gone}
-    assert one.count("HEAD", "/manifests/v") == 2 * len(gone), "in the survey, and just before it goes"
+    others = 2  # that keep the two images
+    assert one.count("HEAD", "/manifests/v") == 2 * len(gone) + others, "in the survey, and just before it goes"
     assert one.count("DELETE", "/manifests/v") == len(gone)
     assert one.count("GET", "/tags/list") == 2
     assert sum(len(exchange.method) > 0 for exchange in one.log) < 4 * len(gone)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_another_tag_that_keeps_the_content(world: World, *, moved: bool) -> None:
+    """A tag may go while another one there has its image; one that somebody moved meanwhile keeps nothing."""
+    one = await world.registry("one")
+    pruned = await Pruned.open(world, one, images={"v1": V1, "same": V1, "v2": V2})
+    pruned.lose("v1")
+    pruned.forget(V1)
+    if moved:
+        one.content.tags[REPOSITORY]["same"] = V2.digest
+    run = await pruned.twice()
+    if moved:
+        assert not run.receipts
+        assert "`--irrecoverable` removes it" in stays(run.plan)["one", "v1"]
+    else:
+        assert done(run) == {("one", "v1")}
+        assert "another tag at one" in run.receipts[0].step.reason

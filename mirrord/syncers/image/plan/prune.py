@@ -86,7 +86,7 @@ class PruneSurvey:
         unread: repositories of the source that could not be read, one sentence each: their names stay.
         lost: why the listing looks like an accident, one sentence, or "".
         trouble: target and repository → why it could not be asked.
-        held: digests of names that may be removed; None for what is not there.
+        held: digests of names that may be removed, and others with their content; None for what is gone.
         claims: names that another mirror has at the same place, with that mirror.
         found: repository and digest → the places where that can be read now.
     """
@@ -190,6 +190,18 @@ def may_go(survey: PruneSurvey, after: float, now: datetime) -> Iterator[Unwante
     return (one for one in survey.unwanted() if not survey.lost and not hindrance(survey, one, after, now))
 
 
+def of_same_content(survey: PruneSurvey, going: Sequence[Unwanted]) -> Iterator[Unwanted]:
+    """Yield for each content that goes one other name that keeps it, as the ledger says: the target knows better."""
+    keys = {one.key for one in going}
+    content = {(one.target, one.repository, one.entry.after) for one in going if one.entry}
+    for (target, name), entry in survey.alive.items():
+        repository, tag = divided(name, many=survey.many)
+        here = target, repository, entry.after
+        if (target, name) not in keys and here in content:
+            content.remove(here)
+            yield Unwanted(target, name, repository, tag, entry, "")
+
+
 def doomed(survey: PruneSurvey, after: float, now: datetime) -> Iterator[tuple[Unwanted, Digest]]:
     """Yield the names that still stand for what this mirror wrote, or that are adopted, with their digests."""
     for one in may_go(survey, after, now):
@@ -271,7 +283,7 @@ class _Content:
         self._stays = {
             (divided(name, many=survey.many)[0], target, entry.after)
             for (target, name), entry in survey.alive.items()
-            if (target, name) not in keys
+            if (target, name) not in keys and survey.held.get((target, name)) == entry.after
         }
 
     def elsewhere(self, one: Unwanted, digest: Digest) -> Sequence[str]:

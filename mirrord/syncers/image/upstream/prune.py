@@ -27,6 +27,7 @@ from mirrord.syncers.image.plan.prune import (
     looked,
     loss,
     may_go,
+    of_same_content,
 )
 from mirrord.syncers.image.upstream.many import REPOSITORIES, wanted_parts
 from mirrord.syncers.image.upstream.registry import select_tags
@@ -71,7 +72,8 @@ async def survey_prune(
         await services.facts.note(mirror.name, fact, {name: at.isoformat() for name, at in {**kept, **fresh}.items()})
     survey = replace(survey, claims=await _claims(mirror, services, survey))
     going = await asyncio.to_thread(lambda: list(may_go(survey, spec_of(mirror).prune.after, now)))
-    survey = await _held(services, survey, going)
+    same = await asyncio.to_thread(lambda: list(of_same_content(survey, going)))
+    survey = await _held(services, survey, [*going, *same])
     return await _found(mirror, services, survey, now)
 
 
@@ -187,7 +189,7 @@ def _full(mirror: Mirror, known: Collection[Key]) -> Mapping[str, str]:
 
 
 async def _held(services: Services, survey: PruneSurvey, going: Sequence[Unwanted]) -> PruneSurvey:
-    """Ask the targets what the names stand for that may be removed."""
+    """Ask the targets what the names stand for that may be removed, and others that have their content."""
     held: dict[Key, Digest | None] = {}
     trouble = dict(survey.trouble)
 
