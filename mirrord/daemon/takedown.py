@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,7 @@ class Takedowns:
             )
             raise UsageError(f"{found.what} has no entry of its own; {hint}")
         for entry in matching:  # a line stays a line, so the numbers of the others stay, too
-            await self._change(lambda names, entry=entry: lift_entry(file, entry, names, now()))
+            await self._change(partial(_lifted, file, entry))
         return ", ".join(f"{file}:{entry.line}" for entry in matching)
 
     async def listed(self) -> tuple[DeniedThing, ...]:
@@ -228,6 +229,10 @@ class Takedowns:
                 change = lambda one, _, removing=removing: (one, removing)  # noqa: E731 - bound to this mirror
                 runs.append(await self._runtime.runner.sync(name, "takedown", change=change))
         return runs
+
+
+def _lifted(file: Path, entry: DeniedEntry, names: NameBook) -> Denied:
+    return lift_entry(file, entry, names, now())
 
 
 def _some(names: Sequence[str]) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ async def test_a_repository_that_somebody_deleted(station: Station) -> None:
     assert (await desk.run("sync")).status == 0
     path = station.repository("acme/app")
     for target in station.targets:
-        shutil.rmtree(target.folder / "docker/registry/v2/repositories" / path)
+        shutil.rmtree(target.folder / "content/docker/registry/v2/repositories" / path)
     done = await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON, "--json")
     assert (done.status, done.document["left"]) == (0, []), (done.out, done.err)
     assert await station.at_targets("more/tool", "v1") == [200, 200]
