@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -22,9 +22,11 @@ from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.model.ledger import Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.plan.restored import Restored
 from mirrord.plan.retention import READING, Clients, Retained, expired, retained
 from mirrord.plan.select import REFERRER
 from mirrord.record.ledger import RunLedger
+from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL, Mirror
 
 TRIGGER: Final = "gc"
@@ -33,12 +35,24 @@ _CHARTS: Final = "_helm/"
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """Who decides about a repository."""
+    """Who decides about a repository.
+
+    Attributes:
+        keep: the rules.
+        mirror: whose names they are, if that is known.
+        item: returns the item of a tag.
+        pinned: digests that stay, and so do their tags: those that items name, and those that are restored.
+    """
 
     keep: Keep
     mirror: Mirror | None = None
     item: Callable[[str], str] = str
-    pinned: Collection[str] = ()
+    pinned: frozenset[str] = frozenset()
+
+    def beside(self, other: _Owner) -> _Owner:
+        """Return it where another mirror has names, too: what either one pins stays, and all if they do not agree."""
+        keep = self.keep if self.keep == other.keep else EVERYTHING
+        return replace(self, keep=keep, pinned=self.pinned | other.pinned)
 
 
 @dataclass(slots=True)
@@ -92,10 +106,12 @@ class GarbageCollection:
                 continue
             memory = await self._runtime.store.memory(mirror.name)
             items = [item for target, item in memory if target == LOCAL]
-            pinned = frozenset(digest for item in items if ":" in (digest := item.rpartition("@")[2]))
+            restored = Restored.read(await self._runtime.store.recall(mirror.name, FACTS))
+            pinned = frozenset(filter(None, map(_digest, items))) | restored.digests
             for repository, item in (await asyncio.to_thread(syncer.kept, mirror, items)).items():
-                found[repository] = _Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
-            if syncer.parts_of(mirror) and (mirror.keep or EVERYTHING) != rest:
+                owner = _Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
+                found[repository] = owner.beside(found.get(repository, owner))
+            if syncer.parts_of(mirror) and (not items or (mirror.keep or EVERYTHING) != rest):
                 rest = EVERYTHING  # a repository without an owner may be one of its, which the record does not know
         return found, rest
 
@@ -215,6 +231,12 @@ class GarbageCollection:
             rows.append(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)))
         loose = sum(sizes.values())
         return replace(collected, gone=tuple(rows), freed=freed, blobs=blobs, loose=loose, troubles=tuple(troubles))
+
+
+def _digest(item: str) -> str:
+    """Return the digest that an item is named by; "" for one that is named by a tag."""
+    digest = item.rpartition("@")[2]
+    return digest if ":" in digest and "/" not in digest else ""
 
 
 def _content(state: RepositoryState, digest: Digest) -> set[Digest]:

@@ -119,6 +119,39 @@ async def test_dropped_names_do_not_come_back(desk: Desk) -> None:
         assert world.tags() == set(VERSIONS[-3:])
 
 
+async def test_what_was_restored_stays(desk: Desk) -> None:
+    """A name that was brought back stays, whatever the rules, until it is released."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        await world.gc()
+        restored = await desk.run("restore", "app", "1.0")
+        assert restored.status == 0, restored
+        assert (await world.gc())["gone"] == []
+        assert world.tags() == {"1.0", *VERSIONS[-2:]}
+        assert (await desk.run("restore", "app", "1.0", "--release")).status == 0
+        await world.gc()
+        assert world.tags() == set(VERSIONS[-2:])
+
+
+async def test_mirrors_that_share_a_repository(desk: Desk) -> None:
+    """Where two mirrors have names in one repository, neither lets go what the other one keeps."""
+    async with Registry() as source:
+        world = Kept(desk, source)
+        for version, image in world.images.items():
+            await push(image, source, "up/app", [version])
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
+            "  - {name: all, kind: image, from: {list: all.txt}, to: local}\n"
+            "  - {name: some, kind: image, from: {list: some.txt}, keep: {newest: 2}, to: local}\n"
+        )
+        lines = [f"{source.host}/up/app:{version}\n" for version in VERSIONS]
+        desk.configure(lines[0], "all.txt")
+        desk.configure("".join(lines[1:]), "some.txt")
+        synced = await desk.run("sync")
+        assert synced.status == 0, synced
+        assert (await world.gc())["gone"] == []
+
+
 async def test_after_a_run_by_itself(desk: Desk) -> None:
     """A run is followed by a collection; a changed build that moves a name keeps the old content for `days`."""
     async with kept(desk) as world:
