@@ -111,6 +111,7 @@ class DiskRepositories:
         tags: Mapping[str, Digest],
         manifests: Collection[Digest] = (),
         *,
+        about: Mapping[str, Digest] | None = None,
         expect: str | None = None,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Write the log anew; see `Repositories.drop`."""
@@ -123,7 +124,7 @@ class DiskRepositories:
                 return nothing
             tags = {name: digest for name, digest in tags.items() if state.tags.get(name) == digest}
             with self.leases.removing(state.manifests) as free:
-                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, free)
+                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about or {}, free)
                 if gone or lost:
                     await asyncio.to_thread(kept.drop, gone, lost, state.revision, DROPPED)
         return gone, lost
@@ -207,10 +208,22 @@ class DiskRepositories:
 
 
 def _gone(
-    state: RepositoryState, tags: Mapping[str, Digest], manifests: Collection[Digest], free: Collection[Digest]
+    state: RepositoryState,
+    tags: Mapping[str, Digest],
+    manifests: Collection[Digest],
+    about: Mapping[str, Digest],
+    free: Collection[Digest],
 ) -> tuple[frozenset[str], frozenset[Digest]]:
     """Return which tags and manifests go, given those that nobody needs."""
+
+    def lost(going: Collection[str]) -> frozenset[Digest]:
+        left = {name: digest for name, digest in state.tags.items() if name not in going}
+        tops = {*(tags[name] for name in going), *manifests}
+        return frozenset(unneeded(left, state.manifests, tops, state.manifests.keys() - set(free)))
+
     going = frozenset(name for name, digest in tags.items() if digest in free or digest not in state.manifests)
-    left = {name: digest for name, digest in state.tags.items() if name not in going}
-    tops = {*(tags[name] for name in going), *manifests}
-    return going, frozenset(unneeded(left, state.manifests, tops, state.manifests.keys() - set(free)))
+    gone = lost(going)
+    if stay := {name for name, digest in about.items() if digest not in gone}:
+        going -= stay
+        gone = lost(going)
+    return going, gone

@@ -142,13 +142,14 @@ class Repositories(Protocol):
         tags: Mapping[str, Digest],
         manifests: Collection[Digest] = (),
         *,
+        about: Mapping[str, Digest] | None = None,
         expect: str | None = None,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Remove tags and manifests in one atomic step, durably, with what only they need. Content stays in the store.
 
         The manifests of the tags go, and so do `manifests`, unless something that stays refers to them. Signatures and
         other referrers go with their subject. A tag stays if it names another digest by now; what somebody has a lease
-        on stays. The repository knows which tags were dropped until they are set again.
+        on stays, and so do the tags `about` it. The repository knows which tags were dropped until they are set again.
 
         Returns the tags and manifests that are gone.
 

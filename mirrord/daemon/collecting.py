@@ -60,6 +60,7 @@ class _Found:
     """What a look at one repository found."""
 
     tags: dict[str, Digest] = field(default_factory=dict)
+    about: dict[str, Digest] = field(default_factory=dict)  # those of them that go with an image
     why: dict[str, str] = field(default_factory=dict)  # by tag or digest
     manifests: dict[Digest, str] = field(default_factory=dict)
     kept: int = 0
@@ -164,8 +165,9 @@ class GarbageCollection:
         found.manifests = dict(expired(lost, owner.keep, now, clients))
         gone = self._goes(state, found)
         for name, digest in state.tags.items():  # those of signatures go with their image
-            if name.startswith(REFERRER) and f"sha256:{name[7:71]}" in gone:
-                found.tags[name], found.why[name] = digest, "it is about an image that goes"
+            image = Digest(f"sha256:{name[7:71]}")
+            if name.startswith(REFERRER) and image in gone:
+                found.tags[name], found.about[name], found.why[name] = digest, image, "it is about an image that goes"
         found.kept = len(state.tags) - len(found.tags)
         return found
 
@@ -179,14 +181,14 @@ class GarbageCollection:
         """Write down what goes, drop it, and record that as a run of the mirror."""
         drop = self._collector.repositories.drop
         if owner.mirror is None:
-            return await drop(name, found.tags, found.manifests, expect=state.revision)
+            return await drop(name, found.tags, found.manifests, about=found.about, expect=state.revision)
         mirror, began = owner.mirror, self._now()
         syncer, store = self._runtime.snapshot.syncer(mirror), self._runtime.store
         origin, places = syncer.places(mirror)
         ledger = RunLedger(store, mirror.name, began, places, self._now)
         moves = {owner.item(tag): (str(digest), None) for tag, digest in found.tags.items()}
         async with ledger.moving(LOCAL, moves) as outcomes:
-            tags, manifests = await drop(name, found.tags, found.manifests, expect=state.revision)
+            tags, manifests = await drop(name, found.tags, found.manifests, about=found.about, expect=state.revision)
             outcomes.update((owner.item(tag), Settled.UNDONE) for tag in found.tags.keys() - tags)
         steps = tuple(
             Step(Action.DELETE, owner.item(tag), found.tags[tag], LOCAL, (tag,), f"not kept: {found.why[tag]}")

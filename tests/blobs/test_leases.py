@@ -133,6 +133,18 @@ async def test_linked_content_is_not_removed(tmp_path: Path) -> None:
     assert {digest for digest in BODIES if place_in(store, digest)} == {ONE, TWO}
 
 
+async def test_a_signature_stays_with_its_image(tmp_path: Path) -> None:
+    """While somebody needs an image, the tag that is about it stays, too; afterwards both go."""
+    repositories = DiskRepositories(tmp_path / "repositories")
+    tags = {"v1": ONE, f"sha256-{ONE.hex}.sig": TWO}
+    await repositories.publish("app", {ONE: link(), TWO: link()}, tags)
+    about = {f"sha256-{ONE.hex}.sig": ONE}
+    with repositories.lease() as lease:
+        await lease.hold([ONE])
+        assert await repositories.drop("app", tags, about=about) == (frozenset(), frozenset())
+    assert await repositories.drop("app", tags, about=about) == (tags.keys(), {ONE, TWO})
+
+
 DIGESTS = sorted(BODIES)
 GRAPHS = st.lists(
     st.tuples(st.sets(st.sampled_from(range(6))), st.sampled_from(["", None, *range(6)])), min_size=6, max_size=6
