@@ -75,6 +75,9 @@ class RunningCollection:
 
     async def remove(self, digests: Collection[Digest]) -> frozenset[Digest]:
         """Remove those of these that nobody needs since the collection began; return them."""
+        return await asyncio.shield(self._remove(digests))
+
+    async def _remove(self, digests: Collection[Digest]) -> frozenset[Digest]:
         collector = self._collector
         unread = [digest for digest in digests if not collector.uses.since(digest, self.began)]
         with collector.repositories.leases.removing(unread) as free:

@@ -115,6 +115,16 @@ class DiskRepositories:
         expect: str | None = None,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Write the log anew; see `Repositories.drop`."""
+        return await asyncio.shield(self._drop(repository, tags, manifests, about or {}, expect))
+
+    async def _drop(
+        self,
+        repository: str,
+        tags: Mapping[str, Digest],
+        manifests: Collection[Digest],
+        about: Mapping[str, Digest],
+        expect: str | None,
+    ) -> tuple[frozenset[str], frozenset[Digest]]:
         kept, nothing = self._repository(repository), (frozenset[str](), frozenset[Digest]())
         async with kept.turn:
             state = await asyncio.to_thread(kept.state)
@@ -124,7 +134,7 @@ class DiskRepositories:
                 return nothing
             tags = {name: digest for name, digest in tags.items() if state.tags.get(name) == digest}
             with self.leases.removing(state.manifests) as free:
-                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about or {}, free)
+                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about, free)
                 if gone or lost:
                     await asyncio.to_thread(kept.drop, gone, lost, state.revision, DROPPED)
         return gone, lost
@@ -146,9 +156,12 @@ class DiskRepositories:
         """Read all logs, then remove one by one."""
         async with self.leases.collecting():
             unlinked = set(digests) - await self.linked()
-            with self.leases.removing(unlinked, lease) as free:
-                for digest in free:
-                    await store.remove(digest)
+            await asyncio.shield(self._remove(store, unlinked, lease))
+
+    async def _remove(self, store: BlobStore, digests: Collection[Digest], lease: Lease) -> None:
+        with self.leases.removing(digests, lease) as free:
+            for digest in free:
+                await store.remove(digest)
 
     def lease(self) -> Lease:
         """Return a lease of ours."""

@@ -36,10 +36,6 @@ class Leases:
         """Return a lease on nothing yet."""
         return Lease(self)
 
-    def __contains__(self, digest: object) -> bool:
-        """Whether anybody has a lease on a digest, or it was needed since a collection began."""
-        return digest in (self._needed or ()) or any(digest in lease.held for lease in self._leases)
-
     def need(self, digests: Iterable[Digest]) -> None:
         """Let a collection that is under way leave these."""
         if self._needed is not None:
@@ -56,18 +52,16 @@ class Leases:
                 self._needed = None
 
     @contextmanager
-    def removing(self, digests: Collection[Digest], own: Lease | None = None) -> Iterator[frozenset[Digest]]:
+    def removing(self, digests: Iterable[Digest], own: Lease | None = None) -> Iterator[frozenset[Digest]]:
         """Return those of `digests` that nobody needs; nobody gets a lease on one of them before the block ends.
 
-        With `own` a lease of the caller's does not count.
+        With `own` a lease of the caller's does not count. A block that waits for a thread must be shielded: when it is
+        cancelled, the thread goes on.
         """
-        others = [lease for lease in self._leases if lease is not own]
-        needed = self._needed or frozenset[Digest]()
-        free = frozenset(
-            one
-            for one in digests
-            if one not in needed and one not in self._going and not any(one in lease.held for lease in others)
-        )
+        free = frozenset(digests)
+        others = (lease.held for lease in self._leases if lease is not own)
+        for needed in (self._needed or frozenset[Digest](), self._going.keys(), *others):
+            free -= free & needed
         gone = asyncio.Event()
         self._going.update(dict.fromkeys(free, gone))
         try:

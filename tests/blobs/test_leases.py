@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirrord.blobs.collector import Collector
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.leases import Leases
 from mirrord.blobs.reachable import unneeded
 from mirrord.blobs.repositories import ManifestRef
+from mirrord.blobs.uses import ContentUses
 from mirrord.model.digest import Digest
 from tests.support.localstore import place_in
 
@@ -131,6 +134,33 @@ async def test_linked_content_is_not_removed(tmp_path: Path) -> None:
     await repositories.publish("team/other", {ONE: link(TWO)}, {})
     await repositories.remove_unlinked(store, set(BODIES), repositories.lease())
     assert {digest for digest in BODIES if place_in(store, digest)} == {ONE, TWO}
+
+
+async def test_a_removal_that_is_cancelled_ends_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants content that is being removed waits for the thread that does it, also when its caller was cancelled."""
+    store, repositories = DiskStore(tmp_path / "blobs"), DiskRepositories(tmp_path / "repositories")
+    await store.put(ONE, BODIES[ONE])
+    began, may, unlink = threading.Event(), threading.Event(), Path.unlink
+
+    def slow(path: Path, missing_ok: bool = False) -> None:
+        began.set()
+        may.wait()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", slow)
+    collector = Collector(store, repositories, ContentUses(store.place))
+    async with collector.collection() as collection:
+        removing = asyncio.create_task(collection.remove([ONE]))
+        await asyncio.to_thread(began.wait)
+        removing.cancel()
+        await asyncio.gather(removing, return_exceptions=True)
+    holding = asyncio.create_task(repositories.lease().hold([ONE]))
+    await asyncio.sleep(0)
+    waits = not holding.done()
+    may.set()
+    await holding
+    assert waits
+    assert await store.missing([ONE]) == {ONE}
 
 
 async def test_a_signature_stays_with_its_image(tmp_path: Path) -> None:
