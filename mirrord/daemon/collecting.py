@@ -81,8 +81,7 @@ class GarbageCollection:
 
     async def collect(self, *, dry: bool = False) -> Collected:
         """Let go what is not kept, and remove what nothing needs; with `dry` only say what that would be."""
-        current = self._runtime.snapshot
-        async with current.lease(), self._collector.collection() as collection:
+        async with self._collector.collection() as collection, (current := self._runtime.snapshot).lease():
             owners, rest = await self._owners(current)
             linked, gone, troubles, kept = set[Digest](), list[tuple[Gone, set[Digest]]](), list[str](), 0
             for name in await self._collector.repositories.names():
@@ -153,7 +152,10 @@ class GarbageCollection:
             parts = _content(state, digest)
             return any(uses.since(one, now - READING) for one in parts if one in state.manifests or needed_by[one] < 2)
 
-        clients = Clients(uses.last, reading)
+        def used(digest: Digest) -> float:  # who knows an index asks for the image of a platform alone
+            return max(map(uses.last, {digest, *reached(state.manifests, [digest])}))
+
+        clients = Clients(used, reading)
         verdicts: Mapping[str, Retained] = retained(state.tags, state.tagged, owner.keep, now, clients)
         going = {name: state.tags[name] for name, verdict in verdicts.items() if not verdict.stays}
         found.tags = {name: digest for name, digest in going.items() if digest not in owner.pinned}

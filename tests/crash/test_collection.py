@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,10 +35,12 @@ VERSIONS = [f"1.{number}" for number in range(5)]
 class Kept:
     """A mirror of five versions that share a layer, whose newest two are kept."""
 
-    def __init__(self, desk: Desk, source: Registry) -> None:
+    def __init__(self, desk: Desk, source: Registry, *, index: bool = False) -> None:
         self.desk, self.source, self.state = desk, source, desk.folder / "state"
         self.images: dict[str, Image] = {
-            version: build_image(["linux/amd64"], layers=2, layer_size=50_000, seed=version, shared_layers=1)
+            version: build_image(
+                ["linux/amd64"], layers=2, layer_size=50_000, seed=version, shared_layers=1, index=index
+            )
             for version in VERSIONS
         }
 
@@ -77,9 +81,9 @@ class Kept:
 
 
 @asynccontextmanager
-async def kept(desk: Desk) -> AsyncIterator[Kept]:
+async def kept(desk: Desk, *, index: bool = False) -> AsyncIterator[Kept]:
     async with Registry() as source:
-        world = Kept(desk, source)
+        world = Kept(desk, source, index=index)
         await world.open()
         yield world
 
@@ -150,6 +154,23 @@ async def test_mirrors_that_share_a_repository(desk: Desk) -> None:
         synced = await desk.run("sync")
         assert synced.status == 0, synced
         assert (await world.gc())["gone"] == []
+
+
+async def test_who_knows_the_index_asks_for_a_platform(desk: Desk) -> None:
+    """An image of which clients ask for one platform by its digest is in use, though nobody asks for its tag."""
+    async with kept(desk, index=True) as world:
+        blobs = world.state / "blobs" / "sha256"
+        files = [blobs / digest[7:9] / digest[7:] for image in world.images.values() for digest in image.manifests]
+        for file in files:
+            os.utime(file, (0, 0))
+        for log in (world.state / "repositories").rglob("_links.jsonl"):
+            lines = [re.sub(r'"at":[0-9]+', '"at":1', line) for line in log.read_text().splitlines()[1:]]
+            body = "".join(f"{line}\n" for line in lines)
+            log.write_text(json.dumps({"log": "0", "size": len(body)}) + "\n" + body)
+        (child,) = (digest for digest in world.images["1.1"].manifests if digest != world.images["1.1"].digest)
+        os.utime(blobs / child[7:9] / child[7:])
+        world.configure("{unused: 30d}")
+        assert {one["name"] for one in (await world.gc())["gone"]} == set(VERSIONS) - {"1.1"}
 
 
 async def test_after_a_run_by_itself(desk: Desk) -> None:
