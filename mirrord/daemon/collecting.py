@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -63,7 +63,6 @@ class _Found:
     about: dict[str, Digest] = field(default_factory=dict)  # those of them that go with an image
     why: dict[str, str] = field(default_factory=dict)  # by tag or digest
     manifests: dict[Digest, str] = field(default_factory=dict)
-    kept: int = 0
 
 
 class GarbageCollection:
@@ -127,21 +126,14 @@ class GarbageCollection:
             await repositories.date(name)  # what came before times were noted counts from now
             state = await repositories.read(name) or RepositoryState()
         found = await asyncio.to_thread(self._judge, state, owner, collection.began)
-        if not found.tags and not found.manifests:
-            return set(state.content), [], found.kept
-        tags, manifests = frozenset(found.tags), frozenset(self._goes(state, found))
-        if not dry:
+        tags, manifests = frozenset(found.tags), frozenset(found.manifests)
+        if dry:
+            manifests = frozenset(await asyncio.to_thread(self._goes, state, found))
+        elif tags or manifests:
             tags, manifests = await self._drop(name, owner, state, found)
             failpoints.hit("gc.dropped")
-        left = {digest: link for digest, link in state.manifests.items() if digest not in manifests}
-        content = left.keys() | {ref for link in left.values() for ref in link.refs}
-        went = list[tuple[Gone, set[Digest]]]()
-        for tag in sorted(tags):
-            digest = found.tags[tag]
-            went.append((Gone(name, tag, digest, found.why[tag]), _content(state, digest) - content))
-        for digest in sorted(manifests & found.manifests.keys()):
-            went.append((Gone(name, "", digest, found.manifests[digest]), _content(state, digest) - content))
-        return set(content), went, found.kept
+        content, went = await asyncio.to_thread(_went, name, state, found, tags, manifests)
+        return content, went, len(state.tags) - len(tags)
 
     def _judge(self, state: RepositoryState, owner: _Owner, now: float) -> _Found:
         """Decide about one repository. Blocks."""
@@ -170,7 +162,6 @@ class GarbageCollection:
             image = Digest(f"sha256:{name[7:71]}")
             if name.startswith(REFERRER) and image in gone:
                 found.tags[name], found.about[name], found.why[name] = digest, image, "it is about an image that goes"
-        found.kept = len(state.tags) - len(found.tags)
         return found
 
     def _goes(self, state: RepositoryState, found: _Found) -> set[Digest]:
@@ -235,6 +226,17 @@ class GarbageCollection:
             rows.append(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)))
         loose = sum(sizes.values())
         return replace(collected, gone=tuple(rows), freed=freed, blobs=blobs, loose=loose, troubles=tuple(troubles))
+
+
+def _went(
+    name: str, state: RepositoryState, found: _Found, tags: Collection[str], manifests: Collection[Digest]
+) -> tuple[set[Digest], list[tuple[Gone, set[Digest]]]]:
+    """Return what a repository links without these, and what went of it with the content that nothing there needs."""
+    left = {digest: link for digest, link in state.manifests.items() if digest not in manifests}
+    content = {*left, *(ref for link in left.values() for ref in link.refs)}
+    rows = [Gone(name, tag, found.tags[tag], found.why[tag]) for tag in sorted(tags)]
+    rows += [Gone(name, "", one, found.manifests[one]) for one in sorted(found.manifests.keys() & manifests)]
+    return content, [(row, _content(state, Digest(row.digest)) - content) for row in rows]
 
 
 def _digest(item: str) -> str:
