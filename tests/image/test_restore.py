@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from mirrord.errors import UsageError
+from mirrord.model.digest import Digest
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.image.upstream.restored import RestoredSource, _Places
 from mirrord.testing import Registry, build_image, push
+from mirrord.wire.oci.descriptor import Descriptor
 from tests.support.restoring import earlier_of, release, restore, undo
 from tests.support.world import World, by_target
 
@@ -55,6 +58,18 @@ async def test_a_tag_gets_its_earlier_digest_and_keeps_it(world: World) -> None:
     run = await world.run(mirror)
     assert (run.result, run.remarks) == (Result.SUCCESS, ())
     assert (one.tags["mirror/app"], world.local_tags()) == ({"v1": NEWER.digest}, {"v1": NEWER.digest})
+
+
+async def test_what_is_read_from_local_stays_there(world: World) -> None:
+    """While a restore reads an image from `local`, a collection leaves it; afterwards it may go."""
+    _, mirror = await moved(world, LOCAL)
+    repositories, old = world.services.repositories, Digest(OLD.digest)
+    assert repositories is not None
+    source = RestoredSource(old, _Places(mirror, world.services, world.now))
+    await source.check_blob(Descriptor("", Digest(next(iter(OLD.blobs))), 0))
+    assert await repositories.drop("app", {}, [old]) == (frozenset(), frozenset())
+    del source
+    assert await repositories.drop("app", {}, [old]) == (frozenset(), {old})
 
 
 async def test_the_source_is_not_needed(world: World) -> None:
