@@ -41,7 +41,7 @@ class _Owner:
         keep: the rules.
         mirror: whose names they are, if that is known.
         item: returns the item of a tag.
-        pinned: digests that stay, and so do their tags: those that items name, and those that are restored.
+        pinned: digests that stay, and so do their tags: those that items name, that are restored, and of branches.
     """
 
     keep: Keep
@@ -106,9 +106,10 @@ class GarbageCollection:
             memory = await self._runtime.store.memory(mirror.name)
             items = [item for target, item in memory if target == LOCAL]
             restored = Restored.read(await self._runtime.store.recall(mirror.name, FACTS))
-            pinned = frozenset(filter(None, map(_digest, items))) | restored.digests
+            pinned = {*filter(None, map(_digest, items)), *restored.digests}
+            pinned |= {one.digest for (target, _), one in memory.names.items() if target == LOCAL and not one.stays}
             for repository, item in (await asyncio.to_thread(syncer.kept, mirror, items)).items():
-                owner = _Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
+                owner = _Owner(mirror.keep or EVERYTHING, mirror, item, frozenset(pinned))
                 found[repository] = owner.beside(found.get(repository, owner))
             if syncer.parts_of(mirror) and (not items or (mirror.keep or EVERYTHING) != rest):
                 rest = EVERYTHING  # a repository without an owner may be one of its, which the record does not know

@@ -26,6 +26,7 @@ from mirrord.syncer.serving import Request
 from mirrord.syncers.image.front import respond
 from mirrord.testing import Image, Registry, build_image, push
 from tests.support.commands import Desk
+from tests.support.layouts import write_layout
 from tests.support.localstore import tags_in
 from tests.support.walking import walk_local
 
@@ -171,6 +172,18 @@ async def test_who_knows_the_index_asks_for_a_platform(desk: Desk) -> None:
         os.utime(blobs / child[7:9] / child[7:])
         world.configure("{unused: 30d}")
         assert {one["name"] for one in (await world.gc())["gone"]} == set(VERSIONS) - {"1.1"}
+
+
+async def test_branches_that_look_like_versions(desk: Desk) -> None:
+    """A branch of published builds stays with the build that it stands for, also where its name has a version."""
+    desk.configure("mirrors: [{name: app, kind: image, from: {layouts: builds}, keep: {newest: 1}, to: local}]\n")
+    for number, commit in enumerate(("a" * 40, "b" * 40, "c" * 40)):
+        write_layout(build_image(seed=commit), desk.folder / commit)
+        branch = f"release-1.{max(number, 1)}"
+        said = await desk.run("publish", "app", "--layout", commit, "--branch", branch, "--commit", commit)
+        assert said.status == 0, said
+    branches = {"release-1.1", "release-1.1-bbbbbbb", "release-1.2", "release-1.2-ccccccc"}
+    assert set(tags_in(desk.folder / "state" / "repositories", "app")) == branches
 
 
 async def test_after_a_run_by_itself(desk: Desk) -> None:
