@@ -69,7 +69,7 @@ async def test_what_is_read_from_local_stays_there(world: World) -> None:
     await source.check_blob(Descriptor("", Digest(next(iter(OLD.blobs))), 0))
     assert await repositories.drop("app", {}, [old]) == (frozenset(), frozenset())
     del source
-    assert await repositories.drop("app", {}, [old]) == (frozenset(), {old})
+    assert await repositories.drop("app", {}, [old]) == (frozenset(), frozenset([old]))
 
 
 async def test_the_source_is_not_needed(world: World) -> None:
