@@ -14,6 +14,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.history import Standing
 from mirrord.model.verification import Verification
 from mirrord.schedule import Clock
+from mirrord.transfer.fanout import deliberate
 
 SPREAD: Final = 3600.0
 """Seconds over which first and late verifications are spread after a start."""
@@ -41,21 +42,26 @@ class ScheduledVerifier:
 
     async def _verify(self, name: str) -> None:
         async with self._turn:
-            known = (*await self._runtime.store.standing(name), None)[0]
             mirror = next((one for one in self._runtime.snapshot.configuration.mirrors if one.name == name), None)
             rules = mirror.verifying if mirror else None
             if rules is None or rules.every is None or self._runtime.runner.stopping:
                 return
-            if known and known.until and known.until > now():
-                self._again(name, (known.until - now()).total_seconds() + _LATER)
-                return
             try:
+                if wait := await self._deferred(name):
+                    self._again(name, wait)
+                    return
                 found: Verification | MirrordError = await self._verifier.verify(name, rules.level)
-            except MirrordError as error:
-                found = error
+            except Exception as error:  # noqa: BLE001 - the record, or a bug, must not end it for good
+                found = deliberate(error)
             self._again(name, _LATER if isinstance(found, MirrordError) else rules.every)
             if self.after:
                 await self.after(name, found)
+
+    async def _deferred(self, name: str) -> float:
+        """Return in how many seconds to try again while a host wants runs of the mirror to wait, else 0."""
+        known = (*await self._runtime.store.standing(name), None)[0]
+        left = (known.until - now()).total_seconds() if known and known.until else 0.0
+        return left + _LATER if left > 0 else 0.0
 
     def _again(self, name: str, seconds: float) -> None:
         self._clock.verify(self._verify, {name: now() + timedelta(seconds=seconds)}, only=name)

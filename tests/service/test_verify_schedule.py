@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from mirrord.commands import GetStatus
 from mirrord.daemon.scheduled import SPREAD, ScheduledVerifier, due
 from mirrord.daemon.verifier import Verifier
-from mirrord.errors import MirrordError
+from mirrord.errors import MirrordError, StorageError
 from mirrord.model.history import Standing
 from mirrord.model.verification import Level, TargetVerification, Verification
 from mirrord.record.verified import facts_after, verified_of
@@ -98,6 +100,32 @@ async def test_what_was_found_is_in_the_record_and_the_status(tmp_path: Path) ->
             assert timedelta(days=7) <= again < timedelta(days=7, hours=1)
             await work.follow()
             assert clock.due["app"] - status.verified.at == timedelta(days=7)
+
+
+@pytest.mark.parametrize("method", ["standing", "memory"])
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), ZeroDivisionError("a bug")])
+async def test_one_that_fails_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception
+) -> None:
+    """Whatever stops a verification, of the record or of ours, the mirror is verified again soon, and that is said."""
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    async with opened(tmp_path, CONFIGURATION.format(source="127.0.0.1:1", there="127.0.0.1:2")) as one:
+        work, clock = scheduled(one)
+        found: list[Verification | MirrordError] = []
+
+        async def after(name: str, result: Verification | MirrordError) -> None:
+            found.append(result)
+
+        work.after = after
+        await work.follow()
+        with monkeypatch.context() as broken:
+            broken.setattr(one.dispatcher.runtime.store, method, fail)
+            await clock.fire("app")
+        assert isinstance(found[0], MirrordError)
+        assert clock.due["app"] < datetime.now(UTC) + timedelta(hours=1)
 
 
 async def test_a_deferred_mirror_waits(tmp_path: Path) -> None:
