@@ -53,8 +53,7 @@ class Verifier:
             async with current.lease():
                 await self._look_again(current, mirror, inspection, drifted)
             await self._add_behind(mirror, inspection)
-            left = inspection.drifted()
-            repaired = sum(len(items - left.get(target, frozenset())) for target, items in drifted.items())
+            repaired = sum(inspection.settled(target, items) for target, items in drifted.items())
         await store.note(name, _FACTS, inspection.read_up_to)
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
         found = Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)

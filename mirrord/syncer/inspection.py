@@ -35,6 +35,7 @@ class Inspection:
         self._checked = defaultdict[str, set[str]](set)
         self._drift = defaultdict[str, set[str]](set)
         self._unknown = defaultdict[str, set[str]](set)
+        self._unsure = set[str]()  # targets where this look, the second or the first, ended early
         self._findings = defaultdict[tuple[str, bool], list[VerifyFinding]](list)
         self._furthest: dict[str, Level] = {}
         self._read = defaultdict[str, int](int)
@@ -66,6 +67,8 @@ class Inspection:
     def untold(self, target: str, item: str, error: MirrordError | str) -> None:
         """Report why nothing can be told of an item, or with "" of anything at a target."""
         self._unknown[target].add(item)
+        if not item:
+            self._unsure.add(target)
         code = error.code if isinstance(error, MirrordError) else "unrecorded"
         self._add(VerifyFinding(target, item, code, str(error), unknown=True))
 
@@ -103,6 +106,7 @@ class Inspection:
     def again(self, items: Collection[tuple[str, str]], expected: Memory) -> None:
         """Look at some items again, by target and name, against this record; what was found of them counts no more."""
         self._doubted = frozenset(one.digest for one in self.drift() if one.code == "bytes")
+        self._unsure.clear()
         self._expect(expected)
         for target, item in items:
             self._drift[target].discard(item)
@@ -113,6 +117,10 @@ class Inspection:
     def drifted(self) -> Mapping[str, frozenset[str]]:
         """Return by target the items that differ."""
         return {target: frozenset(items) for target, items in self._drift.items() if items}
+
+    def settled(self, target: str, items: Collection[str]) -> int:
+        """Return how many of these items, looked at again, do not differ any more; not those that nobody could see."""
+        return 0 if target in self._unsure else len(set(items) - self._drift[target] - self._unknown[target])
 
     def drift(self) -> Sequence[VerifyFinding]:
         """Return the findings that differ from the record."""

@@ -86,3 +86,19 @@ def test_looking_again_forgets_what_was_found_of_these_items_alone() -> None:
     assert inspection.drifted() == {"there": frozenset("b")}
     assert list(inspection.items("there")) == ["a"]
     assert list(inspection.sample("there", {"sha256:a": 5, "sha256:b": 5, "sha256:c": 5})) == ["sha256:a", "sha256:b"]
+
+
+def test_only_what_was_seen_again_counts_as_repaired() -> None:
+    """An item that differed and that nobody could look at again is not repaired, nor is any if the look ended early."""
+    seen = LastSeen("sha256:0", NOW)
+    every = Memory({("there", item): seen for item in "abc"})
+    inspection = Inspection(Level.NAMES, every)
+    for item in "abc":
+        inspection.differs("there", item, "missing", f"{item} is not there")
+    drifted = inspection.drifted()["there"]
+    inspection.again({("there", item) for item in "abc"}, every)
+    inspection.untold("there", "b", UnreachableError("away"))
+    inspection.differs("there", "c", "missing", "c is not there")
+    assert inspection.settled("there", drifted) == 1
+    inspection.untold("there", "", UnreachableError("away"))
+    assert inspection.settled("there", drifted) == 0
