@@ -88,3 +88,24 @@ async def test_charts_that_were_there_already_are_verified_too(tmp_path: Path) -
             await museum.stop()
             found = await one.verify(Level.DEEP)
             assert (found.drift, found.unknown) == (0, 3)
+
+
+async def test_the_size_of_an_archive_is_compared_where_it_is_told(tmp_path: Path) -> None:
+    """An archive that was cut is found without reading it; a server that calls archives gzip is no drift."""
+    async with ChartRepository() as source, ChartMuseumServer() as museum:
+        for chart in CHARTS.values():
+            source.add(chart)
+        text = CONFIGURATION.replace("[folder, registry, museum, local]", "[folder, museum]")
+        folder = tmp_path / "charts"
+        places = {"folder": folder, "registry": "127.0.0.1:1", "museum": museum.url, "charts": source.url}
+        async with opened(tmp_path, text.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            museum.faults.on("HEAD", ".tgz", times=None).status(200, headers={"Content-Encoding": "x-gzip"})
+            assert codes(await one.verify(Level.DEEP)) == []
+            cut = folder / "app" / "charts" / "app-1.0.0.tgz"
+            data = cut.read_bytes()
+            cut.unlink()
+            cut.write_bytes(data[:-1])
+            assert codes(await one.verify(Level.DEEP)) == [("folder", "app-1.0.0", "blob")]
+            found = await one.verify(Level.DEEP, repair=True)
+            assert (found.repaired, codes(found), cut.read_bytes()) == (1, [], data)

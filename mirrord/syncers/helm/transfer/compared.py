@@ -108,7 +108,10 @@ async def _content(
     async def check(item: str) -> None:
         chart, seen = right[item]
         try:
-            sizes[seen.digest] = await archives.size(chart, Digest.parse(seen.digest)) or seen.size or 0
+            size = await archives.size(chart, Digest.parse(seen.digest))
+            if size is not None and seen.size not in (None, size):
+                raise DigestError(f"{item} has {size} bytes there, and had {seen.size} when it was mirrored")
+            sizes[seen.digest] = size or seen.size or 0
         except MirrordError as error:
             inspection.failed(target, [item], "blob", error, seen.digest)
 
@@ -144,10 +147,11 @@ class _Archives:
             return sizes.get(digest)
         if (file := await self._file(chart, digest)) is not None:
             return file.size
-        request = HttpRequest("HEAD", self._url(chart), check_url(self._place).authority)
+        request = HttpRequest("HEAD", self._url(chart), check_url(self._place).authority, encoded=True)
         with contextlib.suppress(RefusedError):  # a ChartMuseum has no HEAD, and says 404 to one
-            return whole((await self._services.http.fetch(request)).headers.get("content-length", ""))
-        async with self._services.http.stream(replace(request, method="GET", encoded=True)):
+            headers = (await self._services.http.fetch(request)).headers
+            return None if "content-encoding" in headers else whole(headers.get("content-length", ""))
+        async with self._services.http.stream(replace(request, method="GET")):
             return None
 
     async def read(self, chart: ChartVersion, digest: Digest) -> int:
