@@ -162,7 +162,8 @@ class _Tree:
         while left:
             lower: dict[Digest, Descriptor] = {}
             await self._workers.each(left.values(), partial(self._manifest, lower))
-            left = {digest: one for digest, one in lower.items() if digest not in self._refs | self.errors}
+            known = self._refs.keys() | self.errors.keys()
+            left = {digest: one for digest, one in lower.items() if digest not in known}
         await self._workers.each(list(self.blobs.values()), self._blob)
 
     async def _manifest(self, lower: dict[Digest, Descriptor], entry: Descriptor) -> None:
