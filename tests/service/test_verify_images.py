@@ -143,3 +143,16 @@ async def test_what_cannot_be_asked_is_not_equal(tmp_path: Path, program: str) -
             found = await one.verify()
             assert (found.drift, [target.unknown for target in found.targets]) == (0, [1, 1])
             assert codes(found) == [("local", "", "unrecorded"), ("there", "", "unrecorded")]
+
+
+async def test_what_could_not_be_read_is_read_the_next_time(tmp_path: Path) -> None:
+    """A registry that sends us away in the middle is asked for no further content, and that does not count as read."""
+    async with Registry() as source, Registry() as there:
+        await filled(source)
+        async with opened(tmp_path, CONFIGURATION.format(source=source.host, there=there.host)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            there.faults.on("GET", "/blobs/", times=None).status(429, headers={"Retry-After": "7200"})
+            found = at(await one.verify(Level.BYTES), "there")
+            assert (found.drift, found.unknown > 0, found.read) == (0, True, 0)
+            facts = await one.dispatcher.runtime.store.recall("app", "verify")
+            assert list(facts) == ["local"]

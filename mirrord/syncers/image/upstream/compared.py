@@ -145,6 +145,8 @@ class _Comparison:
             except MirrordError as error:
                 code = "blob" if isinstance(error, MissingError) else "bytes"
                 self.inspection.failed(self._target, items, code, error, digest)
+                if self._gone:  # what is left is read the next time
+                    return
 
 
 class _Tree:
