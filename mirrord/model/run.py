@@ -13,7 +13,7 @@ from typing import Final
 from mirrord.errors import DeadlineError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 
-BESIDE: Final = frozenset({"gc", "prune", "restore", "takedown", "verify"})
+BESIDE: Final = frozenset({"gc", "prune", "restore", "takedown"})
 """Triggers of runs that do not bring a mirror up to date: it stands afterwards as before, without what they removed."""
 ELSEWHERE: Final = BESIDE | {"publish"}
 """Triggers of runs after which a schedule goes on as if there had been none; a publish has a source of its own."""
@@ -77,7 +77,7 @@ class Run:
 
     mirror: str
     kind: str
-    trigger: str  # what started it: `schedule`, `command`, `publish`, or one of `BESIDE`
+    trigger: str  # what started it: `schedule`, `command`, `publish`, `repair`, or one of `BESIDE`
     started: datetime  # UTC
     finished: datetime  # UTC
     plan: Plan | None = None  # the plan, or None if the survey failed

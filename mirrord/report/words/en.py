@@ -28,7 +28,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.restore": "restore",
     "trigger.prune": "prune",
     "trigger.takedown": "takedown",
-    "trigger.verify": "verify",
+    "trigger.gc": "gc",
     "trigger.repair": "repair",
     "kind.git": "Git repositories",
     "kind.helm": "Helm charts",

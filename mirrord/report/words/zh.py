@@ -28,7 +28,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.restore": "恢复",
     "trigger.prune": "清理",
     "trigger.takedown": "下架",
-    "trigger.verify": "核对",
+    "trigger.gc": "回收",
     "trigger.repair": "修复",
     "kind.git": "Git 仓库",
     "kind.helm": "Helm Chart",
