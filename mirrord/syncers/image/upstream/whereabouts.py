@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +11,7 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import source_reference, spec_of
-from mirrord.transfer.fanout import Workers
+from mirrord.transfer.fanout import Workers, together
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.layout_writer import LayoutWriter
 
@@ -79,6 +78,6 @@ async def whereabouts(
             unknown[name] = error
         there[name] = frozenset(held)
 
-    await asyncio.gather(*map(ask, places))
+    await together(*map(ask, places))
     found = {digest: tuple(name for name in places if digest in there[name]) for digest in asked}
     return Whereabouts(found, unknown)
