@@ -98,7 +98,13 @@ class Restored:
     @property
     def digests(self) -> frozenset[str]:
         """What names are restored to."""
-        return frozenset(one for names in self.held.values() for one in names.values() if not one.startswith(AWAY))
+        return frozenset(self.to_stay.values())
+
+    @property
+    def to_stay(self) -> Names:
+        """The names that have a digest, at each target: whoever removes what the source lacks leaves them."""
+        every = ((target, name, one) for target, names in self.held.items() for name, one in names.items())
+        return {(target, name): one for target, name, one in every if not one.startswith(AWAY)}
 
     @property
     def away(self) -> Names:

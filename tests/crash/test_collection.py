@@ -109,6 +109,19 @@ async def test_what_goes_is_said_before(desk: Desk) -> None:
         assert wet["freed"] == sum(before.values()) - sum(after.values()) == sum(one["size"] for one in wet["gone"])
 
 
+async def test_a_restored_name_stays(desk: Desk) -> None:
+    """What somebody brought back is kept whatever the rules are, until it is released."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        await world.gc()
+        assert (await desk.run("restore", "app", "1.0")).status == 0
+        await world.gc()
+        assert world.tags() == {"1.0", *VERSIONS[-2:]}
+        assert (await desk.run("restore", "app", "1.0", "--release")).status == 0
+        await world.gc()
+        assert world.tags() == set(VERSIONS[-2:])
+
+
 async def test_dropped_names_do_not_come_back(desk: Desk) -> None:
     """The next run leaves what was not kept, and says so; with wider rules it brings it again, and only that."""
     async with kept(desk) as world:

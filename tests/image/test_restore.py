@@ -14,6 +14,7 @@ from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.image.upstream.restored import RestoredSource, _Places
 from mirrord.testing import Registry, build_image, push
 from mirrord.wire.oci.descriptor import Descriptor
+from tests.support.pruning import OTHER, REPOSITORY, V1, Pruned, done
 from tests.support.restoring import earlier_of, release, restore, undo
 from tests.support.world import World, by_target
 
@@ -195,3 +196,18 @@ async def test_names_that_a_run_made_are_taken_away(world: World) -> None:
     await world.run(mirror)
     every = {"v1": NEW.digest, "v2": NEWER.digest, "v3": NEWER.digest}
     assert one.tags["mirror/app"] == two.tags["mirror/app"] == world.local_tags() == every
+
+
+async def test_a_restored_tag_is_not_pruned(world: World) -> None:
+    """What the source lost after it was restored stays until it is released; then two listings have to agree anew."""
+    one = await world.registry("one")
+    pruned = await Pruned.open(world, one, LOCAL)
+    await push(OTHER, pruned.source, "team/app", ["v1"])
+    world.later(days=1)
+    await world.run(pruned.mirror)
+    await restore(world, pruned.mirror, "v1")
+    pruned.lose("v1")
+    assert done(await pruned.twice()) == set()
+    assert one.tags[REPOSITORY]["v1"] == V1.digest
+    await release(world, pruned.mirror, "v1")
+    assert done(await pruned.twice()) == {("one", "v1")}

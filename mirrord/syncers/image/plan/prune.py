@@ -81,6 +81,7 @@ class PruneSurvey:
         wants: repository ("" for the only one) → what is wanted of it; without those that could not be read.
         moves: of the ledger, by target and name.
         memory: from the record.
+        restored: names at targets that are restored, and so wanted until they are released.
         there: target and repository → all tags there, as far as they can be listed.
         since: name → when a listing first did not want it.
         unread: repositories of the source that could not be read, one sentence each: their names stay.
@@ -95,6 +96,7 @@ class PruneSurvey:
     wants: Mapping[str, Wants]
     moves: Mapping[Key, LedgerEntry]
     memory: Memory
+    restored: Collection[Key] = frozenset()
     there: Mapping[Key, Collection[str]] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
     unread: Sequence[str] = ()
@@ -117,6 +119,8 @@ class PruneSurvey:
             repository, tag = divided(name, many=self.many)
             wants = self.wants.get(repository)
             if wants is None or tag in wants.names or (target, repository) in self.trouble:
+                continue
+            if (target, name) in self.restored:
                 continue
             why = wants.why.get(tag, wants.otherwise)
             yield Unwanted(target, name, repository, tag, self.alive.get((target, name)), why)

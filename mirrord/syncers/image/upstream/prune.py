@@ -12,6 +12,8 @@ from typing import Final
 from mirrord.errors import MirrordError, MissingError, UnreachableError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
+from mirrord.plan.restored import Restored
+from mirrord.syncer.restoring import FACTS as RESTORED
 from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source, is_many, places, source_reference, spec_of
@@ -57,7 +59,8 @@ async def survey_prune(
         raise UnsupportedError(f"{mirror.name} cannot be pruned: {what}")
     moves = await services.ledger.newest()
     wants, unread = await _wants(mirror, services, moves, now)
-    survey = PruneSurvey(wish, wants, moves, memory, unread=unread)
+    restored = Restored.read(await services.facts.recall(mirror.name, RESTORED) if services.facts else {})
+    survey = PruneSurvey(wish, wants, moves, memory, restored.to_stay, unread=unread)
     survey = await _listed(mirror, services, survey)
     fact = f"{FACTS}:{places(mirror)[0]}"
     noted = await services.facts.recall(mirror.name, fact) if services.facts else {}
