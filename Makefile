@@ -18,7 +18,7 @@ demo: $(VENV)/.runtime
 
 # tests/test_house.py runs what `make lint` runs, so that one summary tells everything.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -ra -n auto $(ARGS)
+	$(BIN)/python -m pytest -q -ra -n auto --durations=40 --durations-min=8 $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     overdue = ["m"]
     beats: asyncio.Queue[float] = asyncio.Queue()
     runner = SimpleNamespace(tick=None, stopping=False, overdue=lambda: tuple(overdue))
-    snapshot = SimpleNamespace(configuration=Configuration())
+    snapshot = SimpleNamespace(configuration=Configuration(), services=SimpleNamespace(uses=None))
     runtime = cast(
         "Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=None, collector=None)
     )

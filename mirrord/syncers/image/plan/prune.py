@@ -6,143 +6,22 @@ listings of the source that are a period apart agree that it is not wanted, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
-from itertools import chain
+from typing import Final
 
-from mirrord.errors import GuardError, MirrordError
+from mirrord.errors import GuardError
 from mirrord.model.digest import Digest
-from mirrord.model.ledger import LedgerEntry, Settled
-from mirrord.model.memory import Memory
+from mirrord.model.ledger import Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, too_much
 from mirrord.plan.moving import written
-from mirrord.syncer.values import Mirror, PruneWish
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import spec_of
-from mirrord.wire.oci.referrers import COSIGN, TAGS, referrers_tag
+from mirrord.syncers.image.plan.unwanted import PruneSurvey, Unwanted, divided, joined
+from mirrord.wire.oci.referrers import COSIGN, referrers_tag
 
-Key = tuple[str, str]
-"""Target, and name there as in the ledger: with its repository in front where a mirror has many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """What a mirror wants of one repository of its source.
-
-    Attributes:
-        mirror: the mirror of that repository alone.
-        names: names at the targets.
-        listed: all tags of the source; None where nothing was listed, because the configuration names them all.
-        why: name → why it is not wanted, a clause.
-        otherwise: the same for all other names.
-    """
-
-    mirror: Mirror
-    names: frozenset[str]
-    listed: Collection[str] | None = None
-    why: Mapping[str, str] = field(default_factory=dict)
-    otherwise: str = "the source does not have it any more"
-
-
-@dataclass(frozen=True, slots=True)
-class Unwanted:
-    """A name at a target that the mirror does not want.
-
-    Attributes:
-        target: name of the target.
-        name: as in the ledger.
-        repository: what the name has in front where a mirror has many, else "".
-        tag: the name without that.
-        entry: its newest move; None for a name that somebody else set.
-        why: why it is not wanted, a clause.
-    """
-
-    target: str
-    name: str
-    repository: str
-    tag: str
-    entry: LedgerEntry | None
-    why: str
-
-    @property
-    def key(self) -> Key:
-        """Target and name."""
-        return self.target, self.name
-
-
-@dataclass(frozen=True)
-class PruneSurvey:
-    """The state of source and targets.
-
-    Attributes:
-        wish: what may be removed besides.
-        wants: repository ("" for the only one) → what is wanted of it; without those that could not be read.
-        moves: of the ledger, by target and name.
-        memory: from the record.
-        restored: names at targets that are restored, and so wanted until they are released.
-        there: target and repository → all tags there, as far as they can be listed.
-        since: name → when a listing first did not want it.
-        unread: repositories of the source that could not be read, one sentence each: their names stay.
-        lost: why the listing looks like an accident, one sentence, or "".
-        trouble: target and repository → why it could not be asked.
-        held: digests of names that may be removed, and others with their content; None for what is gone.
-        claims: names that another mirror has at the same place, with that mirror.
-        found: repository and digest → the places where that can be read now.
-    """
-
-    wish: PruneWish
-    wants: Mapping[str, Wants]
-    moves: Mapping[Key, LedgerEntry]
-    memory: Memory
-    restored: Collection[Key] = frozenset()
-    there: Mapping[Key, Collection[str]] = field(default_factory=dict)
-    since: Mapping[str, datetime] = field(default_factory=dict)
-    unread: Sequence[str] = ()
-    lost: str = ""
-    trouble: Mapping[Key, MirrordError] = field(default_factory=dict)
-    held: Mapping[Key, Digest | None] = field(default_factory=dict)
-    claims: Mapping[Key, str] = field(default_factory=dict)
-    found: Mapping[tuple[str, Digest], Sequence[str]] = field(default_factory=dict)
-
-    @cached_property
-    def alive(self) -> Mapping[Key, LedgerEntry]:
-        """The moves of names that were not deleted."""
-        return {key: entry for key, entry in self.moves.items() if entry.after is not None}
-
-    def unwanted(self) -> Iterator[Unwanted]:
-        """Yield the names that are not wanted: of the ledger, and others that targets list."""
-        listed = ((target, repository, tag) for (target, repository), tags in self.there.items() for tag in tags)
-        others = ((target, _joined(repository, tag)) for target, repository, tag in listed if not tag.startswith(TAGS))
-        for target, name in chain(self.alive, (key for key in others if key not in self.alive)):
-            repository, tag = divided(name, many=self.many)
-            wants = self.wants.get(repository)
-            if wants is None or tag in wants.names or (target, repository) in self.trouble:
-                continue
-            if (target, name) in self.restored:
-                continue
-            why = wants.why.get(tag, wants.otherwise)
-            yield Unwanted(target, name, repository, tag, self.alive.get((target, name)), why)
-
-    @cached_property
-    def many(self) -> bool:
-        """Whether names have their repository in front."""
-        return "" not in self.wants
-
-    def published(self, one: Unwanted) -> bool:
-        """Whether a name is that of a build, which was never listed by a source."""
-        return one.key in self.memory.names
-
-
-def divided(name: str, *, many: bool) -> tuple[str, str]:
-    """Return repository and tag of a name of the ledger."""
-    repository, _, tag = name.rpartition(":")
-    return (repository, tag) if many else ("", name)
-
-
-def _joined(repository: str, tag: str) -> str:
-    return f"{repository}:{tag}" if repository else tag
+_LOST: Final = "no other place has its content, so it could not be brought back; `--irrecoverable` removes it"
 
 
 def loss(survey: PruneSurvey, max_loss: float) -> str:
@@ -238,13 +117,13 @@ def _steps(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Iterator[Step]
         if why := hindrance(survey, one, after, now):
             yield _step(Action.KEEP, one, expected, why)
         elif one.key in digests:
-            elsewhere = content.elsewhere(one, digests[one.key])
-            if not elsewhere and not survey.wish.irrecoverable:
-                lost = "no other place has its content, so it could not be brought back; `--irrecoverable` removes it"
-                yield _step(Action.KEEP, one, digests[one.key], f"{one.why}; {lost}")
+            if elsewhere := content.elsewhere(one, digests[one.key]):
+                action, back = Action.DELETE, f"can be brought back from {', '.join(elsewhere)}"
+            elif survey.wish.irrecoverable:
+                action, back = Action.DELETE, "cannot be brought back"
             else:
-                back = f"can be brought back from {', '.join(elsewhere)}" if elsewhere else "cannot be brought back"
-                yield _step(Action.DELETE, one, digests[one.key], f"{one.why}; {back}")
+                action, back = Action.KEEP, _LOST
+            yield _step(action, one, digests[one.key], f"{one.why}; {back}")
         elif head := survey.held.get(one.key):
             yield _step(Action.KEEP, one, expected, f"somebody else moved it: it is {head} there")
         elif one.key in survey.held and one.key in survey.memory:
@@ -273,7 +152,7 @@ def _rests(survey: PruneSurvey) -> Iterator[Step]:
         about, key = referrers_tag(Digest(entry.before)), (target, repository, entry.before)
         if key not in seen and any(tag in tags for tag in (about, *(about + end for end in COSIGN))):
             seen.add(key)
-            item, why = _joined(repository, about), "it is about an image that was removed"
+            item, why = joined(repository, about), "it is about an image that was removed"
             yield Step(Action.DELETE, item, entry.before, target, (), why, group=group, count=0)
 
 

@@ -19,18 +19,8 @@ from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source, is_many, places, source_reference, spec_of
 from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.many import derived
-from mirrord.syncers.image.plan.prune import (
-    Key,
-    PruneSurvey,
-    Unwanted,
-    Wants,
-    divided,
-    doomed,
-    looked,
-    loss,
-    may_go,
-    of_same_content,
-)
+from mirrord.syncers.image.plan.prune import doomed, looked, loss, may_go, of_same_content
+from mirrord.syncers.image.plan.unwanted import Key, PruneSurvey, Unwanted, Wants, divided
 from mirrord.syncers.image.upstream.many import REPOSITORIES, wanted_parts
 from mirrord.syncers.image.upstream.registry import select_tags
 from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
