@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import signal
 
 import pytest
@@ -41,3 +43,20 @@ def test_signals_are_as_before(plain: bool) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
     run(asyncio.sleep(0), plain=plain)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
+
+
+def test_ctrl_c_waits_until_the_loop_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes while the loop is made ends the command, and leaves no loop that is half made."""
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        os.kill(os.getpid(), signal.SIGINT)
+        made.append(asyncio.new_event_loop())
+        return made[-1]
+
+    monkeypatch.setattr("mirrord.daemon.loop._uvloop", factory)
+    work = asyncio.sleep(0)
+    with pytest.raises(KeyboardInterrupt):
+        run(work)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
+    assert [loop.is_closed() for loop in made] == [True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
@@ -21,7 +22,12 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     signals: list[int] = []
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
-        with asyncio.Runner(loop_factory=None if plain else _uvloop) as runner:
+        with closing(asyncio.Runner(loop_factory=None if plain else _uvloop)) as runner:
+            try:
+                _make_loop(runner)
+            except BaseException:
+                work.close()  # it was not begun
+                raise
             return runner.run(_ending(work, signals))()
     except asyncio.CancelledError:
         if not signals:
@@ -30,6 +36,15 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     finally:
         for number, handler in before.items():  # uvloop leaves handlers of its closed loop, which ignore signals
             signal.signal(number, handler)
+
+
+def _make_loop(runner: asyncio.Runner) -> None:
+    """Make the loop. A Ctrl-C meanwhile waits until it is made: one that is half made cannot be closed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner.get_loop()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> Callable[[], _T]:
