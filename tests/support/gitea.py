@@ -157,7 +157,7 @@ class Gitea:
     async def _ready(self) -> None:
         assert self._process is not None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while self._process.returncode is None:
                     with contextlib.suppress(aiohttp.ClientError, UnreachableError):
                         await self.api("GET", "/version")
