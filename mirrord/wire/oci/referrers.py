@@ -160,6 +160,25 @@ def as_listed(manifest: Manifest) -> Descriptor:
     return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations)
 
 
+async def tagged_list(repository: Repository, subject: Digest) -> Manifest | None:
+    """Return the list under the tag of what is about `subject`; None where there is none.
+
+    Raises:
+        ContentError: the tag points to something else than an index.
+        MirrordError: as `Repository.get_manifest`.
+    """
+    tag = referrers_tag(subject)
+    try:
+        listed = await repository.get_manifest(tag)
+    except MissingError:
+        return None
+    if listed.digest == subject:  # GitLab reads the tag as that digest (oras-project/oras-go#1396)
+        return None
+    if listed.media_type != OCI_INDEX:
+        raise ContentError(f"{repository.reference.name}:{tag} is not a list of referrers; delete that tag there")
+    return listed
+
+
 async def add_referrers(repository: Repository, subject: Digest, manifests: Sequence[Manifest]) -> bool:
     """Add `manifests` to the list under the tag of what they are about; return whether it lacked one of them.
 
@@ -183,15 +202,7 @@ async def _add(repository: Repository, manifests: Sequence[Manifest], tag: str, 
     for attempt in range(ATTEMPTS):
         entries: list[object] = []
         there: Collection[Digest] = ()
-        try:
-            listed = await repository.get_manifest(tag)
-        except MissingError:
-            listed = None
-        if listed and listed.digest != subject:  # as GitLab reads it (oras-project/oras-go#1396)
-            if listed.media_type != OCI_INDEX:
-                raise ContentError(
-                    f"{repository.reference.name}:{tag} is not an index of referrers; delete that tag there"
-                )
+        if listed := await tagged_list(repository, subject):
             there = {child.digest for child in listed.children}
             entries = [*await offload(len(listed.body), entries_of, listed.body, tag)]
         lacking = [as_listed(one).entry() for one in manifests if one.digest not in there]

@@ -18,8 +18,7 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import Referrer
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.descriptor import OCI_INDEX
-from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag
+from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag, tagged_list
 from mirrord.wire.offload import offload
 
 AGAIN: Final = timedelta(days=1)
@@ -134,7 +133,8 @@ class RepositoryReferrers:
         entries, ignored = [*(await self.apis.ask(self.repository, subject, self.now) or ())], list[str]()
         if await self._has(tag):
             try:
-                entries += await self._kept(subject, tag, what)
+                if listed := await tagged_list(self.repository, subject):
+                    entries += await offload(len(listed.body), entries_of, listed.body, what)
             except ContentError as error:
                 ignored.append(str(error))
         descriptors, wrong = read_entries(entries, what)
@@ -144,18 +144,6 @@ class RepositoryReferrers:
             if len(named) <= 128 and await self._has(named) and (head := await self.repository.head_manifest(named)):
                 found.append(Referrer(head, named))
         return _About(tuple(found), (*ignored, *wrong))
-
-    async def _kept(self, subject: Digest, tag: str, what: str) -> Sequence[object]:
-        """Return the entries of the list under a tag. Raises ContentError if it is none."""
-        try:
-            manifest = await self.repository.get_manifest(tag)
-        except MissingError:
-            return ()
-        if manifest.digest == subject:  # GitLab reads the tag as that digest (oras-project/oras-go#1396)
-            return ()
-        if manifest.media_type != OCI_INDEX:
-            raise ContentError(f"{self.repository.reference.name}:{tag} is not a list of referrers")
-        return await offload(len(manifest.body), entries_of, manifest.body, what)
 
     async def _has(self, tag: str) -> bool:
         """Whether a tag may be there: by the list of all, or by a HEAD where the registry gives none."""
