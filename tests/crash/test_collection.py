@@ -137,20 +137,6 @@ async def test_dropped_names_do_not_come_back(desk: Desk) -> None:
         assert world.tags() == set(VERSIONS[-3:])
 
 
-async def test_what_was_restored_stays(desk: Desk) -> None:
-    """A name that was brought back stays, whatever the rules, until it is released."""
-    async with kept(desk) as world:
-        world.configure("{newest: 2}")
-        await world.gc()
-        restored = await desk.run("restore", "app", "1.0")
-        assert restored.status == 0, restored
-        assert (await world.gc())["gone"] == []
-        assert world.tags() == {"1.0", *VERSIONS[-2:]}
-        assert (await desk.run("restore", "app", "1.0", "--release")).status == 0
-        await world.gc()
-        assert world.tags() == set(VERSIONS[-2:])
-
-
 async def test_mirrors_that_share_a_repository(desk: Desk) -> None:
     """Where two mirrors have names in one repository, neither lets go what the other one keeps."""
     async with Registry() as source:
