@@ -31,16 +31,24 @@ class ScheduledVerifier:
     def __init__(self, runtime: Runtime, verifier: Verifier, clock: Clock) -> None:
         self._runtime, self._verifier, self._clock = runtime, verifier, clock
         self._turn = asyncio.Semaphore(1)
+        self._waiting: dict[str, tuple[float, datetime]] = {}  # by mirror its `every`, and when it is due
         self.after: Callable[[str, Verification | MirrordError], Awaitable[None]] | None = None
 
     async def follow(self) -> None:
-        """Follow the configuration: a mirror is due so long after its last verification, a late one soon."""
+        """Follow the configuration: a mirror is due so long after its last verification, a late one soon.
+
+        One whose `every` did not change keeps its time, so that no reload makes it wait longer, or come sooner.
+        """
         at, known = now(), {one.mirror: one for one in await self._runtime.store.standing() if not one.target}
         mirrors = self._runtime.snapshot.configuration.mirrors
         every = {one.name: one.verifying.every for one in mirrors if one.verifying and one.verifying.every}
-        self._clock.verify(self._verify, {name: due(name, span, known.get(name), at) for name, span in every.items()})
+        fresh = {name: (span, due(name, span, known.get(name), at)) for name, span in every.items()}
+        kept = {name: one for name, one in self._waiting.items() if name in every and one[0] == every[name]}
+        self._waiting = {**fresh, **kept}
+        self._clock.verify(self._verify, {name: when for name, (_, when) in self._waiting.items()})
 
     async def _verify(self, name: str) -> None:
+        self._waiting.pop(name, None)
         async with self._turn:
             mirror = next((one for one in self._runtime.snapshot.configuration.mirrors if one.name == name), None)
             rules = mirror.verifying if mirror else None
@@ -48,12 +56,12 @@ class ScheduledVerifier:
                 return
             try:
                 if wait := await self._deferred(name):
-                    self._again(name, wait)
+                    self._again(name, rules.every, wait)
                     return
                 found: Verification | MirrordError = await self._verifier.verify(name, rules.level)
             except Exception as error:  # noqa: BLE001 - the record, or a bug, must not end it for good
                 found = deliberate(error)
-            self._again(name, _LATER if isinstance(found, MirrordError) else rules.every)
+            self._again(name, rules.every, _LATER if isinstance(found, MirrordError) else rules.every)
             if self.after:
                 await self.after(name, found)
 
@@ -63,8 +71,10 @@ class ScheduledVerifier:
         left = (known.until - now()).total_seconds() if known and known.until else 0.0
         return left + _LATER if left > 0 else 0.0
 
-    def _again(self, name: str, seconds: float) -> None:
-        self._clock.verify(self._verify, {name: now() + timedelta(seconds=seconds)}, only=name)
+    def _again(self, name: str, every: float, seconds: float) -> None:
+        at = now() + timedelta(seconds=seconds)
+        self._waiting[name] = every, at
+        self._clock.verify(self._verify, {name: at}, only=name)
 
 
 def due(name: str, every: float, known: Standing | None, at: datetime) -> datetime:

@@ -15,7 +15,7 @@ from mirrord.daemon.verifier import Verifier
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model.history import Standing
 from mirrord.model.verification import Level, TargetVerification, Verification
-from mirrord.record.verified import facts_after, verified_of
+from mirrord.record.verified import VERIFIED, facts_after, verified_of
 from mirrord.schedule import Clock
 from mirrord.testing import Registry, build_image, push
 from tests.support.verifying import Verified, opened
@@ -98,8 +98,31 @@ async def test_what_was_found_is_in_the_record_and_the_status(tmp_path: Path) ->
             )
             again = clock.due["app"] - status.verified.at
             assert timedelta(days=7) <= again < timedelta(days=7, hours=1)
+            planned = clock.due["app"]
             await work.follow()
-            assert clock.due["app"] - status.verified.at == timedelta(days=7)
+            assert clock.due["app"] == planned
+
+
+async def test_a_reload_changes_no_time(tmp_path: Path) -> None:
+    """Neither of one that waits for its first, nor after a look at names that leaves a deeper one in the record."""
+    text = CONFIGURATION.replace("every: 7d", "every: 7d, level: names")
+    async with Registry() as source, Registry() as there:
+        await push(IMAGE, source, "team/app", ["main"])
+        async with opened(tmp_path, text.format(source=source.host, there=there.host)) as one:
+            await one.sync()
+            work, clock = scheduled(one)
+            await work.follow()
+            first = clock.due["app"]
+            await work.follow()
+            assert clock.due["app"] == first
+            deep = TargetVerification("there", NOW, Level.DEEP, checked=1)
+            facts = facts_after({}, Verification("app", "image", Level.DEEP, (deep,)))
+            await one.dispatcher.runtime.store.note("app", VERIFIED, facts)
+            await clock.fire("app")
+            planned = clock.due["app"]
+            assert planned > datetime.now(UTC) + timedelta(days=6)
+            await work.follow()
+            assert clock.due["app"] == planned
 
 
 @pytest.mark.parametrize("method", ["standing", "memory"])
