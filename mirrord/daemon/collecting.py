@@ -129,7 +129,7 @@ class GarbageCollection:
         found = await asyncio.to_thread(self._judge, state, owner, collection.began)
         tags, manifests = frozenset(found.tags), frozenset(found.manifests)
         if dry:
-            manifests = frozenset(await asyncio.to_thread(self._goes, state, found))
+            manifests = frozenset(await asyncio.to_thread(_goes, state, owner, found))
         elif tags or manifests:
             tags, manifests = await self._drop(name, owner, state, found)
             failpoints.hit("gc.dropped")
@@ -158,22 +158,19 @@ class GarbageCollection:
         lost = {one: at for one, at in state.lost.items() if one in state.manifests and one not in needed}
         lost = {one: at for one, at in lost.items() if one not in found.tags.values()}
         found.manifests = dict(expired(lost, owner.keep, now, clients))
-        gone = self._goes(state, found)
+        gone = _goes(state, owner, found)
         for name, digest in state.tags.items():  # those of signatures go with their image
             image = Digest(f"sha256:{name[7:71]}")
             if name.startswith(REFERRER) and image in gone:
                 found.tags[name], found.about[name], found.why[name] = digest, image, "it is about an image that goes"
         return found
 
-    def _goes(self, state: RepositoryState, found: _Found) -> set[Digest]:
-        left = {name: digest for name, digest in state.tags.items() if name not in found.tags}
-        return unneeded(left, state.manifests, {*found.tags.values(), *found.manifests})
-
     async def _drop(
         self, name: str, owner: _Owner, state: RepositoryState, found: _Found
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Write down what goes, drop it, and record that as a run of the mirror."""
         drop = self._collector.repositories.drop
+        self._collector.repositories.leases.need(_pinned(state, owner))
         if owner.mirror is None:
             return await drop(name, found.tags, found.manifests, about=found.about, expect=state.revision)
         mirror, began = owner.mirror, self._now()
@@ -227,6 +224,15 @@ class GarbageCollection:
             rows.append(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)))
         loose = sum(sizes.values())
         return replace(collected, gone=tuple(rows), freed=freed, blobs=blobs, loose=loose, troubles=tuple(troubles))
+
+
+def _pinned(state: RepositoryState, owner: _Owner) -> set[Digest]:
+    return {digest for digest in state.manifests if digest in owner.pinned}
+
+
+def _goes(state: RepositoryState, owner: _Owner, found: _Found) -> set[Digest]:
+    left = {name: digest for name, digest in state.tags.items() if name not in found.tags}
+    return unneeded(left, state.manifests, {*found.tags.values(), *found.manifests}, _pinned(state, owner))
 
 
 def _went(

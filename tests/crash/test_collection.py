@@ -306,3 +306,31 @@ async def test_clients_pull_during_collections(desk: Desk, monkeypatch: pytest.M
                 await asyncio.gather(*pulling)
     assert pulls > 300
     assert gone >= 5
+
+
+async def test_an_image_of_an_index_that_is_pinned_by_digest(desk: Desk) -> None:
+    """An item that names a platform's image by digest keeps it, also when the tag of the index that has it goes."""
+    async with Registry() as source:
+        world = Kept(desk, source, index=True)
+        for version, image in world.images.items():
+            await push(image, source, "up/app", [version])
+        (child,) = (digest for digest in world.images["1.0"].manifests if digest != world.images["1.0"].digest)
+        lines = [f"{source.host}/up/app:{version}\n" for version in VERSIONS] + [f"{source.host}/up/app@{child}\n"]
+        desk.configure("".join(lines), "some.txt")
+
+        def configure(keep: str) -> None:
+            desk.configure(
+                "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
+                f"  - {{name: some, kind: image, from: {{list: some.txt}}, {keep}to: local}}\n"
+            )
+
+        configure("")
+        synced = await desk.run("sync")
+        assert synced.status == 0, synced
+        configure("keep: {newest: 2}, ")
+        dry = await world.gc("--dry-run")
+        wet = await world.gc()
+        assert [one["name"] for one in wet["gone"]] == VERSIONS[:3]
+        assert dry == {**wet, "dry": True}
+        expected = world.expected() | {one.partition(":")[2] for one in (child, *world.images["1.0"].blobs)}
+        assert world.files().keys() == expected
