@@ -72,9 +72,7 @@ class DiskStore:
 
     async def remove(self, digest: Digest) -> None:
         """Remove the file."""
-        with storage_errors(str(self._folder)):
-            await asyncio.to_thread(self.place(digest).unlink, missing_ok=True)
-        self._seen.pop(digest, None)
+        await self.remove_all([digest])
 
     async def remove_all(self, digests: Collection[Digest]) -> None:
         """Remove many files."""
@@ -83,10 +81,12 @@ class DiskStore:
             for digest in digests:
                 self.place(digest).unlink(missing_ok=True)
 
-        with storage_errors(str(self._folder)):
-            await asyncio.to_thread(unlink)
-        for digest in digests:
-            self._seen.pop(digest, None)
+        try:
+            with storage_errors(str(self._folder)):
+                await asyncio.to_thread(unlink)
+        finally:  # some are gone also where one cannot be removed
+            for digest in digests:
+                self._seen.pop(digest, None)
 
     def shards(self) -> list[Path]:
         """Return the folders that content is in: a bounded part of it each. Blocks."""

@@ -63,9 +63,7 @@ def lift_entry(file: Path, entry: DeniedEntry, names: NameBook, now: datetime) -
         lines[entry.line - 1] = f"# lifted {now:%Y-%m-%dT%H:%MZ}: {lines[entry.line - 1].lstrip()}"
         fresh = "".join(lines)
         after = _parsed(fresh, file, names)
-        if after is None or _bare(after.entries) != _bare(
-            one for one in before.entries if one is not entry and one != entry
-        ):
+        if after is None or _bare(after.entries) != _bare(one for one in before.entries if one != entry):
             raise ConfigError(
                 f"{place}: the entry has more than this line; remove it by hand, then run `mirrord reload`"
             )

@@ -27,13 +27,13 @@ def facts_after(before: Mapping[str, str], found: Verification) -> Mapping[str, 
 
 
 def read(text: str) -> TargetVerification | None:
-    """Read what was written of a target; None when it is nothing."""
+    """Read what was written of a target; None for nothing, and for what is damaged."""
     try:
         found = json.loads(text)
         findings = tuple(VerifyFinding(**one) for one in found.pop("findings"))
         at, level = datetime.fromisoformat(found.pop("at")), Level(found.pop("level"))
         return TargetVerification(**found, at=at, level=level, findings=findings)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -123,3 +123,16 @@ def test_sweeping_nothing(tmp_path: Path) -> None:
     """A store that was never used can be swept, which makes no folder."""
     DiskStore(tmp_path / "never").sweep(set())
     assert not (tmp_path / "never").exists()
+
+
+async def test_what_went_before_one_that_stays_is_gone(store: DiskStore) -> None:
+    """Where one file cannot be removed, those that went before it are not said to be there."""
+    for data in (DATA, b"other"):
+        await store.put(Digest.of(data), data)
+        assert await store.find(Digest.of(data)) is not None
+    stuck = Digest.of(b"stuck")
+    store.place(stuck).mkdir(parents=True)
+    with pytest.raises(StorageError):
+        await store.remove_all([DIGEST, stuck, Digest.of(b"other")])
+    assert await store.find(DIGEST) is None
+    assert await store.find(Digest.of(b"other")) is not None
