@@ -45,5 +45,5 @@ def exit_code(runs: Sequence[Run]) -> int:
 
 
 def verify_exit_code(found: Sequence[Verification]) -> int:
-    """Return the exit code of a command that verified: 0 equal, 1 something differs, 2 that could not be told."""
+    """Return 0 when everything is as it was mirrored, 1 when something differs, 2 when that could not be found out."""
     return 1 if any(one.drift for one in found) else 2 if any(one.unknown or one.error for one in found) else 0

@@ -43,7 +43,7 @@ def verify(
 
 
 def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
-    """Print a row for each target, what was repaired, and what differs or could not be told."""
+    """Print a row for each target, what was repaired, and what differs or could not be found out."""
     targets = [(one, target) for one in found for target in one.targets if not (quiet and target.equal)]
     if targets:
         rows = [(one.mirror, target.target, *_row(target)) for one, target in targets]
