@@ -42,7 +42,7 @@ async def restore(runtime: Runtime, command: Restore) -> Run:
     if syncer.restores:
         if command.run is not None:
             of_git = "restore its backups: `mirrord restore NAME 'TIME/*'`"
-            raise UsageError(f"{mirror.name}: --run is for images and charts; {of_git}")
+            raise UsageError(f"{mirror.name}: --run is for images; {of_git}")
         async with runtime.runner.turns.hold(mirror.name), current.lease():
             await syncer.restores.restore(mirror, current.services, command.backups, release=command.release)
         return await runtime.runner.sync(mirror.name, allow=True)
@@ -59,7 +59,7 @@ async def plan_restore(runtime: Runtime, command: PlanRestore) -> Plan:
     """See `PlanRestore`."""
     current, mirror, syncer = _restorable(runtime, command.mirror)
     if syncer.restores:
-        raise UsageError(f"{mirror.name}: --dry-run is for images and charts; `mirrord restore NAME` lists backups")
+        raise UsageError(f"{mirror.name}: --dry-run is for images; `mirrord restore NAME` lists backups")
     async with current.lease():
         variant = await _variant(runtime, mirror, syncer, command)
         return await pipeline.plan_mirror(mirror, variant, current.services, runtime.store, now())

@@ -212,9 +212,9 @@ The exit code is that of the following run: 0 done, 1 failed, 2 partly.
         ["--run"],
         type=click.IntRange(min=1),
         metavar="ID",
-        help="Restore what all tags had before this run, a number of `mirrord runs`. Not for Git.",
+        help="Restore what all tags had before this run, a number of `mirrord runs`. For images.",
     ),
-    flag("--dry-run", "Show what would be done, and from where, without doing it. Not for Git."),
+    flag("--dry-run", "Show what would be done, and from where, without doing it. For images."),
 )
 
 _VERIFY = command(
