@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import signal
+import threading
 
 import pytest
 
@@ -45,8 +46,12 @@ def test_signals_are_as_before(plain: bool) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
 
 
-def test_ctrl_c_waits_until_the_loop_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that comes while the loop is made ends the command, and leaves no loop that is half made."""
+@pytest.mark.parametrize("threads", [0, 4])
+def test_ctrl_c_waits_until_the_loop_is_made(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """One that comes while the loop is made ends the command, and leaves no loop that is half made.
+
+    With other threads too: any of them may be given the signal.
+    """
     made: list[asyncio.AbstractEventLoop] = []
 
     def factory() -> asyncio.AbstractEventLoop:
@@ -55,8 +60,16 @@ def test_ctrl_c_waits_until_the_loop_is_made(monkeypatch: pytest.MonkeyPatch) ->
         return made[-1]
 
     monkeypatch.setattr("mirrord.daemon.loop._uvloop", factory)
-    work = asyncio.sleep(0)
-    with pytest.raises(KeyboardInterrupt):
-        run(work)
+    work, over = asyncio.sleep(0), threading.Event()
+    others = [threading.Thread(target=over.wait) for _ in range(threads)]
+    for thread in others:
+        thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(work)
+    finally:
+        over.set()
+        for thread in others:
+            thread.join()
     assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
     assert [loop.is_closed() for loop in made] == [True]

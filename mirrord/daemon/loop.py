@@ -39,12 +39,18 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
 
 
 def _make_loop(runner: asyncio.Runner) -> None:
-    """Make the loop. A Ctrl-C meanwhile waits until it is made: one that is half made cannot be closed."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Make the loop. A Ctrl-C meanwhile counts when it is made: one that is half made cannot be closed.
+
+    (To block the signal would not do: the kernel then hands it to another thread, and Python to this one.)
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         runner.get_loop()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> Callable[[], _T]:

@@ -1,9 +1,8 @@
 """How much of what flows lies in memory at once, for each connection."""
 
 import asyncio
-import gc
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,34 @@ import pytest
 
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import KIB, MIB, HttpRequest, Upload
+from mirrord.wire.http.transport import _Connector
 from tests.support.tls import Authority
 
 PIECE = 256 * KIB
 
 
-def waiting(host: str) -> int:
-    """Return the bytes that our loop holds for a server: written, and not taken by the kernel yet."""
-    there = host.rpartition(":")
-    peer = (there[0], int(there[2]))
-    found = [one for one in gc.get_objects() if issubclass(type(one), asyncio.Transport)]
-    ours = [one for one in found if one.get_extra_info("peername") == peer]
-    assert ours, "no connection is seen"
-    return sum(one.get_write_buffer_size() for one in ours)
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return what counts the bytes that our loop holds for servers: written, and not taken by the kernel yet."""
+    connections: list[Any] = []
+    create = _Connector._create_connection
+
+    async def noted(self: _Connector, *asked: Any) -> Any:
+        connections.append(await create(self, *asked))
+        return connections[-1]
+
+    def count() -> int:
+        assert connections, "no connection is seen"
+        return sum(one.transport.get_write_buffer_size() for one in connections)
+
+    monkeypatch.setattr(_Connector, "_create_connection", noted)
+    return count
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_an_upload_waits_for_the_kernel(raw: Any, client: Any, tmp_path: Path, tls: bool) -> None:
+async def test_an_upload_waits_for_the_kernel(
+    raw: Any, client: Any, tmp_path: Path, waiting: Callable[[], int], tls: bool
+) -> None:
     """The next piece is asked for when nearly all of the last one has left; under TLS that is of the last but one."""
     size, most = 24 * MIB, 0
 
@@ -44,7 +54,7 @@ async def test_an_upload_waits_for_the_kernel(raw: Any, client: Any, tmp_path: P
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal most
         for _ in range(size // PIECE):
-            most = max(most, waiting(server.host))
+            most = max(most, waiting())
             yield bytes(PIECE)
 
     authority = Authority(tmp_path)
