@@ -49,6 +49,8 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
         rows = [(one.mirror, target.target, *_row(target)) for one, target in targets]
         table(("MIRROR", "TARGET", "RESULT", "LEVEL", "CHECKED", "DIFFER", "UNKNOWN", "BYTES READ"), rows)
     for one in found:
+        if refused := sum(target.refused for target in one.targets):
+            say(f"{one.mirror}: {refused} refused by a rule, which is no drift")
         if one.repaired is not None and not quiet:
             say(f"{one.mirror}: {one.repaired} repaired")
         if one.error:
@@ -59,7 +61,7 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
             text = finding.text if verbose else shortened(finding.text)
             about = f"{finding.item}: " if finding.item and not text.startswith(finding.item) else ""
             say(f"{one.mirror} {target.target} {finding.code}: {about}{text}")
-        if more := max(len(target.findings), target.drift + target.unknown) - len(shown):
+        if more := max(len(target.findings), target.drift + target.unknown + target.refused) - len(shown):
             say(f"{one.mirror} {target.target}: and {more} more{'' if verbose else '; --verbose shows them'}")
 
 

@@ -167,7 +167,7 @@ class Daemon(Dispatcher):
             return
         whole = found.whole
         level = "info" if whole.equal else "warning"
-        counts = {"checked": whole.checked, "drift": whole.drift, "unknown": whole.unknown}
+        counts = {name: getattr(whole, name) for name in ("checked", "drift", "unknown", "refused")}
         self._logs.write(level, "verify.finished", mirror=name, looked=found.level.value, **counts)
         await self.shown.verified(name)
 

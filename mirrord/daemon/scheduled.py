@@ -12,7 +12,7 @@ from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.verifier import Verifier
 from mirrord.errors import MirrordError
 from mirrord.model.history import Standing
-from mirrord.model.verification import Verification
+from mirrord.model.verification import Verification, Verifying
 from mirrord.schedule import Clock
 from mirrord.transfer.fanout import deliberate
 
@@ -41,8 +41,9 @@ class ScheduledVerifier:
         """
         at, known = now(), {one.mirror: one for one in await self._runtime.store.standing() if not one.target}
         mirrors = self._runtime.snapshot.configuration.mirrors
-        every = {one.name: one.verifying.every for one in mirrors if one.verifying and one.verifying.every}
-        fresh = {name: (span, due(name, span, known.get(name), at)) for name, span in every.items()}
+        rules = {one.name: one.verifying for one in mirrors if one.verifying}
+        every = {name: one.every for name, one in rules.items() if one.every}
+        fresh = {name: (span, due(name, rules[name], known.get(name), at)) for name, span in every.items()}
         kept = {name: one for name, one in self._waiting.items() if name in every and one[0] == every[name]}
         self._waiting = {**fresh, **kept}
         self._clock.verify(self._verify, {name: when for name, (_, when) in self._waiting.items()})
@@ -77,9 +78,13 @@ class ScheduledVerifier:
         self._clock.verify(self._verify, {name: at}, only=name)
 
 
-def due(name: str, every: float, known: Standing | None, at: datetime) -> datetime:
-    """Return when a mirror is verified next: regularly, but neither all of them at once nor just after a start."""
+def due(name: str, rules: Verifying, known: Standing | None, at: datetime) -> datetime:
+    """Return when a mirror is verified next: regularly, but neither all of them at once nor just after a start.
+
+    One that did not look as far as the rules say does not count.
+    """
+    every = rules.every or 0.0
     share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
     soonest = at + timedelta(seconds=share * min(SPREAD, every))
-    last = known.verified.at if known and known.verified else None
+    last = known.verified.levels.get(rules.level) if known and known.verified else None
     return max(soonest, last + timedelta(seconds=every)) if last else soonest

@@ -9,9 +9,18 @@ from typing import Final
 
 from mirrord import pipeline
 from mirrord.daemon.runtime import Runtime, Snapshot, now
-from mirrord.errors import DeadlineError, MirrordError, UnsupportedError
+from mirrord.errors import (
+    DeadlineError,
+    GuardError,
+    MirrordError,
+    SignatureError,
+    TakenDownError,
+    UnsupportedError,
+    kind_of,
+)
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
+from mirrord.record.store import PAGE
 from mirrord.record.verified import VERIFIED, facts_after
 from mirrord.syncer.inspection import Inspection
 from mirrord.syncer.port import Syncer
@@ -19,6 +28,7 @@ from mirrord.syncer.values import Mirror
 from mirrord.wire.http.asker import Asker, asking
 from mirrord.wire.secret import bug
 
+_FORBIDDEN: Final = SignatureError, TakenDownError, GuardError  # by a rule of ours: no drift
 _ROUNDS: Final = 3  # looks at what runs changed meanwhile
 _FACTS: Final = "verify"  # the facts: by target, the digest up to which content was read
 
@@ -121,13 +131,19 @@ class Verifier:
                 inspection.untold(target.name, "", error)
 
     async def _add_behind(self, mirror: Mirror, inspection: Inspection) -> None:
-        """Add what a run could not bring to a target."""
+        """Add what a run could not bring to a target, and what it may not."""
         drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
-        for one in await self._runtime.store.behind(mirror.name):
-            if one.target in targets and one.item not in drifted.get(one.target, ()):
-                inspection.differs(
-                    one.target, one.item, "behind", f"{one.item} is not there as the source has it: {one.reason}"
-                )
+        after = ("", "")
+        while some := await self._runtime.store.behind(mirror.name, PAGE, after):
+            after = some[-1].target, some[-1].item
+            for one in some:
+                if one.target not in targets or one.item in drifted.get(one.target, ()):
+                    continue
+                text = f"{one.item} is not there as the source has it: {one.reason}"
+                if issubclass(kind_of(one.code), _FORBIDDEN):
+                    inspection.refused(one.target, one.item, text)
+                else:
+                    inspection.differs(one.target, one.item, "behind", text)
 
     async def _repair(self, name: str, findings: Sequence[VerifyFinding]) -> str:
         """Run the mirror, which does not believe what was found wrong; return why that did not work, or ""."""

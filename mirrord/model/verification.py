@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -13,6 +14,12 @@ class Level(StrEnum):
     NAMES = "names"  # each name stands for its digest
     DEEP = "deep"  # everything below it is there: manifests and blobs, archives, objects
     BYTES = "bytes"  # content is read and hashed, another share of it each time
+
+    @property
+    def included(self) -> Sequence[Level]:
+        """This level and those before it."""
+        every = list(Level)
+        return every[: every.index(self) + 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,8 @@ class VerifyFinding:
         item: name of the item; "" for the target as a whole.
         code: `missing`: nothing has its name; `moved`: its name stands for other content; `tree`: a manifest below it
             is missing or damaged; `blob`: a blob, archive or object is missing or has another size; `bytes`: the bytes
-            are not those of its digest; `behind`: it is not there as the source has it. With `unknown` the code of an
-            error, or `unrecorded`.
+            are not those of its digest; `behind`: it is not there as the source has it; `refused`: the same, since a
+            rule of ours forbids it, which is no drift. With `unknown` the code of an error, or `unrecorded`.
         text: one sentence.
         digest: of the content that is missing or wrong, or "".
         unknown: whether it only says that nobody can tell: it is neither equal nor different.
@@ -56,12 +63,14 @@ class TargetVerification:
         target: name of the target; "" for the mirror as a whole.
         at: when the verification ended.
         level: how far it looked; a Git host does not let anybody look further than names.
+        levels: when each level was last verified, as far as the target lets anybody look.
         checked: items that were looked at.
         drift: those of them that differ from the record.
         unknown: those of them of which that could not be told; at least 1 if nothing could be told of the target.
+        refused: items that are not there as the source has them, since a rule of ours forbids it; they are no drift.
         read: bytes of content that were read and hashed.
         size: bytes of all the content that was found, each digest once; 0 if that was not looked for.
-        findings: the first ones; drift first.
+        findings: the first ones; drift first, and what is refused last.
     """
 
     target: str
@@ -73,6 +82,8 @@ class TargetVerification:
     read: int = 0
     size: int = 0
     findings: tuple[VerifyFinding, ...] = ()
+    refused: int = 0
+    levels: Mapping[Level, datetime] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -114,6 +125,8 @@ class Verification:
     def whole(self) -> TargetVerification:
         """The sum over all targets."""
         at = max(target.at for target in self.targets)
-        names = ("checked", "drift", "unknown", "read", "size")
+        names = ("checked", "drift", "unknown", "read", "size", "refused")
         sums = {name: sum(getattr(target, name) for target in self.targets) for name in names}
-        return TargetVerification("", at, self.level, **sums)
+        every = [target.levels for target in self.targets]
+        levels = {level: min(one[level] for one in every) for level in Level if all(level in one for one in every)}
+        return TargetVerification("", at, self.level, **sums, levels=levels)

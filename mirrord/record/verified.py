@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,13 +17,19 @@ _LONGEST: Final = 600
 
 
 def facts_after(before: Mapping[str, str], found: Verification) -> Mapping[str, str]:
-    """Return the facts after a verification; one of names that found everything equal leaves a deeper one."""
+    """Return the facts after a verification.
+
+    One of names that found everything equal leaves what a deeper one found, and how far that went; but it was the last.
+    """
     facts = {target.target: before.get(target.target, "") for target in found.targets}
     for target in found.targets:
         known = read(facts[target.target])
         shallow = target.level is Level.NAMES and known is not None and known.level is not Level.NAMES
-        if not (shallow and target.equal):
-            facts[target.target] = _written(target)
+        levels = {**(known.levels if known else {}), **target.levels}
+        if known and shallow and target.equal:
+            facts[target.target] = _written(replace(known, at=target.at, levels=levels))
+        else:
+            facts[target.target] = _written(replace(target, levels=levels))
     return facts
 
 
@@ -32,7 +39,9 @@ def read(text: str) -> TargetVerification | None:
         found = json.loads(text)
         findings = tuple(VerifyFinding(**one) for one in found.pop("findings"))
         at, level = datetime.fromisoformat(found.pop("at")), Level(found.pop("level"))
-        return TargetVerification(**found, at=at, level=level, findings=findings)
+        times = found.pop("levels", dict.fromkeys(level.included, at.isoformat()))
+        levels = {Level(name): datetime.fromisoformat(text) for name, text in times.items()}
+        return TargetVerification(**found, at=at, level=level, findings=findings, levels=levels)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -50,9 +59,11 @@ def _written(target: TargetVerification) -> str:
         for one in target.findings[:_KEPT]
     ]
     counts: dict[str, Any] = {
-        name: getattr(target, name) for name in ("target", "checked", "drift", "unknown", "read", "size")
+        name: getattr(target, name) for name in ("target", "checked", "drift", "unknown", "refused", "read", "size")
     }
-    return json.dumps({**counts, "at": target.at.isoformat(), "level": target.level.value, "findings": findings})
+    levels = {level.value: at.isoformat() for level, at in target.levels.items()}
+    times = {"at": target.at.isoformat(), "level": target.level.value, "levels": levels}
+    return json.dumps({**counts, **times, "findings": findings})
 
 
 def verified_of(facts: Mapping[str, str]) -> Mapping[str, TargetVerification]:

@@ -53,7 +53,7 @@ def deep_badge(mirror: MirrorStatus, words: Words) -> Badge:
     wrong, unknown = sum(one.drift for one in found), sum(one.unknown for one in found)
     health: Condition = "failing" if wrong else "stale" if unknown else "ok" if found else "new"
     message = f"{100 * max(0, checked - wrong - unknown) // checked}%" if checked else words.text("badge.none")
-    label, at = words.text("badge.deep"), min((one.at for one in found), default=None)
+    label, at = words.text("badge.deep"), min((one.levels.get(Level.DEEP, one.at) for one in found), default=None)
     success = words.time(at) or words.text("time.never")
     return Badge(
         health,

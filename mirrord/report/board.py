@@ -217,7 +217,7 @@ def _verified(found: TargetVerification | None) -> VerifiedStatus | None:
         return None
     texts = tuple(f"{one.code}: {one.text}" for one in found.findings)
     counts = found.checked, found.drift, found.unknown, found.read, found.size
-    return VerifiedStatus(found.at, found.level, *counts, texts)
+    return VerifiedStatus(found.at, found.level, *counts, texts, found.refused, found.levels)
 
 
 def _health(standing: Standing, stale_at: datetime | None, now: datetime) -> Condition:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from mirrord import events
 from mirrord.model.history import Standing
 from mirrord.model.run import BESIDE, Outcome, Result, Run
+from mirrord.model.verification import Level
 from mirrord.report.registry import Counter, Gauge, Histogram, SeriesRegistry
 from mirrord.syncer.values import Mirror
 
@@ -46,7 +47,10 @@ class MirrorMetrics:
         self.behind_since = gauge(
             "sync_behind_since_timestamp_seconds", "Since when the oldest of them is behind.", "mirror", "target"
         )
-        self.verified = gauge("verify_last_timestamp_seconds", "End of the last verification.", "mirror", "target")
+        self.verifying = gauge("verify_interval_seconds", "Time between two verifications.", "mirror", "level")
+        self.verified = gauge(
+            "verify_last_timestamp_seconds", "End of the last verification of a level.", "mirror", "target", "level"
+        )
         self.drift = gauge("verify_drift_items", "Items that it found to differ.", "mirror", "target")
         self.unknown = gauge("verify_unknown_items", "Items of which it found out nothing.", "mirror", "target")
         self.runs = counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
@@ -75,7 +79,7 @@ class MirrorMetrics:
         for name, mirror in self._mirrors.items():
             targets = frozenset(target.name for target in mirror.targets)
             for gone in self._targets.get(name, frozenset()) - targets:
-                self._forget(name, lambda labels, gone=gone: labels == (gone,))  # type: ignore[misc]  # bound at once
+                self._forget(name, lambda labels, gone=gone: labels[:1] == (gone,))  # type: ignore[misc]  # bound at once
             self._begin(mirror)
         self._targets = {name: frozenset(one.name for one in mirror.targets) for name, mirror in self._mirrors.items()}
         self.remember(standing)
@@ -92,7 +96,8 @@ class MirrorMetrics:
             self._series(self.behind, mirror, target).set(entry.behind)
             self._stand(self.behind_since, entry.behind_since, mirror, target)
             if verified := entry.verified:
-                self._stand(self.verified, verified.at, mirror, target)
+                for level, at in verified.levels.items():
+                    self._stand(self.verified, at, mirror, target, level.value)
                 self._series(self.drift, mirror, target).set(verified.drift)
                 self._series(self.unknown, mirror, target).set(verified.unknown)
             if not target:
@@ -153,6 +158,12 @@ class MirrorMetrics:
                 self._remove(family, name)
             else:
                 self._series(family, name).set(seconds)
+        rules = mirror.verifying
+        for level in Level:
+            if rules and rules.every and rules.level is level:
+                self._series(self.verifying, name, level.value).set(rules.every)
+            else:
+                self._remove(self.verifying, name, level.value)
         if name not in self._targets:
             for family in (self.active, self.failures, self.problems):
                 self._series(family, name).set(0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -25,17 +26,19 @@ At = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class VerifiedStatus:
-    """What the last verification found; one of `names` that found everything equal leaves a deeper one.
+    """What the last verification found; one of `names` that found everything equal leaves what a deeper one found.
 
     Attributes:
-        at: when it ended.
-        level: how far it looked: `names`, `deep` or `bytes`.
+        at: when the last one ended.
+        level: how far the one looked that found this: `names`, `deep` or `bytes`.
+        levels: when each level was last verified; one that never was is missing.
         checked: number of items that it looked at.
         drift: those of them that differ from what was mirrored.
         unknown: those of them of which that could not be found out; at least 1 if it could not be of the target.
+        refused: items that are not there as the source has them, since a rule forbids it; they are no drift.
         read: bytes of content that were read and hashed.
         size: bytes of all the content that was found; 0 if that was not looked for.
-        findings: the first of what differs or could not be found out, one sentence each.
+        findings: the first of what differs, could not be found out, or is refused, one sentence each.
     """
 
     at: At
@@ -46,3 +49,5 @@ class VerifiedStatus:
     read: int = 0
     size: int = 0
     findings: tuple[str, ...] = ()
+    refused: int = 0
+    levels: Mapping[Level, At] = field(default_factory=dict)

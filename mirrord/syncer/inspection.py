@@ -35,8 +35,9 @@ class Inspection:
         self._checked = defaultdict[str, set[str]](set)
         self._drift = defaultdict[str, set[str]](set)
         self._unknown = defaultdict[str, set[str]](set)
+        self._refused = defaultdict[str, set[str]](set)
         self._unsure = set[str]()  # targets where this look, the second or the first, ended early
-        self._findings = defaultdict[tuple[str, bool], list[VerifyFinding]](list)
+        self._findings = defaultdict[tuple[str, str], list[VerifyFinding]](list)  # by target and sort
         self._furthest: dict[str, Level] = {}
         self._read = defaultdict[str, int](int)
         self._size = defaultdict[str, int](int)
@@ -62,7 +63,12 @@ class Inspection:
     def differs(self, target: str, item: str, code: str, text: str, digest: str = "") -> None:
         """Report what is not as recorded; `code` is one of `VerifyFinding.code`."""
         self._drift[target].add(item)
-        self._add(VerifyFinding(target, item, code, text, digest))
+        self._add("drift", VerifyFinding(target, item, code, text, digest))
+
+    def refused(self, target: str, item: str, text: str) -> None:
+        """Report what a rule of ours keeps from being there: it is no drift."""
+        self._refused[target].add(item)
+        self._add("refused", VerifyFinding(target, item, "refused", text))
 
     def untold(self, target: str, item: str, error: MirrordError | str) -> None:
         """Report why nothing can be told of an item, or with "" of anything at a target."""
@@ -70,7 +76,7 @@ class Inspection:
         if not item:
             self._unsure.add(target)
         code = error.code if isinstance(error, MirrordError) else "unrecorded"
-        self._add(VerifyFinding(target, item, code, str(error), unknown=True))
+        self._add("unknown", VerifyFinding(target, item, code, str(error), unknown=True))
 
     def failed(self, target: str, items: Collection[str], code: str, error: MirrordError, digest: str = "") -> None:
         """Report an error in reading content of items: what is missing or wrong differs, else nothing can be told."""
@@ -104,15 +110,20 @@ class Inspection:
         self._read[target] += count
 
     def again(self, items: Collection[tuple[str, str]], expected: Memory) -> None:
-        """Look at some items again, by target and name, against this record; what was found of them counts no more."""
+        """Look at some items again, by target and name, against this record; what was found of them counts no more.
+
+        What is refused is to be reported again, of all items.
+        """
         self._doubted = frozenset(one.digest for one in self.drift() if one.code == "bytes")
         self._unsure.clear()
         self._expect(expected)
         for target, item in items:
             self._drift[target].discard(item)
             self._unknown[target].discard(item)
+        self._refused.clear()
         for key, found in self._findings.items():
-            self._findings[key] = [one for one in found if (one.target, one.item) not in items]
+            kept = [] if key[1] == "refused" else found
+            self._findings[key] = [one for one in kept if (one.target, one.item) not in items]
 
     def drifted(self) -> Mapping[str, frozenset[str]]:
         """Return by target the items that differ."""
@@ -124,7 +135,7 @@ class Inspection:
 
     def drift(self) -> Sequence[VerifyFinding]:
         """Return the findings that differ from the record."""
-        return [one for (_, unknown), found in self._findings.items() if not unknown for one in found]
+        return [one for (_, sort), found in self._findings.items() if sort == "drift" for one in found]
 
     def result(self, target: str, at: datetime) -> TargetVerification:
         """Return what was found at a target."""
@@ -137,10 +148,12 @@ class Inspection:
             unknown=len(self._unknown[target] - self._drift[target]),
             read=self._read[target],
             size=self._size[target],
-            findings=(*self._findings[target, False], *self._findings[target, True]),
+            findings=tuple(one for sort in ("drift", "unknown", "refused") for one in self._findings[target, sort]),
+            refused=len(self._refused[target] - self._drift[target]),
+            levels=dict.fromkeys(self.level.included, at),
         )
 
-    def _add(self, finding: VerifyFinding) -> None:
-        found = self._findings[finding.target, finding.unknown]
+    def _add(self, sort: str, finding: VerifyFinding) -> None:
+        found = self._findings[finding.target, sort]
         if len(found) < FINDINGS:
             found.append(finding)

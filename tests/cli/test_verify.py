@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import aiohttp
@@ -11,7 +12,7 @@ from tests.support.commands import Desk
 
 IMAGE = build_image(layer_size=1000, layers=1)
 CONFIGURATION = """\
-settings: {{listen: "127.0.0.1:0"}}
+settings: {{listen: "127.0.0.1:0", verify: {{every: 7d}}}}
 targets: {{there: {{kind: image, to: "{there}/mirror"}}}}
 mirrors:
   - {{name: app, kind: image, from: {{repository: "{source}/team/app", tags: ["*"]}}, to: there}}
@@ -57,9 +58,15 @@ async def test_a_daemon_verifies_and_shows_it(tmp_path: Path) -> None:
                 verified = (await answer.json())["mirrors"][0]["verified"]
             assert (verified["level"], verified["checked"], verified["drift"]) == ("deep", 2, 1)
             async with session.get("/metrics") as answer:
-                assert 'mirrord_verify_drift_items{mirror="app",target="there"} 1.0' in await answer.text()
+                text = await answer.text()
+            assert 'mirrord_verify_drift_items{mirror="app",target="there"} 1.0' in text
+            assert 'mirrord_verify_interval_seconds{level="deep",mirror="app"} 604800.0' in text
+            last = re.findall(r'mirrord_verify_last_timestamp_seconds{level="(\w+)",mirror="app",target="there"}', text)
+            assert sorted(last) == ["deep", "names"]
             async with session.get("/badge/app/deep.json") as answer:
                 badge = await answer.json()
             assert (badge["label"], badge["message"], badge["color"]) == ("verified", "50%", "red")
             async with session.get("/mirrors/app") as answer:
-                assert f"{there.host}/mirror/app:v1 is not there" in await answer.text()
+                page = await answer.text()
+            assert f"{there.host}/mirror/app:v1 is not there" in page
+            assert re.search(r"1 item differs\s+· names <time.*· all content <time", page)

@@ -47,6 +47,18 @@ SERIES: dict[str, tuple[str | None, str | None]] = {
     # Without a schedule it is never old.
     'sync_last_success_timestamp_seconds{mirror="on-demand",target=""}': (always(0), always(0)),
     'sync_interval_seconds{mirror="new"}': (f"60x1000 _{SAMPLES}", always(60)),
+    'verify_drift_items{mirror="a",target=""}': (always(0), always(2)),
+    'verify_drift_items{mirror="a",target="west"}': (always(0), f"0x9 2x60 0{SAMPLES}"),
+    'verify_interval_seconds{mirror="a",level="deep"}': (always(3600), always(3600)),
+    'verify_last_timestamp_seconds{mirror="a",target="",level="names"}': (f"0+60{SAMPLES}", f"0+60{SAMPLES}"),
+    'verify_last_timestamp_seconds{mirror="a",target="",level="deep"}': (
+        f"0+60{SAMPLES}",
+        f"0x190 12000+60{SAMPLES}",
+    ),
+    'verify_last_timestamp_seconds{mirror="a",target="west",level="deep"}': (f"0+60{SAMPLES}", always(0)),
+    'verify_interval_seconds{mirror="new",level="bytes"}': (f"60x1000 _{SAMPLES}", always(60)),
+    'verify_last_timestamp_seconds{mirror="new",target="",level="deep"}': (always(FAR), always(FAR)),
+    'verify_last_timestamp_seconds{mirror="on-demand",target="",level="deep"}': (always(0), always(0)),
     'upstream_ratelimit_limit{host="hub.example"}': (always(100), always(100)),
     'upstream_ratelimit_remaining{host="hub.example"}': (always(10), f"50x9 9{SAMPLES}"),
     'upstream_ratelimit_remaining{host="quiet.example"}': (always(0), always(0)),
@@ -96,6 +108,9 @@ CASES = [
     Case("MirrordMirrorFailing", 10, A, "3"),
     Case("MirrordUpstreamWrong", 4320, A, "2"),
     Case("MirrordRunsOverlap", 3, A, end=365),
+    Case("MirrordDriftFound", 10, {**A, "target": "west"}, "2", end=71),
+    Case("MirrordVerificationLate", 181, {**A, "level": "deep"}, "3h 1m 0s", end=200),
+    Case("MirrordVerificationMissing", 1440, {"mirror": "new", "level": "bytes"}),
     Case("MirrordUpstreamBudgetLow", 20, HUB, "9"),
     Case("MirrordUpstreamThrottles", 26, HUB),
     Case("MirrordSecretNotSent", 10, {"reason": "realm"}, end=75),
@@ -162,9 +177,9 @@ async def test_rules_load() -> None:
 def test_every_alert_is_tested() -> None:
     """None of the file's alerts is missing above."""
     assert list(BY_NAME) == [
-        *(case.alert for case in CASES[:15]),
+        *(case.alert for case in CASES[:18]),
         "MirrordAbsent",
-        *(case.alert for case in CASES[15:]),
+        *(case.alert for case in CASES[18:]),
     ]
 
 

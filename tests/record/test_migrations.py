@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import TableClause
+from sqlalchemy import Engine, TableClause, event
 
 from mirrord.errors import ConfigError, StorageError
 from mirrord.model.plan import Action, Plan, Step
@@ -214,3 +214,28 @@ async def test_items_of_before_are_in_order_and_nothing_is_said_of_their_signatu
     assert [row.item for row in await store.items("m")] == listed == [listed[0], "v1", "v9", "v10"]
     assert [row.item for row in await store.items("m", 5, "v1")] == ["v9", "v10"]
     await store.close()
+
+
+async def test_names_of_before_are_sorted_part_by_part(tmp_path: Path) -> None:
+    """However many names a record has, the migration holds 10 000 of them at a time, and misses none."""
+    file = tmp_path / "mirrord.db"
+    await (await SqliteStore.open(file, T0)).close()
+    before_signatures(file)
+    rows = [(mirror, target, f"v{number}") for mirror in "ab" for target in "st" for number in range(5001)]
+    fill = "INSERT INTO known (mirror, target, item, digest, at, place) VALUES (?, ?, ?, 'x', 0, '')"
+    with closing(sqlite3.connect(file)) as link, link:
+        link.executemany(fill, rows)
+    reads: list[str] = []
+
+    def see(_: object, __: object, statement: str, *___: object) -> None:
+        reads.extend([statement] if statement.startswith("SELECT mirror, target, item FROM known") else [])
+
+    event.listen(Engine, "before_cursor_execute", see)
+    try:
+        await (await SqliteStore.open(file, T0)).close()
+    finally:
+        event.remove(Engine, "before_cursor_execute", see)
+    assert [" LIMIT " in one for one in reads] == [True] * 4  # two whole parts, the rest, and nothing
+    with closing(sqlite3.connect(file)) as link:
+        found = link.execute("SELECT item, sort FROM known").fetchall()
+    assert sorted(found) == sorted((item, tables.sort_of(item)) for _, _, item in rows)

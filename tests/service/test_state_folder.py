@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from mirrord.testing.running import run
@@ -42,7 +44,7 @@ async def use_the_front(stage: Stage) -> None:
 async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Path) -> None:
     """After runs of images, charts and a repository, while the daemon runs: each entry has a row, each row an entry."""
     require("git")
-    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", PAGE.read_text(), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", PAGE.read_text().partition("## Facts")[0], re.MULTILINE))
     async with open_stage() as stage:
         names = ("app", "charts", "code")  # `release` fails, as its page shows
         words = ("-m", "mirrord", "sync", *names, "-c", stage.folder / "conf.d", "--state", stage.state)
@@ -64,3 +66,18 @@ async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Pa
     blobs = [str(file.relative_to(copied / "blobs")) for file in (copied / "blobs").rglob("*") if file.is_file()]
     assert [name for name in blobs if not re.fullmatch(r"sha256/(..)/\1[0-9a-f]{62}", name)] == []
     assert "`<algorithm>/<two digits>/<hex>`" in rows["blobs/"]
+
+
+async def test_the_page_names_every_fact_of_a_real_state_directory(tmp_path: Path) -> None:
+    """After runs and verifications of images, charts and a repository: each kind of fact has a row on the page."""
+    require("git")
+    known = re.findall(r"^\| `([a-z.]+)", PAGE.read_text().partition("## Facts")[2], re.MULTILINE)
+    async with open_stage() as stage:
+        where = ("-c", stage.folder / "conf.d", "--state", stage.state)
+        for command in ("sync", "verify"):
+            ran = await run(sys.executable, "-m", "mirrord", command, "app", "charts", "code", *where, seconds=120)
+            assert ran.status == 0, ran.output
+        with closing(sqlite3.connect(stage.state / "mirrord.db")) as link:
+            found = {name for (name,) in link.execute("SELECT DISTINCT name FROM facts WHERE mirror != ''")}
+    assert "verified" in found
+    assert {re.split("[:.]", name)[0] for name in found} <= set(known)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from mirrord.model.memory import NO_MEMORY, LastSeen
 from mirrord.model.run import Result
 from mirrord.model.verification import Level
+from mirrord.syncer.inspection import Inspection
+from mirrord.syncers.helm.transfer.compared import AT_ONCE, _Archives, _content, chart_of
 from mirrord.testing import require
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
@@ -15,6 +19,7 @@ from mirrord.testing.servers import DockerRegistry
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.verifying import at, codes, damage, lose_blob, lose_tag, opened
 
+NOW = datetime(2024, 5, 17, tzinfo=UTC)
 VERSIONS = ("1.0.0", "1.1.0", "2.0.0-rc.1")
 CHARTS = {f"app-{version}": build_chart("app", version) for version in VERSIONS}
 CONFIGURATION = """\
@@ -87,7 +92,7 @@ async def test_charts_that_were_there_already_are_verified_too(tmp_path: Path) -
             assert at(await one.verify(), "museum").checked == len(CHARTS)
             await museum.stop()
             found = await one.verify(Level.DEEP)
-            assert (found.drift, found.unknown) == (0, 3)
+            assert (found.drift, found.unknown, codes(found)) == (0, 1, [("museum", "", "unreachable")])
 
 
 async def test_the_size_of_an_archive_is_compared_where_it_is_told(tmp_path: Path) -> None:
@@ -109,3 +114,41 @@ async def test_the_size_of_an_archive_is_compared_where_it_is_told(tmp_path: Pat
             assert codes(await one.verify(Level.DEEP)) == [("folder", "app-1.0.0", "blob")]
             found = await one.verify(Level.DEEP, repair=True)
             assert (found.repaired, codes(found), cut.read_bytes()) == (1, [], data)
+
+
+async def test_a_chart_server_that_stops_answering_is_asked_no_more(tmp_path: Path) -> None:
+    """It costs what was under way, and says so once; nothing that was not looked at counts as equal or as lost."""
+    async with ChartRepository() as source, ChartMuseumServer() as museum:
+        for number in range(40):
+            source.add(build_chart("app", f"1.{number}.0"))
+        text = CONFIGURATION.replace("[folder, registry, museum, local]", "museum")
+        places = {"folder": tmp_path, "registry": "127.0.0.1:1", "museum": museum.url, "charts": source.url}
+        async with opened(tmp_path, text.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            museum.faults.on("*", ".tgz", times=None).status(429, headers={"Retry-After": "7200"})
+            for level in (Level.DEEP, Level.BYTES):
+                before = len(museum.log)
+                found = await one.verify(level)
+                assert codes(found) == [("museum", "", "throttled")]
+                assert (found.drift, found.unknown) == (0, 1)
+                assert len([hit for hit in museum.log[before:] if ".tgz" in hit.path]) <= AT_ONCE
+
+
+async def test_versions_that_share_an_archive_share_its_damage(tmp_path: Path) -> None:
+    """The bytes are read once, and each version that has them is found and comes back."""
+    async with ChartRepository() as source:
+        for chart in CHARTS.values():
+            source.add(chart)
+        text = CONFIGURATION.replace("[folder, registry, museum, local]", "local")
+        places = {"folder": tmp_path, "registry": "127.0.0.1:1", "museum": "http://127.0.0.1:1", "charts": source.url}
+        async with opened(tmp_path, text.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            inspection = Inspection(Level.BYTES, NO_MEMORY, 1 << 20)
+            digest, seen = CHARTS["app-1.0.0"].digest, LastSeen(str(CHARTS["app-1.0.0"].digest), NOW)
+            damage(one.blob(str(digest)))
+            right = {item: (named, seen) for item in ("app-1.0.0", "app-1.0.0+b") if (named := chart_of(item))}
+            mirror = one.dispatcher.runtime.snapshot.mirror("app")
+            archives = _Archives(mirror, mirror.targets[0], one.dispatcher.runtime.snapshot.services, {})
+            await _content("local", inspection, archives, right)
+            found = inspection.result("local", NOW)
+            assert [(one.item, one.code) for one in found.findings] == [(item, "bytes") for item in right]

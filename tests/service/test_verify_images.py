@@ -10,6 +10,7 @@ from mirrord.model.run import Result
 from mirrord.model.verification import Level
 from mirrord.testing import Registry, build_image, push, require
 from mirrord.testing.servers import DockerRegistry
+from tests.support.cosigning import new_key, pem_of
 from tests.support.verifying import at, codes, damage, data_of, lose_blob, lose_manifest, lose_tag, opened
 
 IMAGES = {tag: build_image(layer_size=2000, seed=tag, shared_layers=1) for tag in ("v1", "v2", "v3")}
@@ -156,3 +157,27 @@ async def test_what_could_not_be_read_is_read_the_next_time(tmp_path: Path) -> N
             assert (found.drift, found.unknown > 0, found.read) == (0, True, 0)
             facts = await one.dispatcher.runtime.store.recall("app", "verify")
             assert list(facts) == ["local"]
+
+
+async def test_what_a_rule_refuses_is_no_drift(tmp_path: Path) -> None:
+    """An image that nobody signed who must is not there as the source has it: that is said, and everything is equal."""
+    async with Registry() as source, Registry() as there:
+        await filled(source)
+        text = CONFIGURATION.format(source=source.host, there=there.host)
+        async with opened(tmp_path, text) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+        (tmp_path / "release.pub").write_bytes(pem_of(new_key()))
+        await push(OTHER, source, "team/app", ["v2"])
+        required = text.replace(
+            "to: [there, local]", f'to: [there, local], signatures: {{require: {{key: "{tmp_path}/release.pub"}}}}'
+        )
+        async with opened(tmp_path, required) as one:
+            assert (await one.sync()).result is Result.FAILED
+            found = await one.verify(Level.DEEP)
+            assert (found.drift, found.unknown, [target.refused for target in found.targets]) == (0, 0, [3, 3])
+            assert codes(found) == [(target, tag, "refused") for target in ("local", "there") for tag in sorted(IMAGES)]
+            assert "is not signed" in at(found, "there").findings[0].text
+            lose_all = there.tags[PATH]
+            lose_all.pop("v1")
+            found = await one.verify(repair=True)
+            assert (found.drift, found.repaired, at(found, "there").refused) == (1, 0, 2)

@@ -14,7 +14,7 @@ from mirrord.daemon.scheduled import SPREAD, ScheduledVerifier, due
 from mirrord.daemon.verifier import Verifier
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model.history import Standing
-from mirrord.model.verification import Level, TargetVerification, Verification
+from mirrord.model.verification import Level, TargetVerification, Verification, Verifying
 from mirrord.record.verified import VERIFIED, facts_after, verified_of
 from mirrord.schedule import Clock
 from mirrord.testing import Registry, build_image, push
@@ -59,15 +59,21 @@ def scheduled(one: Verified) -> tuple[ScheduledVerifier, Times]:
 
 def test_verifications_are_spread_and_regular() -> None:
     """First ones are spread over an hour by name; then a mirror is due so long after its last one, across restarts."""
-    first = {due(f"m{number}", WEEK, None, NOW) for number in range(100)}
+    rules = Verifying(WEEK)
+    first = {due(f"m{number}", rules, None, NOW) for number in range(100)}
     assert len(first) == 100
     assert all(NOW <= at <= NOW + timedelta(seconds=SPREAD) for at in first)
     assert max(first) - min(first) > timedelta(seconds=SPREAD / 2)
-    seen = Standing("m", verified=TargetVerification("", NOW - timedelta(days=2), Level.DEEP))
-    assert due("m", WEEK, seen, NOW) == NOW + timedelta(days=5)
-    late = replace(seen, verified=TargetVerification("", NOW - timedelta(days=30), Level.DEEP))
-    assert NOW <= due("m", WEEK, late, NOW) <= NOW + timedelta(seconds=SPREAD)
-    assert due("m", WEEK, late, NOW) == due("m", WEEK, None, NOW)
+    seen = Standing("m", verified=_verified("", NOW - timedelta(days=2), Level.DEEP))
+    assert due("m", rules, seen, NOW) == NOW + timedelta(days=5)
+    late = replace(seen, verified=_verified("", NOW - timedelta(days=30), Level.DEEP))
+    assert NOW <= due("m", rules, late, NOW) <= NOW + timedelta(seconds=SPREAD)
+    assert due("m", rules, late, NOW) == due("m", rules, None, NOW)
+    assert due("m", replace(rules, level=Level.BYTES), seen, NOW) == due("m", rules, None, NOW)
+
+
+def _verified(target: str, at: datetime, level: Level, drift: int = 0) -> TargetVerification:
+    return TargetVerification(target, at, level, 3, drift, levels=dict.fromkeys(level.included, at))
 
 
 async def test_what_was_found_is_in_the_record_and_the_status(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ async def test_a_reload_changes_no_time(tmp_path: Path) -> None:
             first = clock.due["app"]
             await work.follow()
             assert clock.due["app"] == first
-            deep = TargetVerification("there", NOW, Level.DEEP, checked=1)
+            deep = _verified("there", NOW, Level.DEEP)
             facts = facts_after({}, Verification("app", "image", Level.DEEP, (deep,)))
             await one.dispatcher.runtime.store.note("app", VERIFIED, facts)
             await clock.fire("app")
@@ -169,13 +175,15 @@ async def test_a_deferred_mirror_waits(tmp_path: Path) -> None:
 
 
 def test_a_look_at_names_leaves_what_a_deeper_one_found() -> None:
-    """Unless it found something itself: then that is what is known now."""
-    deep = TargetVerification("there", NOW, Level.DEEP, checked=3)
+    """Unless it found something itself: then that is what is known now. It is the last look at names in either case."""
+    deep = _verified("there", NOW, Level.DEEP, drift=1)
     facts = facts_after({}, Verification("m", "image", Level.DEEP, (deep,)))
-    equal = TargetVerification("there", NOW + timedelta(hours=1), Level.NAMES, checked=3)
+    equal = _verified("there", NOW + timedelta(hours=1), Level.NAMES)
     facts = facts_after(facts, Verification("m", "image", Level.NAMES, (equal,)))
-    assert verified_of(facts)["there"] == deep
+    times = {Level.NAMES: equal.at, Level.DEEP: NOW}
+    assert verified_of(facts)["there"] == replace(deep, at=equal.at, levels=times)
     drift = replace(equal, drift=1)
     facts = facts_after(facts, Verification("m", "image", Level.NAMES, (drift,)))
+    drift = replace(drift, levels=times)
     assert verified_of(facts) == {"there": drift, "": replace(drift, target="")}
     assert verified_of({"there": "no document"}) == {}

@@ -88,6 +88,22 @@ def test_looking_again_forgets_what_was_found_of_these_items_alone() -> None:
     assert list(inspection.sample("there", {"sha256:a": 5, "sha256:b": 5, "sha256:c": 5})) == ["sha256:a", "sha256:b"]
 
 
+def test_what_is_refused_is_no_drift() -> None:
+    """It is counted and named by itself, after all else, and reported anew when items are looked at again."""
+    inspection = Inspection(Level.DEEP, NO_MEMORY)
+    inspection.looked("there", "a")
+    inspection.refused("there", "b", "b is not signed")
+    inspection.differs("there", "c", "missing", "c is not there")
+    found = inspection.result("there", NOW)
+    assert (found.drift, found.unknown, found.refused) == (1, 0, 1)
+    assert [one.code for one in found.findings] == ["missing", "refused"]
+    assert [one.item for one in inspection.drift()] == ["c"]
+    inspection.again({("there", "c")}, NO_MEMORY)
+    inspection.refused("there", "b", "b is not signed")
+    found = inspection.result("there", NOW)
+    assert (found.equal, found.refused, len(found.findings)) == (True, 1, 1)
+
+
 def test_only_what_was_seen_again_counts_as_repaired() -> None:
     """An item that differed and that nobody could look at again is not repaired, nor is any if the look ended early."""
     seen = LastSeen("sha256:0", NOW)

@@ -22,9 +22,13 @@ def upgrade() -> None:
     op.add_column("known", Column("origin", String(255), nullable=False, server_default=""))
     op.add_column("known", Column("sort", Text, nullable=False, server_default=""))
     link = op.get_bind()
-    names = link.execute(text("SELECT mirror, target, item FROM known")).mappings().all()
+    part = text(
+        "SELECT mirror, target, item FROM known WHERE (mirror, target, item) > (:mirror, :target, :item) "
+        "ORDER BY mirror, target, item LIMIT :limit"
+    )
     fill = text("UPDATE known SET sort = :sort WHERE mirror = :mirror AND target = :target AND item = :item")
-    for start in range(0, len(names), _PART):
-        part = names[start : start + _PART]
-        link.execute(fill, [{**row, "sort": sort_of(row["item"])} for row in part])
+    after = {"mirror": "", "target": "", "item": ""}
+    while names := link.execute(part, {**after, "limit": _PART}).mappings().all():
+        link.execute(fill, [{**row, "sort": sort_of(row["item"])} for row in names])
+        after = dict(names[-1])
     op.create_index("known_by_name", "known", ["mirror", "target", "sort"])

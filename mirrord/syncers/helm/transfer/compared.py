@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from mirrord.blobs.store import read_stored
-from mirrord.errors import DigestError, MirrordError, MissingError, RefusedError
+from mirrord.errors import DigestError, MirrordError, MissingError, RefusedError, ThrottledError, UnreachableError
 from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.model.memory import LastSeen
@@ -57,8 +57,7 @@ async def _at_target(
     try:
         listed, held = await _held(mirror, target, services, reading, list(charts.values()))
     except Exception as error:  # noqa: BLE001 - a bug that one target brings out is a finding there
-        for item in items or [""]:
-            inspection.untold(name, item, deliberate(error))
+        inspection.untold(name, "", deliberate(error))
         return
     own = api_of(mirror, target) in (LOCAL, "directory")
     right: dict[str, LastSeen] = {}
@@ -101,29 +100,49 @@ async def _content(
     archives: _Archives,
     right: Mapping[str, tuple[ChartVersion, LastSeen]],
 ) -> None:
-    """Look for each archive, and read and hash a sample of them."""
+    """Look for each archive, and read and hash a sample of them; a target that does not answer is asked no more."""
     sizes: dict[str, int] = {}
-    items = {seen.digest: item for item, (_, seen) in right.items()}
+    found = _Found(target, inspection)
 
     async def check(item: str) -> None:
         chart, seen = right[item]
         try:
-            size = await archives.size(chart, Digest.parse(seen.digest))
+            size = None if found.gone else await archives.size(chart, Digest.parse(seen.digest))
             if size is not None and seen.size not in (None, size):
                 raise DigestError(f"{item} has {size} bytes there, and had {seen.size} when it was mirrored")
             sizes[seen.digest] = size or seen.size or 0
         except MirrordError as error:
-            inspection.failed(target, [item], "blob", error, seen.digest)
+            found.failed([item], "blob", error, seen.digest)
 
     await Workers(AT_ONCE).each(right, check)
-    if inspection.level is not Level.BYTES:
+    if inspection.level is not Level.BYTES or found.gone:
         return
+    items: dict[str, list[str]] = {}  # by digest: versions may share an archive
+    for item, (_, seen) in right.items():
+        items.setdefault(seen.digest, []).append(item)
     for digest in inspection.sample(target, sizes):
         try:
-            inspection.was_read(target, await archives.read(right[items[digest]][0], Digest.parse(digest)))
+            inspection.was_read(target, await archives.read(right[items[digest][0]][0], Digest.parse(digest)))
         except MirrordError as error:
-            code = "blob" if isinstance(error, MissingError) else "bytes"
-            inspection.failed(target, [items[digest]], code, error, digest)
+            found.failed(items[digest], "blob" if isinstance(error, MissingError) else "bytes", error, digest)
+        if found.gone:  # what is left is read the next time
+            return
+
+
+class _Found:
+    """What is reported of one target."""
+
+    def __init__(self, target: str, inspection: Inspection) -> None:
+        self._target, self._inspection = target, inspection
+        self.gone = False  # it does not answer, which was said
+
+    def failed(self, items: Collection[str], code: str, error: MirrordError, digest: str) -> None:
+        """Report an error; that the target does not answer once, whatever it was asked for."""
+        if not isinstance(error, UnreachableError | ThrottledError):
+            self._inspection.failed(self._target, items, code, error, digest)
+        elif not self.gone:
+            self.gone = True
+            self._inspection.untold(self._target, "", error)
 
 
 class _Archives:
