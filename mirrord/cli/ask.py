@@ -104,7 +104,10 @@ async def _ask(
                 _showing_status(dispatcher, config_folder(config), state) if command.uses_hosts else nullcontext()
             ):
                 with shown(events, quiet=quiet):
-                    return await dispatcher.carry_out(command), False
+                    answer = await dispatcher.carry_out(command)
+                for trouble in dispatcher.troubles:
+                    note(f"what `keep` does not keep was not removed: {trouble}")
+                return answer, False
 
 
 async def _holder(

@@ -32,7 +32,7 @@ def prune(
         if json:
             say_json({"plans": [plan_document(plan) for plan in plans]})
         else:
-            say_plans(plans, Show.of(verbose=verbose), explain=True, kept="left there")
+            say_plans(plans, Show.of(quiet=quiet, verbose=verbose), explain=True, kept="left there")
             if any(plan.active for plan in plans):
                 note("nothing was removed; `--apply` does it")
         return plan_exit_code(plans)

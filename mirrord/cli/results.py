@@ -74,11 +74,11 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool, kept: str) -> None:
         say(f"error: {_text(plan.error, show)}")
         return
     say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps, kept)}")
-    steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
+    hidden = {Action.KEEP, Action.COPY, Action.DELETE} if show is Show.FAILURES else set() if explain else {Action.KEEP}
+    steps = [step for step in plan.steps if step.action not in hidden]
     rows = []
-    ahead = [
-        Receipt(step, Outcome.REFUSED if step.action is Action.REFUSE else Outcome.KEPT, step.reason) for step in steps
-    ]
+    ends = {Action.REFUSE: Outcome.REFUSED}
+    ahead = [Receipt(step, ends.get(step.action, Outcome.KEPT), step.reason) for step in steps]
     for at, reason, same in _alike(ahead, plan, show, lambda one: (one.step.action, _shared(one.detail, one.step))):
         sizes = [one.step.size for one in same if one.step.size is not None]
         count = size(sum(sizes)) if sizes else ""

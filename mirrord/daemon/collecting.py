@@ -86,8 +86,8 @@ class GarbageCollection:
             for name in await self._collector.repositories.names():
                 owner = owners.get(name, _Owner(EVERYTHING if name.startswith(_CHARTS) else rest))
                 try:
-                    left, went, stay = await self._repository(name, owner, collection, dry=dry)
-                except MirrordError as error:  # such as a publication meanwhile: the next collection looks again
+                    left, went, stay = await self._repository(name, owner, collection, current, dry=dry)
+                except (MirrordError, OSError) as error:  # such as a publication meanwhile: the next one looks again
                     troubles += [] if isinstance(error, ConflictError) else [f"{name}: {error}"]
                     state = await self._collector.repositories.read(name) or RepositoryState()
                     left, went, stay = set(state.content), [], len(state.tags)
@@ -116,7 +116,7 @@ class GarbageCollection:
         return found, rest
 
     async def _repository(
-        self, name: str, owner: _Owner, collection: RunningCollection, *, dry: bool
+        self, name: str, owner: _Owner, collection: RunningCollection, current: Snapshot, *, dry: bool
     ) -> tuple[set[Digest], list[tuple[Gone, set[Digest]]], int]:
         """Drop what one repository does not keep; return what it links then, what went with its content, what stays."""
         repositories = self._collector.repositories
@@ -131,7 +131,7 @@ class GarbageCollection:
         if dry:
             manifests = frozenset(await asyncio.to_thread(_goes, state, owner, found))
         elif tags or manifests:
-            tags, manifests = await self._drop(name, owner, state, found)
+            tags, manifests = await self._drop(name, owner, state, found, current)
             failpoints.hit("gc.dropped")
         content, went = await asyncio.to_thread(_went, name, state, found, tags, manifests)
         return content, went, len(state.tags) - len(tags)
@@ -166,15 +166,21 @@ class GarbageCollection:
         return found
 
     async def _drop(
-        self, name: str, owner: _Owner, state: RepositoryState, found: _Found
+        self, name: str, owner: _Owner, state: RepositoryState, found: _Found, current: Snapshot
     ) -> tuple[frozenset[str], frozenset[Digest]]:
-        """Write down what goes, drop it, and record that as a run of the mirror."""
+        """Write down what goes, drop it, and record that as a run of the mirror.
+
+        Raises:
+            ConflictError: another configuration is in use since the collection began; it may keep what this one drops.
+        """
+        if self._runtime.snapshot is not current:
+            raise ConflictError(f"{name}: the configuration was replaced meanwhile")
         drop = self._collector.repositories.drop
         self._collector.repositories.leases.need(_pinned(state, owner))
         if owner.mirror is None:
             return await drop(name, found.tags, found.manifests, about=found.about, expect=state.revision)
         mirror, began = owner.mirror, self._now()
-        syncer, store = self._runtime.snapshot.syncer(mirror), self._runtime.store
+        syncer, store = current.syncer(mirror), self._runtime.store
         origin, places = syncer.places(mirror)
         ledger = RunLedger(store, mirror.name, began, places, self._now)
         moves = {owner.item(tag): (str(digest), None) for tag, digest in found.tags.items()}
@@ -217,7 +223,7 @@ class GarbageCollection:
             async for unlinked in collection.unlinked(linked):
                 free = unlinked.keys() if collected.dry else await collection.remove(unlinked)
                 sizes |= {digest: unlinked[digest] for digest in free}
-        except MirrordError as error:
+        except (MirrordError, OSError) as error:
             troubles.append(str(error))
         rows, freed, blobs = list[Gone](), sum(sizes.values()), len(sizes)
         for row, content in gone:

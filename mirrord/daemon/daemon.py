@@ -218,7 +218,7 @@ class Daemon(Dispatcher):
             if self.collecting and self.collecting.wanted:
                 try:
                     found = await self.collecting.collect()
-                except MirrordError as error:
+                except (MirrordError, OSError) as error:
                     self._logs.write("warning", "gc.failed", message=str(error))
                 else:
                     for trouble in found.troubles:

@@ -74,6 +74,7 @@ class Dispatcher:
         self._listen = listen
         self.verifier = Verifier(runtime)
         self.collecting = GarbageCollection(runtime, runtime.collector) if runtime.collector else None
+        self.troubles: list[str] = []  # what else a command says, beside its answer
         self._denying = asyncio.Lock()  # one takedown at a time: each one changes the file
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
@@ -163,10 +164,12 @@ class Dispatcher:
         return await self.collecting.collect(dry=command.dry) if self.collecting else Collected(dry=command.dry)
 
     async def collect_after_runs(self) -> None:
-        """Let go what is not kept, where a command ran mirrors by itself; what is wrong with that is no error of it."""
+        """Let go what is not kept, where a command ran mirrors by itself; what is wrong with that fails no run."""
         if self.collecting and self.collecting.wanted:
-            with suppress(MirrordError):
-                await self.collecting.collect()
+            try:
+                self.troubles += (await self.collecting.collect()).troubles
+            except (MirrordError, OSError) as error:
+                self.troubles.append(str(error))
 
     async def takedown(self, command: Takedown) -> TakenDown:
         """See `Takedown`."""

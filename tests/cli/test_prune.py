@@ -41,6 +41,8 @@ async def test_a_prune(tmp_path: Path) -> None:
         row = next(line for line in said.out.splitlines() if line.startswith("delete"))
         assert "the source does not have it any more; can be brought back from local" in row
         assert "nothing was removed; `--apply` does it" in said.err
+        short = await desk.run("prune", "app", "--quiet")
+        assert short.out == "app (image): 1 to do, 0 left there\n", short
         planned = (await desk.run("prune", "app", "--json")).document["plans"]
         assert [(one["action"], one["item"]) for one in planned[0]["steps"]] == [("delete", "v1")]
         assert await tags_at(server) == {"v1", "v2", "v3", "v4"}

@@ -237,6 +237,29 @@ async def test_crash(desk: Desk, place: str) -> None:
         assert (await desk.run("sync", "--json")).document["runs"][0]["result"] == "noop"
 
 
+@pytest.mark.parametrize("place", ["links.written", "links.renamed", "ledger.intended", "gc.dropped", "gc.swept"])
+async def test_failure(desk: Desk, place: str) -> None:
+    """Where the disk fails at a step the command says so in one line, and the next collection does the rest."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        failed = await desk.run("gc", MIRRORD_FAILPOINTS=f"{place}=fail")
+        assert (failed.status, "failpoint" in failed.err, "Traceback" in failed.err) == (1, True, False), failed
+        assert world.tags() in (set(VERSIONS), set(VERSIONS[-2:]))
+        await world.gc()
+        assert world.tags() == set(VERSIONS[-2:])
+        assert world.files().keys() == world.expected()
+        assert (await desk.run("sync", "--json")).document["runs"][0]["result"] == "noop"
+
+
+async def test_trouble_after_a_run_is_said(desk: Desk) -> None:
+    """A run without a daemon succeeds where the collection after it fails, and says what failed."""
+    async with kept(desk) as world:
+        world.configure("{newest: 2}")
+        said = await desk.run("sync", MIRRORD_FAILPOINTS="gc.dropped=fail")
+        assert (said.status, world.tags()) == (0, set(VERSIONS[-2:])), said
+        assert "what `keep` does not keep was not removed: app: failpoint" in said.err
+
+
 async def test_two_processes(desk: Desk) -> None:
     """While a daemon holds the state it collects for the command; what clients asked for a moment ago stays."""
     async with kept(desk) as world:
