@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,14 @@ from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import configuration
 from mirrord.config.lines import nearest
 from mirrord.config.load import Configuration
-from mirrord.errors import ConfigError, MirrordError, MissingError, UsageError
+from mirrord.config.pointing import FRONT
+from mirrord.errors import ConfigError, MissingError, UsageError
 from mirrord.names.book import begins_path
 from mirrord.names.naming import Naming, below, registry_prefix
+from mirrord.pointing.image_mirrors import ImageMirrors, place_at
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
-from mirrord.syncers.image.plan.many import RepositoryPart, apart, chosen, derived
-from mirrord.syncers.image.upstream.allow_file import read_lists
-from mirrord.syncers.image.upstream.many import of_file
+from mirrord.syncers.image.names import Images, Source, naming_at
 from mirrord.wire.oci.reference import Reference, parse_repository
 
 _IMAGE = "image"
@@ -45,14 +43,15 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     read = configuration(config, load_syncers())
     targets = _targets(read, at)
     given = parse_repository(reference)
-    mirrors = [*_named(read), *_matched(given, read)]
-    meaning = _meaning(given, mirrors, read)
-    if meaning.source and meaning.source.name != given.name:
-        mirrors += _matched(meaning.source, read)
-    writers = [mirror for mirror in mirrors if _copies(mirror, meaning, read)]
+    copies = ImageMirrors(read)
+    meaning = _meaning(given, copies, read)
+    writers = copies.of(given, meaning.source) if meaning.source else [meaning.mirror] if meaning.mirror else []
     # A list may name one repository several times, with digests.
     rows = [*dict.fromkeys(row for target in targets for row in _rows(target, meaning, writers, given, read))]
-    rows += _served(meaning.source, given, read) if meaning.source and at is None else ()
+    if meaning.source and at is None and (place := copies.served(meaning.source, _own_host(read))):
+        rows.append((FRONT, _tagged(place, given), ""))
+    for problem in copies.problems:
+        note(f"notice: {problem}")
     if json:
         named = [{"target": target, "name": place, "mirror": mirror or None} for target, place, mirror in rows]
         image = str(meaning.source) if meaning.source else None
@@ -76,54 +75,12 @@ def _targets(read: Configuration, at: str | None) -> Sequence[Target]:
     return [images[at]]
 
 
-def _named(read: Configuration) -> Iterator[Mirror]:
-    """Yield the mirrors of one image or repository, and the part of each line of the lists."""
-    for mirror in read.mirrors:
-        source = spec_of(mirror).source if mirror.kind == _IMAGE else None
-        if source is None or source.registry:
-            continue
-        try:
-            yield from _kept(of_file(mirror).parts, read) if source.listing else (mirror,)
-        except MirrordError as error:
-            note(f"notice: {error}")
-
-
-def _matched(wanted: Reference, read: Configuration) -> Iterator[Mirror]:
-    """Yield the part of each mirror of a registry that would copy a repository."""
-    for mirror in read.mirrors:
-        if mirror.kind == _IMAGE and spec_of(mirror).source.registry == wanted.domain:
-            named = [source for source, _ in chosen(mirror, [wanted.path]) if source.repository == wanted.name]
-            with suppress(MirrordError):  # it cannot have a name at some target
-                yield from _kept([derived(mirror, source) for source in named], read)
-
-
-def _kept(parts: Sequence[RepositoryPart], read: Configuration) -> Iterator[Mirror]:
-    """Yield the mirrors of the parts that a run copies: those whose names no mirror of one source has."""
-    kept, problems = apart(parts, [one for one in read.mirrors if one.kind == _IMAGE and not is_many(one)])
-    for problem in problems:
-        note(f"notice: {problem}")
-    yield from (part.mirror for part in kept)
-
-
-def _copied(mirror: Mirror, read: Configuration) -> Reference | None:
-    """Return the repository that a mirror copies, under its canonical name."""
-    repository = spec_of(mirror).source.repository
-    return read.names.canonical(Reference.parse(repository)) if repository else None
-
-
-def _copies(mirror: Mirror, meaning: _Meaning, read: Configuration) -> bool:
-    if meaning.source is None:
-        return mirror is meaning.mirror
-    source = _copied(mirror, read)
-    return source is not None and source.name == meaning.source.name
-
-
-def _meaning(given: Reference, mirrors: Sequence[Mirror], read: Configuration) -> _Meaning:
+def _meaning(given: Reference, copies: ImageMirrors, read: Configuration) -> _Meaning:
     """Find out what was meant: what the mirrors write comes first, then our own hosts, then the namings."""
-    for mirror in mirrors:
+    for mirror in (*copies.named, *copies.matched(given)):
         for target in mirror.targets:
-            if _place(mirror, target, read) == given.name:
-                source = _copied(mirror, read)
+            if place_at(mirror, target, _own_host(read)) == given.name:
+                source = copies.source(mirror)
                 return _Meaning(source and _with_tag(source, given), f"{given.name} at {target.name}", mirror)
     if given.domain in read.names.hosts:
         source = read.names.canonical(read.names.meant(str(given)))
@@ -163,42 +120,21 @@ def _own_host(read: Configuration) -> str:
     return read.settings.address().partition("://")[2] or LOCAL
 
 
-def _place(mirror: Mirror, target: Target, read: Configuration) -> str:
-    if target.name == LOCAL:
-        return f"{_own_host(read)}/{image_name(mirror)}"
-    return str(target_place(mirror, target))
-
-
 def _rows(
     target: Target, meaning: _Meaning, writers: Sequence[Mirror], given: Reference, read: Configuration
 ) -> Iterator[tuple[str, str, str]]:
     """Yield what the image is called at a target, and by which mirror; without one it is what the naming says."""
     here = [mirror for mirror in writers if any(one.name == target.name for one in mirror.targets)]
     for mirror in here:
-        yield target.name, _tagged(_place(mirror, target, read), given), mirror.name
+        yield target.name, _tagged(place_at(mirror, target, _own_host(read)), given), mirror.name
     if here or meaning.source is None or "{mirror}" in target.to:
         return
     nobody = Mirror("", _IMAGE, Images(Source(repository=meaning.source.name)), (target,), names=read.names)
     try:
         if naming_at(nobody, target):
-            yield target.name, _tagged(_place(nobody, target, read), given), ""
+            yield target.name, _tagged(place_at(nobody, target, _own_host(read)), given), ""
     except ConfigError as error:
         note(f"notice: {str(error).rpartition('from.repository: ')[2]}")
-
-
-def _served(source: Reference, given: Reference, read: Configuration) -> Iterator[tuple[str, str, str]]:
-    """Yield what clients pull an image as through the front, if that allows it."""
-    rules = read.fronts.get(_IMAGE)
-    if rules is None or source.domain not in rules.upstreams:
-        return
-    lists, _, problems = read_lists(rules, read.names)
-    if problems:
-        note(f"notice: {problems[0]}")
-        return
-    if lists.allowed_by(source) and not lists.denied_by(source):
-        with suppress(UsageError):  # an alias makes it too long for any name
-            if place := read.names.served_as(source, _own_host(read)):
-                yield "front", _tagged(place, given), ""
 
 
 def _behind_front(given: Reference, read: Configuration) -> Reference | None:

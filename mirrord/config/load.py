@@ -28,6 +28,7 @@ from mirrord.config.needs import (
     users_of_hosts,
 )
 from mirrord.config.notify import read_receivers, unmatched_mirrors
+from mirrord.config.pointing import Pointing, read_pointing
 from mirrord.config.settings import Settings, read_settings
 from mirrord.config.yaml_text import parse_text
 from mirrord.errors import ConfigError
@@ -54,6 +55,7 @@ class Configuration:
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)  # what clients may pull through, by kind
     receivers: Mapping[str, Receiver] = field(default_factory=dict)  # who is notified, by name
     denied: Denied = field(default_factory=Denied)  # what was taken down
+    pointing: Pointing = field(default_factory=Pointing)  # where users of images are pointed at
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def needs_token(self, listen: str = "") -> bool:
@@ -135,6 +137,7 @@ def _validated(
     fronts = read_fronts(whole.get("front"), syncers, names, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
+    pointing = read_pointing(whole.get("pointing"), targets, fronts, names, problems)
     receivers = read_receivers(whole.get("notify"), book, problems, environ)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
@@ -148,7 +151,8 @@ def _validated(
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, receivers, denied, absent)
+    watched = receivers, denied, pointing, absent
+    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, *watched)
 
 
 def _ignored_keys(

@@ -12,6 +12,7 @@ from mirrord.config.envelopes import NAME_PATTERN, Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
 from mirrord.config.names import NameKeys
 from mirrord.config.notify import ReceiverKeys
+from mirrord.config.pointing import PointingKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size
 from mirrord.syncer.port import Syncer
@@ -49,6 +50,7 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
                 "object", "Where mirrors write, by name.", propertyNames=named, additionalProperties={"oneOf": targets}
             ),
             "mirrors": _section("array", "What is mirrored.", items={"oneOf": mirrors}),
+            "pointing": _section("object", "Where users of images are pointed at.", **_tidy(PointingKeys)),
             "notify": _section(
                 "object",
                 "Who is notified of failures and recoveries, by name.",

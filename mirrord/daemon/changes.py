@@ -26,6 +26,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
             *(["hosts"] if before.book != fresh.book else []),
             *(["names"] if before.names != fresh.names else []),
             *(["front"] if before.fronts != fresh.fronts else []),
+            *(["pointing"] if before.pointing != fresh.pointing else []),
             *(["notify"] if before.receivers != fresh.receivers else []),
             *dict.fromkeys(
                 (

@@ -12,6 +12,7 @@ from mirrord.config.envelopes import Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
 from mirrord.config.names import NameKeys
 from mirrord.config.notify import ReceiverKeys
+from mirrord.config.pointing import PointingKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
 from mirrord.syncer.port import load_syncers
@@ -35,6 +36,7 @@ def tables() -> dict[str, str]:
         "## `names`": _table(keys_of(NameKeys)),
         "## `front`": _table(keys_of(FrontKeys)),
         "## `targets`": _table([*keys_of(TargetEnvelope), *options]),
+        "## `pointing`": _table(keys_of(PointingKeys)),
         "## `notify`": _table(keys_of(ReceiverKeys)),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
@@ -54,7 +56,7 @@ def rewritten(page: str) -> str:
 
 def models() -> Iterator[type[BaseModel]]:
     """Yield every model that reads keys."""
-    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope, FrontKeys, ReceiverKeys)
+    yield from (Settings, Host, NameKeys, PointingKeys, Envelope, TargetEnvelope, FrontKeys, ReceiverKeys)
     for syncer in load_syncers().values():
         yield from syncer.models()
 

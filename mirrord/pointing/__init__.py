@@ -1,0 +1,1 @@
+"""Pointing users at the mirror: rewriting manifests, admission of Pods, configurations of clients."""
