@@ -149,10 +149,10 @@ async def test_after_a_pause_one_request_finds_out_for_all(serve: Any, client: A
 
 
 async def test_the_one_that_finds_out_is_cancelled(serve: Any, client: Any, monkeypatch: Any) -> None:
-    """Whoever waits for it goes on."""
+    """One of those who wait for it finds out in its place, and the others go on waiting."""
     now, first = [0.0], asyncio.Event()
     monkeypatch.setattr("mirrord.wire.http.quotas.monotonic", lambda: now[0])
-    refusals = iter([429])
+    refusals = iter([429, 429])
 
     async def handle(request: web.Request) -> web.Response:
         if request.path.endswith("hangs"):
@@ -169,7 +169,10 @@ async def test_the_one_that_finds_out_is_cancelled(serve: Any, client: Any, monk
     others = [asyncio.ensure_future(http.fetch(get(server, f"v{number}"))) for number in range(5)]
     await asyncio.sleep(0)
     looking.cancel()
-    assert [(await one).status for one in others] == [200] * 5
+    assert {type(one) for one in await asyncio.gather(*others, return_exceptions=True)} == {ThrottledError}
+    assert len(server.requests) == 3
+    now[0] += 601
+    assert (await http.fetch(get(server))).status == 200
 
 
 async def test_people_go_before_schedules(serve: Any, client: Any) -> None:

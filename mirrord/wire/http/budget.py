@@ -113,16 +113,18 @@ class Wait(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PauseLook:
     """A request that finds out whether a host answers again.
 
     Attributes:
         about: for which requests: what is charged, what is not, or both.
+        cut_off: whether it was cancelled, so that nobody knows more than before.
         over: whether it was answered, or not.
     """
 
     about: frozenset[bool]
+    cut_off: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -201,7 +203,8 @@ class Budget:
 
     def begin_look(self, *, charged: bool) -> PauseLook | None:
         """Let the request that goes now find out for all, if such ones were refused the last time."""
-        if charged not in self.doubted:
+        doubted = self.doubted | self.look.about if self.look and self.look.cut_off else self.doubted
+        if charged not in doubted:
             return None
-        self.look, self.doubted = PauseLook(self.doubted), frozenset()
+        self.look, self.doubted = PauseLook(doubted), frozenset()
         return self.look

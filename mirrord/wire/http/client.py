@@ -210,6 +210,8 @@ class Http:
             if deadline.over:
                 self._circuits.failed(request, "no headers in time")
                 place.ended(overloaded=not sending)
+            elif look is not None:
+                look.cut_off = True
             raise
         finally:
             if look is not None:
