@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from mirrord.daemon.runtime import Snapshot
 from mirrord.model.catalog import CatalogEntry, content_of
 from mirrord.model.memory import Memory
+from mirrord.names.natural import natural_order
 from mirrord.pipeline import believable, places
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
@@ -24,12 +25,16 @@ async def catalog(snapshot: Snapshot, store: Store, mirrors: Sequence[str]) -> l
         mirror = snapshot.mirror(name)
         memory = await store.memory(name)
         found += await asyncio.to_thread(entries_of, mirror, snapshot.syncer(mirror), memory)
-    return await asyncio.to_thread(sorted, found, key=lambda one: (one.source, one.target, one.mirror, one.item))
+    return await asyncio.to_thread(sorted, found, key=_by_name)
 
 
 def entries_of(mirror: Mirror, syncer: Syncer, memory: Memory) -> list[CatalogEntry]:
     """Return what the record knows of a mirror at the places of its configuration."""
     return list(_each(mirror, syncer, believable(memory, places(mirror, syncer))))
+
+
+def _by_name(entry: CatalogEntry) -> tuple[tuple[str, str], str, str, str]:
+    return natural_order(entry.source), entry.target, entry.mirror, entry.item
 
 
 def naming_of(mirror: Mirror, syncer: Syncer) -> Callable[[str], tuple[str, Mapping[str, str]]]:

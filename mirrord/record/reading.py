@@ -64,13 +64,19 @@ class Reading(DatabaseFile):
         return found
 
     def behind(self, mirror: str, limit: int, after: tuple[str, str] | None) -> Sequence[Behind]:
-        """Read what its targets lack, the oldest first, or what follows a target and an item."""
-        table = tables.behind
-        by_name = table.c.target, table.c.item
-        query = rows_with(table, mirror=mirror).order_by(*([] if after else [table.c.since]), *by_name)
+        """Read what its targets lack, the oldest first, or what follows a target and an item.
+
+        It has no column for the order of names: all rows are read, at most `behind.BEHIND` of each target.
+        """
+
+        def by_name(target: str, item: str) -> tuple[str, tuple[str, str]]:
+            return target, natural_order(item)
+
+        rows = self._read(rows_with(tables.behind, mirror=mirror))
         if after:
-            query = query.where(tuple_(*by_name) > after)
-        return [value_of(Behind, row) for row in self._read(query.limit(limit))]
+            rows = [row for row in rows if by_name(row["target"], row["item"]) > by_name(*after)]
+        order = sorted(rows, key=lambda row: (0 if after else row["since"], by_name(row["target"], row["item"])))
+        return [value_of(Behind, row) for row in order[:limit]]
 
     def items(self, mirror: str, limit: int, after: str, find: str) -> Sequence[ItemRow]:
         """Read items by name, with their state at each target."""

@@ -32,7 +32,7 @@ def configured(desk: Desk, source: Registry, target: Registry, to: str = "mirror
 
 async def filled(source: Registry) -> None:
     """Put the images into the source."""
-    for path, tags in (("team/app", ["v1", "v2"]), ("a/b", ["v1"]), ("a/c", ["v2"]), ("a/d", ["v2"])):
+    for path, tags in (("team/app", ["v9", "v10"]), ("a/b", ["v1"]), ("a/c", ["v2"]), ("a/d", ["v2"])):
         await push(IMAGE, source, path, tags)
 
 
@@ -43,15 +43,15 @@ def lines(source: Registry, target: Registry) -> list[str]:
         f"{source.host}/a/b:v1\t{there}/{here}/a/b:v1\t{digest}",
         f"{source.host}/a/c:v2@{digest}\t{there}/{here}/a/c:v2\t{digest}",
         f"{source.host}/a/d@{digest}\t{there}/{here}/a/d@{digest}\t{digest}",
-        f"{source.host}/team/app:v1\t{there}/app:v1\t{digest}",
-        f"{source.host}/team/app:v1\tlocal/app:v1\t{digest}",
-        f"{source.host}/team/app:v2\t{there}/app:v2\t{digest}",
-        f"{source.host}/team/app:v2\tlocal/app:v2\t{digest}",
+        f"{source.host}/team/app:v9\t{there}/app:v9\t{digest}",
+        f"{source.host}/team/app:v9\tlocal/app:v9\t{digest}",
+        f"{source.host}/team/app:v10\t{there}/app:v10\t{digest}",
+        f"{source.host}/team/app:v10\tlocal/app:v10\t{digest}",
     ]
 
 
 async def test_what_is_mirrored_where(desk: Desk) -> None:
-    """Each item has a line for each target: its name at the source, its name there, its digest; sorted."""
+    """Each item has a line for each target: its name at the source, its name there, its digest; v9 before v10."""
     async with Registry() as source, Registry() as target:
         await filled(source)
         configured(desk, source, target)
@@ -75,14 +75,14 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
             path, _, ref = row["name"].removeprefix(f"{target.host}/").replace("@", ":", 1).partition(":")
             assert ref in target.content.tags.get(path, {}) or ref in map(str, target.content.manifests[path])
         document = (await desk.run("list", "mirrored", "app", "--format", "json")).document
-        assert [entry["item"] for entry in document["entries"]] == ["v1", "v1", "v2", "v2"]
+        assert [entry["item"] for entry in document["entries"]] == ["v9", "v9", "v10", "v10"]
         known = {"mirror", "kind", "item", "source", "target", "name", "digest", "at", "size", "platforms"}
         known |= {"referrers", "signer", "origin"}
         assert set(document["entries"][0]) == known
         assert (await desk.run("list", "mirrored", "ap")).status == 64
         configured(desk, source, target, "elsewhere")
         said = await desk.run("list", "mirrored")
-        assert [line.split("\t")[1] for line in said.out.splitlines()] == ["local/app:v1", "local/app:v2"]
+        assert [line.split("\t")[1] for line in said.out.splitlines()] == ["local/app:v9", "local/app:v10"]
 
 
 async def test_a_git_repository_is_one_line(desk: Desk) -> None:

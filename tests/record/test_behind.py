@@ -85,15 +85,22 @@ async def test_what_each_outcome_leaves_behind(store: Store) -> None:
 
 
 async def test_parts_by_name(store: Store) -> None:
-    """Behind a target and an item comes what follows them by name, whatever is older; each row once."""
-    await store.add_run(run(0, failed("v3"), failed("v1", "two")))
-    await store.add_run(run(5, failed("v3"), failed("v1"), failed("v2"), failed("v1", "two"), failed("v0", "two")))
+    """Behind a target and an item comes what follows them by name, whatever is older; each row once.
+
+    Names are in the order of the pages, v9 before v10, also among those that are equally old.
+    """
+    await store.add_run(run(0, failed("v10"), failed("v1", "two")))
+    await store.add_run(run(5, failed("v10"), failed("v1"), failed("v9"), failed("v1", "two"), failed("v0", "two")))
+    assert await names(store) == [("one", "v10"), ("two", "v1"), ("one", "v1"), ("one", "v9"), ("two", "v0")]
+    await store.add_run(run(6, *(failed(f"v{number}", "three") for number in (100, 20, 3))))
+    assert (await names(store))[-3:] == [("three", "v3"), ("three", "v20"), ("three", "v100")]
+    await store.add_run(run(7, *(receipt(step(f"v{number}", "three")) for number in (100, 20, 3))))
     found, after = list[tuple[str, str]](), ("", "")
     while part := await store.behind("m", 2, after):
         assert len(part) <= 2
         found += [(one.target, one.item) for one in part]
         after = found[-1]
-    assert found == [("one", "v1"), ("one", "v2"), ("one", "v3"), ("two", "v0"), ("two", "v1")]
+    assert found == [("one", "v1"), ("one", "v9"), ("one", "v10"), ("two", "v0"), ("two", "v1")]
 
 
 async def test_since_survives_until_the_target_has_it(store: Store) -> None:

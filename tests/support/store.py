@@ -108,9 +108,11 @@ class MemoryStore:
         self._usable()
         found = [one for lacks in self._behind.get(mirror, {}).values() for one in lacks]
         if after:
-            later = [one for one in found if (one.target, one.item) > after]
-            return sorted(later, key=lambda one: (one.target, one.item))[: min(limit, PAGE)]
-        return sorted(found, key=lambda one: (one.since, one.target, one.item))[: min(limit, PAGE)]
+            later = [
+                one for one in found if (one.target, natural_order(one.item)) > (after[0], natural_order(after[1]))
+            ]
+            return sorted(later, key=lambda one: (one.target, natural_order(one.item)))[: min(limit, PAGE)]
+        return sorted(found, key=lambda one: (one.since, one.target, natural_order(one.item)))[: min(limit, PAGE)]
 
     async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
         """See `Store.items`."""
