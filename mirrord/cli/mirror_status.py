@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.cli.console import short, shortened
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
-from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, failing_of, health_of, notes_of
+from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, failing_of, health_of, remarks_of, wrong_of
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
 from mirrord.printable import plain, size
@@ -49,6 +49,7 @@ def mirror_lines(detail: MirrorDetail, screen: Screen, *, every: bool = False) -
     yield ""
     yield from laid_out(_TARGETS, [_target(target, detail, screen) for target in mirror.targets], screen)
     yield from _section(SAID.text("mirror.errors"), _wrong(mirror, screen), screen)
+    yield from _section(SAID.text("mirror.remarks"), _remarks(mirror, screen), screen)
     yield from _section(SAID.text("mirror.lacking"), _lacking(detail, screen), screen)
     items = items_of(detail.items, [target.name for target in mirror.targets])
     yield from _items(detail, items, screen, every=every)
@@ -131,13 +132,18 @@ def _section(title: str, lines: Iterator[str], screen: Screen) -> Iterator[str]:
 
 def _wrong(mirror: MirrorStatus, screen: Screen) -> Iterator[str]:
     """Yield what went wrong in the words of who said it, and what to do about each kind of error."""
-    for text in notes_of(mirror):
+    for text in wrong_of(mirror):
         yield from screen.wrapped(plain(shortened(text)), _INDENT, whole=True)
     errors = [entry.last_error for entry in (mirror, *mirror.targets) if entry.last_error]
     for advice in dict.fromkeys(SAID.advice(error.code) for error in errors):
         if advice:
             text = f"{SAID.text('mirror.advice').lower()}: {advice.replace('NAME', mirror.name)}"
             yield from screen.wrapped(text, _INDENT, whole=True)
+
+
+def _remarks(mirror: MirrorStatus, screen: Screen) -> Iterator[str]:
+    for text in remarks_of(mirror):
+        yield from screen.wrapped(plain(shortened(text)), _INDENT, whole=True)
 
 
 def _lacking(detail: MirrorDetail, screen: Screen) -> Iterator[str]:

@@ -11,6 +11,7 @@ from mirrord.cli.console import shortened
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
+from mirrord.model.history import Noted
 from mirrord.printable import plain, size
 from mirrord.report.front import FrontStatus
 from mirrord.report.status import HEALTHS, MirrorStatus, Running, Sending, Status, TargetStatus, counted
@@ -170,7 +171,8 @@ def _notes(mirror: MirrorStatus, status: Status) -> Iterator[str]:
         yield failing_of(mirror, status.now)
     if mirror.deferred_until:
         yield SAID.continues(status.now, mirror.deferred_until)
-    yield from notes_of(mirror)
+    yield from wrong_of(mirror)
+    yield from (f"remark: {text}" for text in remarks_of(mirror))
 
 
 def failing_of(mirror: MirrorStatus, now: datetime) -> str:
@@ -181,8 +183,8 @@ def failing_of(mirror: MirrorStatus, now: datetime) -> str:
     return f"{often}, first {SAID.ago(now, mirror.failing_since)}" if mirror.failing_since else often
 
 
-def notes_of(mirror: MirrorStatus) -> Iterator[str]:
-    """Yield the errors, problems and remarks of a mirror and its targets, each once, also if targets share it."""
+def wrong_of(mirror: MirrorStatus) -> Iterator[str]:
+    """Yield the errors and problems of a mirror and its targets, each once, also if targets share it."""
     messages = {target.last_error.message for target in mirror.targets if target.last_error}
     own = mirror.last_error
     if own and own.message not in messages:
@@ -193,10 +195,17 @@ def notes_of(mirror: MirrorStatus) -> Iterator[str]:
             found.setdefault(text, []).append(target.name)
     for text, targets in found.items():
         yield f"{target_names(targets, len(mirror.targets))}: {text}"
-    for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
-        more = noted.count - len(noted.first)
-        for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
-            yield f"{word}: {text}"
+    yield from (f"problem: {text}" for text in _noted(mirror.problems))
+
+
+def remarks_of(mirror: MirrorStatus) -> Iterator[str]:
+    """Yield what is to be known of a mirror and is no error."""
+    yield from _noted(mirror.remarks)
+
+
+def _noted(noted: Noted) -> Iterator[str]:
+    more = noted.count - len(noted.first)
+    yield from (*noted.first, *([f"and {more} more"] if more > 0 else []))
 
 
 def _troubles(target: TargetStatus) -> Sequence[str]:

@@ -14,6 +14,7 @@ from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
 from mirrord.report.front import FrontStatus
+from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import ReceiverStatus, Running
 from mirrord.syncer.values import Mirror, Schedule, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
@@ -199,3 +200,20 @@ def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> 
         "crane: problem: and 1 more",
         "crane: remark: v3: put right",
     ]
+
+
+def test_a_remark_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is to be known of one mirror has a heading of its own, behind what went wrong; without, there is none."""
+    problems, remarks = Noted(1, ("v1: is no image",)), Noted(2, ("v3: put right",))
+
+    def headed(problems: Noted = Noted(), remarks: Noted = Noted()) -> list[str]:  # noqa: B008 - frozen
+        standing = [Standing("crane", "", NOW, NOW, 0, Result.SUCCESS, problems=problems, remarks=remarks)]
+        status = Board(standing).status("1", NOW, [MIRROR], started=NOW)
+        _show([MirrorDetail(status.mirrors[0], NOW)])
+        lines = capsys.readouterr().out.splitlines()
+        return [line for line in lines if re.search("error|remark|problem|more|put right", line, re.IGNORECASE)]
+
+    wrong, noted = ["Last errors", "  problem: v1: is no image"], ["Remarks", "  v3: put right", "  and 1 more"]
+    assert headed(problems=problems, remarks=remarks) == [*wrong, *noted]
+    assert headed(problems=problems) == wrong
+    assert headed(remarks=remarks) == noted

@@ -115,6 +115,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.signed": "signed by {signer}",
     "mirror.use": "How to use it",
     "mirror.errors": "Last errors",
+    "mirror.remarks": "Remarks",
     "mirror.waits": "Waiting for a registry",
     "mirror.advice": "What to do",
     "mirror.changes": "What changed",

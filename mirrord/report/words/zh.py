@@ -115,6 +115,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.signed": "签名者：{signer}",
     "mirror.use": "使用方法",
     "mirror.errors": "最近的错误",
+    "mirror.remarks": "备注",
     "mirror.waits": "正在等待镜像仓库",
     "mirror.advice": "处理建议",
     "mirror.changes": "变更记录",
