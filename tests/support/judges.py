@@ -115,6 +115,16 @@ def containerd(version: int, parallel: int = 1, chunk: int = 0, namespace: str =
     return judge
 
 
+def containerd_reading(version: int, certs: Path) -> Judge:
+    """Return containerd's fetcher: 1 or 2, told by the hosts.toml below a folder where each registry is served."""
+
+    async def judge(reference: str, folder: Path) -> str:
+        fetched = await _done(containerd_fetcher(), str(version), certs, reference, "1", "0", folder=folder)
+        return fetched.output.split()[0]
+
+    return judge
+
+
 CHUNK: Final = 16 * 1024
 ANYWHERE: Final[Mapping[str, tuple[str, Judge]]] = {
     "skopeo": ("skopeo", skopeo),

@@ -14,6 +14,7 @@ import click
 from mirrord import __version__
 from mirrord.cli.grammar.looking import LOOKING
 from mirrord.cli.grammar.mirroring import MIRRORING
+from mirrord.cli.grammar.pointing import POINTING
 from mirrord.cli.grammar.running import RUNNING
 from mirrord.cli.grammar.setting_up import SETTING_UP
 
@@ -21,6 +22,7 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
     "Setting up": SETTING_UP,
     "Mirroring": MIRRORING,
     "Looking": LOOKING,
+    "Pointing": POINTING,
     "Running": RUNNING,
 }
 

@@ -3,7 +3,8 @@
 //	fetcher 1|2 HOST NAMESPACE/NAME:TAG PARALLEL CHUNK
 //
 // HOST serves the image, the namespace is the registry that the image is called by: where they differ, containerd adds
-// `?ns=`. Prints a line `DIGEST SIZE MEDIA-TYPE` for all that came, and fails when anything is wrong.
+// `?ns=`. In the place of a host there may be an absolute folder such as /etc/containerd/certs.d, whose hosts.toml
+// containerd reads by itself. Prints a line `DIGEST SIZE MEDIA-TYPE` for all that came, and fails when anything is wrong.
 package main
 
 import (
@@ -18,8 +19,10 @@ import (
 
 	oldremotes "github.com/containerd/containerd/remotes"
 	olddocker "github.com/containerd/containerd/remotes/docker"
+	oldconfig "github.com/containerd/containerd/remotes/docker/config"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/log"
 	"golang.org/x/sync/errgroup"
@@ -40,11 +43,9 @@ type parts struct {
 }
 
 func old(ctx context.Context, host, ref string) (fetcher, ocispec.Descriptor, error) {
-	hosts := func(string) ([]olddocker.RegistryHost, error) {
-		capabilities := olddocker.HostCapabilityPull | olddocker.HostCapabilityResolve
-		return []olddocker.RegistryHost{
-			{Client: http.DefaultClient, Host: host, Scheme: "http", Path: "/v2", Capabilities: capabilities},
-		}, nil
+	hosts := oldconfig.ConfigureHosts(ctx, oldconfig.HostOptions{HostDir: oldconfig.HostDirFromRoot(host)})
+	if !strings.HasPrefix(host, "/") {
+		hosts = oldOne(host)
 	}
 	var resolver oldremotes.Resolver = olddocker.NewResolver(olddocker.ResolverOptions{Hosts: hosts})
 	name, root, err := resolver.Resolve(ctx, ref)
@@ -55,12 +56,19 @@ func old(ctx context.Context, host, ref string) (fetcher, ocispec.Descriptor, er
 	return made, root, err
 }
 
-func today(ctx context.Context, host, ref string, parallel, chunk int) (fetcher, ocispec.Descriptor, error) {
-	hosts := func(string) ([]docker.RegistryHost, error) {
-		capabilities := docker.HostCapabilityPull | docker.HostCapabilityResolve | docker.HostCapabilityReferrers
-		return []docker.RegistryHost{
+func oldOne(host string) olddocker.RegistryHosts {
+	return func(string) ([]olddocker.RegistryHost, error) {
+		capabilities := olddocker.HostCapabilityPull | olddocker.HostCapabilityResolve
+		return []olddocker.RegistryHost{
 			{Client: http.DefaultClient, Host: host, Scheme: "http", Path: "/v2", Capabilities: capabilities},
 		}, nil
+	}
+}
+
+func today(ctx context.Context, host, ref string, parallel, chunk int) (fetcher, ocispec.Descriptor, error) {
+	hosts := config.ConfigureHosts(ctx, config.HostOptions{HostDir: config.HostDirFromRoot(host)})
+	if !strings.HasPrefix(host, "/") {
+		hosts = one(host)
 	}
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: hosts})
 	resolver.(remotes.ResolverWithOptions).SetOptions(
@@ -72,6 +80,15 @@ func today(ctx context.Context, host, ref string, parallel, chunk int) (fetcher,
 	}
 	made, err := resolver.Fetcher(ctx, name)
 	return made, root, err
+}
+
+func one(host string) docker.RegistryHosts {
+	return func(string) ([]docker.RegistryHost, error) {
+		capabilities := docker.HostCapabilityPull | docker.HostCapabilityResolve | docker.HostCapabilityReferrers
+		return []docker.RegistryHost{
+			{Client: http.DefaultClient, Host: host, Scheme: "http", Path: "/v2", Capabilities: capabilities},
+		}, nil
+	}
 }
 
 // fetched reads one content, and returns it when it is a manifest.

@@ -1,0 +1,88 @@
+"""`mirrord client-config`: what clients need to ask the mirror first."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from mirrord.cli.console import note, say, say_json
+from mirrord.cli.folders import configuration
+from mirrord.cli.list_fmt import read_named
+from mirrord.errors import UsageError
+from mirrord.files import write_durably
+from mirrord.pointing.client.clients import CLIENTS
+from mirrord.pointing.client.mirror import MARK, ClientFile
+from mirrord.pointing.served import client_mirror
+from mirrord.syncer.port import load_syncers
+
+_LARGEST: Final = 1024 * 1024  # bytes of a PEM file
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def client_config(
+    client: str,
+    *,
+    version: str | None,
+    output: Path | None,
+    no_fallback: bool,
+    ca: Path | None,
+    config: Path | None,
+    json: bool,
+) -> int:
+    """Run the command and return its exit code."""
+    made = CLIENTS[client]
+    wanted = made.version(version) if version is not None else None
+    read = configuration(config, load_syncers())
+    mirror, notices = client_mirror(read, fallback=not no_fallback, ca=_certificates(ca) if ca else "")
+    setup = made.setup(mirror, wanted)
+    for notice in notices:
+        note(f"notice: {notice}")
+    if output:
+        written = _write(setup.files, output)
+    if json:
+        say_json({"client": client, "version": version, **asdict(setup)})
+        return 0
+    for number, file in enumerate(setup.files):
+        what = "add to" if file.part else "file"
+        if output:
+            say(f"{written[number]}: {what} {file.path}")
+        else:
+            say(f"==> {what} {file.path}\n{file.text}")
+    for line in (*([f"then: {setup.after}"] if setup.after else []), *setup.notes):
+        note(line)
+    return 0
+
+
+def _certificates(file: Path) -> str:
+    """Return the certificates of a PEM file and nothing else of it: a private key may be in it, too.
+
+    Raises:
+        UsageError: it has none.
+    """
+    text = read_named(file, _LARGEST, "a PEM file with the authority of the mirror's certificate").decode("latin-1")
+    parts = [part.partition(_END) for part in text.split(_BEGIN)[1:]]
+    found = "".join(f"{_BEGIN}{inner}{_END}\n" for inner, end, _ in parts if end).replace("\r\n", "\n")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
+    except (ssl.SSLError, ValueError) as error:  # a ValueError when there is none
+        raise UsageError(f"--ca {file}: holds no PEM certificate; give a file with BEGIN CERTIFICATE") from error
+    return found
+
+
+def _write(files: Sequence[ClientFile], folder: Path) -> list[Path]:
+    """Write the files below a folder, and return where; a part of a file of somebody else is a file of its own.
+
+    Raises:
+        UsageError: a file is there that is not ours; nothing was written.
+    """
+    places = [folder / (file.path.lstrip("/") + (".part" if file.part else "")) for file in files]
+    for place, file in zip(places, files, strict=True):
+        if file.text.startswith(MARK) and place.exists() and not place.read_text(errors="replace").startswith(MARK):
+            raise UsageError(f"{place}: is there, and not by this command; move it away, or write to another --output")
+    for place, file in zip(places, files, strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(place, file.text.encode(), mode=0o644)
+    return places
