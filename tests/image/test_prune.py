@@ -80,6 +80,20 @@ async def test_what_the_mirror_does_not_select_any_more(world: World) -> None:
     assert "not mirrored any more: left out" in run.receipts[0].step.reason
 
 
+async def test_what_rules_leave_out_is_no_accident(world: World) -> None:
+    """Tags that newer ones push out may be most of them; tags that no rule chooses at all stay."""
+    one = await world.registry("one")
+    pruned = await Pruned.open(world, one, LOCAL)
+    keep, source = pruned.mirror, {"repository": f"{pruned.source.host}/team/app"}
+    pruned.mirror = world.mirror({**source, "tags": ["w*"]}, one, LOCAL)
+    plan = await pruned.plan()
+    assert plan.missing[0].startswith("the configuration no longer names 3 of 3 tags (v1, v2, v3), more than")
+    pruned.mirror = keep
+    assert not (await pruned.plan()).missing
+    pruned.mirror = world.mirror({**source, "tags": {"versions": ">=0", "newest": 1}}, one, LOCAL)
+    assert done(await pruned.twice()) == {("one", "v1"), ("one", "v2")}
+
+
 async def test_nothing_when_the_source_cannot_be_listed(world: World) -> None:
     """A listing that fails removes nothing, and does not count as one of the two."""
     one = await world.registry("one")

@@ -74,6 +74,29 @@ async def test_a_repository_that_is_not_named_any_more(world: World) -> None:
     assert listed.tags("web") == {"v1", "v2"}
 
 
+async def test_a_list_that_lost_most_lines(world: World) -> None:
+    """It is an accident until the operator says otherwise: nothing goes, nothing is noted, and the plan says how."""
+    listed = Listed(world, await world.registry("source"), await world.registry("one"))
+    pruned = await listed.open()
+    listed.name("team/app")
+    for _ in range(3):
+        run = await pruned.prune()
+        assert (run.result, run.receipts) == (Result.FAILED, ())
+        assert run.plan
+        assert run.plan.missing_code == "guard"
+        (why,) = run.plan.missing
+        assert why.startswith("the configuration no longer names 4 of 6 tags (")
+        assert why.endswith("nothing is removed; if this is intended, set `prune: {max_loss: 1}` for a time")
+        world.later(days=2)
+    meant = world.mirror({"list": str(listed.file), "tags": ["*"]}, listed.one, LOCAL, prune={"max_loss": 1})
+    accident, pruned.mirror = pruned.mirror, replace(meant, origin=pruned.mirror.origin)
+    assert not (await pruned.prune()).receipts
+    world.later(days=2)
+    pruned.mirror = accident  # what was noted is no accident any more
+    run = await pruned.prune()
+    assert done(run) == listed.items(*(f"team/{name}:v{tag}" for name in ("web", "db") for tag in (1, 2)))
+
+
 async def test_a_repository_that_cannot_be_read(world: World) -> None:
     """Its tags stay, what was noted of them stays noted, and the run says so; the others are pruned."""
     listed = Listed(world, await world.registry("source"), await world.registry("one"))

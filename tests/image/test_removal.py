@@ -169,6 +169,26 @@ async def test_a_platform_that_an_index_needs_stays(world: World) -> None:
         assert await destination.head_manifest("amd64") is None
 
 
+async def test_an_index_goes_before_its_platforms(world: World) -> None:
+    """Where registries delete by digest only, an index that cannot be deleted keeps what it is made of."""
+    target = await world.registry("one")
+    await push(ONE, target, "mirror/app", ["v1"])
+    target.content.tags["mirror/app"].update(dict.fromkeys(("amd64", "other"), CHILD))
+    for tag in ("v1", "amd64", "other"):  # as docker-registry 2.8 answers
+        target.faults.on("DELETE", f"/manifests/{tag}", times=None).status(400)
+    target.faults.on("DELETE", f"/manifests/{ONE.digest}").status(403)
+    repository = Repository(world.services.http, Reference(target.host, "mirror/app"), push=True)
+    names = {"v1": Digest(ONE.digest), "amd64": CHILD, "other": CHILD}
+    ends = await remove("there", repository, names, NoLedger())
+    assert isinstance(ends["v1"], DeniedError)
+    assert all(f"v1 needs {CHILD}" in str(ends[name]) for name in ("amd64", "other"))
+    assert (await repository.get_manifest(CHILD)).digest == CHILD
+    target.wire.exchanges.clear()
+    assert await remove("there", repository, names, NoLedger()) == dict.fromkeys(names)
+    deleted = [exchange.path for exchange in target.log if exchange.method == "DELETE" and "sha256:" in exchange.path]
+    assert [path.rpartition("/")[2] for path in deleted] == [ONE.digest, CHILD]
+
+
 async def test_the_right_to_delete_is_asked_for(world: World) -> None:
     """The token of a deletion is one for deleting; a registry that refuses is told so, and not asked in another way."""
     target = await world.registry("closed", auth=Auth(bearer=("ann", "pw")))

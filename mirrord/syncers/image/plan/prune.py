@@ -6,7 +6,7 @@ listings of the source that are a period apart agree that it is not wanted, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -25,24 +25,35 @@ _LOST: Final = "no other place has its content, so it could not be brought back;
 
 
 def loss(survey: PruneSurvey, max_loss: float) -> str:
-    """Return why the listing of the source looks like an accident, one sentence, or "".
+    """Return why the listing of the source, or the configuration, looks like an accident, one sentence, or "".
 
-    What an earlier listing did not have any more is not lost anew.
+    What an earlier prune did not want any more is not lost anew.
     """
-    before, gone = set[str](), set[str]()
-    for target, name in survey.alive:
-        repository, tag = divided(name, many=survey.many)
+    before, listed, gone, unnamed = set[str](), set[str](), set[str](), set[str]()
+    for key in survey.alive:
+        repository, tag = divided(key[1], many=survey.many)
         wants = survey.wants.get(repository)
-        if wants is None or wants.listed is None or (target, name) in survey.memory.names or name in survey.since:
+        if wants is None or key in survey.memory.names or key[1] in survey.since:
             continue
-        if not wants.listed:
+        if wants.listed is not None and not wants.listed:
             source = f"{repository}: " if repository else ""
             return f"{source}the source lists no tags at all, and some of it was mirrored: nothing is removed"
-        before.add(name)
-        if tag not in wants.listed:
-            gone.add(name)
+        before.add(key[1])
+        if wants.listed is not None:
+            listed.add(key[1])
+        if wants.listed is not None and tag not in wants.listed:
+            gone.add(key[1])
+        elif wants.lacks(tag) and key not in survey.restored:
+            unnamed.add(key[1])
+    return _accident("the source no longer lists", gone, listed, max_loss) or _accident(
+        "the configuration no longer names", unnamed, before, max_loss
+    )
+
+
+def _accident(what: str, gone: Collection[str], before: Collection[str], max_loss: float) -> str:
+    """Return the sentence about too many names that are gone, or ""."""
     if why := too_much(len(gone), len(before), max_loss):
-        what = f"the source no longer lists {len(gone)} of {len(before)} tags ({some(gone)}), {why}"
+        what = f"{what} {len(gone)} of {len(before)} tags ({some(gone)}), {why}"
         return f"{what}: nothing is removed; if this is intended, set `prune: {{max_loss: 1}}` for a time"
     return ""
 

@@ -37,6 +37,10 @@ class Wants:
     why: Mapping[str, str] = field(default_factory=dict)
     otherwise: str = "the source does not have it any more"
 
+    def lacks(self, tag: str) -> bool:
+        """Whether nothing in the configuration is about a tag; one that a rule leaves out is no accident, all are."""
+        return tag not in self.names and (tag not in self.why or not self.names)
+
 
 @dataclass(frozen=True, slots=True)
 class Unwanted:

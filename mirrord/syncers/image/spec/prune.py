@@ -26,7 +26,8 @@ class PruneKey(BaseModel):
         ge=0,
         le=1,
         description=(
-            "Nothing is removed when the source no longer lists more than this share of the tags that were mirrored and"
-            " that it listed at the last `mirrord prune`. A single one may always be gone, unless `max_loss: 0`."
+            "Nothing is removed when the source no longer lists, or the configuration no longer names, more than this"
+            " share of the tags that were mirrored and that were wanted at the last `mirrord prune`. A single one may"
+            " always be gone, unless `max_loss: 0`. Tags that a rule such as `newest` leaves out do not count."
         ),
     )

@@ -75,6 +75,7 @@ class _Removal:
         self._names: Mapping[str, Digest] = {}
         self._others: Sequence[str] = ()  # tags that stay whatever happens
         self._needed: Mapping[Digest, str] | MirrordError | None = None
+        self._indexes: set[Digest] = set()
         self._api: TagDeleter | None = None
         self._by_digest = False  # whether this registry cannot delete a tag alone
 
@@ -89,8 +90,14 @@ class _Removal:
         listed = await tags_of(self._place)
         about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
         self._others = [tag for tag in listed if tag not in due and tag not in about]
-        for number, chunk in enumerate(_chunks(due)):
+        indexes = {name: digest for name, digest in due.items() if digest in self._indexes}
+        others = {name: digest for name, digest in due.items() if name not in indexes}
+        for number, chunk in enumerate(_chunks(indexes)):  # no index outlives its parts
             await self._take(await self._again(chunk) if number else chunk)
+        if any(self.outcomes[name] for name in indexes):
+            self._needed = None  # an index that is still there needs its parts
+        for number, chunk in enumerate(_chunks(others)):
+            await self._take(await self._again(chunk) if number or indexes else chunk)
         stays = {digest for name, digest in due.items() if self.outcomes[name] is not None}
         orphans = [tag for tag, (top, _) in about.items() if top not in stays]
         if orphans:
@@ -129,6 +136,7 @@ class _Removal:
                 found[name] = error
             else:
                 found[name] = head.digest if head else None
+                self._indexes |= {head.digest} if head and head.media_type in INDEXES else set()
 
         await Workers(_AT_ONCE).each(names, look)
         return found
