@@ -36,6 +36,7 @@ NAMES = frozenset(
         "remove.tag",  # one of the names that are removed is gone at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "restore.held",  # it is written down which names are set back, and none of them is
+        "verify.found",  # what a verification found is in the record, and not yet how far it read
         "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet
         "ledger.settled",  # what came of moves is written to the database

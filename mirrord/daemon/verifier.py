@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from mirrord import pipeline
+from mirrord import failpoints, pipeline
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import (
     DeadlineError,
@@ -64,10 +64,11 @@ class Verifier:
                 await self._look_again(current, mirror, inspection, drifted)
             await self._add_behind(mirror, inspection)
             repaired = sum(inspection.settled(target, items) for target, items in drifted.items())
-        await store.note(name, _FACTS, inspection.read_up_to)
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
         found = Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
         await store.note(name, VERIFIED, facts_after(await store.recall(name, VERIFIED), found))
+        failpoints.hit("verify.found")
+        await store.note(name, _FACTS, inspection.read_up_to)  # the last: what was found of that is not lost by a crash
         return found
 
     async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:

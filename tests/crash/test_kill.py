@@ -26,7 +26,18 @@ from tests.support.walking import leftovers, walk, walk_layout, walk_local
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Registries = tuple[DockerRegistry, DockerRegistry]
-ELSEWHERE = ("git.", "notes.", "facts.", "restore.", "push.referrer", "remove.", "gc.", "denied.", "takedown.")
+ELSEWHERE = (
+    "git.",
+    "notes.",
+    "facts.",
+    "restore.",
+    "push.referrer",
+    "remove.",
+    "gc.",
+    "denied.",
+    "takedown.",
+    "verify.",
+)
 IMAGES = [name for name in NAMES if not name.startswith(ELSEWHERE)]
 """Places that a run over images passes; the others have tests beside their syncers, in the matrix, or of their own."""
 LATER = ("push.tag:3", "record.receipts:1")
