@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from mirrord.blobs.leases import Lease, Leases
 from mirrord.blobs.logged_repository import DOCUMENT, FILE, LoggedRepository, damage
 from mirrord.blobs.reachable import unneeded
-from mirrord.blobs.repositories import ABSENT, ManifestRef, RepositoryState
+from mirrord.blobs.repositories import ABSENT, Addition, ManifestRef, RepositoryState
 from mirrord.blobs.repository_log import Lines, Links
 from mirrord.blobs.store import BlobStore
 from mirrord.errors import ConflictError
@@ -113,9 +113,12 @@ class DiskRepositories:
         *,
         about: Mapping[str, Digest] | None = None,
         expect: str | None = None,
+        instead: Addition | None = None,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Write the log anew; see `Repositories.drop`."""
-        return await asyncio.shield(self._drop(repository, tags, manifests, about or {}, expect))
+        instead = instead or Addition()
+        self.leases.need(instead.manifests)
+        return await asyncio.shield(self._drop(repository, tags, manifests, about or {}, expect, instead=instead))
 
     async def _drop(
         self,
@@ -124,6 +127,8 @@ class DiskRepositories:
         manifests: Collection[Digest],
         about: Mapping[str, Digest],
         expect: str | None,
+        *,
+        instead: Addition,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         kept, nothing = self._repository(repository), (frozenset[str](), frozenset[Digest]())
         async with kept.turn:
@@ -134,9 +139,11 @@ class DiskRepositories:
                 return nothing
             tags = {name: digest for name, digest in tags.items() if state.tags.get(name) == digest}
             with self.leases.removing(state.manifests) as free:
-                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about, free)
+                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about, free, instead=instead)
+                if instead.tags and tags.keys() - about.keys() - gone:
+                    raise ConflictError(f"{repository}: some of what is listed no more is needed by others now")
                 if gone or lost:
-                    await asyncio.to_thread(kept.drop, gone, lost, state.revision, DROPPED)
+                    await asyncio.to_thread(kept.drop, gone, lost, state.revision, DROPPED, instead)
         return gone, lost
 
     async def date(self, repository: str) -> None:
@@ -226,12 +233,15 @@ def _gone(
     manifests: Collection[Digest],
     about: Mapping[str, Digest],
     free: Collection[Digest],
+    *,
+    instead: Addition,
 ) -> tuple[frozenset[str], frozenset[Digest]]:
     """Return which tags and manifests go, given those that nobody needs."""
+    replaced = {digest for name, digest in state.tags.items() if instead.tags.get(name, digest) != digest}
 
     def lost(going: Collection[str]) -> frozenset[Digest]:
-        left = {name: digest for name, digest in state.tags.items() if name not in going}
-        tops = {*(tags[name] for name in going), *manifests}
+        left = {name: digest for name, digest in {**state.tags, **instead.tags}.items() if name not in going}
+        tops = {*(tags[name] for name in going), *manifests, *replaced}
         return frozenset(unneeded(left, state.manifests, tops, state.manifests.keys() - set(free)))
 
     going = frozenset(name for name, digest in tags.items() if digest in free or digest not in state.manifests)

@@ -51,6 +51,14 @@ class Leases:
             finally:
                 self._needed = None
 
+    def free(self, digests: Iterable[Digest], own: Lease | None = None) -> frozenset[Digest]:
+        """Return those of `digests` that nobody needs now; a lease of the caller's, `own`, does not count."""
+        free = frozenset(digests)
+        others = (lease.held for lease in self._leases if lease is not own)
+        for needed in (self._needed or frozenset[Digest](), self._going.keys(), *others):
+            free -= free & needed
+        return free
+
     @contextmanager
     def removing(self, digests: Iterable[Digest], own: Lease | None = None) -> Iterator[frozenset[Digest]]:
         """Return those of `digests` that nobody needs; nobody gets a lease on one of them before the block ends.
@@ -58,10 +66,7 @@ class Leases:
         With `own` a lease of the caller's does not count. A block that waits for a thread must be shielded: when it is
         cancelled, the thread goes on.
         """
-        free = frozenset(digests)
-        others = (lease.held for lease in self._leases if lease is not own)
-        for needed in (self._needed or frozenset[Digest](), self._going.keys(), *others):
-            free -= free & needed
+        free = self.free(digests, own)
         gone = asyncio.Event()
         self._going.update(dict.fromkeys(free, gone))
         try:

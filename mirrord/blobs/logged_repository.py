@@ -13,7 +13,7 @@ from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs import repository_log
-from mirrord.blobs.repositories import ABSENT, DroppedTag, ManifestRef, RepositoryState
+from mirrord.blobs.repositories import ABSENT, Addition, DroppedTag, ManifestRef, RepositoryState
 from mirrord.blobs.repository_log import Lines, Links
 from mirrord.errors import ConflictError, ContentError, StorageError
 from mirrord.files import append_durably, write_durably
@@ -113,7 +113,14 @@ class LoggedRepository:
                 return self._rewrite(old.only(old.tags, old.manifests, at).add(new, links, at), at)
             return self._append(log, entry, lambda: old.add(new, links, at))
 
-    def drop(self, tags: Collection[str], manifests: Collection[Digest], expect: str, most: int) -> str:
+    def drop(
+        self,
+        tags: Collection[str],
+        manifests: Collection[Digest],
+        expect: str,
+        most: int,
+        instead: Addition = Addition(),  # noqa: B008 - frozen
+    ) -> str:
         """Write the log without some tags and manifests; the newest `most` tags that were dropped are known.
 
         With nothing to drop, those of unknown time get the present one.
@@ -129,7 +136,7 @@ class LoggedRepository:
             if len(links.dropped) > most:
                 newest = sorted(links.dropped, key=lambda name: links.dropped[name].at)[-most:]
                 links.dropped = {name: links.dropped[name] for name in newest}
-            return self._rewrite(links, now)
+            return self._rewrite(links.add(instead.tags, instead.manifests, now), now)
 
     def remove(self, expect: str) -> None:
         """Remove the files; a power cut may bring them back."""

@@ -7,7 +7,7 @@ removes them nor the next run copies them again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,9 +53,11 @@ class NamedFiles:
         """Return whether anything was ever published."""
         return await self._repositories.exists(self._repository)
 
-    async def find(self, name: str) -> NamedFile | None:
-        """Return the file published under a name."""
+    async def find(self, name: str, used: Callable[[Digest], None] = lambda _: None) -> NamedFile | None:
+        """Return the file published under a name; `used` hears of it before anybody looks whether it is there."""
         digest = await self._repositories.tag(self._repository, name)
+        if digest:
+            used(digest)
         link = await self._repositories.manifest(self._repository, digest) if digest else None
         return NamedFile(digest, link.media_type, await self._store.find(digest)) if digest and link else None
 

@@ -85,6 +85,19 @@ class RepositoryState:
         return frozenset(self.manifests) | {ref for link in self.manifests.values() for ref in link.refs}
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What is published in one step.
+
+    Attributes:
+        manifests: to add.
+        tags: to set.
+    """
+
+    manifests: Mapping[Digest, ManifestRef] = field(default_factory=dict)
+    tags: Mapping[str, Digest] = field(default_factory=dict)
+
+
 class Repositories(Protocol):
     """Repositories by name (a valid OCI name). A query for one thing must not cost as much as one for all.
 
@@ -144,6 +157,7 @@ class Repositories(Protocol):
         *,
         about: Mapping[str, Digest] | None = None,
         expect: str | None = None,
+        instead: Addition | None = None,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
         """Remove tags and manifests in one atomic step, durably, with what only they need. Content stays in the store.
 
@@ -151,10 +165,13 @@ class Repositories(Protocol):
         other referrers go with their subject. A tag stays if it names another digest by now; what somebody has a lease
         on stays, and so do the tags `about` it. The repository knows which tags were dropped until they are set again.
 
+        `instead` is published in the same step, as by `publish`, such as an index that lists them no more: then all
+        tags go but those `about` others, or nothing is changed.
+
         Returns the tags and manifests that are gone.
 
         Raises:
-            ConflictError: the repository is not at the revision `expect`; nothing was changed.
+            ConflictError: the repository is not at the revision `expect`, or not all can go; nothing was changed.
             StorageError: as `publish`.
         """
 

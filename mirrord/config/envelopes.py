@@ -97,7 +97,7 @@ class Envelope(Timing):
         default=None,
         description=(
             "What stays of this mirror in `local`, in place of `settings.local.keep`; `all` keeps everything. For"
-            " images. Default: `settings.local.keep`."
+            " images and charts. Default: `settings.local.keep`."
         ),
         examples=["{newest: 20, days: 90}"],
     )

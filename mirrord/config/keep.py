@@ -17,16 +17,16 @@ class KeepKeys(Strict):
     newest: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
         description=(
-            "Keep so many names of each group: the builds of a branch, the versions of a variant (`-alpine`). Versions"
-            " are ordered as versions, all others by when they came."
+            "Keep so many names of each group: the builds of a branch, the versions of a variant (`-alpine`) or of a"
+            " chart. Versions are ordered as versions, all others by when they came."
         ),
         examples=[20],
     )
     days: Annotated[int, Field(ge=1, le=3660)] | None = Field(
         default=None,
         description=(
-            "Keep what came during so many days, and for so long what a name stood for before it moved. Without it that"
-            " goes an hour after the name moved."
+            "Keep what came during so many days, and for so long what a tag stood for before it moved. Without it that"
+            " goes an hour after the tag moved."
         ),
         examples=[90],
     )
@@ -46,5 +46,7 @@ class LocalSettings(Strict):
 
     keep: KeepKeys = Field(
         default=KeepKeys(),
-        description=("What stays in `local` of images; a name goes when no key keeps it. Default: everything stays."),
+        description=(
+            "What stays in `local` of images and charts; a name goes when no key keeps it. Default: everything stays."
+        ),
     )

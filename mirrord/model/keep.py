@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+
+from mirrord.model.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,24 @@ class Keep:
 
 
 EVERYTHING = Keep()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What the rules need to know of a name.
+
+    Attributes:
+        group: of which so many are kept.
+        order: sorts the names of a group, the newest one last.
+        called: the group in a sentence, "" where there is but one.
+        stays: why it stays whatever the rules, one clause; "" for most.
+    """
+
+    group: Hashable
+    order: tuple[object, ...]
+    called: str = ""
+    stays: str = ""
+
+
+Ranks = Callable[[Mapping[str, Digest], Mapping[str, int]], Mapping[str, Ranked]]
+"""Given names with their content, and when they came, returns those that the rules are about."""

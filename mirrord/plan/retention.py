@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from mirrord.model.digest import Digest
-from mirrord.model.keep import Keep
+from mirrord.model.keep import Keep, Ranked, Ranks
 from mirrord.plan.select import REFERRER
 from mirrord.plan.tags import COMMIT, TagVersion, read_tag
 
@@ -48,38 +48,58 @@ class Retained:
     why: str
 
 
+def by_tag(tags: Mapping[str, Digest], tagged: Mapping[str, int]) -> Mapping[str, Ranked]:
+    """Rank tags of images: builds by when they came, versions as versions. Those of signatures go with their image."""
+    found = dict[str, Ranked]()
+    for name in tags:
+        if name.startswith(REFERRER):
+            continue
+        version = read_tag(name)
+        numbers, release, identifiers, revision, text = version.order
+        found[name] = Ranked(
+            (bool(version.numbers), version.variant),
+            (numbers, release, identifiers, revision, tagged.get(name, 0), text),
+            version.variant,
+            "it is a moving name" if _moves(version) else "",
+        )
+    return found
+
+
 def retained(
     tags: Mapping[str, Digest],
     tagged: Mapping[str, int],
     keep: Keep,
     now: float,
     clients: Clients = NOBODY,
+    *,
+    ranks: Ranks = by_tag,
 ) -> Mapping[str, Retained]:
-    """Decide about each tag, but for those of signatures, which go with their image.
+    """Decide about each name that `ranks` returns; others go with one of these, or stay.
 
     Args:
-        tags: all tags of the repository.
-        tagged: when each tag got its digest, in seconds since 1970; one whose time is unknown stays.
+        tags: all names of the repository.
+        tagged: when each name got its digest, in seconds since 1970; one whose time is unknown stays.
         keep: the rules. Each of them is a reason to stay.
         now: the present time.
         clients: who reads what.
+        ranks: what the names mean.
     """
-    versions = {name: read_tag(name) for name in tags if not name.startswith(REFERRER)}
-    moving = {tags[name]: name for name, version in versions.items() if _moves(version)}
-    ranks = _ranks(versions, tagged)
+    ranked = ranks(tags, tagged)
+    lasting = {tags[name]: name for name, one in ranked.items() if one.stays}
+    places = _places(ranked)
     found = dict[str, Retained]()
-    for name, digest in ((name, tags[name]) for name in versions):
-        at = tagged.get(name)
+    for name, one in ranked.items():
+        digest, at = tags[name], tagged.get(name)
         if keep.everything:
             found[name] = Retained(stays=True, why="everything is kept")
-        elif name in moving.values() or _moves(versions[name]):
-            found[name] = Retained(stays=True, why="it is a moving name")
-        elif digest in moving:
-            found[name] = Retained(stays=True, why=f"{moving[digest]} names the same content")
+        elif one.stays:
+            found[name] = Retained(stays=True, why=one.stays)
+        elif digest in lasting:
+            found[name] = Retained(stays=True, why=f"{lasting[digest]} names the same content")
         elif at is None:
             found[name] = Retained(stays=True, why="it is not known when it came")
         else:
-            found[name] = _judged(ranks[name], at, keep, now, partial(clients.used, digest))
+            found[name] = _judged((places[name], one.called), at, keep, now, partial(clients.used, digest))
             if not found[name].stays and clients.reading(digest):
                 found[name] = Retained(stays=True, why="clients are reading it")
     return found
@@ -107,11 +127,13 @@ def not_kept(
     dropped: Mapping[str, tuple[Digest, int]],
     keep: Keep,
     now: float,
+    *,
+    ranks: Ranks = by_tag,
 ) -> Mapping[str, tuple[Digest, str]]:
     """Return which of the dropped names would go again at once, with their content and why."""
     all_tags = {name: digest for name, (digest, _) in dropped.items()} | dict(tags)
     times = {name: at for name, (_, at) in dropped.items()} | dict(tagged)
-    verdicts = retained(all_tags, times, keep, now)
+    verdicts = retained(all_tags, times, keep, now, ranks=ranks)
     return {
         name: (dropped[name][0], verdicts[name].why)
         for name in dropped
@@ -120,7 +142,7 @@ def not_kept(
 
 
 def _judged(rank: tuple[int, str], at: int, keep: Keep, now: float, used: Callable[[], float]) -> Retained:
-    place, group = rank
+    place, group = rank[0], f" of {rank[1]}" if rank[1] else ""
     why = [f"came {_date(at)}"]
     if keep.newest is not None:
         if place < keep.newest:
@@ -141,21 +163,14 @@ def _moves(version: TagVersion) -> bool:
     return not version.numbers and version.early != COMMIT
 
 
-def _ranks(versions: Mapping[str, TagVersion], tagged: Mapping[str, int]) -> Mapping[str, tuple[int, str]]:
-    """Return the place of each tag in its group, the newest being 0, and how the group is called in a sentence."""
-    groups = defaultdict[tuple[bool, str], list[str]](list)
-    for name, version in versions.items():
-        groups[bool(version.numbers), version.variant].append(name)
-
-    def order(name: str) -> tuple[object, ...]:
-        numbers, release, identifiers, revision, text = versions[name].order
-        return numbers, release, identifiers, revision, tagged.get(name, 0), text
-
-    found = dict[str, tuple[int, str]]()
-    for (_, variant), names in groups.items():
-        called = f" of {variant}" if variant else ""
-        for place, name in enumerate(sorted(names, key=order, reverse=True)):
-            found[name] = place, called
+def _places(ranked: Mapping[str, Ranked]) -> Mapping[str, int]:
+    """Return the place of each name in its group, the newest being 0."""
+    groups = defaultdict[Hashable, list[str]](list)
+    for name, one in ranked.items():
+        groups[one.group].append(name)
+    found = dict[str, int]()
+    for names in groups.values():
+        found |= {name: at for at, name in enumerate(sorted(names, key=lambda one: ranked[one].order, reverse=True))}
     return found
 
 

@@ -114,6 +114,9 @@ class _Term:
         }
         return answers[self.sign]
 
+    def pins(self, version: Version) -> bool:
+        return self.sign == "=" and self.fixed == 3 and self.allows(version)
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -145,6 +148,10 @@ class Constraint:
             for group in self._groups
             if prereleases or not version.prerelease or any(term.bound.prerelease for term in group)
         )
+
+    def pins(self, version: Version) -> bool:
+        """Whether the range names this very version, as `1.2.3` does, alone or beside others (`1.2.3 || ^2`)."""
+        return any(len(group) == 1 and group[0].pins(version) for group in self._groups)
 
     def __str__(self) -> str:
         """Return the range as written."""

@@ -33,8 +33,10 @@ from mirrord.syncer.values import (
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mirrord.blobs.repositories import RepositoryState
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
+    from mirrord.syncer.keeping import ListedNames
     from mirrord.syncer.restoring import Resetting, Restores
     from mirrord.syncer.serving import Serves
     from mirrord.syncer.takedown import TakesDown
@@ -134,6 +136,8 @@ class Syncer:
         link: returns the URL of a page about a target for people, or "". Call `link_of`. Pure.
         kept: returns the repositories of `local` that `Mirror.keep` is about, each with what makes an item of a tag,
             given the items that the record has there. Pure.
+        listed: for a kind that lists its names in an index, returns them as far as `keep` is about them, or None when
+            nobody knows. Gets the state of one of the repositories `kept`. Nothing of the mirror runs meanwhile.
         example: an item for documents that show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one; settles open moves.
         verifies: how targets are compared with the record.
@@ -167,6 +171,7 @@ class Syncer:
     link: Callable[[Mirror, Target], str] | None = None
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None
     kept: Callable[[Mirror, Iterable[str]], Mapping[str, Callable[[str], str]]] | None = None
+    listed: Callable[[Mirror, Services, RepositoryState], Awaitable[ListedNames | None]] | None = None
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
     verifies: Verifies | None = None

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from mirrord.config.load import load_folder
-from mirrord.daemon import collecting
+from mirrord.daemon import judging
 from mirrord.daemon.collecting import GarbageCollection
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
@@ -280,7 +280,7 @@ async def test_clients_pull_during_collections(desk: Desk, monkeypatch: pytest.M
 
     Only a name that was dropped since it was listed is missing.
     """
-    monkeypatch.setattr(collecting, "READING", 0.3)
+    monkeypatch.setattr(judging, "READING", 0.3)
     pulls, missed, gone = 0, 0, 0
     async with kept(desk) as world:
         world.configure("{newest: 2}")

@@ -7,14 +7,16 @@ an index finds every archive that it lists. Of what a client sends, only a mirro
 from __future__ import annotations
 
 import re
+from functools import partial
 from urllib.parse import unquote
 
 from mirrord.blobs.store import own
 from mirrord.errors import StorageError
+from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.kept import files_of
-from mirrord.syncers.helm.names import INDEX, PROVENANCE
+from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE
 
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")
 prefixes = ("/helm/",)
@@ -51,10 +53,16 @@ def _nothing(mirror: str) -> str:
     )
 
 
+def _used(services: Services, name: str, digest: Digest) -> None:
+    """Note that a client asks for an archive: `keep` leaves it for a while. Everybody asks for the index."""
+    if services.uses and name.startswith(f"{CHARTS}/"):
+        services.uses.note(digest, manifest=True)
+
+
 async def _named(repository: str, name: str, services: Services) -> Response | None:
     """Return what a name stands for, or None when there is no such repository."""
     files = files_of(services, repository)
-    found = await files.find(name) if files else None
+    found = await files.find(name, partial(_used, services, name)) if files else None
     if files is None or (found is None and not await files.exists()):
         return None
     if found is None:

@@ -41,8 +41,10 @@ class RunNotes:
     def __init__(self, mirror: Mirror, services: Services) -> None:
         """Know nothing yet; where there is no state, nothing is ever known."""
         self._mirror, self._services = mirror, services
+        setup = repr((FORM, spec_of(mirror), places(mirror)))
+        self.shape = hashlib.sha256(setup.encode()).hexdigest()  # of all that decides how an index is written
         # a fingerprint of all that decides what a run makes of the same index
-        self.setup = hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
+        self.setup = hashlib.sha256(f"{setup}{mirror.keep}".encode()).hexdigest() if mirror.keep else self.shape
         # of the last run after which nothing was left to do; empty when something was, or `read` was not called
         self.facts: Mapping[str, str] = {}
         self.troubles: Troubles = {}  # what could not be had with this configuration

@@ -104,6 +104,11 @@ class ChartVersion:
         return f"{self.name}-{self.version}.tgz"
 
     @property
+    def path(self) -> str:
+        """The archive's name in a repository of ours."""
+        return f"{CHARTS}/{self.file}"
+
+    @property
     def tag(self) -> str:
         """Its tag in a registry."""
         return oci_tag(self.version)
@@ -157,6 +162,11 @@ class Problem:
 def repository_of(mirror: Mirror) -> str:
     """Return the repository of the `local` store that holds a mirror's charts; no image can be called so."""
     return f"_helm/{mirror.name}"
+
+
+def item_of(path: str) -> str:
+    """Return the item of an archive or its provenance in a repository of ours."""
+    return path.removeprefix(f"{CHARTS}/").removesuffix(PROVENANCE).removesuffix(".tgz")
 
 
 def address(mirror: Mirror, url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -29,6 +29,7 @@ from mirrord.syncers.helm.names import (
     api_of,
     hosts,
     is_oci,
+    item_of,
     places,
     repository_of,
     source_of,
@@ -53,6 +54,7 @@ from mirrord.transfer.fanout import Workers
 if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
+    from mirrord.syncer.keeping import ListedNames
 
 
 async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> HelmSurvey:
@@ -80,7 +82,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
         return replace(found, problems=problems, remarks=remarks)
     survey = await _compared(mirror, services, polled.index, now, notes)
     beside = {name: Digest.of(data) for name, data in survey.extras.items()}
-    shown = (notes.setup, sorted(beside.items()), survey.public_keys, sorted(survey.annotations.items()))
+    shown = (notes.shape, sorted(beside.items()), survey.public_keys, sorted(survey.annotations.items()))
     form = hashlib.sha256(repr(shown).encode()).hexdigest()  # of all that an index of ours shows besides its entries
     return replace(
         survey,
@@ -160,6 +162,11 @@ def _listing(data: bytes) -> Listing:
     return Listing({chart.item: chart for chart in index.entries}, index.context)
 
 
+def _whole(data: bytes) -> tuple[Sequence[ChartVersion], Sequence[str], Mapping[str, str]]:
+    index = read_index(data)
+    return index.entries, index.public_keys, dict(index.annotations)
+
+
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime, notes: RunNotes) -> HelmSurvey:
     spec = spec_of(mirror)
     choices = await asyncio.to_thread(choose, index.entries, spec, now)
@@ -225,6 +232,18 @@ async def _purge(denied: Denied, services: Services) -> int:
 AT_ONCE = 16
 
 
+def _kept(mirror: Mirror, _: Iterable[str]) -> Mapping[str, Callable[[str], str]]:
+    """Return the repository in `local`; see `Syncer.kept`."""
+    return {repository_of(mirror): item_of}
+
+
+async def _listed(mirror: Mirror, services: Services, state: RepositoryState) -> ListedNames | None:
+    """Return the versions in `local`; see `Syncer.listed`."""
+    from mirrord.syncers.helm.transfer.keeping import listed  # noqa: PLC0415 - only a collection needs it
+
+    return await listed(mirror, services, state, reading=_listing, whole=_whole)
+
+
 async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> None:
     """Compare the targets with the record; see `Verifies.look`."""
     from mirrord.syncers.helm.transfer.compared import look  # noqa: PLC0415 - only a verification needs it
@@ -272,5 +291,7 @@ SYNCER = Syncer(
     verifies=Verifies(_look, _repairing),
     uses=uses,
     link=link,
+    kept=_kept,
+    listed=_listed,
     example="CHART-1.2.3",
 )

@@ -205,7 +205,8 @@ class _Steps:
                     action, reason = decided
                     there = found.held.get(choice.chart.item) if action is Action.KEEP else choice.chart.digest
                     names, group = (choice.chart.file,), str(number // TOGETHER)
-                    kept = action is Action.KEEP  # the target has just said so
+                    kept = there is not None and action is Action.KEEP  # the target has just said so
+                    there = there or choice.chart.digest
                     of_item = choice.chart.item, str(there or ""), target, names, reason
                     yield Step(action, *of_item, group=group, confirmed=kept)
 
@@ -216,6 +217,8 @@ class _Steps:
             trouble = self._survey.troubles.get(provenance_of(chart.item))
             due = trouble and found.own is not None and (self._allow or not trouble.waits(choice, self._now))
             return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
+        if why := found.left(choice):
+            return Action.KEEP, f"not kept: {why}"
         action, reason = Action.COPY, "not there"
         if there is not None:
             action, reason = _CHANGED[self._spec.changed]
@@ -264,7 +267,8 @@ class _Steps:
 
     def _index_of(self, target: str, found: TargetContent) -> tuple[Action, str]:
         choices = self._survey.choices
-        if choices and found.held.keys().isdisjoint(choices):
+        left = all(map(found.left, choices.values())) if found.not_kept else False
+        if choices and not left and found.held.keys().isdisjoint(choices):
             written = "" if target in self._paths else "; no index is written"
             return Action.REFUSE, f"none of the wanted versions ({len(choices)}) can be fetched{written}"
         if found.own is None:

@@ -23,8 +23,15 @@ class TargetContent:
     own: Mapping[str, ChartVersion] | None = None
     # what must not be put there, by item, and why: something else would be lost
     refused: Mapping[str, str] = field(default_factory=dict)
+    # what `local` dropped and does not keep, by item, with its content and why
+    not_kept: Mapping[str, tuple[Digest, str]] = field(default_factory=dict)
     # what the next run should know of it; when they are lost, they cost requests
     facts: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def left(self, choice: VersionChoice) -> str:
+        """Say why a version that is wanted is not brought back here; "" for one that may be."""
+        digest, why = self.not_kept.get(choice.chart.item, (None, ""))
+        return why if digest and choice.fits(digest) and choice.chart.item not in self.held else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,10 @@ class HelmSurvey:
     def lacks(self, item: str) -> bool:
         """Whether a target that answered does not have what upstream has."""
         choice = self.choices[item]
-        return any(item not in found.held or not choice.fits(found.held[item]) for found in self.targets.values())
+        return any(
+            not found.left(choice) and (item not in found.held or not choice.fits(found.held[item]))
+            for found in self.targets.values()
+        )
 
 
 @dataclass(frozen=True, slots=True)

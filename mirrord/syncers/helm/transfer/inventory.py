@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from mirrord.errors import MirrordError, StorageError
+from mirrord.model.digest import Digest
+from mirrord.plan.retention import not_kept
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.kept import RunNotes, files_of
-from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of, spec_of
+from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, item_of, place_of, repository_of, spec_of
+from mirrord.syncers.helm.plan.retained import by_version
 from mirrord.syncers.helm.plan.survey import TargetContent
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
@@ -87,7 +90,12 @@ async def look(
                 await asyncio.to_thread(opened.refused, visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
             )
             own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
-            return TargetContent(held, own, refused, facts)
+            gone = (
+                await _not_kept(mirror, services, visit, listed.values())
+                if target.name == LOCAL and mirror.keep
+                else {}
+            )
+            return TargetContent(held, own, refused, gone, facts)
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             return deliberate(error)
 
@@ -95,6 +103,25 @@ async def look(
     named = list(zip((target.name for target in mirror.targets), answers, strict=True))
     found = {name: answer for name, answer in named if isinstance(answer, TargetContent)}
     return found, {name: answer for name, answer in named if isinstance(answer, MirrordError)}
+
+
+async def _not_kept(
+    mirror: Mirror, services: Services, visit: Visit, ours: Iterable[ChartVersion]
+) -> Mapping[str, tuple[Digest, str]]:
+    """Return what `local` dropped and would not keep today either."""
+    assert services.repositories
+    assert mirror.keep
+    state, rules = await services.repositories.state(repository_of(mirror)), mirror.keep
+    if state is None or not state.dropped:
+        return {}
+
+    def found() -> Mapping[str, tuple[Digest, str]]:
+        dropped = {path: (gone.digest, gone.tagged) for path, gone in state.dropped.items()}
+        ranks = by_version([*ours, *visit.upstream, *visit.wanted], spec_of(mirror))
+        gone = not_kept(state.tags, state.tagged, dropped, rules, visit.now, ranks=ranks)
+        return {item_of(path): one for path, one in gone.items()}
+
+    return await asyncio.to_thread(found)
 
 
 async def versions_held(

@@ -71,12 +71,13 @@ class PublishedIndexes:
         if self._files is None or not written:
             return
         others = self._targets - written.keys()
-        names = {name: one for name, one in (await self._files.shown()).items() if name.rpartition(" ")[0] in others}
+        shown = await self._files.shown()
+        names = {name: one for name, one in shown.items() if name.rpartition(" ")[0] in others}
         for target, index in written.items():
             name = f"{target} {await asyncio.to_thread(Digest.of, index.data)}"
             data = await asyncio.to_thread(_written, index)
             names[name] = await self._files.put(name, data, TEXT)
-        lost = await self._files.lost(names)
+        lost = await self._files.lost({**shown, **names})  # a collection under way leaves what this replaces
         await self._files.show({name: digest for name, digest in names.items() if name not in lost})
 
 
