@@ -11,10 +11,13 @@ from typing import Final
 from mirrord.cli.console import note, say, say_json
 from mirrord.cli.folders import configuration
 from mirrord.cli.list_fmt import read_named
+from mirrord.commands import GetCatalog
 from mirrord.errors import UsageError
 from mirrord.files import write_durably
-from mirrord.pointing.client.clients import CLIENTS
-from mirrord.pointing.client.mirror import MARK, ClientFile
+from mirrord.pointing.client.clients import CLIENTS, IMAGE_FILES
+from mirrord.pointing.client.mirror import MARK, ClientFile, ClientSetup
+from mirrord.pointing.mirrored import mirrored_images, other_names
+from mirrord.pointing.places import Places
 from mirrord.pointing.served import client_mirror
 from mirrord.syncer.port import load_syncers
 
@@ -30,16 +33,17 @@ def client_config(
     no_fallback: bool,
     ca: Path | None,
     config: Path | None,
+    state: Path | None,
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    made = CLIENTS[client]
-    wanted = made.version(version) if version is not None else None
-    read = configuration(config, load_syncers())
-    mirror, notices = client_mirror(read, fallback=not no_fallback, ca=_certificates(ca) if ca else "")
-    setup = made.setup(mirror, wanted)
-    for notice in notices:
-        note(f"notice: {notice}")
+    if client in CLIENTS:
+        setup = _client(client, version, config, fallback=not no_fallback, ca=ca)
+    else:
+        for option, given in (("--version", version), ("--no-fallback", no_fallback), ("--ca", ca)):
+            if given:
+                raise UsageError(f"{option}: {client} names images and asks no registry by itself; leave it out")
+        setup = _images(client, config, state)
     if output:
         written = _write(setup.files, output)
     if json:
@@ -54,6 +58,33 @@ def client_config(
     for line in (*([f"then: {setup.after}"] if setup.after else []), *setup.notes):
         note(line)
     return 0
+
+
+def _client(client: str, version: str | None, config: Path | None, *, fallback: bool, ca: Path | None) -> ClientSetup:
+    """Return what a client needs that asks a mirror by itself."""
+    made = CLIENTS[client]
+    wanted = made.version(version) if version is not None else None
+    read = configuration(config, load_syncers())
+    mirror, notices = client_mirror(read, fallback=fallback, ca=_certificates(ca) if ca else "")
+    setup = made.setup(mirror, wanted)
+    for notice in notices:
+        note(f"notice: {notice}")
+    return setup
+
+
+def _images(client: str, config: Path | None, state: Path | None) -> ClientSetup:
+    """Return the file that names what is mirrored."""
+    from mirrord.cli.ask import ask  # noqa: PLC0415 - other clients need no state
+
+    read = configuration(config, load_syncers())
+    places = Places(read)
+    parts = ask(GetCatalog(), config, state, quiet=True)
+    images = mirrored_images((entry for part in parts for entry in part.entries), places, read.names)
+    for problem in places.problems:
+        note(f"notice: {problem}")
+    if not images:
+        raise UsageError(f"no image of the record is at {' or '.join(places.to)}; run `mirrord sync`, or see pointing:")
+    return IMAGE_FILES[client].setup(images, other_names(images, read.names))
 
 
 def _certificates(file: Path) -> str:
