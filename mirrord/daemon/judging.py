@@ -13,9 +13,9 @@ from mirrord.model.collected import Gone
 from mirrord.model.digest import Digest
 from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.plan.retention import READING, Clients, Retained, by_tag, expired, retained
-from mirrord.plan.select import REFERRER
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.values import Mirror
+from mirrord.wire.oci.reference import about_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def judge(
 
 def _signatures(state: RepositoryState) -> Mapping[str, Digest]:
     """Return the tags of signatures, each with its image."""
-    return {name: Digest(f"sha256:{name[7:71]}") for name in state.tags if name.startswith(REFERRER)}
+    return {name: Digest(about) for name in state.tags if (about := about_digest(name))}
 
 
 def pinned(state: RepositoryState, owner: Owner) -> set[Digest]:

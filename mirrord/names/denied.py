@@ -6,7 +6,6 @@ digest of its manifest, under whatever name. A blob is never denied: others may 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,13 +14,10 @@ from mirrord.errors import UsageError
 from mirrord.model.digest import Digest
 from mirrord.names.allows import AllowEntry, AllowList, Canonical, parse_allow, unchanged
 from mirrord.names.lists import ListLine
-from mirrord.wire.oci.reference import parse_repository
+from mirrord.wire.oci.reference import about_digest, parse_repository
 
 LONGEST_REASON: Final = 500
-_SIGNATURES: Final = ("sha256-", "sha512-")
 _WILDCARDS: Final = ("/*", "/**")
-_ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[A-Za-z0-9._-]{1,50})?")
-"""Tags of cosign's signatures, and of the list that a registry without the API of referrers has under a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +100,12 @@ class Denied:
         if ":" in ref:
             return self._by_digest.get(ref)
         found = self._by_tag.get(f"{name}:{ref}")
-        return found or (self._by_digest.get(about_digest(ref)) if ref.startswith(_SIGNATURES) else None)
+        return found or self._by_digest.get(about_digest(ref))
 
     def repository(self, name: str) -> DeniedEntry | None:
         """Return the entry that denies a repository (`host/path` in canonical form) with all that it has, or None."""
         entry = self._whole.named(name)
         return self.entries[entry.line] if entry else None
-
-
-def about_digest(tag: str) -> str:
-    """Return the digest that the tag of a signature is about; "" for any other tag."""
-    found = _ABOUT.fullmatch(tag)
-    return f"{found[1]}:{found[2]}" if found else ""
 
 
 def parted(image: str) -> tuple[str, str]:

@@ -17,9 +17,10 @@ from typing import Final
 from mirrord.model.choice import Choice
 from mirrord.model.plan import TagVerdict
 from mirrord.patterns import as_expression
-from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matcher, unmatched
+from mirrord.plan.select import SIGNATURE, is_glob, matcher, unmatched
 from mirrord.plan.semver import Constraint
 from mirrord.plan.tags import COMMIT, TagVersion, read_tag
+from mirrord.wire.oci.reference import ABOUT_TAGS
 
 Dates = Mapping[str, datetime | None]
 """Tag → when it was pushed, or its image made; None if that is unknown. Of absent tags it was not asked for yet."""
@@ -151,9 +152,9 @@ class Choosing:
         """Decide about a tag by its name."""
         choice = self._choice
         matching = [pattern for pattern, match in self._match if match(text)]
-        signs = text.startswith(REFERRER)
+        signs = text.startswith(ABOUT_TAGS)
         if signs:
-            matching = [pattern for pattern in matching if pattern.lstrip("/^").startswith(REFERRER)]
+            matching = [pattern for pattern in matching if pattern.lstrip("/^").startswith(ABOUT_TAGS)]
         if signs and not matching:
             self._out[text] = SIGNATURE
         elif choice.match and not matching:

@@ -11,8 +11,8 @@ from typing import Final
 
 from mirrord.model.digest import Digest
 from mirrord.model.keep import Keep, Ranked, Ranks
-from mirrord.plan.select import REFERRER
 from mirrord.plan.tags import COMMIT, TagVersion, read_tag
+from mirrord.wire.oci.reference import ABOUT_TAGS
 
 READING: Final = 3600.0
 """Seconds for which content that a client asked for stays, whatever the rules: an image is pulled in many requests."""
@@ -52,7 +52,7 @@ def by_tag(tags: Mapping[str, Digest], tagged: Mapping[str, int]) -> Mapping[str
     """Rank tags of images: builds by when they came, versions as versions. Those of signatures go with their image."""
     found = dict[str, Ranked]()
     for name in tags:
-        if name.startswith(REFERRER):
+        if name.startswith(ABOUT_TAGS):
             continue
         version = read_tag(name)
         numbers, release, identifiers, revision, text = version.order

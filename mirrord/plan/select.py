@@ -10,10 +10,9 @@ from typing import Final
 
 from mirrord.errors import UsageError
 from mirrord.model.plan import TagVerdict
+from mirrord.wire.oci.reference import ABOUT_TAGS
 
 _GLOB = frozenset("*?[")
-REFERRER: Final = "sha256-"
-"""Begins tags of signatures and attestations (distribution-spec, Referrers Tag Schema)."""
 SIGNATURE: Final = "it is about another image, and copied with that one (signatures.copy)"
 
 _EXAMPLES = 3  # tags in a sentence about a glob that matches none
@@ -64,7 +63,7 @@ def unmatched(offered: Sequence[str], patterns: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each glob that selects none of the offered tags."""
     for pattern in filter(is_glob, patterns):
         if not select(offered, (pattern,)):
-            named = [tag for tag in offered if not tag.startswith(REFERRER)][:_EXAMPLES]
+            named = [tag for tag in offered if not tag.startswith(ABOUT_TAGS)][:_EXAMPLES]
             such = f", such as {', '.join(named)}" if named else ""
             yield f"no tag matches {pattern}; {len(offered)} tags seen{such}"
 
@@ -72,13 +71,15 @@ def unmatched(offered: Sequence[str], patterns: Sequence[str]) -> Iterator[str]:
 def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
     """Return the offered names that match a glob, in their order, each once.
 
-    Tags of signatures and attestations (`sha256-…`) are selected only by a pattern with that prefix:
+    Tags of signatures and attestations (`sha256-…`, `sha512-…`) are selected only by a pattern with that prefix:
     they belong to an image and are not versions of it (distribution-spec, Referrers Tag Schema).
     """
     globs = [pattern for pattern in patterns if is_glob(pattern)]
-    for_referrers = [pattern for pattern in globs if pattern.startswith(REFERRER)]
+    for_referrers = [pattern for pattern in globs if pattern.startswith(ABOUT_TAGS)]
     return tuple(
-        dict.fromkeys(name for name in offered if matches(name, for_referrers if name.startswith(REFERRER) else globs))
+        dict.fromkeys(
+            name for name in offered if matches(name, for_referrers if name.startswith(ABOUT_TAGS) else globs)
+        )
     )
 
 
@@ -89,7 +90,7 @@ def listed_verdicts(tags: Iterable[str], patterns: Sequence[str]) -> Sequence[Ta
     for tag in tags:
         if tag not in found:
             glob = next((pattern for pattern in patterns if select((tag,), (pattern,))), "")
-            signature = tag.startswith(REFERRER) and SIGNATURE
+            signature = tag.startswith(ABOUT_TAGS) and SIGNATURE
             why = f"chosen: matches {glob}" if glob else f"left out: {signature or 'no pattern of tags matches it'}"
             found[tag] = TagVerdict(tag, bool(glob), why)
     return list(found.values())

@@ -27,7 +27,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.run import Result, Run
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
-from mirrord.wire.oci.referrers import referrers_tag
+from mirrord.wire.oci.reference import referrers_tag
 from tests.support.commands import Desk
 from tests.support.walking import leftovers
 

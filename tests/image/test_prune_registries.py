@@ -12,7 +12,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
-from mirrord.wire.oci.referrers import referrers_tag
+from mirrord.wire.oci.reference import referrers_tag
 from tests.support.artifacts import build_artifact
 from tests.support.pruning import OTHER, REPOSITORY, V1, Pruned, done, stays
 from tests.support.world import World, open_world

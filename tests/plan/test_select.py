@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.plan.select import is_glob, matches, select, unmatched
+from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
 
 OFFERED = ("latest", "main", "v1", "v1.1", "v2-rc1", "V3", "sha256-abc.sig")
 
@@ -57,3 +57,11 @@ def test_a_glob_that_matches_nothing_is_named() -> None:
         "no tag matches sha256-x*; 7 tags seen, such as latest, main, v1",
     ]
     assert list(unmatched([], ["v*"])) == ["no tag matches v*; 0 tags seen"]
+
+
+def test_tags_about_content_by_sha512_are_no_versions() -> None:
+    """A tag that is about a manifest is selected by a pattern that begins so, whatever the algorithm of its digest."""
+    tags = ["v1", "sha512-abc", "sha512-abc.sig"]
+    assert select(tags, ["*"]) == ("v1",)
+    assert select(tags, ["sha512-*"]) == ("sha512-abc", "sha512-abc.sig")
+    assert [one.chosen for one in listed_verdicts(tags, ["*"])] == [True, False, False]

@@ -15,7 +15,6 @@ from mirrord.wire.oci.descriptor import Descriptor, read_descriptors
 from mirrord.wire.oci.document import check_spelling, mapping, read_object, text
 from mirrord.wire.oci.manifest import Manifest
 
-SUFFIX: Final = ".sig"
 ARTIFACT: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
 """Type of a manifest that refers to its image by `subject`."""
 LIMIT: Final = 1 << 16

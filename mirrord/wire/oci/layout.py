@@ -17,8 +17,8 @@ from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.manifest import LIMIT, Manifest
-from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag
+from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, Reference, referrers_tag, valid_tag
+from mirrord.wire.oci.referrers import entries_of, read_entries
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar
 
@@ -275,7 +275,7 @@ def _names(entry: Descriptor) -> tuple[str, ...]:
 
 
 def _stands_for_another(entry: Descriptor) -> bool:
-    return any((tag_in(name) or "").startswith(TAGS) for name in _names(entry))
+    return any((tag_in(name) or "").startswith(ABOUT_TAGS) for name in _names(entry))
 
 
 def listed(names: tuple[str, ...]) -> str:

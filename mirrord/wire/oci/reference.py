@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mirrord.errors import ContentError, UsageError
 from mirrord.model.digest import Digest
@@ -21,6 +22,18 @@ _HUB_SITE = "hub.docker.com"
 NAME_LIMIT = 255  # distribution-spec: what clients allow for host, slash and path together
 _TEXT_LIMIT = NAME_LIMIT + len(":") + 128 + len("@sha512:") + 128
 
+ABOUT_TAGS: Final = ("sha256-", "sha512-")
+"""What tags begin with that are about a manifest, and no version of an image.
+
+A list of referrers has the digest of its subject as a tag, with `-` for `:` (distribution-spec, "Referrers Tag
+Schema"); what cosign 2 keeps has the same with a suffix.
+"""
+SIGNATURE: Final = ".sig"
+"""The suffix of cosign's signatures."""
+COSIGN: Final = (SIGNATURE, ".att", ".sbom")
+"""The suffixes of cosign's signatures, attestations and SBOMs."""
+
+_ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[A-Za-z0-9._-]{1,50})?")
 _LABEL = r"(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
 _DOMAIN = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[(?P<six>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -39,6 +52,17 @@ _FOLDER = "; for an OCI layout in a folder write oci:DIR"
 def valid_tag(text: str) -> bool:
     """Whether `text` is a tag: up to 128 of `A-Za-z0-9_.-`, the first neither dot nor dash."""
     return _TAG.fullmatch(text) is not None
+
+
+def referrers_tag(subject: Digest) -> str:
+    """Return the tag of the list of what is about `subject`, at registries without the API."""
+    return f"{subject.algorithm}-{subject.hex}"[:128]
+
+
+def about_digest(tag: str) -> str:
+    """Return the digest of the manifest that a tag is about; "" for the tag of an image."""
+    found = _ABOUT.fullmatch(tag)
+    return f"{found[1]}:{found[2]}" if found else ""
 
 
 def valid_repository(path: str) -> bool:

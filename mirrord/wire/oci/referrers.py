@@ -21,6 +21,7 @@ from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, Descriptor, index_of,
 from mirrord.wire.oci.document import read_object, sequence
 from mirrord.wire.oci.manifest import LIMIT, MOST_VALUES, Manifest
 from mirrord.wire.oci.paging import ListPage, following, walk
+from mirrord.wire.oci.reference import referrers_tag
 from mirrord.wire.offload import offload
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 MOST: Final = 1000  # referrers of one manifest
-TAGS: Final = ("sha256-", "sha512-")
-"""What tags begin with that are about a manifest."""
-COSIGN: Final = (".sig", ".att", ".sbom")
-"""What cosign 2 puts behind the tag of a subject, for signatures, attestations and SBOMs."""
 _WRITING: Final = KeyedLock()
 _NO_API: Final = (400, 404, 405, 406, 410, 415, 501)
 """What registries and gateways without the API answer to a request for it; the specification says 404."""
@@ -46,11 +43,6 @@ class TaggedManifests(Protocol):
 
     async def get_manifest(self, digest: str, /) -> Manifest:
         """Read a manifest."""
-
-
-def referrers_tag(subject: Digest) -> str:
-    """Return the tag of the list of what is about `subject`, at registries without the API."""
-    return f"{subject.algorithm}-{subject.hex}"[:128]
 
 
 def entries_of(body: bytes, what: str) -> Sequence[object]:

@@ -13,8 +13,8 @@ from mirrord.errors import ContentError, TooLargeError
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from mirrord.wire.oci.manifest import LIMIT
-from mirrord.wire.oci.reference import valid_tag
-from mirrord.wire.oci.referrers import entries_of, read_entries, referrers_tag
+from mirrord.wire.oci.reference import referrers_tag, valid_tag
+from mirrord.wire.oci.referrers import entries_of, read_entries
 
 WHAT = "r.example/a: referrers"
 DIGESTS = st.binary(max_size=8).map(Digest.of)

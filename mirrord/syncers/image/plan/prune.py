@@ -19,7 +19,7 @@ from mirrord.plan.moving import written
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import spec_of
 from mirrord.syncers.image.plan.unwanted import PruneSurvey, Unwanted, divided, joined
-from mirrord.wire.oci.referrers import COSIGN, referrers_tag
+from mirrord.wire.oci.reference import COSIGN, referrers_tag
 
 _LOST: Final = "no other place has its content, so it could not be brought back; `--irrecoverable` removes it"
 

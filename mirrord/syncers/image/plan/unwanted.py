@@ -13,7 +13,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.syncer.values import Mirror, PruneWish
-from mirrord.wire.oci.referrers import TAGS
+from mirrord.wire.oci.reference import ABOUT_TAGS
 
 Key = tuple[str, str]
 """Target, and name there as in the ledger: with its repository in front where a mirror has many."""
@@ -110,7 +110,9 @@ class PruneSurvey:
     def unwanted(self) -> Iterator[Unwanted]:
         """Yield the names that are not wanted: of the ledger, and others that targets list."""
         listed = ((target, repository, tag) for (target, repository), tags in self.there.items() for tag in tags)
-        others = ((target, joined(repository, tag)) for target, repository, tag in listed if not tag.startswith(TAGS))
+        others = (
+            (target, joined(repository, tag)) for target, repository, tag in listed if not tag.startswith(ABOUT_TAGS)
+        )
         for target, name in chain(self.alive, (key for key in others if key not in self.alive)):
             repository, tag = divided(name, many=self.many)
             wants = self.wants.get(repository)

@@ -25,8 +25,8 @@ from mirrord.wire.number import whole
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT
 from mirrord.wire.oci.paging import PAGE, names_of, next_link
-from mirrord.wire.oci.reference import valid_tag
-from mirrord.wire.oci.referrers import entries_of, referrers_tag
+from mirrord.wire.oci.reference import referrers_tag, valid_tag
+from mirrord.wire.oci.referrers import entries_of
 from mirrord.wire.offload import offload
 
 LONGEST: Final = 1024  # characters of a query that goes upstream

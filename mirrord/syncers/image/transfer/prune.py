@@ -16,7 +16,7 @@ from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.transfer.many import LedgerOf
 from mirrord.syncers.image.transfer.removal import remove
 from mirrord.transfer.execute import failed
-from mirrord.wire.oci.referrers import referrers_tag
+from mirrord.wire.oci.reference import referrers_tag
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.layout_writer import LayoutWriter
-from mirrord.wire.oci.referrers import COSIGN, TAGS, referrers_tag
+from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, referrers_tag
 from mirrord.wire.oci.tags import delete_manifest, delete_tag
 from mirrord.wire.vendors.deleting import TagDeleter, tag_deleter
 
@@ -224,7 +224,7 @@ class _Removal:
 
     async def _about(self, tops: Collection[Digest], listed: Iterable[str]) -> Mapping[str, tuple[Digest, Digest]]:
         """Return the tags that are about images which lose a name, or about their parts: with image and subject."""
-        tags = {tag for tag in listed if tag.startswith(TAGS)}
+        tags = {tag for tag in listed if tag.startswith(ABOUT_TAGS)}
         found: dict[str, tuple[Digest, Digest]] = {}
 
         def match(top: Digest, subject: Digest) -> None:

@@ -15,7 +15,7 @@ from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.plan.steps import Referrer
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.referrers import COSIGN, referrers_tag
+from mirrord.wire.oci.reference import COSIGN, referrers_tag
 
 
 class LocalSource:

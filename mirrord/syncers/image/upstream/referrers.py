@@ -18,7 +18,8 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import Referrer
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.referrers import COSIGN, TAGS, entries_of, read_entries, referrers_tag, tagged_list
+from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, referrers_tag
+from mirrord.wire.oci.referrers import entries_of, read_entries, tagged_list
 from mirrord.wire.offload import offload
 
 AGAIN: Final = timedelta(days=1)
@@ -160,7 +161,7 @@ class RepositoryReferrers:
             if self._tags is None and not self._unlisted:
                 try:
                     listed = self.listed if self.listed is not None else [one async for one in self.repository.tags()]
-                    self._tags = frozenset(tag for tag in listed if tag.startswith(TAGS))
+                    self._tags = frozenset(tag for tag in listed if tag.startswith(ABOUT_TAGS))
                 except MissingError:
                     self._tags = frozenset()  # the repository has digests only
                 except (RefusedError, ContentError):

@@ -31,6 +31,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.cosign import bundle, simple
 from mirrord.wire.cosign.judgement import Judgement, heaviest, judge, unreadable
 from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.reference import SIGNATURE
 
 if TYPE_CHECKING:
     from mirrord.wire.cosign.judgement import Signers
@@ -147,7 +148,7 @@ async def _layers(source: ImageSource, referrer: Referrer, subject: Digest) -> S
     Raises:
         MirrordError: the manifest of a signature cannot be read.
     """
-    kind, of_cosign_2 = referrer.descriptor.artifact_type, referrer.tag.endswith(simple.SUFFIX)
+    kind, of_cosign_2 = referrer.descriptor.artifact_type, referrer.tag.endswith(SIGNATURE)
     if (referrer.tag and not of_cosign_2) or (kind and not referrer.tag and not _signs(kind)):
         return ()
     manifest = await source.manifest(referrer.descriptor)
