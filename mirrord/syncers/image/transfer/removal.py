@@ -33,7 +33,7 @@ Report = Callable[[str, MirrordError | None], None]
 """Told of each name as soon as its outcome is known."""
 
 CHUNK: Final = 100  # names that one entry of the ledger is written for, and that a crash leaves to be looked at
-_AT_ONCE: Final = 8  # requests to one registry
+AT_ONCE: Final = 8  # requests to one registry
 
 
 async def remove(
@@ -138,7 +138,7 @@ class _Removal:
                 found[name] = head.digest if head else None
                 self._indexes |= {head.digest} if head and head.media_type in INDEXES else set()
 
-        await Workers(_AT_ONCE).each(names, look)
+        await Workers(AT_ONCE).each(names, look)
         return found
 
     def _end(self, name: str, error: MirrordError | None) -> None:
@@ -207,7 +207,7 @@ class _Removal:
                 ends[name] = None
                 failpoints.hit("remove.tag")
 
-        await Workers(_AT_ONCE).each(some, one)
+        await Workers(AT_ONCE).each(some, one)
         return left
 
     async def _delete_tag(self, tag: str) -> bool:
@@ -238,7 +238,7 @@ class _Removal:
                     for child in (await self._place.get_manifest(top)).children:
                         match(top, child.digest)
 
-        await Workers(_AT_ONCE).each(tops if tags else (), look)
+        await Workers(AT_ONCE).each(tops if tags else (), look)
         return found
 
     async def _need(self) -> Mapping[Digest, str]:
@@ -270,7 +270,7 @@ class _Removal:
                         left += (await self._place.get_manifest(index.digest)).children
 
         still = [name for name, error in self.outcomes.items() if error is not None]
-        await Workers(_AT_ONCE).each(dict.fromkeys((*self._others, *still)), look)
+        await Workers(AT_ONCE).each(dict.fromkeys((*self._others, *still)), look)
         return needed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
 
 from mirrord import failpoints
 from mirrord.errors import MirrordError, MissingError, RefusedError
@@ -18,14 +17,12 @@ from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source
 from mirrord.syncers.image.plan.many import derived
 from mirrord.syncers.image.transfer.many import LedgerOf
-from mirrord.syncers.image.transfer.removal import Place, remove, tags_of
+from mirrord.syncers.image.transfer.removal import AT_ONCE, Place, remove, tags_of
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.tags import delete_manifest
-
-_AT_ONCE: Final = 8  # requests to one registry
 
 
 class TakedownSession:
@@ -108,7 +105,7 @@ class _Takedown:
             if head := await place.head_manifest(tag):
                 found[tag] = head
 
-        await Workers(_AT_ONCE).each(tags, look)
+        await Workers(AT_ONCE).each(tags, look)
         return found
 
     async def _children(self, digests: Collection[Digest]) -> set[Digest]:

@@ -28,7 +28,7 @@ from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.reference import Reference
 
-AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
+AT_ONCE: Final = 64  # tags or images; the host's `requests` limits parallel requests
 
 
 class RegistrySource:

@@ -29,8 +29,8 @@ from mirrord.syncers.image.upstream.layout import LayoutSource
 from mirrord.syncers.image.upstream.local import LocalSource
 from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
 from mirrord.syncers.image.upstream.registry import RegistrySource
-from mirrord.syncers.image.upstream.survey import look_at_targets
-from mirrord.syncers.image.upstream.whereabouts import PATIENCE, Place, places_to_read, whereabouts
+from mirrord.syncers.image.upstream.survey import PATIENCE, look_at_targets
+from mirrord.syncers.image.upstream.whereabouts import Place, places_to_read, whereabouts
 from mirrord.transfer.fanout import Workers
 from mirrord.transfer.restoring import holding
 from mirrord.wire.oci.client import Repository

@@ -15,6 +15,7 @@ from mirrord.syncer.values import Facts, Mirror
 from mirrord.syncers.image.names import OneImage, spec_of
 from mirrord.syncers.image.plan.steps import ImageSource, Referrer, SourceListing, check_reached, code_with
 from mirrord.syncers.image.upstream.cuts import Cut, known_cuts, note_name
+from mirrord.syncers.image.upstream.registry import AT_ONCE
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.document import check_spelling, read_object
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
 
 _HELD: Final = 16 << 20  # bytes of indexes that the transfer need not read again, of one repository
-_AT_ONCE: Final = 64  # images; the host's `requests` limits parallel requests
 _SHOWN: Final = 20  # platforms in a sentence
 
 
@@ -65,7 +65,7 @@ async def cut_down(mirror: Mirror, listing: SourceListing, facts: Facts | None) 
             origins[offer.item.digest] = origin
 
     by_content = {(id(listing.sources[one.item.name]), one.item.digest): one for one in listing.offers}
-    await Workers(_AT_ONCE).each(by_content.values(), look)
+    await Workers(AT_ONCE).each(by_content.values(), look)
     if facts:
         await facts.note(mirror.name, note_name(mirror), noted)
     made_of = {one.item.name: origins[one.item.digest] for one in listing.offers if one.item.digest in origins}

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from mirrord.plan.restored import Restored
     from mirrord.syncers.image.upstream.later import Later
 
-PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not delay the others
-LOOKS = 8  # parallel requests for names at one target
-
+PATIENCE = 10.0  # seconds for one answer of a place; a dead one must not delay the others
+LOOKS = 8  # parallel requests at one place
 
 _Place = Repository | LayoutWriter | LocalRepository
 

@@ -25,11 +25,11 @@ from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
 from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, denied_names, named
 from mirrord.syncers.image.upstream.many import parts_of
+from mirrord.syncers.image.upstream.survey import PATIENCE
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 
-PATIENCE: Final = 10.0  # seconds for an answer of a source, which may have removed it already
 _BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
 _READ: Final = 100  # images whose platforms are looked up
 Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]

@@ -11,14 +11,13 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import source_reference, spec_of
+from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
 from mirrord.transfer.fanout import Workers, together
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.layout_writer import LayoutWriter
 
 SOURCE: Final = "the source"
 """Stands for the source among the names of targets; no target can have this name."""
-PATIENCE: Final = 10.0  # seconds for one answer; a dead place must not delay the others
-LOOKS: Final = 8  # parallel requests at one place
 
 Place = Repository | LayoutWriter | LocalRepository
 
