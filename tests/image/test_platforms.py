@@ -338,7 +338,7 @@ async def test_layouts(world: World, tmp_path: Path) -> None:
 
 async def test_many_indexes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more is left than memory is meant for, the transfer reads an index again, and the same arrives."""
-    monkeypatch.setattr("mirrord.syncers.image.upstream.subset._HELD", 0)
+    monkeypatch.setattr("mirrord.syncers.image.upstream.subset.ROOM", 0)
     source, image = await filled(world)
     one = await world.registry("one")
     source.forget()

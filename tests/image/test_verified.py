@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -263,3 +264,14 @@ async def test_a_file_that_is_no_key_ends_the_run(world: World) -> None:
     run = await world.run(world.mirror(tags, target, **required(world, str(file))))
     assert f"{file} does not exist; make it, or correct the path" in run.error
     assert not target.blobs
+
+
+@pytest.mark.parametrize("form", SIGN)
+async def test_a_signature_is_read_once(world: World, form: str) -> None:
+    """What was read to verify an image is not read again to copy it: one GET for its manifest and its payload."""
+    source, target, tags = await start(world, good=IMAGE)
+    await SIGN[form](source, IMAGE, KEY)
+    assert (await world.run(world.mirror(tags, target, **required(world)))).result is Result.SUCCESS
+    gets = Counter(each.path.rpartition("/")[2] for each in source.select("GET", "/(manifests|blobs)/sha256:"))
+    assert set(gets) > {IMAGE.digest, *IMAGE.blobs}
+    assert {name: count for name, count in gets.items() if count > 1} == {}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from mirrord.errors import ContentError, DigestError, TooLargeError, UnsupportedError
 from mirrord.model.digest import Digest
@@ -28,6 +29,7 @@ from mirrord.wire.oci.descriptor import (
     read_descriptors,
 )
 from mirrord.wire.oci.document import check_spelling, read_object, sequence, text, texts
+from mirrord.wire.offload import offload
 
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, *SCHEMA1))
 """The one Accept header, for HEAD and GET alike: with another one a registry may answer another digest.
@@ -46,6 +48,9 @@ MOST_ENTRIES = 10_000
 
 MOST_VALUES = 200_000
 """JSON values in one manifest: annotations of a few bytes take many times that in memory."""
+
+ROOM: Final = 16 << 20
+"""Bytes that are held of one repository; see `Held`."""
 
 _VAGUE = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"})
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")
@@ -193,3 +198,33 @@ def _content(
         tuple(blobs.values()),
         tuple(one for one in layers if one.is_foreign),
     )
+
+
+class Held:
+    """Manifests and small blobs that were read for a decision, so that the transfer need not read them again."""
+
+    def __init__(self, room: int) -> None:
+        """Hold up to `room` bytes; what comes later is read again."""
+        self._room = room
+        self._found: dict[Digest, tuple[str, bytes]] = {}
+
+    def hold(self, digest: Digest, body: bytes, kind: str = "") -> None:
+        """Keep a blob, or a manifest of a type."""
+        if digest not in self._found and len(body) <= self._room:
+            self._room -= len(body)
+            self._found[digest] = kind, body
+
+    async def manifest(self, digest: Digest) -> Manifest | None:
+        """Return a manifest that is held."""
+        if digest not in self._found:
+            return None
+        kind, body = self._found[digest]
+        return await offload(len(body), Manifest.parse, body, kind, digest)
+
+    def blob(self, digest: Digest) -> bytes | None:
+        """Return a blob that is held."""
+        return self._found[digest][1] if digest in self._found else None
+
+    def embedded(self, blob: Descriptor) -> Descriptor:
+        """Return a descriptor with the data of a blob that is held."""
+        return replace(blob, data=self.blob(blob.digest)) if blob.digest in self._found else blob

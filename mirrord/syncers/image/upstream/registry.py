@@ -24,7 +24,7 @@ from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referr
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import ROOM, Held, Manifest
 from mirrord.wire.oci.paging import LeftOut
 from mirrord.wire.oci.reference import Reference
 
@@ -34,18 +34,32 @@ AT_ONCE: Final = 64  # tags or images; the host's `requests` limits parallel req
 class RegistrySource:
     """Reads manifests and blobs of one repository, and what is about them."""
 
-    def __init__(self, repository: Repository, about: RepositoryReferrers | None = None) -> None:
-        """Read from `repository`; without `about` nothing is about its manifests."""
-        self._repository, self._about = repository, about
+    def __init__(self, repository: Repository, about: RepositoryReferrers | None = None, room: int = 0) -> None:
+        """Read from `repository`; without `about` nothing is about its manifests.
+
+        Of what is about them, and of small blobs, up to `room` bytes are read only once.
+        """
+        self._repository, self._about, self._held = repository, about, Held(room)
         self.host, self.repository = repository.host, repository.repository
+        self._referrers: set[Digest] = set()
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """GET a manifest by digest."""
-        return await self._repository.get_manifest(descriptor.digest)
+        digest = descriptor.digest
+        if held := await self._held.manifest(digest):
+            return held
+        manifest = await self._repository.get_manifest(digest)
+        if digest in self._referrers:
+            self._held.hold(digest, manifest.body, manifest.media_type)
+        return manifest
 
     async def get_blob(self, blob: Descriptor) -> bytes:
         """GET a small blob."""
-        return await self._repository.get_blob(blob)
+        data = self._held.blob(blob.digest)
+        if data is None:
+            data = await self._repository.get_blob(blob)
+            self._held.hold(blob.digest, data)
+        return data
 
     def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
         """Return "": all is as the registry has it."""
@@ -63,7 +77,7 @@ class RegistrySource:
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the blob's embedded data if present (image-spec, descriptor.md), else a GET."""
-        name = self._repository.reference.name
+        name, blob = self._repository.reference.name, self._held.embedded(blob)
         if blob.data is not None:
             return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{name}, embedded")
         opened = partial(self._repository.open_blob, blob)
@@ -75,7 +89,9 @@ class RegistrySource:
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest. Raises as `RepositoryReferrers.of`."""
-        return await self._about.of(subject) if self._about else ()
+        found = await self._about.of(subject) if self._about else ()
+        self._referrers.update(one.descriptor.digest for one in found)
+        return found
 
     def ignored(self, subject: Digest) -> Sequence[str]:
         """Return what was left out of that."""
@@ -119,7 +135,7 @@ async def offers(
     found = {tag: answers[tag] for tag in selection.tags}
     alone = isinstance(mirror.spec, OneImage)
     about = RepositoryReferrers(repository, services.once(referrers_apis), now, selection.listed)
-    source = RegistrySource(repository, about)
+    source = RegistrySource(repository, about, ROOM if spec_of(mirror).signatures.require else 0)
     listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
     problems = (*_not_tags(repository, left_out), *listing.problems)
     remarks, verdicts = selection.remarks, selection.verdicts if mirror.explain else ()

@@ -19,7 +19,7 @@ from mirrord.syncers.image.upstream.registry import AT_ONCE
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.document import check_spelling, read_object
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import ROOM, Held, Manifest
 from mirrord.wire.oci.platform import PLATFORM_KEYS, Platform, parse_platform, platform_of
 from mirrord.wire.oci.subset import subset_of
 from mirrord.wire.offload import offload
@@ -27,7 +27,6 @@ from mirrord.wire.offload import offload
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
 
-_HELD: Final = 16 << 20  # bytes of indexes that the transfer need not read again, of one repository
 _SHOWN: Final = 20  # platforms in a sentence
 
 
@@ -133,8 +132,7 @@ class SubsetSource:
         self.has_referrers = source.has_referrers
         self._changed: dict[str, tuple[Digest, Cut]] = {}
         self._about: dict[Digest, int] = {}  # how many signatures an index that was changed has
-        self._held: dict[Digest, tuple[str, bytes]] = {}  # manifests and configs, with the type of a manifest
-        self._room = _HELD
+        self._held = Held(ROOM)  # manifests and configs
 
     async def look(self, digest: Digest) -> Cut:
         """Read an image of the source, and return what is left of it.
@@ -150,7 +148,7 @@ class SubsetSource:
             platform = await self._platform(manifest)
             had = (platform,) if platform else ()
             kept = sum(any(one.takes(each) for one in self._wanted) for each in had)
-        self._hold(manifest.digest, manifest.media_type, manifest.body)
+        self._held.hold(manifest.digest, manifest.body, manifest.media_type)
         return Cut(manifest.digest if kept or not had else "", kept, len(had), tuple(map(str, had[:_SHOWN])))
 
     def add(self, origin: str, cut: Cut) -> None:
@@ -177,9 +175,8 @@ class SubsetSource:
             MirrordError: it cannot be read.
         """
         digest = descriptor.digest
-        if digest in self._held:
-            kind, body = self._held[digest]
-            return await offload(len(body), Manifest.parse, body, kind, digest)
+        if held := await self._held.manifest(digest):
+            return held
         if digest not in self._changed:
             return await self._source.manifest(descriptor)
         whole = await self._source.manifest(Descriptor("", self._changed[digest][0], 0))
@@ -190,18 +187,16 @@ class SubsetSource:
 
     async def get_blob(self, blob: Descriptor) -> bytes:
         """Read a small blob."""
-        return self._held[blob.digest][1] if blob.digest in self._held else await self._source.get_blob(blob)
+        data = self._held.blob(blob.digest)
+        return await self._source.get_blob(blob) if data is None else data
 
     async def check_blob(self, blob: Descriptor) -> None:
         """Check that the source has a blob, unless it was made here."""
-        await self._source.check_blob(self._embedded(blob))
+        await self._source.check_blob(self._held.embedded(blob))
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Return the source of a blob, without reading it."""
-        return await self._source.blob_source(self._embedded(blob))
-
-    def _embedded(self, blob: Descriptor) -> Descriptor:
-        return replace(blob, data=self._held[blob.digest][1]) if blob.digest in self._held else blob
+        return await self._source.blob_source(self._held.embedded(blob))
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest; what is about an index that was changed is only counted.
@@ -224,13 +219,8 @@ class SubsetSource:
         if config is None:
             return None
         data = await self.get_blob(config)
-        self._hold(config.digest, "", data)
+        self._held.hold(config.digest, data)
         return await offload(len(data), _config_platform, data)
-
-    def _hold(self, digest: Digest, kind: str, body: bytes) -> None:
-        if digest not in self._held and len(body) <= self._room:
-            self._room -= len(body)
-            self._held[digest] = kind, body
 
 
 def _config_platform(data: bytes) -> Platform | None:
