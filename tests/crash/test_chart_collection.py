@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 
 from mirrord.failpoints import CRASH_STATUS
@@ -164,16 +165,37 @@ async def test_what_the_configuration_names_stays(desk: Desk) -> None:
         assert world.listed() == items([APP["1.8.0"], APP["1.9.0"], APP["1.10.1"], BASE])
 
 
+def make_old(world: Kept, charts: Iterable[Chart]) -> None:
+    """Let all versions have come in 1970, and let these have been used then for the last time."""
+    (log,) = (world.state / "repositories" / "_helm" / "app").glob("_links.jsonl")
+    lines = [re.sub(r'"at":[0-9]+', '"at":1', line) for line in log.read_text().splitlines()[1:]]
+    body = "".join(f"{line}\n" for line in lines)
+    log.write_text(json.dumps({"log": "0", "size": len(body)}) + "\n" + body)
+    blobs = world.state / "blobs" / "sha256"
+    for chart in charts:
+        os.utime(blobs / chart.digest.hex[:2] / chart.digest.hex, (0, 0))
+
+
+async def test_what_clients_pull_stays(desk: Desk) -> None:
+    """An archive that a client asked the daemon for counts as used, also after a restart; nobody uses the others."""
+    async with kept(desk) as world:
+        make_old(world, ALL)
+        world.configure("{unused: 30d}")
+        async with desk.serving() as server:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{server.address}/helm/app/charts/app-1.8.0.tgz") as answer,
+            ):
+                assert answer.status == 200
+            assert (await world.gc())["gone"] == []  # the daemon does not know who was reading when it began
+        await world.gc()
+        assert world.listed() == items([APP["1.8.0"]])
+
+
 async def test_ages_and_uses(desk: Desk) -> None:
     """Versions go by when they came and by when clients asked for their archives; also all of them."""
     async with kept(desk) as world:
-        (log,) = (world.state / "repositories" / "_helm" / "app").glob("_links.jsonl")
-        lines = [re.sub(r'"at":[0-9]+', '"at":1', line) for line in log.read_text().splitlines()[1:]]
-        body = "".join(f"{line}\n" for line in lines)
-        log.write_text(json.dumps({"log": "0", "size": len(body)}) + "\n" + body)
-        blobs = world.state / "blobs" / "sha256"
-        for chart in (*list(APP.values())[:4], BASE):
-            os.utime(blobs / chart.digest.hex[:2] / chart.digest.hex, (0, 0))
+        make_old(world, (*list(APP.values())[:4], BASE))
         world.configure("{unused: 30d}")
         await world.gc()
         assert world.listed() == items([APP["1.10.1"]])

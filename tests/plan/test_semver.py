@@ -164,3 +164,22 @@ def test_no_ranges(text: str) -> None:
     with pytest.raises(UsageError, match="range of versions") as caught:
         Constraint.parse(text)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "pinned"),
+    [
+        ("1.2.3", True),
+        ("=v1.2.3", True),
+        ("1.2.3 || >=2", True),
+        (">=2 || 1.2.3", True),
+        ("1.2", False),
+        (">=1.2.3", False),
+        ("1.2.3 - 1.2.3", False),
+        ("1.2.4", False),
+        (">=1 1.2.3", False),
+    ],
+)
+def test_versions_that_a_range_names(text: str, pinned: bool) -> None:
+    """A range names a version that it has alone between its `||`; bounds and shorter numbers name none."""
+    assert Constraint.parse(text).pins(Version.parse("1.2.3")) is pinned
