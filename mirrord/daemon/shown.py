@@ -17,6 +17,8 @@ from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.catalog import CatalogEntry
 from mirrord.model.history import Standing
 from mirrord.model.run import BESIDE, Run
+from mirrord.pointing.client.mirror import ClientMirror
+from mirrord.pointing.served import client_mirror
 from mirrord.record.standings import standings_after
 from mirrord.record.summary import RunSummary
 from mirrord.report.board import Board
@@ -139,6 +141,15 @@ class Shown:
         detail = await add_record(detail, snapshot, self._runtime.store, wish)
         url = snapshot.configuration.settings.address(self._listen)
         return await asyncio.to_thread(add_uses, detail, snapshot, url, wish)
+
+    async def pointed(self) -> ClientMirror | None:
+        """See `View.pointed`."""
+        read = self._runtime.snapshot.configuration
+        read = replace(read, settings=read.settings.model_copy(update={"listen": self._listen}))
+        try:
+            return (await asyncio.to_thread(client_mirror, read))[0]
+        except MirrordError:
+            return None
 
     async def rows(self, asked: RowsAsked) -> ListPart:
         """See `View.rows`."""

@@ -17,6 +17,7 @@ from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.incoming import origin_of, seen_through
 from mirrord.serve.pagegroup import Handler, PageGroup
+from mirrord.serve.pages.clients import ClientPages
 from mirrord.serve.pages.front import FrontPages
 from mirrord.serve.pages.mirror import MirrorPages
 from mirrord.serve.pages.overview import OverviewPages
@@ -39,7 +40,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 def page_groups(view: View) -> Sequence[PageGroup]:
     """Return the groups of pages."""
     catalog = CatalogPages(view.catalog, view.edition)
-    pages = OverviewPages(view), MirrorPages(view), FrontPages(view)
+    pages = OverviewPages(view), MirrorPages(view), FrontPages(view), ClientPages(view)
     lists = Badges(view), SyncLogs(view), ApiPages(view)
     return StatusPages(view), *pages, catalog, *lists, StaticFiles()
 

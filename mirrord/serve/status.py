@@ -15,6 +15,7 @@ from typing import Protocol
 from aiohttp import web
 
 from mirrord.model.catalog import CatalogEntry
+from mirrord.pointing.client.mirror import ClientMirror
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.mirror import MirrorDetail, Wish
@@ -70,6 +71,9 @@ class View(Protocol):
 
     def edition(self) -> int:
         """Return a number that grows when a run begins or ends, and at a reload: later requests show that."""
+
+    async def pointed(self) -> ClientMirror | None:
+        """Return what clients of the front are pointed at; None where it serves nothing."""
 
     def services(self) -> Services:
         """Return the current services."""

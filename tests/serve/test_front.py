@@ -16,6 +16,7 @@ import pytest
 from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.files import LocalFile
 from mirrord.model.catalog import CatalogEntry
+from mirrord.pointing.client.mirror import ClientMirror
 from mirrord.report.board import Board
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
@@ -95,6 +96,9 @@ class FakeView:
 
     def edition(self) -> int:
         return self.editions
+
+    async def pointed(self) -> ClientMirror | None:
+        return None
 
     def services(self) -> Any:
         return None

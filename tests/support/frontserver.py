@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mirrord.model.catalog import CatalogEntry
+from mirrord.pointing.client.mirror import ClientMirror
 from mirrord.report.health import Health
 from mirrord.report.mirror import MirrorDetail, Wish
 from mirrord.report.rows import ListPart, RowsAsked
@@ -65,6 +66,10 @@ class Shown:
     def edition(self) -> int:
         """Return the only one."""
         return 0
+
+    async def pointed(self) -> ClientMirror | None:
+        """Return none."""
+        return None
 
     def services(self) -> Services:
         """Return what was given."""

@@ -164,6 +164,12 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.plot.items": ("{count} written", "{count} written"),
     # The registry front
     "front.hits": "Hit rate",
+    "clients.title": "Point clients here",
+    "clients.about": "With these files clients ask {host} first, under the original names of images.",
+    "clients.token": "Clients need a token, which the operator of this mirror gives out.",
+    "clients.part": "add to {path}",
+    "clients.after": "In use after:",
+    "clients.none": "No registry is served to clients.",
     "front.answers": "Answers",
     "front.refusals": "Refused",
     "front.upstreams": "Upstreams",

@@ -164,6 +164,12 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "mirror.plot.items": ("共写入 {count} 项", "共写入 {count} 项"),
     # The registry front
     "front.hits": "命中率",
+    "clients.title": "配置客户端",
+    "clients.about": "使用以下文件后，客户端按镜像的原名先从 {host} 拉取。",
+    "clients.token": "客户端需要令牌，请向本镜像站的管理员索取。",
+    "clients.part": "添加到 {path}",
+    "clients.after": "执行后生效：",
+    "clients.none": "没有向客户端提供任何 registry。",
     "front.answers": "应答",
     "front.refusals": "拒绝",
     "front.upstreams": "上游",
