@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -19,6 +19,7 @@ from mirrord.model.collected import Collected, Gone
 from mirrord.model.digest import Digest
 from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.model.ledger import Settled
+from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.plan.restored import Restored
@@ -70,12 +71,10 @@ class GarbageCollection:
             if syncer.kept is None or all(target.name != LOCAL for target in mirror.targets):
                 continue
             memory = await self._runtime.store.memory(mirror.name)
-            items = [item for target, item in memory if target == LOCAL]
             restored = Restored.read(await self._runtime.store.recall(mirror.name, FACTS))
-            pinned = {*filter(None, map(_digest, items)), *restored.digests}
-            pinned |= {one.digest for (target, _), one in memory.names.items() if target == LOCAL and not one.stays}
+            items, pinned = await asyncio.to_thread(_pins, memory, restored)
             for repository, item in (await asyncio.to_thread(syncer.kept, mirror, items)).items():
-                owner = Owner(mirror.keep or EVERYTHING, mirror, item, frozenset(pinned))
+                owner = Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
                 found[repository] = owner.beside(found.get(repository, owner))
             if syncer.parts_of(mirror) and (not items or (mirror.keep or EVERYTHING) != rest):
                 rest = EVERYTHING  # a repository without an owner may be one of its, which the record does not know
@@ -148,16 +147,15 @@ class GarbageCollection:
         syncer, store = current.syncer(mirror), self._runtime.store
         origin, places = syncer.places(mirror)
         ledger = RunLedger(store, mirror.name, began, places, self._now)
-        called = {tag: owner.item(tag) for tag in found.tags} if listed is None else listed.called
-        moves = {called[tag]: (str(digest), None) for tag, digest in found.tags.items() if tag in called}
+        called = await asyncio.to_thread(_called, owner, found) if listed is None else listed.called
+        moves = await asyncio.to_thread(_moves, found, called)
         async with ledger.moving(LOCAL, moves) as outcomes:
             tags, manifests = await self._dropped(name, state, found, listed)
-            outcomes.update((called[tag], Settled.UNDONE) for tag in found.tags.keys() - tags if tag in called)
-        steps = tuple(
-            Step(Action.DELETE, owner.item(tag), found.tags[tag], LOCAL, (tag,), f"not kept: {found.why[tag]}")
-            for tag in sorted(tags)
-            if tag in called
-        )
+            left = found.tags.keys() - tags
+            outcomes.update(
+                await asyncio.to_thread(lambda: {called[one]: Settled.UNDONE for one in left & called.keys()})
+            )
+        steps = await asyncio.to_thread(_steps, owner, found, sorted(tags & called.keys()))
         if steps:
             run = Run(
                 mirror.name,
@@ -166,7 +164,7 @@ class GarbageCollection:
                 began,
                 self._now(),
                 Plan(mirror.name, mirror.kind, began, steps),
-                tuple(Receipt(step, Outcome.DONE) for step in steps),
+                await asyncio.to_thread(lambda: tuple(Receipt(step, Outcome.DONE) for step in steps)),
                 places={target: f"{origin} > {place}" for target, place in places.items()},
             )
             await store.add_run(run)
@@ -203,11 +201,36 @@ class GarbageCollection:
                 sizes |= {digest: unlinked[digest] for digest in free}
         except (MirrordError, OSError) as error:
             troubles.append(str(error))
-        rows, freed, blobs = list[Gone](), sum(sizes.values()), len(sizes)
-        for row, content in gone:
-            rows.append(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)))
-        loose = sum(sizes.values())
-        return replace(collected, gone=tuple(rows), freed=freed, blobs=blobs, loose=loose, troubles=tuple(troubles))
+        return await asyncio.to_thread(_counted, replace(collected, troubles=tuple(troubles)), sizes, gone)
+
+
+def _pins(memory: Memory, restored: Restored) -> tuple[list[str], frozenset[str]]:
+    """Return the items that a mirror has in `local`, and the digests that stay."""
+    items = [item for target, item in memory if target == LOCAL]
+    branches = {one.digest for (target, _), one in memory.names.items() if target == LOCAL and not one.stays}
+    return items, frozenset({*filter(None, map(_digest, items)), *restored.digests, *branches})
+
+
+def _counted(collected: Collected, sizes: dict[Digest, int], gone: list[tuple[Gone, set[Digest]]]) -> Collected:
+    """Return it with what went; each byte counts for the first name that needed it."""
+    freed, blobs = sum(sizes.values()), len(sizes)
+    rows = tuple(replace(row, size=sum(sizes.pop(digest, 0) for digest in content)) for row, content in gone)
+    return replace(collected, gone=rows, freed=freed, blobs=blobs, loose=sum(sizes.values()))
+
+
+def _called(owner: Owner, found: Found) -> dict[str, str]:
+    return {tag: owner.item(tag) for tag in found.tags}
+
+
+def _moves(found: Found, called: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    return {called[tag]: (str(digest), None) for tag, digest in found.tags.items() if tag in called}
+
+
+def _steps(owner: Owner, found: Found, tags: Collection[str]) -> tuple[Step, ...]:
+    return tuple(
+        Step(Action.DELETE, owner.item(tag), found.tags[tag], LOCAL, (tag,), f"not kept: {found.why[tag]}")
+        for tag in tags
+    )
 
 
 async def _listed(current: Snapshot, owner: Owner, state: RepositoryState) -> tuple[Owner, ListedNames | None]:

@@ -211,3 +211,40 @@ async def test_a_restored_tag_is_not_pruned(world: World) -> None:
     assert one.tags[REPOSITORY]["v1"] == V1.digest
     await release(world, pruned.mirror, "v1")
     assert done(await pruned.twice()) == {("one", "v1")}
+
+
+async def test_names_that_a_run_removed_come_back(world: World) -> None:
+    """Undoing a prune sets its names again, at the targets where it removed them, and no prune takes them again."""
+    one, two = await world.registry("one"), await world.registry("two")
+    pruned = await Pruned.open(world, one, two, LOCAL)
+    pruned.lose("v1")
+    run = await pruned.twice()
+    assert done(run) == {("one", "v1"), ("two", "v1")}
+    world.later(days=1)
+    undone = await undo(world, pruned.mirror, run)
+    assert undone.result is Result.SUCCESS
+    assert {receipt.step.target for receipt in undone.receipts} == {"one", "two"}
+    assert one.tags[REPOSITORY]["v1"] == two.tags[REPOSITORY]["v1"] == V1.digest
+    assert done(await pruned.twice()) == set()
+    assert (await world.run(pruned.mirror)).result is Result.NOOP
+    await release(world, pruned.mirror, "v1")
+    assert done(await pruned.twice()) == {("one", "v1"), ("two", "v1")}
+
+
+async def test_a_run_of_many_names_costs_the_same_for_each(world: World) -> None:
+    """Undoing a run that moved four times as many names takes four times the requests at most."""
+    costs = []
+    for many in (25, 100):
+        one, source = await world.registry(f"one{many}"), await world.registry(f"source{many}")
+        source_keys = {"repository": f"{source.host}/team/app", "tags": ["v*"]}
+        mirror = world.mirror(source_keys, one, LOCAL, name=f"app{many}")
+        tags = [f"v{number}" for number in range(many)]
+        for image in (OLD, NEW):
+            await push(image, source, "team/app", tags)
+            world.later(days=1)
+            run = await world.run(mirror)
+        world.wire.exchanges.clear()
+        assert (await undo(world, mirror, run)).result is Result.SUCCESS
+        costs.append(len(world.wire.exchanges))
+        assert set(one.tags[f"mirror/app{many}"].values()) == {OLD.digest}
+    assert costs[1] <= 4 * costs[0], costs
