@@ -54,7 +54,7 @@ class Verifier:
         mirror = current.mirror(name)
         expected = await self._expected(current, mirror)
         budget = (mirror.verifying or Verifying()).budget
-        inspection = Inspection(level, expected, budget, await store.recall(name, _FACTS))
+        inspection = Inspection(level, expected, budget, await store.recall(name, _FACTS), now())
         async with current.lease():
             await self._look(current, mirror, inspection, expected)
         repaired, error = None, ""

@@ -39,9 +39,10 @@ class VerifyFinding:
         target: name of the target.
         item: name of the item; "" for the target as a whole.
         code: `missing`: nothing has its name; `moved`: its name stands for other content; `tree`: a manifest below it
-            is missing or damaged; `blob`: a blob, archive or object is missing or has another size; `bytes`: the bytes
-            are not those of its digest; `behind`: it is not there as the source has it; `refused`: the same, since a
-            rule of ours forbids it, which is no drift. With `unknown` the code of an error, or `unrecorded`.
+            is missing or damaged; `blob`: a blob, archive or object is missing or has another size; `signature`: a
+            signature, attestation or SBOM that was carried with it is missing or damaged; `bytes`: the bytes are not
+            those of its digest; `behind`: it is not there as the source has it; `refused`: the same, since a rule of
+            ours forbids it, which is no drift. With `unknown` the code of an error, or `unrecorded`.
         text: one sentence.
         digest: of the content that is missing or wrong, or "".
         unknown: whether it only says that nobody can tell: it is neither equal nor different.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError, MissingError
@@ -15,20 +15,28 @@ from mirrord.model.verification import Level, TargetVerification, VerifyFinding
 FINDINGS: Final = 1000
 """Findings that are kept of one target, of each sort; further ones are only counted."""
 
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
 
 class Inspection:
     """The verification of one mirror under way: what each target should have, and what was found there.
 
     Attributes:
         level: how far to look.
+        began: when.
         read_up_to: by target, the digest up to which content was read.
     """
 
     def __init__(
-        self, level: Level, expected: Memory, budget: int = 0, read_up_to: Mapping[str, str] | None = None
+        self,
+        level: Level,
+        expected: Memory,
+        budget: int = 0,
+        read_up_to: Mapping[str, str] | None = None,
+        began: datetime = _EPOCH,
     ) -> None:
         """Begin; `budget` is how many bytes to read and hash at each target."""
-        self.level, self._budget = level, budget
+        self.level, self._budget, self.began = level, budget, began
         self.read_up_to = dict(read_up_to or {})
         self._doubted: frozenset[str] | None = None  # once items are looked at again
         self._expected = defaultdict[str, dict[str, LastSeen]](dict)

@@ -139,10 +139,10 @@ async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> N
 def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
     """Return the syncer for a run that repairs; see `Verifies.repairing`."""
     wrong = {(one.target, one.item): one.code for one in findings}
-    lost: dict[str, set[str]] = {}
+    doubted: dict[str, frozenset[str]] = {}
     for one in findings:
-        lost.setdefault(one.target, set()).update([one.digest] if one.code in ("tree", "blob", "bytes") else [])
-    doubted = {target: frozenset(digests) for target, digests in lost.items()}
+        content = {one.digest} if one.digest and one.code not in ("missing", "moved") else set[str]()
+        doubted[one.target] = doubted.get(one.target, frozenset()) | content
 
     async def survey_again(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> Any:
         known = {key: seen for key, seen in memory.items() if key not in wrong}

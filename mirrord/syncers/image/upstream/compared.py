@@ -15,6 +15,7 @@ from mirrord.syncer.inspection import Inspection
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.names import Source, is_many
 from mirrord.syncers.image.plan.many import by_part, derived, with_key
+from mirrord.syncers.image.upstream.compared_about import About
 from mirrord.syncers.image.upstream.compared_places import Place, place_of
 from mirrord.transfer.execute import TURN
 from mirrord.transfer.fanout import Workers, deliberate, together
@@ -111,7 +112,24 @@ class _Comparison:
         if self.inspection.level is not Level.NAMES and right:
             tree = _Tree(place, self._ask, self.workers)
             await tree.walk(right.values())
-            await self._report(place, right, tree)
+            await self._report(place, {item: [digest] for item, digest in right.items()}, tree)
+            await self._about(place, right, tree)
+
+    async def _about(self, place: Place, right: Mapping[str, Digest], tree: _Tree) -> None:
+        """Look at the signatures and attestations that were carried with the images."""
+        items = self.inspection.items(self._target)
+        carried = {item: count for item in right if (count := items[item].referrers)}
+        about = About(lambda subject: self._ask(place.about(subject, self.inspection.began)), self.workers)
+        await about.look({item: tree.manifests_below(right[item]) for item in carried})
+        for item, error in about.errors.items():
+            self.inspection.untold(self._target, item, error)
+        for item, found in about.found.items():
+            if len(found) < carried[item]:
+                there = f"{len(found)} of {carried[item]} signatures and attestations of {place.called(item)} are there"
+                self.inspection.differs(self._target, item, "signature", there)
+        content = _Tree(place, self._ask, self.workers)
+        await content.walk({digest for found in about.found.values() for digest in found})
+        await self._report(place, about.found, content, "signature")
 
     async def _ask(self, question: Coroutine[Any, Any, _Answer]) -> _Answer:
         """Ask the target, unless it did not answer before."""
@@ -124,14 +142,16 @@ class _Comparison:
             self._gone = error
             raise
 
-    async def _report(self, place: Place, right: Mapping[str, Digest], tree: _Tree) -> None:
-        """Report what is wrong below the names, and keep which blobs there are for `read`."""
-        for number, (item, digest) in enumerate(right.items()):
+    async def _report(
+        self, place: Place, right: Mapping[str, Sequence[Digest]], tree: _Tree, code: str | None = None
+    ) -> None:
+        """Report what is wrong below manifests, by its own code or this; and keep which blobs there are for `read`."""
+        for number, (item, digests) in enumerate(right.items()):
             if not number % TURN:
                 await asyncio.sleep(0)  # thousands of images must not block the loop
-            for found in tree.below(digest):
+            for found in dict.fromkeys(found for digest in digests for found in tree.below(digest)):
                 if wrong := tree.errors.get(found):
-                    self.inspection.failed(self._target, [item], *wrong, digest=found)
+                    self.inspection.failed(self._target, [item], code or wrong[0], wrong[1], digest=found)
                 elif blob := tree.blobs.get(found):
                     self._blobs.setdefault(found, (place, blob, []))[2].append(item)
 
@@ -190,6 +210,10 @@ class _Tree:
             await self._ask(self._place.check(blob))
         except MirrordError as error:
             self.errors[blob.digest] = "blob", error
+
+    def manifests_below(self, top: Digest) -> Sequence[Digest]:
+        """Return a manifest and those below it that could be read."""
+        return [one for one in self.below(top) if one in self._refs]
 
     def below(self, top: Digest) -> Iterator[Digest]:
         """Yield a manifest and everything below it, each once."""

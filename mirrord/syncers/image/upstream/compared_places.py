@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.store import Remote, Stored, read_stored
 from mirrord.errors import DigestError, MissingError, StorageError
 from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.names import image_name, target_place
+from mirrord.syncers.image.plan.steps import Referrer
+from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
+from mirrord.transfer.execute import TURN
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.layout import blob_name
+from mirrord.wire.oci.layout import Layout, blob_name
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN
 
 
 class Place(Protocol):
@@ -39,6 +46,9 @@ class Place(Protocol):
     async def read(self, blob: Descriptor) -> int:
         """Read a blob, check its bytes, and return their number."""
 
+    async def about(self, subject: Digest, now: datetime) -> Sequence[Referrer]:
+        """Return what the place lists about a manifest."""
+
 
 def place_of(mirror: Mirror, target: Target, services: Services) -> Place:
     """Return the place of a mirror of one repository at a target.
@@ -50,14 +60,16 @@ def place_of(mirror: Mirror, target: Target, services: Services) -> Place:
     if target.name == LOCAL:
         return _Local(services, image_name(mirror))
     place = target_place(mirror, target)
-    return _Layout(place) if isinstance(place, Path) else _Registry(Repository(services.http, place))
+    return _Layout(place) if isinstance(place, Path) else _Registry(Repository(services.http, place), services)
 
 
 class _Registry:
     """A repository of a registry."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, services: Services) -> None:
         self._repository = repository
+        self._apis = services.once(referrers_apis)
+        self._about: RepositoryReferrers | None = None
 
     def called(self, name: str) -> str:
         return f"{self._repository.reference.name}{'@' if ':' in name else ':'}{name}"
@@ -84,6 +96,10 @@ class _Registry:
                     break
         _compare(blob, hasher.hexdigest(), count, self._repository.reference.name)
         return count
+
+    async def about(self, subject: Digest, now: datetime) -> Sequence[Referrer]:
+        self._about = self._about or RepositoryReferrers(self._repository, self._apis, now)
+        return await self._about.of(subject)
 
 
 class _Files:
@@ -122,6 +138,7 @@ class _Local(_Files):
             raise StorageError("the local target needs a state directory; set --state")
         super().__init__(f"{LOCAL}/{repository}", self._stored)
         self._store, self._repositories, self._repository = services.blobs, services.repositories, repository
+        self._about: Mapping[str, Sequence[Referrer]] | None = None
 
     async def digest_of(self, name: str) -> Digest | None:
         if ":" not in name:
@@ -136,6 +153,28 @@ class _Local(_Files):
         body = await read_stored(await self._find(digest), LIMIT)
         return await asyncio.to_thread(Manifest.parse, body, link.media_type, digest)
 
+    async def about(self, subject: Digest, now: datetime) -> Sequence[Referrer]:  # noqa: ARG002 - the port's signature
+        if self._about is None:
+            self._about = await self._all_about()
+        return self._about.get(subject, ())
+
+    async def _all_about(self) -> Mapping[str, Sequence[Referrer]]:
+        """Return by subject what is about it: all at once, since a look at each image would go through all of them."""
+        state = await self._repositories.state(self._repository) or RepositoryState()
+        found = defaultdict[str, list[Referrer]](list)
+        for number, (digest, link) in enumerate(state.manifests.items()):
+            if not number % TURN:
+                await asyncio.sleep(0)
+            if link.subject:
+                found[link.subject].append(Referrer(Descriptor(link.media_type, digest, link.size)))
+        for tag, digest in state.tags.items():
+            name, dot, suffix = tag.partition(".")
+            named = state.manifests.get(digest)
+            if name.startswith(ABOUT_TAGS) and f"{dot}{suffix}" in COSIGN and named is not None:
+                entry = Descriptor(named.media_type, digest, named.size)
+                found[name.replace("-", ":", 1)].append(Referrer(entry, tag))
+        return found
+
     async def _stored(self, digest: Digest) -> Stored:
         stored = None if await self._store.missing([digest]) else await self._store.find(digest)
         if stored is None:
@@ -149,6 +188,7 @@ class _Layout(_Files):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"oci:{folder}", self._stored)
         self._folder, self._layout = folder, LayoutWriter(folder)
+        self._index: Layout | None = None
 
     async def digest_of(self, name: str) -> Digest | None:
         head = await self._layout.head_manifest(name)
@@ -156,6 +196,12 @@ class _Layout(_Files):
 
     async def manifest(self, digest: Digest) -> Manifest:
         return await self._layout.get_manifest(digest)
+
+    async def about(self, subject: Digest, now: datetime) -> Sequence[Referrer]:  # noqa: ARG002 - as above
+        if self._index is None:
+            self._index = await asyncio.to_thread(Layout.open, self._folder)
+        found = await asyncio.to_thread(self._index.referrers, subject)
+        return [Referrer(descriptor, tag) for descriptor, tag in found]
 
     async def _stored(self, digest: Digest) -> Stored:
         stored = await asyncio.to_thread(LocalFile.whole, self._folder / blob_name(digest))
