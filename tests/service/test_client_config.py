@@ -13,6 +13,7 @@ from mirrord.testing.running import Ran, run
 from tests.support.frontdesk import ALIAS, NAMESPACE, FrontDesk, fronted
 from tests.support.imagetools import podman
 from tests.support.judges import JudgedError, containerd_fetcher, containerd_reading
+from tests.support.tls import Authority
 from tests.support.walking import walk_layout
 
 IMAGE = build_image(seed="pointed")
@@ -143,3 +144,43 @@ async def test_the_version_matters(front: FrontDesk, tmp_path: Path) -> None:
     with pytest.raises(JudgedError):
         await judge(f"{NAMESPACE}/{NAME}:v1", tmp_path)
     assert await answered(front) == 0
+
+
+@pytest.fixture
+async def private(upstream: DockerRegistry, tmp_path: Path) -> AsyncIterator[tuple[FrontDesk, Path]]:
+    """A front with a certificate of an authority that nobody knows, and the file of that."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.pair("127.0.0.1")
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "tls.yaml").write_text(
+        f"settings: {{tls: {{certificate: '{certificate}', key: '{key}'}}}}\n"
+    )
+    async with fronted(tmp_path, upstream.host) as made:
+        yield made, authority.ca
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_containerd_with_an_authority(number: int, private: tuple[FrontDesk, Path], tmp_path: Path) -> None:
+    """By the file of --ca containerd trusts the front, and without it the front is not asked."""
+    require(containerd_fetcher())
+    front, ca = private
+    certs = await written(front, "containerd", "--ca", str(ca)) / "etc/containerd/certs.d"
+    for file in certs.glob("*/hosts.toml"):  # the files lie below another folder than they will at the client
+        file.write_text(file.read_text().replace("/etc/containerd/certs.d", str(certs)))
+    assert await containerd_reading(number, certs)(f"{NAMESPACE}/{NAME}:v1", tmp_path) == IMAGE.digest
+    await written(front, "containerd")
+    with pytest.raises(JudgedError):
+        await containerd_reading(number, certs)(f"{NAMESPACE}/{NAME}:v1", tmp_path)
+
+
+async def test_skopeo_with_an_authority(private: tuple[FrontDesk, Path], tmp_path: Path) -> None:
+    """By the file of --ca skopeo trusts the front."""
+    require("skopeo")
+    front, ca = private
+    folder = await written(front, "podman", "--ca", str(ca))
+    options = ("--registries-conf", folder / FILE, "--insecure-policy")
+    trusts = ("--src-cert-dir", folder / "etc/containers/certs.d" / front.host)
+    asked = ("copy", "--all", f"docker://{ALIAS}/{NAME}:v1", f"oci:{tmp_path}/layout:v1")
+    copied = await run("skopeo", *options, *asked, *trusts, env={"HOME": str(tmp_path)})
+    assert copied.status == 0, copied.output
+    assert dict(walk_layout(tmp_path / "layout")) == {"v1": IMAGE.digest}
