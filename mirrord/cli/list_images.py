@@ -46,7 +46,7 @@ def _texts(document: WorkloadDocument, file: str) -> Iterator[tuple[str, str]]:
     """Yield the text of each image and why it is left out; "" when it is not."""
     if document.problem:
         yield "", document.problem
-    for text in _distinct(document.images):
+    for text in _distinct(image.text for image in document.images):
         try:
             if is_template(text):
                 yield text, f"{file}: image {masked(text)[:100]!a} has a template; render it first"

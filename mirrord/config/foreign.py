@@ -9,7 +9,7 @@ the number of values that it has once aliases are resolved.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import yaml  # noqa: TID251 - a door: events only, no objects
 
@@ -32,11 +32,15 @@ class Node:
         line: 1-based, of its key or its dash.
         value: None for null; else text, a list, or a mapping in the order in which it was written.
         size: the number of values in it, with aliases resolved.
+        start: of a text: its first character, counted from 0, with its quotes, and its anchor or tag if it has one.
+        end: the character behind it.
     """
 
     line: int
     value: str | tuple[Node, ...] | dict[str, Node] | None
     size: int = 1
+    start: int = field(default=0, compare=False)
+    end: int = field(default=0, compare=False)
 
     @property
     def mapping(self) -> Mapping[str, Node]:
@@ -84,6 +88,11 @@ def decode(data: bytes, file: str) -> str:
     Raises:
         ConfigError: it is longer than 16 MiB, or is no text in UTF-8.
     """
+    return as_written(data, file).replace("\r\n", "\n")
+
+
+def as_written(data: bytes, file: str) -> str:
+    """Return the text of a file without a byte order mark; errors as of `decode`."""
     if len(data) > MAX_FOREIGN_BYTES:
         raise ConfigError(f"{file}:1: is longer than {MAX_FOREIGN_BYTES // 2**20} MiB; split it")
     try:
@@ -92,7 +101,7 @@ def decode(data: bytes, file: str) -> str:
         raise ConfigError(f"{file}:{error.line}: {error}") from error
     if "\0" in text:
         raise ConfigError(f"{file}:{text.count(chr(10), 0, text.index(chr(0))) + 1}: is not text; name another file")
-    return text.replace("\r\n", "\n")
+    return text
 
 
 class _Reader:
@@ -140,7 +149,8 @@ class _Reader:
         if isinstance(event, yaml.SequenceStartEvent):
             return self._list(line, depth)
         assert isinstance(event, yaml.ScalarEvent)  # libyaml's grammar leaves nothing else
-        return Node(line, None if not event.style and event.value in _NULLS else str(event.value))
+        start, end = (mark.index if mark else 0 for mark in (event.start_mark, event.end_mark))
+        return Node(line, None if not event.style and event.value in _NULLS else str(event.value), 1, start, end)
 
     def _list(self, line: int, depth: int) -> Node:
         found: list[Node] = []

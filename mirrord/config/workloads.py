@@ -1,7 +1,8 @@
 """Reads files in which programs name images: YAML of any number of documents, and JSON. See `mirrord.names.workloads`.
 
 JSON is reduced while it is read, and YAML document by document, so that a large file needs little more memory than its
-text. A document that is wrong costs itself only.
+text. A document that is wrong costs itself only. Images know where they stand, in characters of the text of the file,
+a byte order mark included.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ from itertools import pairwise
 from typing import Any, Final
 
 from mirrord.config.files import UnreadableError, text_of
-from mirrord.config.foreign import Node, decode, parse_foreign
+from mirrord.config.foreign import Node, as_written, parse_foreign
 from mirrord.errors import ConfigError
-from mirrord.names.workloads import gather, images_of
+from mirrord.names.workloads import NamedImage, Scalar, gather, images_of
 
 MAX_WORKLOADS: Final = 64 << 20
 """Bytes of one file."""
 _MARK: Final = re.compile(rb"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVES: Final = re.compile(rb"(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+")  # `%YAML 1.2` stands above a mark
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
+_WORD: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|[^\s{}\[\],:"]+')  # of JSON that is right
+_LITERALS: Final = ("null", "true", "false")
+_BOM: Final = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadDocument:
     """The images of one document, or why it cannot be read: `FILE:LINE: what; what to do`."""
 
-    images: tuple[str, ...] = ()
+    images: tuple[NamedImage, ...] = ()
     problem: str = ""
 
 
@@ -45,7 +49,8 @@ def read_workloads(data: bytes, file: str) -> Iterator[WorkloadDocument]:
 
 def _json(data: bytes, file: str) -> Iterator[WorkloadDocument]:
     try:
-        documents = list(_decoded(text_of(data).removeprefix("\ufeff")))
+        text = text_of(data)
+        _check_json(text.removeprefix(_BOM))
     except UnreadableError as error:
         yield WorkloadDocument(problem=f"{file}:{error.line}: {error}")
     except RecursionError:
@@ -55,17 +60,37 @@ def _json(data: bytes, file: str) -> Iterator[WorkloadDocument]:
         wrong = f"{file}:{error.lineno}: is not JSON ({error.msg}); correct it, or render it first"
         yield from of_yaml if not any(one.problem for one in of_yaml) else [WorkloadDocument(problem=wrong)]
     else:
-        yield from (WorkloadDocument(tuple(images)) for images in documents)
+        yield from (WorkloadDocument(tuple(images_of(value))) for value in _scanned(text))
 
 
-def _decoded(text: str) -> Iterator[list[str]]:
-    """Yield the images of each of the JSON documents that follow one another."""
-    decoder = json.JSONDecoder(object_pairs_hook=gather, parse_int=str, parse_float=str, parse_constant=str)
+def _check_json(text: str) -> None:
+    """Raise what `json` says of JSON documents that follow one another, without keeping them."""
+    decoder = json.JSONDecoder(object_pairs_hook=lambda _: None, parse_int=len, parse_float=len)
     at = _end_of_blank(text, 0)
     while at < len(text):
-        value, at = decoder.raw_decode(text, at)
-        yield images_of(value)
+        _, at = decoder.raw_decode(text, at)
         at = _end_of_blank(text, at)
+
+
+def _scanned(text: str) -> Iterator[Any]:
+    """Yield JSON documents that were checked, each mapping reduced; unlike `json` this knows where texts stand."""
+    around: list[tuple[str, list[Any]]] = [("", [])]  # each mapping or list that is open, with what is in it
+    for found in _WORD.finditer(text):
+        word = found[0]
+        if word in "{[":
+            around.append((word, []))
+            continue
+        value: Any = None
+        if word == "]":
+            value = around.pop()[1]
+        elif word == "}":
+            inner = around.pop()[1]
+            value = gather(zip((key.text for key in inner[::2]), inner[1::2], strict=True))
+        elif word not in (*_LITERALS, _BOM):
+            value = Scalar(json.loads(word) if "\\" in word else word.strip('"'), found.start(), found.end())
+        around[-1][1].append(value)
+        if len(around) == 1:
+            yield around[0][1].pop()
 
 
 def _end_of_blank(text: str, at: int) -> int:
@@ -76,29 +101,33 @@ def _end_of_blank(text: str, at: int) -> int:
 def _yaml(data: bytes, file: str) -> Iterator[WorkloadDocument]:
     """Split at the marks between documents, which no text in YAML may contain, and read each part by itself."""
     starts = [0, *(found.start() for found in _MARK.finditer(data)), len(data)]
-    line = 1
+    line, before = 1, 0
     for start, end in pairwise(starts):
         part = data[start:end]
         if not _DIRECTIVES.fullmatch(part):
-            yield _document(part, file, line)
+            yield _document(part, file, line, before)
         line += part.count(b"\n")
+        before += len(part.decode(errors="replace"))
 
 
-def _document(part: bytes, file: str, first: int) -> WorkloadDocument:
+def _document(part: bytes, file: str, first: int, before: int) -> WorkloadDocument:
+    """Read one document, before which so many lines and characters stand in the file."""
     try:
-        documents = parse_foreign(decode(part, ""), "").documents
+        text = as_written(part, "")
+        documents = parse_foreign(text, "").documents
     except ConfigError as error:
         _, line, what = str(error).split(":", 2)
         template = part.find(b"{{")
         if template >= 0:
             line, what = str(part.count(b"\n", 0, template) + 1), " has a template, {{ }}; render it first"
         return WorkloadDocument(problem=f"{file}:{first + int(line) - 1}:{what}")
-    return WorkloadDocument(tuple(image for one in documents for image in images_of(_reduced(one))))
+    before += len(part.decode()) - len(text)  # the byte order mark
+    return WorkloadDocument(tuple(image for one in documents for image in images_of(_reduced(one, before))))
 
 
-def _reduced(node: Node) -> Any:
+def _reduced(node: Node, before: int) -> Any:
     if isinstance(node.value, dict):
-        return gather((key, _reduced(inner)) for key, inner in node.value.items())
+        return gather((key, _reduced(inner, before)) for key, inner in node.value.items())
     if isinstance(node.value, tuple):
-        return [_reduced(inner) for inner in node.value]
-    return node.value
+        return [_reduced(inner, before) for inner in node.value]
+    return None if node.value is None else Scalar(node.value, before + node.start, before + node.end)

@@ -24,8 +24,20 @@ DIRECT: Final = "direct.to/"
 """In front of an image that is to be pulled from where it is."""
 
 LeftReason = Literal[
-    "at_mirror", "direct", "excepted", "template", "invalid", "denied", "unlisted", "unnamed", "absent", "unknown"
-]
+    "at_mirror",
+    "excepted",
+    "template",
+    "invalid",
+    "denied",
+    "unlisted",
+    "unnamed",
+    "absent",
+    "unknown",  # the mirror was asked
+    "key",
+    "split",
+    "escaped",
+    "shared",  # of rewriting: the text cannot be edited
+]  # fmt: skip - by who says it
 
 
 @dataclass(frozen=True, slots=True)

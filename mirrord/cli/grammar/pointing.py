@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value, values
 
 _CLIENTS: Final = (
     "containerd",
@@ -72,4 +72,47 @@ Exit code 0 when it is printed, 64 when there is no front, the client cannot use
     JSON,
 )
 
-POINTING: Final = (_CLIENT_CONFIG,)
+_REWRITE = command(
+    "rewrite",
+    """Point the images in manifests, compose files, values of charts and Dockerfiles at the mirror.
+
+Reads YAML (several documents, too), JSON or a Dockerfile, and prints it with other names for the images that are at the
+mirror: `image:` of objects of every kind, `{registry, repository, tag, digest}` of values, `newName` of kustomize,
+`RELATED_IMAGE_` variables of operators, `image` and `cache_from` of compose, `FROM`, `COPY --from` and `# syntax=` of
+Dockerfiles. All other bytes stay, tags and digests too. Without FILE, or for `-`, reads standard input.
+
+  $ helm template app ./chart | mirrord rewrite | kubectl apply -f -
+  $ mirrord rewrite --in-place compose.yaml Dockerfile
+
+`pointing:` of the configuration says where to, and which images are meant. What is left is named on standard error with
+file, line and reason, but for images that are at the mirror already. When a file cannot be read nothing is written; a
+template of a chart has to be rendered first.
+
+  $ mirrord rewrite --check --policy listed deploy/*.yaml
+
+Exit code 0 when it is written or with `--check` when nothing would change, 1 when something would, 2 when the mirror
+could not be asked for an image, 64 when a file cannot be read or the place is not clear, 74 when a file cannot be
+written, 78 when a file is no YAML, JSON or Dockerfile, or the configuration is wrong.
+""",
+    click.Argument(
+        ["files"],
+        nargs=-1,
+        type=click.Path(path_type=Path),
+        metavar="[FILE]...",
+        help="Files of YAML or JSON, or Dockerfiles, each at most 64 MiB. Default: standard input.",
+    ),
+    click.Option(
+        ["--policy"],
+        type=click.Choice(["listed", "present", "always"]),
+        metavar="POLICY",
+        help="Which images are rewritten: those that the configuration names (`listed`), those that the mirror has when"
+        " it is asked (`present`), or all that have a name there (`always`). Default: `pointing.policy`.",
+    ),
+    values("--to", "PLACE", "Point at `front`, `local` or this target. Default: `pointing.to`."),
+    flag("--in-place", "Change the files themselves.", "-i"),
+    flag("--check", "Change nothing; print which images would be rewritten."),
+    CONFIG,
+    JSON,
+)
+
+POINTING: Final = (_CLIENT_CONFIG, _REWRITE)
