@@ -75,6 +75,7 @@ def _facts(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
     following = f", next {SAID.until(now, mirror.next_run)}" if mirror.next_run else ""
     facts = {
         "health": health_of(mirror, screen),
+        "denied": mirror.denied,
         "from": mirror.source,
         "schedule": SAID.schedule(detail.schedule) + following,
         "deferred": SAID.continues(now, mirror.deferred_until) if mirror.deferred_until else "",

@@ -19,9 +19,16 @@ from mirrord.report.words import words
 
 SAID: Final = words("en")
 """The words of the terminal."""
-COLOURS: Final = {"failing": "red", "stale": "yellow", "new": "dim", "deferred": "yellow", "ok": "green"}
+COLOURS: Final = {
+    "failing": "red",
+    "stale": "yellow",
+    "new": "dim",
+    "deferred": "yellow",
+    "ok": "green",
+    "denied": "dim",
+}
 """The colour of each health."""
-_SIGNS: Final = {"failing": "✗", "stale": "!", "new": "·", "deferred": "~", "ok": "✓"}
+_SIGNS: Final = {"failing": "✗", "stale": "!", "new": "·", "deferred": "~", "ok": "✓", "denied": "-"}
 _PLAIN: Final = {**_SIGNS, "failing": "x", "new": " ", "ok": "+"}
 _COLUMNS: Final = (
     Column("HEALTH"),
@@ -166,7 +173,9 @@ def next_of(mirror: MirrorStatus, status: Status) -> str:
 
 
 def _notes(mirror: MirrorStatus, status: Status) -> Iterator[str]:
-    """Yield since when a mirror fails, when it goes on, and its notes."""
+    """Yield why a mirror was taken down, since when it fails, when it goes on, and its notes."""
+    if mirror.denied:
+        yield f"taken down: {mirror.denied}"
     if mirror.failing_since:
         yield failing_of(mirror, status.now)
     if mirror.deferred_until:

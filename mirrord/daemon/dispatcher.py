@@ -91,7 +91,8 @@ class Dispatcher:
     async def sync(self, command: Sync) -> tuple[Run, ...]:
         """See `Sync`."""
         change, sync = _named if command.mirrors else None, self.runtime.runner.sync
-        runs = await self._each(command.mirrors, lambda name: sync(name, allow=command.allow, change=change))
+        names = command.mirrors or self.runtime.snapshot.allowed()
+        runs = await self._each(names, lambda name: sync(name, allow=command.allow, change=change))
         await self.collect_after_runs()
         return runs
 
@@ -198,6 +199,7 @@ class Dispatcher:
             current.configuration.mirrors,
             running=self.runtime.runner.running(),
             addresses=current.addresses(),
+            denied=current.denied(),
         )
         return replace(status, notify=receivers_of(current.configuration))
 

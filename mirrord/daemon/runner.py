@@ -70,7 +70,9 @@ class Runner:
         events.listen(self._activity)
 
     async def tick(self, mirror: str) -> None:
-        """Start a scheduled run, unless one is under way or wanted already; returns at once."""
+        """Start a scheduled run, unless the mirror was taken down, or has one under way or wanted; returns at once."""
+        if mirror in self._snapshot().denied():
+            return  # the status says so; a run would say nothing else
         if self.stopping or mirror in self.turns:
             self._events.emit(RunSkipped(mirror, "stopping" if self.stopping else "overlap"))
             return

@@ -61,6 +61,16 @@ class Snapshot:
         self.configuration = replace(self.configuration, denied=denied)
         self.services = replace(self.services, denied=denied or None)
 
+    def denied(self) -> Mapping[str, str]:
+        """Return why mirrors were taken down, by their names."""
+        found = {name: self.configuration.denied.mirror(name) for name in self._mirrors}
+        return {name: entry.reason for name, entry in found.items() if entry}
+
+    def allowed(self) -> Sequence[str]:
+        """Return the mirrors that were not taken down."""
+        denied = self.denied()
+        return [name for name in self.names if name not in denied]
+
     @property
     def names(self) -> Sequence[str]:
         """All mirrors, in the order in which they were written."""

@@ -108,6 +108,7 @@ class Shown:
             running=self._runtime.runner.running(),
             next_runs=self._clock.next_runs(),
             addresses=self._addresses,
+            denied=self._runtime.snapshot.denied(),
             started=self._started,
             stopping=self._runtime.runner.stopping,
             configuration_error=self.configuration_error,

@@ -26,6 +26,7 @@ _COLOURS: Final[dict[Condition, tuple[str, str]]] = {  # as shields.io calls it,
     "new": ("lightgrey", "#57606a"),
     "deferred": ("yellow", "#7d5800"),
     "ok": ("brightgreen", "#1a7f37"),
+    "denied": ("lightgrey", "#57606a"),
 }
 _NARROW, _WIDE = frozenset(" !'(),.:;I[]fijlrt|"), frozenset("%@MWmw")
 
@@ -65,7 +66,7 @@ def deep_badge(mirror: MirrorStatus, words: Words) -> Badge:
 
 def overall(status: Status, words: Words) -> Badge:
     """Return the badge of all mirrors: the worst health of those that ever ran, and the oldest success."""
-    ran = [mirror for mirror in status.mirrors if mirror.health != "new"]
+    ran = [mirror for mirror in status.mirrors if mirror.health not in ("new", "denied")]
     nothing: Condition = "new"
     worst = min((mirror.health for mirror in ran), key=HEALTHS.index, default=nothing)
     oldest = min((mirror.last_success for mirror in ran if mirror.last_success), default=None)
@@ -76,7 +77,7 @@ def _badge(name: str, health: Condition, mirrors: Iterable[MirrorStatus], succes
     targets = [target for mirror in mirrors for target in mirror.targets]
     present, behind = sum(target.items for target in targets), sum(target.behind for target in targets)
     rate = f"{100 * present // (present + behind)}%" if present or behind else ""
-    word = words.health(health) if health in ("failing", "stale", "new") else ""
+    word = words.health(health) if health in ("failing", "stale", "new", "denied") else ""
     label = words.text("badge.label")
     both = words.text("badge.both", health=word, rate=rate) if word and rate else word or rate
     message = both or words.text("badge.none")

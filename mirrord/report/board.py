@@ -30,6 +30,7 @@ from mirrord.syncer.values import Addresses, Mirror
 _NO_RUN: Mapping[str, Running] = MappingProxyType({})
 _NO_TIME: Mapping[str, datetime] = MappingProxyType({})
 _NO_ADDRESSES: Mapping[str, Addresses] = MappingProxyType({})
+_NO_REASON: Mapping[str, str] = MappingProxyType({})
 _NOWHERE = Addresses()
 _MINUTE = timedelta(minutes=1)
 _EVER, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -68,17 +69,24 @@ class Board:
         stopping: bool = False,
         configuration_error: str = "",
         front: FrontStatus | None = None,
+        denied: Mapping[str, str] = _NO_REASON,
     ) -> Status:
         """Say how these mirrors stand; `running`, `next_runs`, `addresses` are by mirror. May be called in any thread.
 
         Of a mirror of which nothing changed it is the very value of before. `started` is when the daemon began, or
-        None when there is none; `configuration_error` why the last reload was refused, or "".
+        None when there is none; `configuration_error` why the last reload was refused, or ""; `denied` why mirrors were
+        taken down, by their names.
         """
         before, made = self._made, dict[str, _Made]()
         for mirror in mirrors:
             name = mirror.name
             sources = _Sources(
-                mirror, self.known(name), running.get(name), next_runs.get(name), addresses.get(name, _NOWHERE)
+                mirror,
+                self.known(name),
+                running.get(name),
+                next_runs.get(name),
+                addresses.get(name, _NOWHERE),
+                denied.get(name, ""),
             )
             found = before.get(name)
             same = found is not None and found.sources == sources and found.holds(now)
@@ -114,6 +122,7 @@ class _Sources:
     running: Running | None
     next_run: datetime | None
     addresses: Addresses
+    denied: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +171,31 @@ def _made(sources: _Sources, now: datetime) -> _Made:
         own = replace(own, deferred_until=None)  # the regular run comes first, and is the one
     # Not every counted item is remembered by name.
     own = replace(own, items=max([own.items, *(target.items for target in targets)]))
+    if sources.denied:
+        own = _denied(own, sources.denied)
     changes = [at for entry in known.values() for at in _changes(entry, patience, now)]
     begins = max((at for at in changes if at <= now), default=_EVER)
     return _Made(sources, own, begins, min((at for at in changes if at > now), default=_NEVER))
+
+
+def _denied(own: MirrorStatus, reason: str) -> MirrorStatus:
+    """Return how a mirror stands that was taken down: it does not run, so nothing about it is late or wrong."""
+    calm: dict[str, Any] = {
+        "health": "denied",
+        "consecutive_failures": 0,
+        "failing_since": None,
+        "last_error": None,
+        "troubles": (),
+        "behind": 0,
+        "behind_since": None,
+        "lag": None,
+        "deferred_until": None,
+        "verified": None,
+    }
+    targets = tuple(replace(target, **calm) for target in own.targets)
+    return replace(
+        own, **calm, targets=targets, next_run=None, stale_after=None, stale_at=None, address="", denied=reason
+    )
 
 
 def _changes(standing: Standing, patience: float | None, now: datetime) -> Iterator[datetime]:

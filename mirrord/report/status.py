@@ -18,7 +18,7 @@ from mirrord.syncer.values import Schedule
 
 _NOTHING = Noted()
 _LITTLE: Final = 50  # less than one part in so many is next to nothing
-Condition = Literal["failing", "stale", "new", "deferred", "ok"]
+Condition = Literal["failing", "stale", "new", "deferred", "ok", "denied"]
 HEALTHS: Final[tuple[Condition, ...]] = get_args(Condition)
 """The words of `TargetStatus.health`, the worst first."""
 
@@ -118,7 +118,7 @@ class TargetStatus:
         troubles: why items were refused or failed, one sentence for each of the first 20 causes.
         health: `failing`: the last runs failed in whole or in part; `stale`: the last success is too long ago, see
             `stale_after`; `new`: no run has succeeded yet; `deferred`: the last run stopped at a rate limit; `ok`. The
-            first that applies.
+            first that applies. Of a mirror that was taken down always `denied`.
         place: address of the target; for `local` where clients get what it has; empty for a mirror.
         link: URL of a page about it for people; empty where none is known, and for a mirror.
         behind: number of items that it should have and had not at the end of the last run; for a mirror, the sum.
@@ -170,6 +170,7 @@ class MirrorStatus(TargetStatus):
         stale_after: seconds after its last success, without one after its first run, at which it is stale; null for
             never.
         stale_at: when it is stale, or has been since; null for never, and before the first run.
+        denied: why it was taken down, as `settings.denied` says; it does not run. Empty for all others.
     """
 
     kind: str = ""
@@ -184,6 +185,7 @@ class MirrorStatus(TargetStatus):
     source: str = ""
     stale_after: float | None = None
     stale_at: At | None = None
+    denied: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ async def test_at_a_glance(opened: Opener, address: str) -> None:
         "1 no success yet",
         "1 deferred",
         "2 healthy",
+        "0 taken down",
         "0 running",
     ]
     assert await names(page) == ["craned", "crane", "nginx", "redis", "grafana", "fresh"]

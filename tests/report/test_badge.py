@@ -64,7 +64,8 @@ def test_all_mirrors_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("health", "colour"), [*zip(HEALTHS, ["red", "orange", "lightgrey", "yellow", "brightgreen"], strict=True)]
+    ("health", "colour"),
+    [*zip(HEALTHS, ["red", "orange", "lightgrey", "yellow", "brightgreen", "lightgrey"], strict=True)],
 )
 def test_the_document_for_shields(health: Condition, colour: str) -> None:
     """The endpoint's document has the keys that shields.io reads, and no others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -68,10 +69,33 @@ def test_health() -> None:
         "ok": "ok",
     }
     assert [target.health for target in status.mirrors[0].targets] == ["failing", "ok"]
-    assert status.totals == {"failing": 2, "stale": 2, "new": 2, "deferred": 1, "ok": 3, "running": 1}
+    assert status.totals == {"failing": 2, "stale": 2, "new": 2, "deferred": 1, "ok": 3, "denied": 0, "running": 1}
     document = status_document(status)
     assert (document["totals"], document["mirrors"][-1]["stale_at"]) == (status.totals, "2026-11-21T01:03:03Z")
     assert document["mirrors"][-2]["stale_at"] is None
+
+
+def test_what_was_taken_down_is_calm() -> None:
+    """A mirror that was taken down says so and why; whatever it was before, nothing of it is failing, late or due."""
+    long_ago = T0 - timedelta(days=9)
+    standing = [
+        Standing("m", at, long_ago, long_ago, 3, Result.FAILED, "unreachable", "no", behind=2, behind_since=long_ago)
+        for at in ("", "a")
+    ]
+    board, only = Board(standing), replace(mirror(), stale=3600.0)
+
+    def stands(denied: Mapping[str, str]) -> MirrorStatus:
+        due = {"m": T0 + timedelta(hours=1)}
+        status = board.status("1", T0, [only], started=T0, next_runs=due, denied=denied)
+        assert status.totals["denied"] == len(denied)
+        return status.mirrors[0]
+
+    assert (stands({}).health, stands({}).denied) == ("failing", "")
+    found = stands({"m": "ticket 4711"})
+    assert (found.health, found.denied, found.next_run, found.stale_at) == ("denied", "ticket 4711", None, None)
+    for one in (found, *found.targets):
+        assert (one.health, one.consecutive_failures, one.last_error, one.behind) == ("denied", 0, None, 0)
+    assert stands({}).health == "failing"
 
 
 def test_time_alone_makes_a_mirror_stale() -> None:

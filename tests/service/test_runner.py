@@ -19,6 +19,7 @@ from mirrord.errors import BusyError, UsageError
 from mirrord.events import Event, Events, RunFinished, RunSkipped, RunStarted
 from mirrord.model.plan import Plan
 from mirrord.model.run import Result
+from mirrord.names.denied import Denied, DeniedEntry
 from mirrord.report import health
 from mirrord.report.health import Health
 from mirrord.syncer.values import Mirror, Publication, Services, Target
@@ -144,6 +145,20 @@ async def test_ticks_do_not_overlap(house: House) -> None:
     await house.runner.tick("m")
     await until(lambda: house.count(RunFinished) == 3)
     assert house.count(RunStarted) == 3
+
+
+async def test_no_tick_starts_what_was_taken_down(house: House) -> None:
+    """The schedule passes over a mirror that was taken down, quietly, and runs it again after a lift."""
+    house.syncer.gate.set()
+    house.snapshot.deny(Denied([DeniedEntry(1, "ticket 4711", mirror="m")]))
+    for name in ("m", "n"):
+        await house.runner.tick(name)
+    await until(lambda: house.count(RunFinished))
+    assert [event.mirror for event in house.heard if isinstance(event, RunStarted | RunSkipped)] == ["n"]
+    house.snapshot.deny(Denied())
+    await house.runner.tick("m")
+    await until(lambda: house.count(RunFinished) == 2)
+    assert [event.mirror for event in house.heard if isinstance(event, RunStarted)] == ["n", "m"]
 
 
 async def test_sync_waits_its_turn(house: House) -> None:

@@ -15,6 +15,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "health.new": "no success yet",
     "health.deferred": "deferred",
     "health.ok": "healthy",
+    "health.denied": "taken down",
     "health.running": "running",
     "result.success": "updated",
     "result.noop": "up to date",

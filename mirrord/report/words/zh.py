@@ -15,6 +15,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "health.new": "尚未成功",
     "health.deferred": "已推迟",
     "health.ok": "正常",
+    "health.denied": "已下架",
     "health.running": "运行中",
     "result.success": "已更新",
     "result.noop": "无变化",

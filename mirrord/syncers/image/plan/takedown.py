@@ -65,7 +65,7 @@ def named(text: str) -> tuple[str, str]:
     return (name, digest) if at else parted(text)
 
 
-def denied_names(
+def written_names(
     mirror: Mirror, moves: Mapping[tuple[str, str], LedgerEntry], entry: DeniedEntry
 ) -> Iterator[DeniedName]:
     """Yield what a mirror wrote, as its ledger says, and may be at targets no more."""

@@ -110,13 +110,14 @@ class ImageFront:
         asked = Asked(path, None, AskedName("", path.name), path.name)
         if entry := await denying(asked, None, self._covered, services):
             return taken_down(request, entry, asked, services)
-        return checked(request, await front.respond(request, services), asked, services)
+        return await checked(request, await front.respond(request, services), asked, services)
 
     async def _answer(self, request: Request, services: Services, rules: PullRules, asked: Asked) -> Response:
         reference = await self._covered.meant(asked, services)
         if entry := await denying(asked, reference, self._covered, services):
             return taken_down(request, entry, asked, services)
-        return checked(request, await self._permitted(request, services, rules, asked, reference), asked, services)
+        answer = await self._permitted(request, services, rules, asked, reference)
+        return await checked(request, answer, asked, services)
 
     async def _permitted(
         self, request: Request, services: Services, rules: PullRules, asked: Asked, reference: Reference | None

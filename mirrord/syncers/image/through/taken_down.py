@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,14 +55,14 @@ def _matches(denied: Denied, path: RegistryPath, names: list[str]) -> Iterator[D
             yield entry
 
 
-def checked(request: Request, answer: Response, asked: Asked, services: Services) -> Response:
+async def checked(request: Request, answer: Response, asked: Asked, services: Services) -> Response:
     """Return the answer, unless its content was taken down under another name; of a list of tags the rest."""
     denied, path = services.denied, asked.path
     if not denied or answer.status != 200:
         return answer
     if path.verb == "tags" and isinstance(answer.body, bytes):
         name = asked.reference.name if asked.reference else ""
-        return _without(answer, name, denied)
+        return await asyncio.to_thread(_without, answer, name, denied)
     entry = denied.manifest("", answer.headers.get("Docker-Content-Digest", ""))
     return answer if entry is None else taken_down(request, entry, asked, services)
 

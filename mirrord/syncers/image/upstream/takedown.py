@@ -23,7 +23,7 @@ from mirrord.syncers.image.kept.purge import denied_in
 from mirrord.syncers.image.names import image_name, is_many, places, source_reference
 from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
-from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, denied_names, named
+from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, named, written_names
 from mirrord.syncers.image.upstream.many import parts_of
 from mirrord.syncers.image.upstream.survey import PATIENCE
 from mirrord.wire.oci.client import Repository
@@ -59,7 +59,7 @@ async def survey(
 ) -> TakedownSurvey:
     """Look what a mirror has of what was taken down, by its ledger, and what else is where that would be."""
     moves = await services.ledger.newest()
-    found = await asyncio.to_thread(lambda: [*denied_names(mirror, moves, entry)])
+    found = await asyncio.to_thread(lambda: [*written_names(mirror, moves, entry)])
     known = {(one.target, one.key, one.tag) for one in found}
     written = {(one.target, one.key) for one in found}
     name, tag = parted(entry.image)
@@ -182,7 +182,7 @@ async def _needed_in_local(doomed: Collection[Digest], services: Services) -> Co
 
 def concerned(entry: DeniedEntry, mirror: Mirror, moves: Mapping[tuple[str, str], LedgerEntry]) -> bool:
     """Whether a mirror may have what was taken down at a target. May read a list of images."""
-    if entry.mirror == mirror.name or next(denied_names(mirror, moves, entry), None):
+    if entry.mirror == mirror.name or next(written_names(mirror, moves, entry), None):
         return True
     name = parted(entry.image)[0]
     return bool(name) and any(_parts(mirror, {name}))

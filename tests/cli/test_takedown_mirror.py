@@ -1,0 +1,55 @@
+"""`mirrord takedown MIRROR`, end to end: how a mirror stands that was taken down, and that it comes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import aiohttp
+
+from mirrord.testing import DockerRegistry, build_image, push, require
+from tests.support.commands import Desk
+
+REASON = "ticket 4711"
+
+
+async def status(registry: DockerRegistry, path: str) -> int:
+    async with aiohttp.ClientSession() as client, client.get(f"{registry.url}/v2/{path}/tags/list") as answer:
+        return answer.status if answer.status != 200 or (await answer.json())["tags"] else 404
+
+
+async def test_a_mirror_is_taken_down_and_comes_back(tmp_path: Path) -> None:
+    """It goes at its target, stands as denied, fails only for who asks for it by name, and a lift brings it back."""
+    require("docker-registry")
+    desk, denied = Desk(tmp_path), tmp_path / "denied.yaml"
+    denied.touch()
+    async with DockerRegistry() as source, DockerRegistry() as target:
+        await push(build_image(), source.url, "team/app", ["latest"])
+        mirrors = [
+            {"name": name, "kind": "image", "from": {"repository": f"{source.host}/team/app"}, "to": name}
+            for name in ("gone", "stays")
+        ]
+        targets = {name: {"kind": "image", "to": f"{target.host}/{name}"} for name in ("gone", "stays")}
+        sections = {"settings": {"denied": str(denied)}, "targets": targets, "mirrors": mirrors}
+        desk.configure("".join(f"{name}: {json.dumps(value)}\n" for name, value in sections.items()))
+        first = await desk.run("sync")
+        assert first.status == 0, (first.out, first.err)
+        assert [await status(target, f"{name}/{name}") for name in ("gone", "stays")] == [200, 200]
+        done = await desk.run("takedown", "gone", "--reason", REASON, "--json")
+        assert (done.status, done.document["left"]) == (0, []), (done.out, done.err)
+        assert [await status(target, f"{name}/{name}") for name in ("gone", "stays")] == [404, 200]
+        assert (await desk.run("sync")).status == 0  # it is left out, and fails nothing
+        stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
+        assert {name: (one["health"], one["denied"]) for name, one in stands.items()} == {
+            "gone": ("denied", REASON),
+            "stays": ("ok", ""),
+        }
+        asked = await desk.run("sync", "gone")
+        assert (asked.status, REASON in asked.out + asked.err) == (1, True), (asked.out, asked.err)
+        stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
+        assert (stands["gone"]["health"], stands["gone"]["consecutive_failures"]) == ("denied", 0)
+        assert f"taken down: {REASON}" in (await desk.run("status")).out
+        assert (await desk.run("takedown", "gone", "--lift")).status == 0
+        assert (await desk.run("sync")).status == 0
+        stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
+        assert (stands["gone"]["health"], await status(target, "gone/gone")) == ("ok", 200)
