@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,8 @@ async def backups(runtime: Runtime, name: str) -> tuple[Backup, ...]:
         if syncer.restores:
             return tuple(await syncer.restores.backups(mirror, current.services))
         found = await _earlier(runtime, mirror, syncer)
-        return tuple(await _with_where(found, _resets(syncer), mirror, current.services))
+        known = {_resets(syncer).called(one.name): one.name for one in await runtime.store.moves(mirror.name)}
+        return tuple(await _with_where(found, known, _resets(syncer), mirror, current.services))
 
 
 async def restore(runtime: Runtime, command: Restore) -> Run:
@@ -42,14 +43,15 @@ async def restore(runtime: Runtime, command: Restore) -> Run:
     if syncer.restores:
         if command.run is not None:
             of_git = "restore its backups: `mirrord restore NAME 'TIME/*'`"
-            raise UsageError(f"{mirror.name}: --run is for images; {of_git}")
+            raise UsageError(f"{mirror.name}: --run is for images and charts; {of_git}")
         async with runtime.runner.turns.hold(mirror.name), current.lease():
             await syncer.restores.restore(mirror, current.services, command.backups, release=command.release)
         return await runtime.runner.sync(mirror.name, allow=True)
     if command.release:
         async with runtime.runner.turns.hold(mirror.name), current.lease():
             restored, at = Restored.read(await runtime.store.recall(mirror.name, FACTS)), now()
-            await runtime.store.note(mirror.name, FACTS, restored.releasing(command.backups, at).facts(at))
+            called = _resets(syncer).called
+            await runtime.store.note(mirror.name, FACTS, restored.releasing(command.backups, at, called).facts(at))
         return await runtime.runner.sync(mirror.name)
     variant = await _variant(runtime, mirror, syncer, command)
     return await runtime.runner.sync(mirror.name, "restore", change=lambda mirror, _: (mirror, variant))
@@ -59,7 +61,7 @@ async def plan_restore(runtime: Runtime, command: PlanRestore) -> Plan:
     """See `PlanRestore`."""
     current, mirror, syncer = _restorable(runtime, command.mirror)
     if syncer.restores:
-        raise UsageError(f"{mirror.name}: --dry-run is for images; `mirrord restore NAME` lists backups")
+        raise UsageError(f"{mirror.name}: --dry-run is for images and charts; `mirrord restore NAME` lists backups")
     async with current.lease():
         variant = await _variant(runtime, mirror, syncer, command)
         return await pipeline.plan_mirror(mirror, variant, current.services, runtime.store, now())
@@ -84,14 +86,16 @@ async def _earlier(runtime: Runtime, mirror: Mirror, syncer: Syncer) -> Sequence
     """List what the ledger has of a mirror, after what is restored now."""
     restored = Restored.read(await runtime.store.recall(mirror.name, FACTS))
     moves = await runtime.store.moves(mirror.name)
-    return await asyncio.to_thread(earlier, moves, syncer.places(mirror)[1], restored)
+    return await asyncio.to_thread(earlier, moves, syncer.places(mirror)[1], restored, _resets(syncer).called)
 
 
-async def _with_where(found: Sequence[Backup], resets: Resetting, mirror: Mirror, services: Services) -> list[Backup]:
-    """Add where the newest of them are now."""
+async def _with_where(
+    found: Sequence[Backup], known: Mapping[str, str], resets: Resetting, mirror: Mirror, services: Services
+) -> list[Backup]:
+    """Add where the newest of them are now; `known` has the names of the ledger by item."""
     names: dict[str, set[str]] = {}
     for one in found[:LOOKED_AT]:
-        names.setdefault(one.item, set()).update(filter(None, [one.digest]))
+        names.setdefault(known.get(one.item, one.item), set()).update(filter(None, [one.digest]))
     where = await resets.where(mirror, services, {name: those for name, those in names.items() if those})
     return [replace(one, where=where.get(one.digest, "")) for one in found]
 
@@ -102,7 +106,9 @@ async def _variant(runtime: Runtime, mirror: Mirror, syncer: Syncer, command: Re
     if command.run is None:
         listed = await _earlier(runtime, mirror, syncer)
         targets = [target.name for target in mirror.targets]
-        return resets.variant(RestoreWish(chosen(mirror.name, command.backups, listed, targets)))
+        names = {resets.called(one.name): one.name for one in await runtime.store.moves(mirror.name)}
+        wanted = chosen(mirror.name, command.backups, listed, targets)
+        return resets.variant(RestoreWish({(target, names[item]): one for (target, item), one in wanted.items()}))
     return resets.variant(await _undoing(runtime, mirror, syncer, command.run))
 
 

@@ -83,13 +83,15 @@ class Restored:
             held.setdefault(target, {})[name] = digest
         return Restored(held, {**self.since, **dict.fromkeys(names, at)}, frozenset(self.released) - names.keys())
 
-    def releasing(self, texts: Sequence[str], at: datetime) -> Restored:
-        """Let the source decide again about names, or globs of them, at all targets.
+    def releasing(self, texts: Sequence[str], at: datetime, called: Callable[[str], str] = str) -> Restored:
+        """Let the source decide again about names, or globs of them, at all targets; `called` is what people say.
 
         Raises:
             UsageError: one of them is not restored.
         """
-        gone = set(meant(texts, self.names, "is not restored; `mirrord restore NAME` lists what is"))
+        items = {called(name): name for name in self.names}
+        gone = set(meant(texts, items, "is not restored; `mirrord restore NAME` lists what is"))
+        gone = {items[item] for item in gone}
         freed = [(target, name) for target, names in self.held.items() for name in names if name in gone]
         left = {target: {n: one for n, one in names.items() if n not in gone} for target, names in self.held.items()}
         held = {target: names for target, names in left.items() if names}
@@ -190,10 +192,12 @@ class Restored:
                 ours = (Offer(Item(n, one), (n,), restored=self.where.get(one, "restored")) for n, one in there)
                 yield [*_without(offers, held), *ours], [target]
 
-    def remarks(self, mirror: str, offers: Sequence[Offer], *, alone: bool) -> Iterator[str]:
+    def remarks(
+        self, mirror: str, offers: Sequence[Offer], *, alone: bool, called: Callable[[str], str] = str
+    ) -> Iterator[str]:
         """Yield a sentence for each held name that the source has otherwise: what is restored is forgotten easily.
 
-        `alone` is as for `offered`.
+        `alone` is as for `offered`; `called` is what people call a name.
         """
         if not self.held:
             return
@@ -208,8 +212,9 @@ class Restored:
                 continue
             new = f"the source has {theirs[name]}" if name in theirs else "the source offers none"
             what = "was taken away and is not copied" if away else f"was restored and stays {digest}"
-            again = f"`mirrord restore {mirror} {self.prefix}{name} --release` lets the source decide again"
-            yield f"{self.prefix}{name} {what} at {', '.join(sorted(targets))}; {new}; {again}"
+            item = f"{self.prefix}{called(name)}"
+            again = f"`mirrord restore {mirror} {item} --release` lets the source decide again"
+            yield f"{item} {what} at {', '.join(sorted(targets))}; {new}; {again}"
 
 
 def _recorded(memory: Memory, target: str, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,13 +13,16 @@ from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Backup
 
 
-def earlier(moves: Sequence[LedgerEntry], places: Mapping[str, str], restored: Restored) -> Sequence[Backup]:
+def earlier(
+    moves: Sequence[LedgerEntry], places: Mapping[str, str], restored: Restored, called: Callable[[str], str] = str
+) -> Sequence[Backup]:
     """Return what names had before, the newest first, after what is restored now.
 
     Args:
         moves: of the mirror, newest first.
         places: the address of each target; what happened at another one does not count.
         restored: what is restored now.
+        called: what people call a name.
     """
     done = [one for one in moves if one.outcome is Settled.DONE and one.place == places.get(one.target)]
     now: dict[tuple[str, str], str | None] = {}
@@ -28,8 +31,8 @@ def earlier(moves: Sequence[LedgerEntry], places: Mapping[str, str], restored: R
         now.setdefault((one.target, one.name), one.after)
         given_up = one.before is not None and one.before not in (one.after, now[one.target, one.name])
         if given_up and one.before is not None:
-            found.setdefault((one.name, one.before), []).append(one)
-    held = {(name, digest) for names in restored.held.values() for name, digest in names.items()}
+            found.setdefault((called(one.name), one.before), []).append(one)
+    held = {(called(name), digest) for names in restored.held.values() for name, digest in names.items()}
     why = "restored; overrides the source until it is released"
     ours = [Backup(name, name, "" if digest.startswith(AWAY) else digest, why) for name, digest in sorted(held)]
     return [*ours, *(Backup(f"{n}@{digest}", n, digest, _why(those)) for (n, digest), those in found.items())]

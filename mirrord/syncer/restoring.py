@@ -49,7 +49,9 @@ class Resetting:
         variant: returns the kind, but it surveys, plans and moves the names of a wish alone; beginning to execute that
             plan holds them (`transfer.restoring.holding`).
         where: says of digests where they can be read now, a clause each; given the digests by their names.
+        called: returns the item of a name of the ledger: what people call it.
     """
 
     variant: Callable[[RestoreWish], Syncer]
     where: Callable[[Mirror, Services, Mapping[str, Collection[str]]], Awaitable[Mapping[str, str]]]
+    called: Callable[[str], str] = str

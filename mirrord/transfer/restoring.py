@@ -25,8 +25,8 @@ Hold = Callable[[Mapping[str, str], Mapping[tuple[str, str], str], datetime], Ma
 """Returns facts with further names held."""
 
 
-def holding(opens: Opens, wish: RestoreWish, hold: Hold) -> Opens:
-    """Return what opens the plan for a wish, and holds all its names that are not refused.
+def holding(opens: Opens, wish: RestoreWish, hold: Hold, called: Callable[[str], str] = str) -> Opens:
+    """Return what opens the plan for a wish, and holds all its names that are not refused; `called` gives their items.
 
     Raises StorageError: that cannot be recorded; nothing is moved.
     """
@@ -34,7 +34,7 @@ def holding(opens: Opens, wish: RestoreWish, hold: Hold) -> Opens:
     @asynccontextmanager
     async def held(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
         refused = {(step.target, step.item) for step in plan.steps if step.action is Action.REFUSE}
-        names = {key: digest for key, digest in wish.names.items() if key not in refused}
+        names = {key: digest for key, digest in wish.names.items() if (key[0], called(key[1])) not in refused}
         if names and services.facts:
             facts = await services.facts.recall(mirror.name, FACTS)
             await services.facts.note(mirror.name, FACTS, hold(facts, names, plan.at))

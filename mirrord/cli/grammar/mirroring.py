@@ -182,8 +182,9 @@ Several names, and all that globs match, are restored by one run. When a name or
 restored.
 
 For Git, BACKUP is a backup or a glob of backups, as the list names them. For images it is a tag, which gets the digest
-that it had last, or TAG@DIGEST, where the first seven digits of the digest are enough. The list says where each digest
-can still be read: at the source, in `local`, at a target.
+that it had last, or TAG@DIGEST, where the first seven digits of the digest are enough. For charts it is CHART-VERSION
+or CHART-VERSION@DIGEST, likewise. The list says where each digest can still be read: at the source, in `local`, at a
+target.
 
   $ mirrord restore crane
   $ mirrord restore crane 20261121T030000Z/heads/main
@@ -192,6 +193,7 @@ can still be read: at the source, in `local`, at a target.
   $ mirrord restore craned v1.0 --dry-run
   $ mirrord restore craned v1.0@sha256:0d3e2a5
   $ mirrord restore craned --run 17
+  $ mirrord restore charts tetragon-1.2.0
 
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
@@ -200,7 +202,7 @@ The exit code is that of the following run: 0 done, 1 failed, 2 partly.
         ["backups"],
         nargs=-1,
         metavar="[BACKUP]...",
-        help="What to restore, as named in the list, or globs; with `--release`, the refs or tags.",
+        help="What to restore, as named in the list, or globs; with `--release`, the refs, tags or chart versions.",
     ),
     CONFIG,
     STATE,
@@ -212,9 +214,9 @@ The exit code is that of the following run: 0 done, 1 failed, 2 partly.
         ["--run"],
         type=click.IntRange(min=1),
         metavar="ID",
-        help="Restore what all tags had before this run, a number of `mirrord runs`. For images.",
+        help="Restore what all names had before this run, a number of `mirrord runs`. For images and charts.",
     ),
-    flag("--dry-run", "Show what would be done, and from where, without doing it. For images."),
+    flag("--dry-run", "Show what would be done, and from where, without doing it. For images and charts."),
 )
 
 _VERIFY = command(

@@ -11,6 +11,8 @@ from typing import Final
 
 from mirrord.blobs.named import NamedFiles
 from mirrord.model.plan import Action, Plan
+from mirrord.plan.restored import NOTHING, Restored
+from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import INDEX, instant, place_of, places, repository_of, spec_of
 from mirrord.syncers.helm.plan.choice import ripe
@@ -48,6 +50,8 @@ class RunNotes:
         # of the last run after which nothing was left to do; empty when something was, or `read` was not called
         self.facts: Mapping[str, str] = {}
         self.troubles: Troubles = {}  # what could not be had with this configuration
+        self.restored = NOTHING  # what overrides upstream
+        self.restored_as = ""  # a fingerprint of that
 
     async def read(self) -> None:
         """Read what every look needs."""
@@ -55,15 +59,20 @@ class RunNotes:
         troubles = await self._recall(".troubles")
         if troubles.get(_SETUP) == self.setup:
             self.troubles = await asyncio.to_thread(_read, troubles)
+        if self._services.facts and (facts := await self._services.facts.recall(self._mirror.name, FACTS)):
+            self.restored = Restored.read(facts)
+            self.restored_as = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
 
     async def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
 
-        That is: noted with the same configuration, recent, no withheld version ripe by now, nothing to be asked for
-        again, our own copy there.
+        That is: noted with the same configuration, nothing restored or released since, recent, no withheld version
+        ripe by now, nothing to be asked for again, our own copy there.
         """
         mirror, known = self._mirror, self.facts
         if known.get("setup") != self.setup or (mirror.allow and self.troubles):
+            return False
+        if known.get("restored", "") != self.restored_as:
             return False
         try:
             until = [datetime.fromisoformat(known["at"]) + timedelta(seconds=mirror.trust)]

@@ -22,7 +22,7 @@ from mirrord.syncer.port import Syncer, Verifies
 from mirrord.syncer.takedown import TakesDown
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm import front
-from mirrord.syncers.helm.kept import RunNotes, files_of
+from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import (
     ChartVersion,
     address,
@@ -35,7 +35,8 @@ from mirrord.syncers.helm.names import (
     source_of,
     spec_of,
 )
-from mirrord.syncers.helm.plan.choice import choose, concerns
+from mirrord.syncers.helm.plan.choice import choose
+from mirrord.syncers.helm.plan.restored import with_restored
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.plan.uses import link, uses
@@ -43,10 +44,12 @@ from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target, versions_held
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.published import PublishedIndexes
+from mirrord.syncers.helm.transfer.restoring import resetting, restored_wanted
 from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
-from mirrord.syncers.helm.upstream.poll import extras, poll
+from mirrord.syncers.helm.upstream.kept_archives import KeptArchives, archives
+from mirrord.syncers.helm.upstream.poll import extras_of, poll, with_troubles
 from mirrord.syncers.helm.upstream.reading import Index, read_index
 from mirrord.syncers.helm.upstream.registry import poll_registry
 from mirrord.transfer.fanout import Workers
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
     from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.keeping import ListedNames
+    from mirrord.syncer.restoring import Resetting
 
 
 async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> HelmSurvey:
@@ -89,7 +93,13 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
         troubles=notes.troubles,
         previous=await notes.previous(),
         rewrite=await notes.outdated(survey.targets, form),
-        facts={**polled.facts, "setup": notes.setup, "form": form, "at": now.isoformat(timespec="seconds")},
+        facts={
+            **polled.facts,
+            "setup": notes.setup,
+            "form": form,
+            "restored": notes.restored_as,
+            "at": now.isoformat(timespec="seconds"),
+        },
     )
 
 
@@ -121,7 +131,9 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
     survey: HelmSurvey = plan.decisions.survey
     notes = RunNotes(mirror, services)
-    wanted = [choice.chart for choice in survey.choices.values()]
+    await notes.read()
+    own = [choice.chart for choice in survey.choices.values()]
+    wanted = await asyncio.to_thread(restored_wanted, own, notes.restored)
     opened: list[tuple[Target, ChartTarget, Visit]] = []
     ours = PublishedIndexes(mirror, services, _listing, wanted)
     if any(api_of(mirror, target) == "directory" for target in mirror.targets if target.name in survey.targets):
@@ -137,7 +149,8 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
 
     credentials = spec_of(mirror).pass_credentials
     source = ChartSource(services.http, source_of(mirror), pass_credentials=credentials, on_bytes=came)
-    session = HelmSession(mirror, plan, {one.name: place for one, place, _ in opened}, source.archive, services)
+    archive = archives(source, KeptArchives(mirror, services))
+    session = HelmSession(mirror, plan, {one.name: place for one, place, _ in opened}, archive, services)
 
     async def note() -> None:
         for target, _, visit in opened:
@@ -154,17 +167,14 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
                     await place.save()
     with contextlib.suppress(StorageError):  # then the next run reads the index itself
         await ours.keep({name: index for name, index in session.finished.items() if index.data})
-    await notes.note(plan, session.finished, session.troubles, whole=session.whole)
+    if not survey.alone:
+        await notes.note(plan, session.finished, session.troubles, whole=session.whole)
 
 
 def _listing(data: bytes) -> Listing:
     index = read_index(data)
-    return Listing({chart.item: chart for chart in index.entries}, index.context)
-
-
-def _whole(data: bytes) -> tuple[Sequence[ChartVersion], Sequence[str], Mapping[str, str]]:
-    index = read_index(data)
-    return index.entries, index.public_keys, dict(index.annotations)
+    charts = {chart.item: chart for chart in index.entries}
+    return Listing(charts, index.context, index.public_keys, dict(index.annotations))
 
 
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime, notes: RunNotes) -> HelmSurvey:
@@ -173,47 +183,15 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
     wanted = [choice.chart for choice in choices.values()]
     ours = PublishedIndexes(mirror, services, _listing, wanted)
     await ours.load()
-    visit = Visit(ours.listing, now.timestamp(), wanted, index.entries)
+    asked = await asyncio.to_thread(restored_wanted, wanted, notes.restored)
+    visit = Visit(ours.listing, now.timestamp(), asked, index.entries)
     (targets, unasked), (files, stale) = await asyncio.gather(
         look(mirror, services, visit, notes),
-        _extras(mirror, services, index),
+        extras_of(mirror, services, index),
     )
     compared = HelmSurvey(index.entries, choices, targets, unasked, problems=stale, extras=files)
-    return await asyncio.to_thread(_with_troubles, compared, index, spec)
-
-
-def _with_troubles(survey: HelmSurvey, index: Index, spec: HelmSpec) -> HelmSurvey:
-    """Say what is wrong with an index, as far as it concerns what is wanted of it."""
-    hidden = (*index.left_out, *index.unread)
-    wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
-    missing = [problem for problem in index.unread if concerns(problem.chart, problem.version, spec)]
-    codes = {problem.code for problem in missing}
-    return replace(
-        survey,
-        problems=(*(str(problem) for problem in wrong if problem.left_out), *survey.problems),
-        remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
-        missing=tuple(map(str, missing)),
-        code=codes.pop() if len(codes) == 1 else "",
-        unread=frozenset(item for problem in hidden for item in problem.items),
-        unknown=("",) if index.more else tuple(f"{one.chart}-" for one in hidden if one.chart and not one.version),
-        public_keys=index.public_keys,
-        annotations=dict(index.annotations),
-    )
-
-
-async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], tuple[str, ...]]:
-    """Return the files beside the index, and a sentence for each that is the one of before, since it cannot be had."""
-    url = source_of(mirror)
-    if is_oci(url):
-        return {}, ()
-    found = await extras(services.http, url, index)
-    files, stale, kept = dict(found.files), [], files_of(services, repository_of(mirror))
-    for name, error in found.unknown.items():
-        data = await kept.read(name) if kept else None
-        if data is not None:
-            files[name] = data
-            stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
-    return files, tuple(stale)
+    compared = await asyncio.to_thread(with_troubles, compared, index, spec)
+    return await asyncio.to_thread(with_restored, compared, notes.restored, mirror)
 
 
 async def _purge(denied: Denied, services: Services) -> int:
@@ -241,7 +219,7 @@ async def _listed(mirror: Mirror, services: Services, state: RepositoryState) ->
     """Return the versions in `local`; see `Syncer.listed`."""
     from mirrord.syncers.helm.transfer.keeping import listed  # noqa: PLC0415 - only a collection needs it
 
-    return await listed(mirror, services, state, reading=_listing, whole=_whole)
+    return await listed(mirror, services, state, reading=_listing)
 
 
 async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> None:
@@ -274,6 +252,11 @@ def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
     return replace(syncer, survey=survey_again, plan=plan_again)
 
 
+def _resets() -> Resetting:
+    """Return how versions are set back; see `Syncer.resets`."""
+    return resetting(SYNCER, KeptArchives, _listing)
+
+
 SYNCER = Syncer(
     "helm",
     lambda: (HelmSpec, HelmTarget),
@@ -283,6 +266,7 @@ SYNCER = Syncer(
     _open,
     measured=_measured,
     takes_down=lambda: TakesDown(_purge),
+    resets=_resets,
     sample={"from": "https://charts.example"},
     hosts=hosts,
     front=front,

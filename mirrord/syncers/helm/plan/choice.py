@@ -21,6 +21,7 @@ class VersionChoice:
     chart: ChartVersion  # its entry
     # other entries of the same version; the archive's digest tells which one is right
     rivals: tuple[ChartVersion, ...] = ()
+    restored: bool = False  # it overrides upstream; only name, version and digest are known of it
 
     @property
     def digests(self) -> frozenset[Digest]:

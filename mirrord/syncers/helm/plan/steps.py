@@ -14,6 +14,7 @@ from mirrord.plan.select import matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import INDEX, ChartVersion, registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
+from mirrord.syncers.helm.plan.restored import TOGETHER, restored_steps
 from mirrord.syncers.helm.plan.survey import HelmDecisions, HelmSurvey, TargetContent, listing, published
 from mirrord.syncers.helm.plan.trouble import Trouble, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
@@ -28,8 +29,6 @@ _RULES: Final = {
     "repository": "lower case letters and digits, with . _ or - between them",
     "tag": "at most 128 characters",
 }
-
-TOGETHER = 4  # versions in a batch: charts are so small that their round trips are what takes time
 
 
 def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
@@ -74,7 +73,8 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     if spec.changed != "keep":
         return
     for item, choice in survey.choices.items():
-        held = [found.held[item] for found in survey.targets.values() if item in found.held]
+        ours = (found for target, found in survey.targets.items() if item not in survey.restored.get(target, ()))
+        held = [found.held[item] for found in ours if item in found.held]
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
@@ -130,7 +130,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
         none = tuple(replace(step, code=GuardError.code) for step in refused)
         return replace(whole, steps=none, remarks=survey.remarks, decisions=HelmDecisions(survey, survey.problems))
     steps = _Steps(mirror, survey, now)
-    made = (*steps.versions(), *steps.removed())
+    made = (*steps.versions(), *restored_steps(survey, registry_paths(mirror), INDEX_ITEM), *steps.removed())
     changing = {step.target for step in made if step.active}
     indexes = tuple(steps.indexes(changing))
     lasting = tuple(problems(mirror, survey))
@@ -142,6 +142,15 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
         remarks=tuple(remarks(mirror, survey)),
         decisions=HelmDecisions(survey, lasting, steps.listed),
     )
+
+
+def plan_restored(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
+    """Decide about restored versions alone; what else targets have stays."""
+    steps = _Steps(mirror, survey, now)
+    made = (*survey.refused, *restored_steps(survey, registry_paths(mirror), INDEX_ITEM))
+    indexes = tuple(steps.indexes({step.target for step in made if step.active}))
+    decisions = HelmDecisions(survey, (), steps.listed)
+    return Plan(mirror.name, mirror.kind, now, (*made, *indexes), decisions=decisions)
 
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
@@ -195,12 +204,14 @@ class _Steps:
         self._paths = registry_paths(mirror)
         # target → the new content of its index, as far as it was needed to decide
         self.listed: dict[str, tuple[ChartVersion, ...]] = {}
+        self._overridden = {target: survey.overridden(target) for target in survey.targets}
 
     def versions(self) -> Iterator[Step]:
         """Decide about what is wanted."""
         for number, choice in enumerate(self._survey.choices.values()):
             for target, found in self._survey.targets.items():
-                decided = self._version(choice, target, found)
+                overridden = choice.chart.item in self._overridden[target]
+                decided = None if overridden else self._version(choice, target, found)
                 if decided is not None:
                     action, reason = decided
                     there = found.held.get(choice.chart.item) if action is Action.KEEP else choice.chart.digest
@@ -236,7 +247,7 @@ class _Steps:
         """Decide about versions that targets hold and that are not wanted."""
         listed = {entry.item for entry in self._survey.entries}
         for target, found in self._survey.targets.items():
-            for item in sorted(found.held.keys() - self._survey.choices.keys()):
+            for item in sorted(found.held.keys() - self._survey.choices.keys() - self._overridden[target]):
                 action, reason = self._unwanted(item, found, listed=item in listed)
                 digest, names = str(found.held[item]), (f"{item}.tgz",)
                 yield Step(action, item, digest, target, names, reason, group=INDEX_ITEM)
@@ -266,7 +277,7 @@ class _Steps:
                 yield _index(target, action, reason)
 
     def _index_of(self, target: str, found: TargetContent) -> tuple[Action, str]:
-        choices = self._survey.choices
+        choices = self._survey.choices_at(target)
         left = all(map(found.left, choices.values())) if found.not_kept else False
         if choices and not left and found.held.keys().isdisjoint(choices):
             written = "" if target in self._paths else "; no index is written"

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mirrord.blobs.source import BlobSource
 from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
+from mirrord.model.plan import Step
 from mirrord.syncers.helm.names import CHARTS, ChartVersion
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.trouble import Troubles
@@ -25,6 +26,8 @@ class TargetContent:
     refused: Mapping[str, str] = field(default_factory=dict)
     # what `local` dropped and does not keep, by item, with its content and why
     not_kept: Mapping[str, tuple[Digest, str]] = field(default_factory=dict)
+    # of an index of ours, what it shows besides its entries: names of keys, and its annotations
+    shown: tuple[tuple[str, ...], Mapping[str, str]] = ((), {})
     # what the next run should know of it; when they are lost, they cost requests
     facts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -60,7 +63,29 @@ class HelmSurvey:
     extras: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong beside the index
     public_keys: tuple[str, ...] = ()  # names of the repository's keys
     annotations: Mapping[str, str] = field(default_factory=dict)  # the index's own
+    # target → item → the version that overrides upstream there, since it was restored
+    restored: Mapping[str, Mapping[str, VersionChoice]] = field(default_factory=dict)
+    # target → item → the digest that is taken away there, since it was not there before a run that was undone
+    away: Mapping[str, Mapping[str, Digest]] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict)  # digest → what reasons say about where it comes from
+    refused: tuple[Step, ...] = ()  # what cannot be restored
+    alone: bool = False  # it is about restored versions alone: upstream was not asked
     facts: Mapping[str, str] = field(default_factory=dict)  # what to note when all is done
+
+    def overridden(self, target: str) -> frozenset[str]:
+        """Return the items about which a restore decides at a target, and not upstream."""
+        return frozenset(self.restored.get(target, ())) | frozenset(self.away.get(target, ()))
+
+    def choices_at(self, target: str) -> Mapping[str, VersionChoice]:
+        """Return what is wanted at a target: what upstream has, but for what is restored there or taken away."""
+        held, away = self.restored.get(target, {}), self.away.get(target, {})
+        if not held and not away:
+            return self.choices
+        return {**{item: one for item, one in self.choices.items() if item not in away}, **held}
+
+    def choice(self, step: Step) -> VersionChoice:
+        """Return what a step is about."""
+        return self.restored.get(step.target, {}).get(step.item) or self.choices[step.item]
 
     def hides(self, item: str) -> bool:
         """Whether upstream lists a version, or may list it, although it is not among the entries."""
@@ -71,7 +96,8 @@ class HelmSurvey:
         choice = self.choices[item]
         return any(
             not found.left(choice) and (item not in found.held or not choice.fits(found.held[item]))
-            for found in self.targets.values()
+            for target, found in self.targets.items()
+            if item not in self.restored.get(target, ()) and item not in self.away.get(target, ())
         )
 
 
@@ -102,7 +128,7 @@ class HelmDecisions:
 def listing(
     found: TargetContent,
     choices: Mapping[str, VersionChoice],
-    put: Mapping[str, Digest],
+    put: Mapping[str, ChartVersion],
     deleted: Collection[str],
 ) -> tuple[ChartVersion, ...]:
     """Return the new content of a target's index, never more than the target holds.
@@ -115,12 +141,12 @@ def listing(
     """
     own, charts = found.own or {}, []
     for item, choice in choices.items():
-        digest = put.get(item) or found.held.get(item)
-        if digest is None:
-            continue
-        ours = own.get(item)
-        stays = item not in put and not choice.fits(digest) and ours is not None
-        charts.append(ours if stays and ours is not None else choice.entry(digest))
+        ours, digest = own.get(item), found.held.get(item)
+        if item in put:
+            charts.append(put[item])
+        elif digest is not None:
+            stays = ours is not None and (not choice.fits(digest) or choice.restored)
+            charts.append(ours if stays and ours is not None else choice.entry(digest))
     left = own.keys() - choices.keys() - set(deleted)
     return (*charts, *(own[item] for item in sorted(left) if item in found.held))
 

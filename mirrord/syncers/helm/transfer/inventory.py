@@ -67,35 +67,39 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
 
 
 async def look(
-    mirror: Mirror, services: Services, visit: Visit, notes: RunNotes
+    mirror: Mirror, services: Services, visit: Visit, notes: RunNotes, *, whole: bool = True
 ) -> tuple[Mapping[str, TargetContent], Mapping[str, MirrordError]]:
     """Ask every target what it holds; return what they said, and why some did not.
 
+    Without `whole` it is asked for a few versions: what was noted of others stays noted.
+
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
+    asked = set() if whole else {chart.item for chart in visit.wanted}
 
     async def ask(target: Target) -> TargetContent | MirrordError:
         listed: dict[str, ChartVersion] = {}
+        seen = [Listing()]
 
         def reading(data: bytes) -> Listing:
             listing = visit.reading(data)
             listed.update(listing.charts)
+            seen[:] = [listing]
             return listing
 
         try:
             facts = await notes.of_target(target)
+            others = {} if whole else {item: fact for item, fact in facts.items() if item not in asked}
             opened = open_target(mirror, target, services, replace(visit, reading=reading, facts=facts))
             held = await opened.held(visit.wanted)
             refused = (
                 await asyncio.to_thread(opened.refused, visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
             )
             own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
-            gone = (
-                await _not_kept(mirror, services, visit, listed.values())
-                if target.name == LOCAL and mirror.keep
-                else {}
-            )
-            return TargetContent(held, own, refused, gone, facts)
+            dropped = whole and target.name == LOCAL and mirror.keep
+            gone = await _not_kept(mirror, services, visit, listed.values()) if dropped else {}
+            shown = seen[0].public_keys, seen[0].annotations
+            return TargetContent(held, own, refused, gone, shown, {**others, **facts})
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             return deliberate(error)
 

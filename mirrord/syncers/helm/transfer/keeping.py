@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mirrord.blobs.repositories import Addition, ManifestRef, RepositoryState
@@ -12,20 +12,16 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.kept import files_of
-from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, repository_of, spec_of
+from mirrord.syncers.helm.names import INDEX, PROVENANCE, repository_of, spec_of
 from mirrord.syncers.helm.plan.retained import by_version
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.published import PublishedIndexes
 from mirrord.syncers.helm.transfer.target import GZIP, IndexFile, Reading
 
 PACKED = f"{INDEX}.gz"
-Whole = Callable[[bytes], tuple[Sequence[ChartVersion], Sequence[str], Mapping[str, str]]]
-"""Reads all of an index: its entries, the names of its keys, its annotations."""
 
 
-async def listed(
-    mirror: Mirror, services: Services, state: RepositoryState, *, reading: Reading, whole: Whole
-) -> ListedNames | None:
+async def listed(mirror: Mirror, services: Services, state: RepositoryState, *, reading: Reading) -> ListedNames | None:
     """Return what the index in `local` lists; None when there is none that can be read. See `Syncer.listed`."""
     files = files_of(services, repository_of(mirror))
     data = await files.read(INDEX) if files else None
@@ -37,7 +33,7 @@ async def listed(
         listing = await asyncio.to_thread(ours.listing, data)
     except ContentError:  # the next run replaces it
         return None
-    index = _LocalIndex(mirror, services, state, data, ours, whole)
+    index = _LocalIndex(mirror, services, state, data, ours, reading)
 
     def found() -> ListedNames:
         charts = list(listing.charts.values())
@@ -57,7 +53,7 @@ class _LocalIndex:
     state: RepositoryState
     data: bytes
     ours: PublishedIndexes
-    whole: Whole
+    reading: Reading
 
     async def drop(
         self, files: Mapping[str, Digest], manifests: frozenset[Digest], about: Mapping[str, Digest], expect: str
@@ -83,8 +79,8 @@ class _LocalIndex:
 
     def _without(self, files: frozenset[str]) -> IndexFile:
         """Return the index without some archives."""
-        entries, public_keys, annotations = self.whole(self.data)
-        charts = tuple(chart for chart in entries if chart.path not in files)
+        whole = self.reading(self.data)
+        charts = tuple(chart for chart in whole.charts.values() if chart.path not in files)
         emit = emit_json if spec_of(self.mirror).index == "json" else emit_yaml
-        data = emit(charts, public_keys=public_keys, annotations=annotations)
+        data = emit(charts, public_keys=whole.public_keys, annotations=whole.annotations)
         return IndexFile(data, charts)

@@ -67,10 +67,13 @@ class LocalTarget:
         """Name the index and all that it lists in one atomic step; what it does not list loses its name."""
         await self._files.put(INDEX, index.data, index.media_type)
         await self._files.put(f"{INDEX}.gz", await asyncio.to_thread(index.packed), GZIP)
-        for name, data in index.extras.items():
+        for name, data in (index.extras or {}).items():
             await self._files.put(name, data, TEXT)
         known = await self._files.there()
-        beside = {name: known[0][name] for name in (INDEX, f"{INDEX}.gz", *index.extras) if name in known[0]}
+        beside = {name: known[0][name] for name in (INDEX, f"{INDEX}.gz", *(index.extras or ())) if name in known[0]}
+        if index.extras is None:
+            kept = {name: digest for name, digest in known[1].items() if not name.startswith(f"{CHARTS}/")}
+            beside = {**kept, **beside}
         if INDEX not in beside:
             raise StorageError(f"{self.place}: a file reads back other than it was written; check the disk")
         await self._files.show(await asyncio.to_thread(self._listed, index, known) | beside)

@@ -64,11 +64,11 @@ class HelmSession:
         archive: Callable[..., AbstractAsyncContextManager[ChartArchive]],
         services: Services,
     ) -> None:
-        """Carry out `plan`; `archive` gets archives, as `ChartSource.archive` does."""
+        """Carry out `plan`; `archive` gets the archive of a `VersionChoice`, else as `ChartSource.archive` does."""
         self._mirror, self._targets, self._archive, self._services = mirror, targets, archive, services
         self._decisions: HelmDecisions = plan.decisions
         self._survey, self._at = self._decisions.survey, plan.at
-        self._put = defaultdict[str, dict[str, Digest]](dict)
+        self._put = defaultdict[str, dict[str, ChartVersion]](dict)
         self._moving = 0
         self._still = asyncio.Event()
         self._still.set()
@@ -112,18 +112,18 @@ class HelmSession:
         try:
             await self._carry(steps, turns, answered)
         except Exception as error:  # noqa: BLE001 - a bug that one archive brings out is that archive's failure
-            end_of = self._ended(steps[0].item, deliberate(error))
+            end_of = self._ended(steps[0], deliberate(error))
             for step in tuple(left):
                 answered(end_of(step))
         finally:
             for turn in turns.values():
                 turn.leave()
 
-    def _ended(self, item: str, error: MirrordError) -> Callable[[Step], Receipt]:
+    def _ended(self, step: Step, error: MirrordError) -> Callable[[Step], Receipt]:
         """Return what becomes of the steps of a version that cannot be had; what is wrong upstream is remembered."""
-        if not wrong_upstream(error):
+        item, choice = step.item, self._survey.choice(step)
+        if choice.restored or not wrong_upstream(error):
             return lambda step: failed(step, error)
-        choice = self._survey.choices[item]
         self._left.add(item)
         trouble = again(self.troubles.get(item), choice, error, sentence(choice, error), self._at)
         self.troubles[item] = trouble
@@ -140,18 +140,18 @@ class HelmSession:
 
     async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Ticket], on_receipt: OnReceipt) -> None:
         item = batch[0].item
-        choice = self._survey.choices[item]
-        also = frozenset(one.digest for one in choice.rivals if one.digest)
+        choice = self._survey.choice(batch[0])
         digest, store = choice.chart.digest, self._services.blobs
         held = (found.held.get(item) for found in self._survey.targets.values())
         stored = await store.find(digest) if digest and store and digest in held else None
         here = stored.path if isinstance(stored, LocalFile) else None  # some other target, or mirror, brought it
         keeps = any(self._targets[step.target].provenance for step in batch)
         spools, group = self._services.spools, f"{self._mirror.name}/"
-        async with self._archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
-            self.troubles.pop(item, None)
+        async with self._archive(choice, spools, group, here, signed=keeps) as archive:
+            if not choice.restored:
+                self.troubles.pop(item, None)
             prov, problem = await self._provenance(choice, archive) if keeps else (None, "")
-            chart = choice.entry(archive.digest)
+            chart = archive.chart if choice.restored else choice.entry(archive.digest)
             remark = f"{item}: {'; '.join(archive.odd)}" if archive.odd else ""
 
             async def deliver(delivery: Delivery) -> Receipt:
@@ -172,7 +172,7 @@ class HelmSession:
                     raise
                 finally:
                     turn.leave()
-                self._put[step.target][item] = archive.digest
+                self._put[step.target][item] = chart
                 detail = f"{chart.file}: {archive.size} bytes{', signed' if beside is not None else ''}"
                 lacks = problem if target.provenance else ""
                 size = archive.size
@@ -229,12 +229,13 @@ class HelmSession:
     def _index(self, name: str, steps: Sequence[Step]) -> IndexFile:
         survey, found = self._survey, self._survey.targets[name]
         deleted = {step.item for step in steps if step.action is Action.DELETE}
-        charts = self._decisions.listed.get(name) or listing(found, survey.choices, self._put[name], deleted)
+        charts = self._decisions.listed.get(name) or listing(found, survey.choices_at(name), self._put[name], deleted)
         if found.own is None:
             return IndexFile(b"", charts)
         emit = emit_json if spec_of(self._mirror).index == "json" else emit_yaml
-        data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
-        return IndexFile(data, charts, survey.extras, frozenset(found.own))
+        keys, annotations = found.shown if survey.alone else (survey.public_keys, survey.annotations)
+        data = emit(charts, public_keys=keys, annotations=annotations)
+        return IndexFile(data, charts, None if survey.alone else survey.extras, frozenset(found.own))
 
 
 def _moves(

@@ -19,6 +19,8 @@ class Listing:
     # its entries, by item; not every server lists their digests
     charts: Mapping[str, ChartVersion] = field(default_factory=dict)
     context: str = ""  # the path below which the server's API is (`serverInfo.contextPath`), or ""
+    public_keys: tuple[str, ...] = ()  # names of the repository's keys
+    annotations: Mapping[str, str] = field(default_factory=dict)  # the index's own
 
     @property
     def digests(self) -> Mapping[str, Digest]:
@@ -45,8 +47,8 @@ class IndexFile:
 
     data: bytes = field(repr=False)  # its bytes, YAML or JSON
     charts: tuple[ChartVersion, ...]  # what it lists, every one with the digest of its archive
-    # small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`)
-    extras: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
+    # small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`); None: those that are there
+    extras: Mapping[str, bytes] | None = field(default_factory=dict, hash=False, repr=False)
     # items that the index listed which this one was made from, None when nobody knows: should somebody else have added
     # others since, they must not be lost
     knew: frozenset[str] | None = field(default=None, repr=False)

@@ -102,12 +102,22 @@ class ChartSource:
                 source = BlobSource(chart.digest, size, file=here)
                 yield ChartArchive(chart, source, chart.digest, size, partial(_proven, provenance, chart, chart.digest))
                 return
-            source = BlobSource(
-                None, None, partial(_asked, place.open), limit=LONGEST_ARCHIVE, on_bytes=self._on_bytes, name=place.name
-            )
+            source = self._blob(place)
             digest, size, odd = await brought(chart, source, digests, spools, group)
             proven = partial(_proven, provenance, chart, digest)
             yield ChartArchive(chart, replace(source, digest=digest, size=size), digest, size, proven, odd)
+
+    async def blob(self, chart: ChartVersion) -> BlobSource:
+        """Return how an archive is read; nothing of it is checked. Raises as `archive`, without reading it."""
+        return self._blob(await self._place(chart, None))
+
+    async def provenance(self, chart: ChartVersion) -> bytes | None:
+        """Return a provenance as it is, None when there is none. Raises as `archive`."""
+        return await (await self._place(chart, None)).provenance()
+
+    def _blob(self, place: _Place) -> BlobSource:
+        opener = partial(_asked, place.open)
+        return BlobSource(None, None, opener, limit=LONGEST_ARCHIVE, on_bytes=self._on_bytes, name=place.name)
 
     async def size(self, chart: ChartVersion) -> int | None:
         """Ask for the size of an archive; None when the server does not give it."""

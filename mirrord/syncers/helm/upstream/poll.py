@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError
 from mirrord.gunzip import gunzip
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX
+from mirrord.syncer.values import Mirror, Services
+from mirrord.syncers.helm.kept import files_of
+from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX, is_oci, repository_of, source_of
+from mirrord.syncers.helm.plan.choice import concerns
+from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.spec import HelmSpec
 from mirrord.syncers.helm.upstream.location import locate
 from mirrord.syncers.helm.upstream.reading import Index, read_index
 from mirrord.wire.http.client import Http
@@ -108,3 +113,37 @@ async def _extra(http: Http, repository: str, name: str) -> bytes | MirrordError
         return error
     html = answer.body.lstrip()[:1] == b"<"  # many servers answer 200 with a page
     return b"" if html else answer.body
+
+
+async def extras_of(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], tuple[str, ...]]:
+    """Return the files beside the index, and a sentence for each that is the one of before, since it cannot be had."""
+    url = source_of(mirror)
+    if is_oci(url):
+        return {}, ()
+    found = await extras(services.http, url, index)
+    files, stale, kept = dict(found.files), [], files_of(services, repository_of(mirror))
+    for name, error in found.unknown.items():
+        data = await kept.read(name) if kept else None
+        if data is not None:
+            files[name] = data
+            stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
+    return files, tuple(stale)
+
+
+def with_troubles(survey: HelmSurvey, index: Index, spec: HelmSpec) -> HelmSurvey:
+    """Say what is wrong with an index, as far as it concerns what is wanted of it."""
+    hidden = (*index.left_out, *index.unread)
+    wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
+    missing = [problem for problem in index.unread if concerns(problem.chart, problem.version, spec)]
+    codes = {problem.code for problem in missing}
+    return replace(
+        survey,
+        problems=(*(str(problem) for problem in wrong if problem.left_out), *survey.problems),
+        remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
+        missing=tuple(map(str, missing)),
+        code=codes.pop() if len(codes) == 1 else "",
+        unread=frozenset(item for problem in hidden for item in problem.items),
+        unknown=("",) if index.more else tuple(f"{one.chart}-" for one in hidden if one.chart and not one.version),
+        public_keys=index.public_keys,
+        annotations=dict(index.annotations),
+    )

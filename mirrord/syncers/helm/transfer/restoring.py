@@ -1,0 +1,91 @@
+"""How chart versions are set back: from wherever their archives still are, and the source is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from mirrord.errors import MirrordError, MissingError
+from mirrord.model.digest import Digest
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Action, Step
+from mirrord.plan.restored import AWAY, NOTHING, Restored, hold
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.restoring import Resetting, RestoreWish
+from mirrord.syncer.values import Mirror, Services
+from mirrord.syncers.helm.kept import RunNotes
+from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan.restored import called, version_of, with_restored
+from mirrord.syncers.helm.plan.steps import plan_restored
+from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.transfer.inventory import Visit, look
+from mirrord.syncers.helm.transfer.target import Reading
+from mirrord.transfer.restoring import holding
+
+
+class Archives(Protocol):
+    """Archives by digest, wherever they still are."""
+
+    async def where(
+        self, charts: Collection[ChartVersion]
+    ) -> tuple[Mapping[Digest, Sequence[str]], Mapping[str, MirrordError]]:
+        """Return by digest the places that have it, and why others could not be asked."""
+
+    def nowhere(self, digest: str, errors: Mapping[str, MirrordError]) -> str:
+        """Say that no place has it."""
+
+
+def resetting(syncer: Syncer, archives: Callable[[Mirror, Services], Archives], reading: Reading) -> Resetting:
+    """Return how the versions of a chart mirror are set back."""
+
+    def variant(wish: RestoreWish) -> Syncer:
+        async def survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> HelmSurvey:
+            known = archives(mirror, services)
+            return await _survey(mirror, services, now, wish, archives=known, reading=reading)
+
+        return replace(syncer, survey=survey, plan=plan_restored, open=holding(syncer.open, wish, hold, called))
+
+    async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
+        charts = [version_of(name, digest) for name, digests in names.items() for digest in digests]
+        found, unknown = await archives(mirror, services).where(charts)
+        unsure = f"not found; {', '.join(unknown)} could not be asked" if unknown else "nowhere"
+        return {str(digest): ", ".join(at) or unsure for digest, at in found.items()}
+
+    return Resetting(variant, where, called)
+
+
+async def _survey(
+    mirror: Mirror, services: Services, now: datetime, wish: RestoreWish, *, archives: Archives, reading: Reading
+) -> HelmSurvey:
+    """Find out where archives are, and what the targets have. What is nowhere is refused."""
+    restored = NOTHING.holding(wish.names, now)
+    charts = {key: version_of(key[1], digest) for key, digest in restored.to_stay.items()}
+    there, unknown = await archives.where(list(charts.values()))
+    where = {str(digest): f"restored from {_listed(at)}" for digest, at in there.items() if at}
+    refused = []
+    for (target, _), chart in charts.items():
+        if str(chart.digest) not in where:
+            why = archives.nowhere(str(chart.digest), unknown)
+            of_item = chart.item, str(chart.digest), target, (chart.file,), why
+            refused.append(Step(Action.REFUSE, *of_item, code=MissingError.code))
+    left = restored.changed(lambda _, digest: digest if digest.startswith(AWAY) or digest in where else "")
+    asked = {name: version_of(name) for _, name in wish.names}
+    visit = Visit(reading, now.timestamp(), list(asked.values()))
+    targets, unasked = await look(mirror, services, visit, RunNotes(mirror, services), whole=False)
+    found = HelmSurvey(targets=targets, unasked=unasked, where=where, refused=tuple(refused), alone=True)
+    return with_restored(found, left, mirror)
+
+
+def restored_wanted(wanted: Sequence[ChartVersion], restored: Restored) -> Sequence[ChartVersion]:
+    """Return what targets are asked for: what is wanted, and besides it what is restored or taken away."""
+    if not restored.held:
+        return wanted
+    have = {chart.item for chart in wanted}
+    return [*wanted, *(version_of(name) for name in restored.names if called(name) not in have)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
