@@ -102,6 +102,20 @@ async def test_content_comes_from_another_target(world: World) -> None:
     assert by_target(run)["one"].sent == 0
 
 
+async def test_the_next_place_is_read_when_the_first_one_fails(world: World) -> None:
+    """A place that says it has the image and does not give it costs a look elsewhere, and not the restore."""
+    one, two, three = await world.registry("one"), await world.registry("two"), await world.registry("three")
+    source, mirror = await moved(world, one, two, three)
+    await source.stop()
+    three.manifests["mirror/app"].pop(OLD.digest)
+    for blob in OLD.blobs:
+        three.blobs.pop(blob)
+    one.faults.on("GET", "/manifests/", times=None).status(403)
+    run = await restore(world, mirror, "v1")
+    assert three.tags["mirror/app"] == {"v1": OLD.digest}, run
+    assert by_target(run)["three"].good
+
+
 async def test_content_that_is_nowhere_is_refused(world: World) -> None:
     """The step says who was asked; nothing is held, so that the next sync goes on as before."""
     one = await world.registry("one")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from mirrord.blobs.source import BlobSource
 from mirrord.errors import MirrordError, MissingError, TakenDownError
@@ -38,6 +39,7 @@ from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import Layout
 from mirrord.wire.oci.manifest import Manifest
 
+_Read = TypeVar("_Read")
 REPOSITORIES = 4  # of a mirror of many, looked at at once
 
 
@@ -63,65 +65,78 @@ class _Places:
 
 
 class RestoredSource:
-    """Reads one image from the first place that has it; which one that is nobody asks before it is needed."""
+    """Reads one image from the first place that has it, and from the next one where that fails."""
 
     host = repository = ""  # one of several
 
     def __init__(self, digest: Digest, places: _Places) -> None:
-        """Read `digest` from one of `places`."""
+        """Read `digest` from one of `places`; which one that is nobody asks before it is needed."""
         self._digest, self._places = digest, places
-        self._chosen: ImageSource | None = None
+        self._chosen: tuple[str, ImageSource] | None = None
+        self._errors: dict[str, MirrordError] = {}  # of places that failed; they are not asked again
         self._choosing = asyncio.Lock()
 
-    async def _source(self) -> ImageSource:
-        """Return the source at the first place that has the image.
+    async def _read(self, read: Callable[[ImageSource], Awaitable[_Read]]) -> _Read:
+        """Return what the first place says that has the image and does not fail.
 
         Raises:
-            MirrordError: none has it.
+            MirrordError: none has it; where one failed, what it said.
         """
-        async with self._choosing:
-            if self._chosen is None:
-                self._chosen = await self._choose()
-        return self._chosen
+        while True:
+            async with self._choosing:
+                chosen = self._chosen = self._chosen or await self._choose()
+            name, source = chosen
+            try:
+                return await read(source)
+            except MirrordError as error:
+                self._errors[name] = error
+                if self._chosen is chosen:
+                    self._chosen = None
 
-    async def _choose(self) -> ImageSource:
-        errors: dict[str, MirrordError] = {}
+    async def _choose(self) -> tuple[str, ImageSource]:
         for name, place in self._places.by_name.items():
+            if name in self._errors:
+                continue
             try:
                 head = await place.head_manifest(self._digest, PATIENCE)
                 if head is not None:
-                    return await self._places.source(place, head)
+                    return name, await self._places.source(place, head)
             except MirrordError as error:
-                errors[name] = error
-        raise MissingError(nowhere(self._digest, self._places.by_name, errors))
+                self._errors[name] = error
+        raise MissingError(nowhere(self._digest, self._places.by_name, self._errors))
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """See `ImageSource.manifest`."""
-        return await (await self._source()).manifest(descriptor)
+        return await self._read(lambda source: source.manifest(descriptor))
 
     async def get_blob(self, blob: Descriptor) -> bytes:
         """See `ImageSource.get_blob`."""
-        return await (await self._source()).get_blob(blob)
+        return await self._read(lambda source: source.get_blob(blob))
 
     async def check_blob(self, blob: Descriptor) -> None:
         """See `ImageSource.check_blob`."""
-        await (await self._source()).check_blob(blob)
+        await self._read(lambda source: source.check_blob(blob))
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
-        """See `ImageSource.blob_source`."""
-        return await (await self._source()).blob_source(blob)
+        """See `ImageSource.blob_source`; it is asked for first, since a manifest may outlive its blobs."""
+
+        async def checked(source: ImageSource) -> BlobSource:
+            await source.check_blob(blob)
+            return await source.blob_source(blob)
+
+        return await self._read(checked)
 
     async def has_referrers(self) -> bool:
         """See `ImageSource.has_referrers`."""
-        return await (await self._source()).has_referrers()
+        return await self._read(lambda source: source.has_referrers())
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """See `ImageSource.referrers`."""
-        return await (await self._source()).referrers(subject)
+        return await self._read(lambda source: source.referrers(subject))
 
     def ignored(self, subject: Digest) -> Sequence[str]:
         """See `ImageSource.ignored`."""
-        return self._chosen.ignored(subject) if self._chosen else ()
+        return self._chosen[1].ignored(subject) if self._chosen else ()
 
     def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
         """Return "": all is as it was mirrored."""
