@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ async def test_the_provenance_goes_with_it(source: ChartRepository, runs: ChartR
     async with Registry() as registry:
         mirror = runs.mirror(source.url, keys={"changed": "replace"}, registry=registry, local=LOCAL)
         await moved(source, runs, mirror)
+        assert (await restore(runs, mirror, "app-1.0.0")).result is Result.SUCCESS
+        assert runs.local()["charts/app-1.0.0.tgz.prov"] == sign_chart(ONE.data)
+        await release(runs, mirror, "app-1.0.0")
+        runs.later(days=1)
+        await runs.run(mirror)
+        assert runs.services.repositories
+        await runs.services.repositories.publish("_helm/app/earlier", {}, {}, exactly=True)
         assert (await restore(runs, mirror, "app-1.0.0")).result is Result.SUCCESS
         assert "charts/app-1.0.0.tgz.prov" not in runs.local()
         source.files["charts/old/app-1.0.0.tgz"] = ONE.data
@@ -209,5 +217,25 @@ async def test_what_an_index_shows_besides_stays(source: ChartRepository, runs: 
     await moved(source, runs, mirror)
     before = runs.local()
     assert (await restore(runs, mirror, "app-1.0.0")).result is Result.SUCCESS
-    assert runs.local().keys() == before.keys() - {"charts/app-1.0.0.tgz.prov"}
+    assert runs.local().keys() == before.keys()
     assert runs.local()["artifacthub-repo.yml"] == site(runs.folder / "s")["artifacthub-repo.yml"]
+
+
+async def test_what_local_shows_no_more_stays_for_thirty_days(source: ChartRepository, runs: ChartRuns) -> None:
+    """Archive and provenance have names of their own until then, by digest; then the next run forgets them."""
+    mirror = runs.mirror(source.url, keys=KEYS, local=LOCAL)
+    await moved(source, runs, mirror)
+    repositories = runs.services.repositories
+    assert repositories
+    names = {f"{ONE.digest.hex}.tgz", f"{ONE.digest.hex}.tgz.prov"}
+    place = await repositories.state("_helm/app/earlier")
+    assert place
+    assert place.tags.keys() == names
+    now = datetime.now(UTC)  # which the store's own clock says
+    for days, stays in ((29, True), (31, False)):
+        source.add(build_chart("app", f"3.{days}.0"))
+        runs.now = now + timedelta(days=days)
+        assert (await runs.run(mirror)).result is Result.SUCCESS
+        place = await repositories.state("_helm/app/earlier")
+        assert place
+        assert (names <= place.tags.keys()) is stays

@@ -24,6 +24,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import (
+    EARLIER,
     ChartVersion,
     address,
     api_of,
@@ -199,7 +200,8 @@ async def _purge(denied: Denied, services: Services) -> int:
     if services.repositories is None or services.blobs is None:
         return 0
     ours = [one for one in services.mirrors.get("helm", ()) if denied.mirror(one.name)]
-    whole = {name for one in ours for name in (repository_of(one), f"{repository_of(one)}/published")}
+    ends = ("", "/published", f"/{EARLIER}")
+    whole = {f"{repository_of(one)}{end}" for one in ours for end in ends}
 
     def going(name: str, state: RepositoryState) -> tuple[Mapping[str, Digest], Collection[Digest]]:
         return (state.tags, state.manifests.keys()) if name in whole else ({}, ())

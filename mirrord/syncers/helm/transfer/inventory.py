@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from mirrord.syncers.helm.plan.survey import TargetContent
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
+from mirrord.syncers.helm.transfer.earlier import keep_earlier
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.server_index import CodingTarget, ServedIndex
@@ -47,10 +49,12 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
     """
     api, place = api_of(mirror, target), place_of(mirror, target)
     if api == LOCAL:
-        files = files_of(services, repository_of(mirror))
-        if files is None:
+        repository = repository_of(mirror)
+        files = files_of(services, repository)
+        if files is None or services.repositories is None or services.blobs is None:
             raise StorageError("the local target needs a state directory; give --state")
-        return LocalTarget(files, repository_of(mirror), visit.reading)
+        earlier = partial(keep_earlier, services.repositories, services.blobs, repository, now=visit.now)
+        return LocalTarget(files, repository, visit.reading, earlier)
     if api == "directory":
         return DirectoryTarget(Path(place), visit.reading)
     if api == "oci":

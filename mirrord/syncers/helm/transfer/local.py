@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.reader import SpoolReader
@@ -21,11 +21,19 @@ class LocalTarget:
     provenance = True
     oldest_first = False
 
-    def __init__(self, files: NamedFiles, place: str, reading: Reading | None = None) -> None:
+    def __init__(
+        self,
+        files: NamedFiles,
+        place: str,
+        reading: Reading | None = None,
+        earlier: Callable[[Mapping[str, Digest]], Awaitable[None]] | None = None,
+    ) -> None:
         """Keep `files` of the mirror that is called `place`.
 
-        `reading` gets to see the index that is there whenever it is asked what is held.
+        `reading` gets to see the index that is there whenever it is asked what is held; `earlier` gets to know all
+        names that will be shown, before that is done.
         """
+        self._earlier = earlier
         self._files = files
         self._reading = reading
         self.save = files.save
@@ -76,7 +84,10 @@ class LocalTarget:
             beside = {**kept, **beside}
         if INDEX not in beside:
             raise StorageError(f"{self.place}: a file reads back other than it was written; check the disk")
-        await self._files.show(await asyncio.to_thread(self._listed, index, known) | beside)
+        shown = await asyncio.to_thread(self._listed, index, known) | beside
+        if self._earlier:
+            await self._earlier(shown)
+        await self._files.show(shown)
 
     def _listed(self, index: IndexFile, known: Sequence[Mapping[str, Digest]]) -> dict[str, Digest]:
         """Return the files that an index lists, as they are known to be there."""

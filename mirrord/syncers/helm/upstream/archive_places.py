@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.store import read_stored
 from mirrord.errors import DigestError, MirrordError, MissingError
 from mirrord.files import LocalFile, storage_errors
 from mirrord.model.digest import Digest
@@ -22,6 +21,7 @@ from mirrord.syncers.helm.kept import files_of
 from mirrord.syncers.helm.names import (
     CHART_TYPES,
     CHARTS,
+    EARLIER,
     LONGEST_ARCHIVE,
     OCI,
     PROVENANCE,
@@ -104,6 +104,7 @@ class _Local:
         assert services.repositories is not None
         self._store, self._lease = services.blobs, services.repositories.lease()
         self._files = files_of(services, repository)
+        self._earlier = files_of(services, f"{repository}/{EARLIER}")
 
     async def find(self, chart: ChartVersion) -> ArchiveFound | None:
         assert chart.digest is not None
@@ -124,8 +125,11 @@ class _Local:
         return ArchiveFound(BlobSource(chart.digest, remote.size, opened, name=LOCAL))
 
     async def provenance(self, chart: ChartVersion) -> bytes | None:
-        found = await self._files.find(f"{CHARTS}/{chart.file}{PROVENANCE}") if self._files else None
-        return await read_stored(found.stored, LONGEST_PROVENANCE) if found and found.stored else None
+        assert chart.digest is not None
+        earlier = await self._earlier.read(f"{chart.digest.hex}.tgz{PROVENANCE}") if self._earlier else None
+        if earlier is not None or self._files is None:
+            return earlier
+        return await self._files.read(f"{chart.path}{PROVENANCE}")
 
 
 class _Directory:

@@ -1,0 +1,149 @@
+"""`mirrord restore` of charts: by the program, killed and failed at every place, without a database, pulled by helm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mirrord.failpoints import CRASH_STATUS
+from mirrord.model.digest import Digest
+from mirrord.testing import DockerRegistry, require
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import Chart, build_chart
+from tests.support.chartprograms import helm, open_chartmuseum
+from tests.support.chartruns import site, sound
+from tests.support.commands import Desk
+from tests.support.localstore import files_in
+from tests.support.signing import ShapeSigner
+
+SIGNER = ShapeSigner()
+OLD = build_chart("app", "1.0.0", {"salt": os.urandom(2000)})
+NEW = build_chart("app", "1.0.0", {"salt": os.urandom(2000)})
+TWO = build_chart("app", "2.0.0")
+PLACES = (
+    "restore.held",
+    "ledger.intended",
+    "links.written",
+    "links.renamed",
+    "ledger.settled",
+    "record.receipts",
+    "record.days",
+)
+"""What a restore of charts passes."""
+
+
+class Work:
+    """A mirror of charts to `local` and a folder; upstream has replaced one version."""
+
+    def __init__(self, desk: Desk, source: ChartRepository) -> None:
+        self.desk, self.source, self.state = desk, source, desk.folder / "state"
+
+    def shown(self) -> list[Mapping[str, Digest]]:
+        """Return what the indexes list; all of that is there, and is what they say."""
+        local = files_in(self.state / "repositories", self.state / "blobs", "_helm/app")
+        return [sound(local), sound(site(self.desk.folder / "site"))]
+
+
+def listed(first: Chart) -> list[Mapping[str, Digest]]:
+    return [{"app-1.0.0": first.digest, "app-2.0.0": TWO.digest}] * 2
+
+
+@asynccontextmanager
+async def replaced(desk: Desk, more: str = "", targets: str = "") -> AsyncIterator[Work]:
+    async with ChartRepository() as source:
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\n"
+            f"targets: {{site: {{kind: helm, to: {desk.folder}/site}}{targets}}}\n"
+            f"mirrors: [{{name: app, kind: helm, from: '{source.url}', changed: replace, trust: 0s, "
+            f"to: [local, site{more}]}}]\n"
+        )
+        source.add(OLD, prov=OLD.provenance(SIGNER))
+        assert (await desk.run("sync")).status == 0
+        source.entries.clear()
+        source.add(NEW, prov=NEW.provenance(SIGNER))
+        source.add(TWO, prov=TWO.provenance(SIGNER))
+        assert (await desk.run("sync")).status == 0
+        yield Work(desk, source)
+
+
+async def test_from_the_list_to_the_release(desk: Desk) -> None:
+    """The list names versions, digests and places; what is planned is done without the source; release undoes it."""
+    async with replaced(desk) as work:
+        (backup,) = (await desk.run("restore", "app", "--json")).document["backups"]
+        assert (backup["name"], backup["item"]) == (f"app-1.0.0@{OLD.digest}", "app-1.0.0")
+        assert backup["where"] == "local"
+        await work.source.stop()
+        planned = await desk.run("restore", "app", "app-1.0.0", "--dry-run")
+        assert (planned.status, "restored from local" in planned.out) == (0, True), planned
+        assert work.shown() == listed(NEW)
+        assert (await desk.run("restore", "app", "app-3.0.0")).status == 64
+        done = await desk.run("restore", "app", f"app-1.0.0@{OLD.digest[:14]}")
+        assert done.status == 0, done
+        assert work.shown() == listed(OLD)
+        await work.source.start()
+        synced = await desk.run("sync", "app")
+        assert "`mirrord restore app app-1.0.0 --release` lets the source decide again" in synced.out, synced
+        assert work.shown() == listed(OLD)
+        assert (await desk.run("gc")).status == 0
+        assert work.shown() == listed(OLD)
+        assert (await desk.run("restore", "app", "app-1.0.0", "--release")).status == 0
+        assert work.shown() == listed(NEW)
+
+
+@pytest.mark.parametrize("how", ["exit", "fail"])
+@pytest.mark.parametrize("place", PLACES)
+async def test_stopped_while_it_restores(desk: Desk, place: str, how: str) -> None:
+    """Wherever it ends, no index lists what is not there; the next run of either kind completes what was held."""
+    async with replaced(desk) as work:
+        stopped = await desk.run("restore", "app", "app-1.0.0", MIRRORD_FAILPOINTS=f"{place}={how}:0")
+        assert how == "fail" or stopped.status == CRASH_STATUS, stopped
+        for shown in work.shown():
+            assert shown["app-1.0.0"] in (OLD.digest, NEW.digest)
+            assert shown["app-2.0.0"] == TWO.digest
+        run = await desk.run("sync", "app")
+        assert run.status == 0, run
+        assert work.shown() == listed(OLD)
+
+
+async def test_without_its_database_nothing_is_restored_or_deleted(desk: Desk) -> None:
+    """The ledger went with it: the command says so, and changes nothing."""
+    async with replaced(desk) as work:
+        for file in work.state.glob("mirrord.db*"):
+            file.unlink()
+        said = await desk.run("restore", "app", "app-1.0.0")
+        assert (said.status, "mirrord.db was lost" in said.err) == (64, True), said
+        assert (await desk.run("restore", "app", "--run", "2")).status == 64
+        assert work.shown() == listed(NEW)
+
+
+async def pulled(desk: Desk, target: str, *words: str) -> Digest:
+    """Return what helm pulls from a real server after a restore without the source."""
+    async with replaced(desk, ", there", target) as work, helm("helm3") as run:
+        await work.source.stop()
+        done = await desk.run("restore", "app", "app-1.0.0")
+        assert done.status == 0, done
+        assert work.shown() == listed(OLD)
+        (desk.folder / "pulled").mkdir()
+        got = await run("pull", *words, "--version", "1.0.0", "--destination", desk.folder / "pulled")
+        assert got.status == 0, got
+        return Digest.of((desk.folder / "pulled" / "app-1.0.0.tgz").read_bytes())
+
+
+async def test_helm_gets_it_from_a_registry(desk: Desk) -> None:
+    """The tag stands for the old archive again."""
+    require("docker-registry", "helm3")
+    async with DockerRegistry() as registry:
+        place = f"oci://{registry.host}/charts"
+        target = f", there: {{kind: helm, to: '{place}'}}"
+        assert await pulled(desk, target, f"{place}/app", "--plain-http") == OLD.digest
+
+
+async def test_helm_gets_it_from_a_chartmuseum(desk: Desk) -> None:
+    """It was replaced there by force, and its index says so."""
+    require("chartmuseum", "helm3")
+    async with open_chartmuseum() as museum:
+        target = f", there: {{kind: helm, to: '{museum.url}', api: chartmuseum}}"
+        assert await pulled(desk, target, "app", "--repo", museum.url) == OLD.digest
