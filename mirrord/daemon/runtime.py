@@ -25,7 +25,7 @@ from mirrord.blobs.uses import ContentUses
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.daemon.runner import Runner
-from mirrord.errors import StorageError, UsageError
+from mirrord.errors import StorageError, TakenDownError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.names.denied import Denied
@@ -67,9 +67,12 @@ class Snapshot:
         return {name: entry.reason for name, entry in found.items() if entry}
 
     def allowed(self) -> Sequence[str]:
-        """Return the mirrors that were not taken down."""
+        """Return the mirrors that were not taken down; TakenDownError where all of them were."""
         denied = self.denied()
-        return [name for name in self.names if name not in denied]
+        found = [name for name in self.names if name not in denied]
+        if denied and not found:
+            raise TakenDownError("all mirrors are taken down, so nothing is mirrored; `mirrord takedown` lists why")
+        return found
 
     @property
     def names(self) -> Sequence[str]:

@@ -53,3 +53,18 @@ async def test_a_mirror_is_taken_down_and_comes_back(tmp_path: Path) -> None:
         assert (await desk.run("sync")).status == 0
         stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
         assert (stands["gone"]["health"], await status(target, "gone/gone")) == ("ok", 200)
+
+
+async def test_all_mirrors_are_taken_down(tmp_path: Path) -> None:
+    """A sync of all has nothing to do, says so, and ends as that of one that was taken down; no run is written down."""
+    desk, denied = Desk(tmp_path), tmp_path / "denied.yaml"
+    denied.write_text("".join(f"- {{mirror: {name}, reason: {REASON}}}\n" for name in ("one", "two")))
+    mirrors = [
+        {"name": name, "kind": "image", "from": {"repository": f"r.example/{name}"}, "to": "local"}
+        for name in ("one", "two")
+    ]
+    desk.configure(f"settings: {{denied: {denied}}}\nmirrors: {json.dumps(mirrors)}\n")
+    said = await desk.run("sync")
+    assert (said.status, "all mirrors are taken down" in said.err) == (1, True), (said.out, said.err)
+    stands = (await desk.run("status", "--json")).document["mirrors"]
+    assert [(one["health"], one["last_run"]) for one in stands] == [("denied", None)] * 2
