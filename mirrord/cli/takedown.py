@@ -47,6 +47,8 @@ def takedown(
 def _tell(done: TakenDown, *, verbose: bool) -> None:
     digests = f", with {len(done.digests)} digests" if len(done.digests) > 1 else ""
     say(f"{done.what}: denied by {done.place}{digests}: {done.reason}")
+    if done.remark:
+        say(f"remark: {done.remark}")
     say(f"local and cache: {done.purged} names and manifests removed")
     digest = str if verbose else short
     rows = [(one.mirror, one.target, one.name, digest(one.digest)) for one in done.removed]

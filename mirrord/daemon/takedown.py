@@ -23,7 +23,7 @@ from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied, DeniedEntry, check_reason, parse_denied_image, parted
 from mirrord.record.ledger import RunLedger
 from mirrord.syncer.serving import OpenedThrough
-from mirrord.syncer.takedown import Moves
+from mirrord.syncer.takedown import Meant, Moves
 from mirrord.syncer.values import LOCAL
 
 _SHOWN: Final = 20  # names that may still be at targets, of one entry in a list
@@ -50,18 +50,20 @@ class Takedowns:
             StorageError: it cannot be written, so nothing was removed.
         """
         file, moves = self._file(), await self._moves()
-        found = await self._meant(what, moves)
+        meant = await self._meant(what, moves)
+        found = meant.entry
         entry = await self._deny(file, found, reason)
         own = [one for one in self._denied.entries if _same(one, found)]
         digests = sorted({*found.digests, *(digest for one in own for digest in one.digests)})
         found = replace(found, reason=entry.reason, digests=tuple(digests))
         purged, left = await self._purge(found)
-        runs = await self._remove(found, moves, left)
+        runs = await self._remove(found, left)
         purged += (await self._purge(found))[0]  # what runs needed that were under way
         removed = tuple(one for run in runs for one in _removed(run))
         left += (one for run in runs for one in _left(run))
         shown = tuple(map(str, digests))
-        return TakenDown(found.what, entry.reason, f"{file}:{entry.line}", shown, purged, removed, tuple(left))
+        place = f"{file}:{entry.line}"
+        return TakenDown(found.what, entry.reason, place, shown, purged, removed, tuple(left), meant.remark)
 
     async def lift(self, what: str) -> str:
         """See `Lift`. Raises as `take_down`."""
@@ -107,12 +109,13 @@ class Takedowns:
 
     async def _moves(self) -> Mapping[str, Moves]:
         """Return the newest move of each name, by mirror."""
-        current, found = self._runtime.snapshot, dict[str, Moves]()
-        for name in current.names:
-            mirror = current.mirror(name)
-            places = current.syncer(mirror).places(mirror)[1]
-            found[name] = await RunLedger(self._runtime.store, name, now(), places, now).newest()
-        return found
+        return {name: await self._newest(name) for name in self._runtime.snapshot.names}
+
+    async def _newest(self, name: str) -> Moves:
+        current = self._runtime.snapshot
+        mirror = current.mirror(name)
+        places = current.syncer(mirror).places(mirror)[1]
+        return await RunLedger(self._runtime.store, name, now(), places, now).newest()
 
     def _still(self, moves: Mapping[str, Moves]) -> Iterator[tuple[int, str]]:
         """Yield the line of an entry and a name that the record says is at a target all the same."""
@@ -145,15 +148,15 @@ class Takedowns:
             return DeniedEntry(0, "", digests=(digest,))
         return DeniedEntry(0, "", parse_denied_image(what, lambda one: names.canonical(names.meant(str(one)))))
 
-    async def _meant(self, what: str, moves: Mapping[str, Moves]) -> DeniedEntry:
+    async def _meant(self, what: str, moves: Mapping[str, Moves]) -> Meant:
         """Return what a person means, with the digests that are known of it."""
         named, current = self._named(what), self._runtime.snapshot
         if named.mirror or named.image.endswith("*"):
-            return named
+            return Meant(named)
         finds = (one.takes_down().find for one in current.syncers.values() if one.takes_down)
         find = next(filter(None, finds), None)
         if find is None:
-            return named
+            return Meant(named)
         async with current.lease():
             return await find(what, current.services, moves)
 
@@ -211,23 +214,26 @@ class Takedowns:
         async with through.open(lambda: current.services) as front:
             return await front.purge(denied)
 
-    async def _remove(self, found: DeniedEntry, moves: Mapping[str, Moves], left: list[LeftName]) -> Sequence[Run]:
+    async def _remove(self, found: DeniedEntry, left: list[LeftName]) -> Sequence[Run]:
         """Remove it at the targets of all mirrors that may have it; add to `left` what mirrord cannot remove."""
-        current, runs = self._runtime.snapshot, list[Run]()
+        current, runner, runs = self._runtime.snapshot, self._runtime.runner, list[Run]()
         for name in current.names:
             mirror = current.mirror(name)
             how = current.syncer(mirror).takes_down
             takes_down = how() if how else None
             if takes_down is None or takes_down.removing is None or takes_down.concerned is None:
                 if found.mirror == name:
+                    async with runner.turns.hold(name):  # what its present run brings is purged afterwards
+                        pass
                     places, why = current.syncer(mirror).shown_places(mirror)[1], _BY_HAND.format(kind=mirror.kind)
                     mine = {LOCAL} if takes_down else set[str]()
                     left += (LeftName(name, target, at, why) for target, at in places.items() if target not in mine)
                 continue
-            if await asyncio.to_thread(takes_down.concerned, found, mirror, moves[name]):
+            beside = name in runner.turns  # a run that began before may bring it yet
+            if beside or await asyncio.to_thread(takes_down.concerned, found, mirror, await self._newest(name)):
                 removing = takes_down.removing(found)
                 change = lambda one, _, removing=removing: (one, removing)  # noqa: E731 - bound to this mirror
-                runs.append(await self._runtime.runner.sync(name, "takedown", change=change))
+                runs.append(await runner.sync(name, "takedown", change=change))
         return runs
 
 

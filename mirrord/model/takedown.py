@@ -37,6 +37,7 @@ class TakenDown:
         purged: how many names and manifests are gone from `local` and the cache of the front.
         removed: what is gone at targets.
         left: what could not be removed.
+        remark: what of it is not denied by digest, and why; "" where all is.
     """
 
     what: str
@@ -46,6 +47,7 @@ class TakenDown:
     purged: int = 0
     removed: tuple[RemovedName, ...] = ()
     left: tuple[LeftName, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

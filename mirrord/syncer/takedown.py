@@ -18,6 +18,14 @@ Moves = Mapping[tuple[str, str], LedgerEntry]
 
 
 @dataclass(frozen=True, slots=True)
+class Meant:
+    """What a person means, and what is not known of it."""
+
+    entry: DeniedEntry
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TakesDown:
     """How what mirrors of a kind have is taken down; without `removing` people remove it at targets.
 
@@ -30,6 +38,6 @@ class TakesDown:
     """
 
     purge: Callable[[Denied, Services], Awaitable[int]]
-    find: Callable[[str, Services, Mapping[str, Moves]], Awaitable[DeniedEntry]] | None = None
+    find: Callable[[str, Services, Mapping[str, Moves]], Awaitable[Meant]] | None = None
     concerned: Callable[[DeniedEntry, Mirror, Moves], bool] | None = None
     removing: Callable[[DeniedEntry], Syncer] | None = None

@@ -14,10 +14,10 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, Mirror, NoLedger
-from mirrord.syncers.image.kept import LocalRepository
+from mirrord.syncers.image.kept import LocalRepository, Place
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.syncers.image.transfer import removal
-from mirrord.syncers.image.transfer.removal import Place, remove
+from mirrord.syncers.image.transfer.removal import remove
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.transfer.execute import execute
 from mirrord.wire.host import HostBook, HostPolicy

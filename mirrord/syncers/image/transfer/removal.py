@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
+from types import MappingProxyType
 from typing import Final
 
 from mirrord import failpoints
@@ -17,16 +18,14 @@ from mirrord.errors import ContentError, GuardError, MirrordError, MissingError,
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.syncer.values import Ledger
-from mirrord.syncers.image.kept import LocalRepository
+from mirrord.syncers.image.kept import Place, tags_of
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.descriptor import INDEXES
-from mirrord.wire.oci.layout_writer import LayoutWriter
+from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, referrers_tag
 from mirrord.wire.oci.tags import delete_manifest, delete_tag
 from mirrord.wire.vendors.deleting import TagDeleter, tag_deleter
 
-Place = Repository | LayoutWriter | LocalRepository
 Outcomes = Mapping[str, MirrordError | None]
 """By name why it is still there, None for one that is gone."""
 Report = Callable[[str, MirrordError | None], None]
@@ -44,6 +43,7 @@ async def remove(
     report: Report = lambda *_: None,
     *,
     left: Collection[Digest] = (),
+    heads: Mapping[str, Descriptor | None] = MappingProxyType({}),
 ) -> Outcomes:
     """Remove names from one repository at a target, and what is about images that no name is left of.
 
@@ -54,6 +54,7 @@ async def remove(
         ledger: where each removal is written down before it happens.
         report: is told of each of `names`.
         left: images whose names were removed before: what is about them goes, too.
+        heads: what tags stand for that the caller asked for just before, so that nobody asks for them twice at first.
 
     Returns:
         By name why it is still there: `GuardError` where it stands for something else, or where a registry deletes by
@@ -64,6 +65,7 @@ async def remove(
         MirrordError: the tags that the place has cannot be listed.
     """
     removal = _Removal(target, place, ledger, report)
+    removal.known.update(heads)
     await removal.run(names, left)
     return removal.outcomes
 
@@ -77,6 +79,7 @@ class _Removal:
         self._needed: Mapping[Digest, str] | MirrordError | None = None
         self._indexes: set[Digest] = set()
         self._api: TagDeleter | None = None
+        self.known: dict[str, Descriptor | None] = {}  # each is used once: later it may have moved
         self._by_digest = False  # whether this registry cannot delete a tag alone
 
     async def run(self, names: Mapping[str, Digest], left: Collection[Digest]) -> None:
@@ -131,7 +134,7 @@ class _Removal:
 
         async def look(name: str) -> None:
             try:
-                head = await self._place.head_manifest(name)
+                head = await self._head(name)
             except MirrordError as error:
                 found[name] = error
             else:
@@ -140,6 +143,9 @@ class _Removal:
 
         await Workers(AT_ONCE).each(names, look)
         return found
+
+    async def _head(self, name: str) -> Descriptor | None:
+        return self.known.pop(name) if name in self.known else await self._place.head_manifest(name)
 
     def _end(self, name: str, error: MirrordError | None) -> None:
         self.outcomes[name] = error
@@ -259,7 +265,7 @@ class _Removal:
         needed: dict[Digest, str] = {}
 
         async def look(tag: str) -> None:
-            head = await self._place.head_manifest(tag)
+            head = await self._head(tag)
             left = [head] if head else []
             while left:
                 fresh = [one for one in left if one.digest not in needed]
@@ -272,19 +278,6 @@ class _Removal:
         still = [name for name, error in self.outcomes.items() if error is not None]
         await Workers(AT_ONCE).each(dict.fromkeys((*self._others, *still)), look)
         return needed
-
-
-async def tags_of(place: Place) -> Collection[str]:
-    """Return all tags of a place; of a repository that is gone none, and of a folder, whose other names nobody needs.
-
-    Raises:
-        MirrordError: they cannot be listed.
-    """
-    if isinstance(place, Repository):
-        with suppress(MissingError):
-            return [tag async for tag in place.tags()]
-        return ()
-    return await place.tags() if isinstance(place, LocalRepository) else ()
 
 
 def _chunks(names: Mapping[str, Digest]) -> Iterator[Mapping[str, Digest]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from mirrord import failpoints
@@ -13,11 +13,11 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.names.denied import DeniedEntry
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services, Target
-from mirrord.syncers.image.kept import open_target
+from mirrord.syncers.image.kept import Place, open_target, tags_of
 from mirrord.syncers.image.names import Source
 from mirrord.syncers.image.plan.many import derived
 from mirrord.syncers.image.transfer.many import LedgerOf
-from mirrord.syncers.image.transfer.removal import AT_ONCE, Place, remove, tags_of
+from mirrord.syncers.image.transfer.removal import AT_ONCE, remove
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
@@ -68,15 +68,17 @@ class _Takedown:
     async def run(self, names: Mapping[str, Digest], doomed: Collection[Digest]) -> Mapping[str, MirrordError | None]:
         """Remove names, and the manifests `doomed`; return by name and digest why it is still there, None where not."""
         place = self._place
-        await self._note_gone(names)
+        others = await tags_of(place) if isinstance(place, Repository) else ()
+        asked = await self._heads(dict.fromkeys((*names, *others)))
+        await self._note_gone({name: digest for name, digest in names.items() if asked[name] is None})
         if not isinstance(place, Repository):
-            return await remove(self._target.name, place, names, self._ledger)
-        heads = await self._heads(await tags_of(place))
+            return await remove(self._target.name, place, names, self._ledger, heads=asked)
+        heads = {tag: head for tag, head in asked.items() if head}
         denied = set[Digest]() if self._entry.mirror else {*doomed}  # others may have the images of a mirror, too
-        others = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
+        same = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
         parts = ({*self._entry.digests} | await self._children(doomed)) - {*doomed}
         left = {*doomed} - {*names.values()}
-        outcomes = dict(await remove(self._target.name, place, {**others, **names}, self._ledger, left=left))
+        outcomes = dict(await remove(self._target.name, place, {**same, **names}, self._ledger, left=left, heads=asked))
         kept = {names[name] for name, error in outcomes.items() if error is not None and name in names}
         stays = [head for tag, head in heads.items() if head.digest not in denied and names.get(tag) != head.digest]
         needed = kept | {head.digest for head in stays}
@@ -92,18 +94,14 @@ class _Takedown:
 
     async def _note_gone(self, names: Mapping[str, Digest]) -> None:
         """Write into the ledger which names are gone already: those of `local` went at once, and others by hand."""
-        heads = {name: await self._place.head_manifest(name) for name in names}
-        moves = {name: (digest, None) for name, digest in names.items() if heads[name] is None}
-        async with self._ledger.moving(self._target.name, moves):
+        async with self._ledger.moving(self._target.name, {name: (digest, None) for name, digest in names.items()}):
             pass
 
-    async def _heads(self, tags: Collection[str]) -> Mapping[str, Descriptor]:
-        assert isinstance(self._place, Repository)
-        place, found = self._place, dict[str, Descriptor]()
+    async def _heads(self, tags: Iterable[str]) -> Mapping[str, Descriptor | None]:
+        found: dict[str, Descriptor | None] = {}
 
         async def look(tag: str) -> None:
-            if head := await place.head_manifest(tag):
-                found[tag] = head
+            found[tag] = await self._place.head_manifest(tag)
 
         await Workers(AT_ONCE).each(tags, look)
         return found

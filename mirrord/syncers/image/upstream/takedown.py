@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.names.denied import Denied, DeniedEntry, parted
-from mirrord.syncer.values import Mirror, Services
+from mirrord.syncer.takedown import Meant
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.kept.purge import denied_in
 from mirrord.syncers.image.names import image_name, is_many, places, source_reference
@@ -25,13 +26,14 @@ from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
 from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, named, written_names
 from mirrord.syncers.image.upstream.many import parts_of
-from mirrord.syncers.image.upstream.survey import PATIENCE
+from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
+from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 
 _BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
-_READ: Final = 100  # images whose platforms are looked up
+_READ: Final = 100  # images that a source is asked for, to know their platforms; it may count each as a pull
 Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]
 """By mirror, the newest move of each name at each target."""
 
@@ -64,38 +66,46 @@ async def survey(
     written = {(one.target, one.key) for one in found}
     name, tag = parted(entry.image)
     left: list[LeftThere] = []
-    for part in await asyncio.to_thread(lambda: [*_parts(mirror, {name})]) if name else ():
-        for target in part.mirror.targets:
-            place = open_target(part.mirror, target, services)
-            if not isinstance(place, Repository):
-                continue
-            at = place.reference.name
-            try:
-                refs = [ref async for ref in _there(place, tag, entry.digests)]
-            except MirrordError as error:
-                left.append(LeftThere(target.name, at, f"it cannot be asked: {error}"))
-                continue
-            ours = (target.name, part.key) in written  # what has no tag there goes with what the ledger has
-            strange = [ref for ref in refs if (target.name, part.key, ref) not in known and not (ours and ":" in ref)]
-            left += [LeftThere(target.name, f"{at}{'@' if ':' in ref else ':'}{ref}", _BY_HAND) for ref in strange]
-    return TakedownSurvey(entry, found, left)
+
+    async def look(part: _Part, target: Target) -> None:
+        place = open_target(part.mirror, target, services)
+        if not isinstance(place, Repository) or (tag and (target.name, part.key, tag) in known):
+            return
+        at = place.reference.name
+        ours = (target.name, part.key) in written  # what has no tag there goes with what the ledger has
+        try:
+            refs = await _there(place, tag, () if ours else entry.digests)
+        except MirrordError as error:
+            left.append(LeftThere(target.name, at, f"it cannot be asked: {error}"))
+            return
+        strange = [ref for ref in refs if (target.name, part.key, ref) not in known]
+        left.extend(LeftThere(target.name, f"{at}{'@' if ':' in ref else ':'}{ref}", _BY_HAND) for ref in strange)
+
+    parts = await asyncio.to_thread(lambda: [*_parts(mirror, {name})]) if name else ()
+    at = [(part, target) for part in parts for target in part.mirror.targets]
+    await Workers(LOOKS).each(at, lambda one: look(*one))
+    return TakedownSurvey(entry, found, sorted(left, key=lambda one: (one.target, one.what)))
 
 
-async def _there(place: Repository, tag: str, digests: Sequence[Digest]) -> AsyncIterator[str]:
-    """Yield what a repository has: the tag, or all of them; where it has none, the digests that it has."""
-    try:
-        tags = [tag] if tag else [one async for one in place.tags()]
-    except MissingError:  # no such repository
-        return
-    there = [one for one in tags if not tag or await place.head_manifest(one, PATIENCE)]
-    for one in there:
-        yield one
-    for digest in digests if not there else ():
-        if await place.head_manifest(digest, PATIENCE):
-            yield digest
+async def _there(place: Repository, tag: str, digests: Sequence[Digest]) -> Sequence[str]:
+    """Return what a repository has: the tag, or all of them; where it has none, the digests that it has."""
+    found: list[str] = []
+
+    async def look(ref: str) -> None:
+        if await place.head_manifest(ref, PATIENCE):
+            found.append(ref)
+
+    if tag:
+        await look(tag)
+    else:
+        with suppress(MissingError):  # no such repository
+            found += [one async for one in place.tags()]
+    if not found:
+        await Workers(LOOKS).each(digests, look)
+    return found
 
 
-async def find(text: str, services: Services, moves: Moves) -> DeniedEntry:
+async def find(text: str, services: Services, moves: Moves) -> Meant:
     """Return what a name means that a person types, at its source or at a target, and the digests that are known of it.
 
     Raises:
@@ -108,7 +118,8 @@ async def find(text: str, services: Services, moves: Moves) -> DeniedEntry:
     origin = next((source_reference(part.mirror) for part in found if part.source), reference)
     origin = replace(origin, tag=reference.tag, digest=reference.digest)  # where it is read, whatever it is called
     if reference.digest:
-        return DeniedEntry(0, "", digests=await _with_parts([reference.digest], origin, services))
+        digests, remark = await _with_parts([reference.digest], origin, services)
+        return Meant(DeniedEntry(0, "", digests=digests), remark)
     image = f"{name}:{reference.tag}" if reference.tag else name
     tops, others = await asyncio.to_thread(_of_ledger, mirrors, moves, {name, reference.name}, reference.tag)
     for part in found:
@@ -118,7 +129,8 @@ async def find(text: str, services: Services, moves: Moves) -> DeniedEntry:
         tops |= await _at_source(origin, services)
     else:
         tops -= others  # somebody else's image under a name of theirs
-    return DeniedEntry(0, "", image, await _with_parts(sorted(tops), origin, services))
+    digests, remark = await _with_parts(sorted(tops), origin, services)
+    return Meant(DeniedEntry(0, "", image, digests), remark)
 
 
 def _of_ledger(
@@ -151,22 +163,44 @@ async def _at_source(reference: Reference, services: Services) -> set[Digest]:
     return set()
 
 
-async def _with_parts(tops: Sequence[Digest], reference: Reference, services: Services) -> Sequence[Digest]:
-    """Return digests with the manifests that they refer to, unless something else in `local` refers to these."""
-    parts: dict[Digest, None] = {}
-    for top in tops[:_READ]:
-        with suppress(MirrordError):
-            manifest = await _manifest(top, reference, services)
-            parts |= dict.fromkeys(child.digest for child in manifest.children if child.is_manifest)
+async def _with_parts(tops: Sequence[Digest], reference: Reference, services: Services) -> tuple[Sequence[Digest], str]:
+    """Return digests with the manifests that they refer to, unless something else in `local` refers to these.
+
+    Also a remark where that is not known of some.
+    """
+    parts, unread, source = set[Digest](), list[Digest](), Repository(services.http, reference)
+    troubles: list[MirrordError] = []
+
+    async def in_local(top: Digest) -> None:
+        stored = await services.blobs.find(top) if services.blobs else None
+        if stored is None:
+            unread.append(top)
+        else:
+            note(Manifest.parse(await read_stored(stored, LIMIT), "", top))
+
+    async def at_source(top: Digest) -> None:
+        try:
+            note(await source.get_manifest(top, PATIENCE))
+        except MirrordError as error:
+            troubles.append(error)
+
+    def note(manifest: Manifest) -> None:
+        parts.update(child.digest for child in manifest.children if child.is_manifest)
+
+    await Workers(LOOKS).each(tops, in_local)
+    await Workers(LOOKS).each(unread[:_READ], at_source)
     needed = await _needed_in_local({*tops, *parts}, services) if parts else ()
-    return tuple(dict.fromkeys((*tops, *(part for part in parts if part not in needed))))
+    remark = _unknown(len(tops), len(unread[_READ:]), troubles)
+    return tuple(dict.fromkeys((*tops, *sorted(part for part in parts if part not in needed)))), remark
 
 
-async def _manifest(digest: Digest, reference: Reference, services: Services) -> Manifest:
-    stored = await services.blobs.find(digest) if services.blobs else None
-    if stored is not None:
-        return Manifest.parse(await read_stored(stored, LIMIT), "", digest)
-    return await Repository(services.http, reference).get_manifest(digest, PATIENCE)
+def _unknown(images: int, unasked: int, troubles: Sequence[MirrordError]) -> str:
+    if not unasked and not troubles:
+        return ""
+    whys = [f"a source is asked for {_READ} images at most"] if unasked else []
+    whys += [str(troubles[0])] if troubles else []
+    lacking = f"the platforms of {unasked + len(troubles)} of {images} images are not known, and not denied by digest"
+    return f"{lacking}: {'; '.join(whys)}"
 
 
 async def _needed_in_local(doomed: Collection[Digest], services: Services) -> Collection[Digest]:
