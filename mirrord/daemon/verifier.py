@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from mirrord import failpoints, pipeline
@@ -18,7 +19,10 @@ from mirrord.errors import (
     UnsupportedError,
     kind_of,
 )
+from mirrord.model.history import Behind
 from mirrord.model.memory import LastSeen, Memory
+from mirrord.model.plan import Action
+from mirrord.model.run import RECOVERY, Run
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
 from mirrord.record.store import PAGE
 from mirrord.record.verified import VERIFIED, facts_after
@@ -59,9 +63,7 @@ class Verifier:
             await self._look(current, mirror, inspection, expected)
         repaired, error = None, ""
         if repair and (drifted := inspection.drifted()):
-            error = await self._repair(name, inspection.drift())
-            async with current.lease():
-                await self._look_again(current, mirror, inspection, drifted)
+            error = await self._repair(current, mirror, inspection)
             await self._add_behind(mirror, inspection)
             repaired = sum(inspection.settled(target, items) for target, items in drifted.items())
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
@@ -134,25 +136,61 @@ class Verifier:
     async def _add_behind(self, mirror: Mirror, inspection: Inspection) -> None:
         """Add what a run could not bring to a target, and what it may not."""
         drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
+        async for one in self._behind(mirror):
+            if one.target not in targets or one.item in drifted.get(one.target, ()):
+                continue
+            text = f"{one.item} is not there as the source has it: {one.reason}"
+            if issubclass(kind_of(one.code), _FORBIDDEN):
+                inspection.refused(one.target, one.item, text)
+            else:
+                inspection.differs(one.target, one.item, "behind", text)
+
+    async def _behind(self, mirror: Mirror) -> AsyncIterator[Behind]:
+        """Yield what runs could not bring."""
         after = ("", "")
         while some := await self._runtime.store.behind(mirror.name, PAGE, after):
             after = some[-1].target, some[-1].item
             for one in some:
-                if one.target not in targets or one.item in drifted.get(one.target, ()):
-                    continue
-                text = f"{one.item} is not there as the source has it: {one.reason}"
-                if issubclass(kind_of(one.code), _FORBIDDEN):
-                    inspection.refused(one.target, one.item, text)
-                else:
-                    inspection.differs(one.target, one.item, "behind", text)
+                yield one
 
-    async def _repair(self, name: str, findings: Sequence[VerifyFinding]) -> str:
-        """Run the mirror, which does not believe what was found wrong; return why that did not work, or ""."""
+    async def _repair(self, current: Snapshot, mirror: Mirror, inspection: Inspection) -> str:
+        """Send what differs, from the source, then what still differs from elsewhere; return why that failed, or ""."""
+        verifies, findings, drifted = current.syncer(mirror).verifies, inspection.drift(), inspection.drifted()
+        if verifies is None:
+            return ""
+        repairing, elsewhere = verifies.repairing, verifies.elsewhere
+        run = await self._run(mirror, "repair", lambda syncer: repairing(syncer, findings))
+        async with current.lease():
+            await self._look_again(current, mirror, inspection, drifted)
+        left = await self._left(mirror, inspection.drift())
+        recorded = {target.name: inspection.items(target.name) for target in mirror.targets}
+        keys = {(one.target, one.item) for one in left if one.item in recorded[one.target]}
+        if elsewhere is None or not keys:
+            return run.error
+        digests = {(target, item): recorded[target][item].digest for target, item in keys}
+        other = await self._run(mirror, RECOVERY, lambda syncer: elsewhere(syncer, left, digests))
+        async with current.lease():
+            await self._look_again(current, mirror, inspection, inspection.drifted())
+        return "; ".join(filter(None, (run.error, _why(other)))) if inspection.drifted() else ""
+
+    async def _left(self, mirror: Mirror, findings: Sequence[VerifyFinding]) -> Sequence[VerifyFinding]:
+        """Return findings without those of items that must not be there, whoever has them."""
+        forbidden = {
+            (one.target, one.item) async for one in self._behind(mirror) if issubclass(kind_of(one.code), _FORBIDDEN)
+        }
+        return [one for one in findings if one.code != "behind" and (one.target, one.item) not in forbidden]
+
+    async def _run(self, mirror: Mirror, trigger: str, variant: Callable[[Syncer], Syncer]) -> Run:
+        """Run the mirror; no record is trusted."""
 
         def change(mirror: Mirror, syncer: Syncer) -> tuple[Mirror, Syncer]:
-            if syncer.verifies:
-                syncer = syncer.verifies.repairing(syncer, findings)
-            return replace(mirror, trust=0.0), syncer
+            return replace(mirror, trust=0.0), variant(syncer)
 
-        run = await self._runtime.runner.sync(name, "repair", change=change)
-        return run.error
+        return await self._runtime.runner.sync(mirror.name, trigger, change=change)
+
+
+def _why(run: Run) -> str:
+    """Return the first reason why a run did not bring everything, or ""."""
+    refused = (step.reason for step in (run.plan.steps if run.plan else ()) if step.action is Action.REFUSE)
+    failed = (one.detail for one in run.receipts if one.bad)
+    return run.error or next(chain(refused, failed), "")

@@ -13,7 +13,9 @@ from typing import Final
 from mirrord.errors import DeadlineError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 
-BESIDE: Final = frozenset({"gc", "prune", "restore", "takedown"})
+RECOVERY: Final = "recovery"
+"""Trigger of a repair without the source: it sends again what is recorded, and proves nothing new."""
+BESIDE: Final = frozenset({"gc", "prune", RECOVERY, "restore", "takedown"})
 """Triggers of runs that do not bring a mirror up to date: it stands afterwards as before, without what they removed."""
 ELSEWHERE: Final = BESIDE | {"publish"}
 """Triggers of runs after which a schedule goes on as if there had been none; a publish has a source of its own."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action
-from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.run import RECOVERY, Outcome, Receipt, Run
 
 _OF_CONTENT: Final = ("size", "platforms", "signer", "origin")
 """What is true of some content at every target and under every name."""
@@ -21,14 +21,17 @@ def learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappin
 
     Good receipts prove it, and so do kept steps that the target itself has just confirmed. A step that was kept because
     of the record proves nothing: it must not refresh the record. Nor does a name that was left alone at execution.
-    The moving name of a build is known beside the build: clients ask for either.
+    The moving name of a build is known beside the build: clients ask for either. What a recovery sends stays
+    recorded as it was: the place that it came from may have fewer signatures.
     """
     known: dict[tuple[str, str], LastSeen | None] = {}
     names: dict[tuple[str, str], NamedBuild] = {}
-    kept = [step for step in run.plan.steps if step.action is Action.KEEP and step.confirmed] if run.plan else []
+    steps = run.plan.steps if run.plan and run.trigger != RECOVERY else ()
+    kept = [step for step in steps if step.action is Action.KEEP and step.confirmed]
     looked = run.plan.at if run.plan else run.started
     seen = [(Receipt(step, Outcome.KEPT), looked) for step in kept]
-    seen += [(receipt, run.finished) for receipt in run.receipts if receipt.good]
+    brought = [one for one in run.receipts if run.trigger != RECOVERY or one.step.action is Action.DELETE]
+    seen += [(receipt, run.finished) for receipt in brought if receipt.good]
     measured = _measured(run)
     for receipt, at in seen:
         step, place = receipt.step, run.places.get(receipt.step.target, "")

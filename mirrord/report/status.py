@@ -51,7 +51,8 @@ class Running:
     """A run that has not ended.
 
     Attributes:
-        trigger: what started it: `schedule`, `command`, `publish`, `restore`, `prune`, `takedown`, `repair`.
+        trigger: what started it: `schedule`, `command`, `publish`, `restore`, `prune`, `takedown`, `repair`,
+            `recovery` (a repair without the source).
         started: when it began.
         steps: number of steps to do; null until the plan is made.
         done: steps that have ended well.

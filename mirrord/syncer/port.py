@@ -78,11 +78,15 @@ class Verifies:
         look: compares targets with `Inspection.items`, without the source; what it cannot see is not equal.
         repairing: returns the syncer for a run that sends what was found missing or damaged, and nothing else of it.
         expected: completes the record, for a kind of which it knows only a part.
+        elsewhere: returns the syncer for a run that does so without the source, from other targets and `local`; also
+            given the digest of each target and item. Such a run does not count as one of the mirror
+            (`mirrord.model.run.BESIDE`).
     """
 
     look: Callable[[Mirror, Services, Inspection], Awaitable[None]]
     repairing: Callable[[Syncer, Sequence[VerifyFinding]], Syncer]
     expected: Callable[[Mirror, Services, Memory], Awaitable[Memory]] | None = None
+    elsewhere: Callable[[Syncer, Sequence[VerifyFinding], Mapping[tuple[str, str], str]], Syncer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

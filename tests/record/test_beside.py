@@ -57,3 +57,13 @@ async def test_a_mirror_stands_as_before(store: Store, trigger: str, outcome: Ou
     known = await store.memory("app")
     assert (("hub", "v1") in known) is not gone
     assert ("coding", "v1") in known
+
+
+async def test_a_recovery_leaves_the_record_as_it_was(store: Store) -> None:
+    """What comes from another place may have lost its signatures there: how many there were stays known."""
+    await store.add_run(run("schedule", replace(receipt("v1", "hub"), referrers=2)))
+    before = await store.memory("app")
+    await store.add_run(run("recovery", replace(receipt("v1", "hub"), referrers=0)))
+    after = await store.memory("app")
+    assert dict(after.items()) == dict(before.items())
+    assert after["hub", "v1"].referrers == 2

@@ -31,6 +31,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.takedown": "takedown",
     "trigger.gc": "gc",
     "trigger.repair": "repair",
+    "trigger.recovery": "repair from elsewhere",
     "kind.git": "Git repositories",
     "kind.helm": "Helm charts",
     "kind.image": "Container images",

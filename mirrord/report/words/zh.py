@@ -31,6 +31,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.takedown": "下架",
     "trigger.gc": "回收",
     "trigger.repair": "修复",
+    "trigger.recovery": "从其他位置修复",
     "kind.git": "Git 仓库",
     "kind.helm": "Helm Chart",
     "kind.image": "容器镜像",

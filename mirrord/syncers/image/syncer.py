@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mirrord.model.memory import Memory
-from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.plan import Plan
 from mirrord.names.book import NameBook
 from mirrord.syncer.port import Models, Syncer, Verifies
 from mirrord.syncer.through import CheckedFront, PullThrough
@@ -138,27 +138,16 @@ async def _look(mirror: Mirror, services: Services, inspection: Inspection) -> N
 
 def _repairing(syncer: Syncer, findings: Sequence[VerifyFinding]) -> Syncer:
     """Return the syncer for a run that repairs; see `Verifies.repairing`."""
-    wrong = {(one.target, one.item): one.code for one in findings}
-    doubted: dict[str, frozenset[str]] = {}
-    for one in findings:
-        content = {one.digest} if one.digest and one.code not in ("missing", "moved") else set[str]()
-        doubted[one.target] = doubted.get(one.target, frozenset()) | content
+    from mirrord.syncers.image.upstream.repaired import repairing  # noqa: PLC0415 - as above
 
-    async def survey_again(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> Any:
-        known = {key: seen for key, seen in memory.items() if key not in wrong}
-        return await syncer.survey(mirror, services, Memory(known, memory.names), now)
+    return repairing(syncer, findings, _open)
 
-    def plan_again(mirror: Mirror, found: Any, now: datetime) -> Plan:
-        made = syncer.plan(mirror, found, now)
-        return replace(made, steps=tuple(map(_again, made.steps)))
 
-    def _again(step: Step) -> Step:
-        code = wrong.get((step.target, step.item))
-        if code is None or step.action is not Action.KEEP:
-            return step
-        return replace(step, action=Action.COPY, reason=f"verified: {code}", confirmed=False)
+def _elsewhere(syncer: Syncer, findings: Sequence[VerifyFinding], digests: Mapping[tuple[str, str], str]) -> Syncer:
+    """Return the syncer for a run that repairs without the source; see `Verifies.elsewhere`."""
+    from mirrord.syncers.image.upstream.repaired import elsewhere  # noqa: PLC0415 - as above
 
-    return replace(syncer, survey=survey_again, plan=plan_again, open=partial(_open, doubted=doubted))
+    return elsewhere(syncer, findings, digests, _open)
 
 
 async def _held(mirror: Mirror, target: Target, services: Services, names: Collection[str]) -> Mapping[str, str | None]:
@@ -292,7 +281,7 @@ SYNCER = Syncer(
     address=address,
     called=_called,
     held=_held,
-    verifies=Verifies(_look, _repairing),
+    verifies=Verifies(_look, _repairing, elsewhere=_elsewhere),
     uses=_late("plan.uses", "uses"),
     link=_late("plan.uses", "link"),
     kept=_kept,

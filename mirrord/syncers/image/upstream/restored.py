@@ -31,7 +31,7 @@ from mirrord.syncers.image.upstream.local import LocalSource
 from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
 from mirrord.syncers.image.upstream.registry import RegistrySource
 from mirrord.syncers.image.upstream.survey import PATIENCE, look_at_targets
-from mirrord.syncers.image.upstream.whereabouts import Place, places_to_read, whereabouts
+from mirrord.syncers.image.upstream.whereabouts import NO_DOUBTS, Doubts, Place, places_to_read, whereabouts
 from mirrord.transfer.fanout import Workers
 from mirrord.transfer.restoring import holding
 from mirrord.wire.oci.client import Repository
@@ -46,13 +46,17 @@ REPOSITORIES = 4  # of a mirror of many, looked at at once
 class _Places:
     """The places of one mirror, opened once."""
 
-    def __init__(self, mirror: Mirror, services: Services, now: datetime) -> None:
-        self._mirror, self._services, self._now = mirror, services, now
+    def __init__(self, mirror: Mirror, services: Services, now: datetime, doubts: Doubts = NO_DOUBTS) -> None:
+        self._mirror, self._services, self._now, self._doubts = mirror, services, now, doubts
 
     @cached_property
     def by_name(self) -> Mapping[str, Place]:
         """Where an image may be, the best one first. Raises as `open_target`."""
         return places_to_read(self._mirror, self._services)
+
+    def of(self, digest: str) -> Mapping[str, Place]:
+        """Return where one image may be, the best place first. Raises as `open_target`."""
+        return {name: self.by_name[name] for name in self._doubts.order(digest, self.by_name)}
 
     async def source(self, place: Place, root: Descriptor) -> ImageSource:
         """Return what reads an image, and all that is about it, from one of them."""
@@ -94,7 +98,8 @@ class RestoredSource:
                     self._chosen = None
 
     async def _choose(self) -> tuple[str, ImageSource]:
-        for name, place in self._places.by_name.items():
+        places = self._places.of(str(self._digest))
+        for name, place in places.items():
             if name in self._errors:
                 continue
             try:
@@ -103,7 +108,7 @@ class RestoredSource:
                     return name, await self._places.source(place, head)
             except MirrordError as error:
                 self._errors[name] = error
-        raise MissingError(nowhere(self._digest, self._places.by_name, self._errors))
+        raise MissingError(nowhere(self._digest, places, self._errors))
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """See `ImageSource.manifest`."""
@@ -147,8 +152,8 @@ def nowhere(digest: str, asked: Collection[str], errors: Mapping[str, MirrordErr
     """Say that no place has an image: those that were asked, and those that could not be."""
     without = [name for name in asked if name not in errors]
     said = [f"not at {', '.join(without)}"] if without else []
-    said += [f"{name} could not be asked: {error}" for name, error in errors.items()]
-    return f"{digest} is nowhere: {'; '.join(said)}"
+    said += [f"{name} could not be asked: {error}" for name, error in errors.items() if name in asked]
+    return f"{digest} is nowhere{': ' if said else ''}{'; '.join(said)}"
 
 
 def with_restored(
@@ -179,21 +184,23 @@ def resetting(syncer: Syncer) -> Resetting:
     return Resetting(variant, where)
 
 
-async def survey_wish(mirror: Mirror, services: Services, now: datetime, wish: RestoreWish) -> ImageSurvey | ManySurvey:
+async def survey_wish(
+    mirror: Mirror, services: Services, now: datetime, wish: RestoreWish, doubts: Doubts = NO_DOUBTS
+) -> ImageSurvey | ManySurvey:
     """Find out where the content of a wish is, and what its targets have; the source need not be there.
 
     What is nowhere is refused. Raises as `open_target`.
     """
     restored = NOTHING.holding(wish.names, now)
     if not is_many(mirror):
-        return await _survey_one(mirror, services, now, restored)
+        return await _survey_one(mirror, services, now, restored, doubts)
     surveyed: dict[str, tuple[RepositoryPart, ImageSurvey]] = {}
     missing: list[str] = []
 
     async def look(repository: str) -> None:
         try:
             part = derived(mirror, Source(repository=repository))
-            found = await _survey_one(part.mirror, services, now, restored.below(prefix(part)))
+            found = await _survey_one(part.mirror, services, now, restored.below(prefix(part)), doubts)
         except MirrordError as error:
             missing.append(about(repository, str(error)))
         else:
@@ -203,10 +210,12 @@ async def survey_wish(mirror: Mirror, services: Services, now: datetime, wish: R
     return ManySurvey([surveyed[one] for one in sorted(surveyed)], missing=missing)
 
 
-async def _survey_one(mirror: Mirror, services: Services, now: datetime, restored: Restored) -> ImageSurvey:
+async def _survey_one(
+    mirror: Mirror, services: Services, now: datetime, restored: Restored, doubts: Doubts
+) -> ImageSurvey:
     """Survey names of one repository. Nothing of the record is trusted: the targets are asked."""
-    places = _Places(mirror, services, now)
-    found = await whereabouts(mirror, services, [Digest.parse(one) for one in restored.digests])
+    places = _Places(mirror, services, now, doubts)
+    found = await whereabouts(mirror, services, [Digest.parse(one) for one in restored.digests], doubts=doubts)
     there = {str(digest): f"restored from {listed(at)}" for digest, at in found.found.items() if at}
     denied = _denied(mirror, services, restored)
     refused: dict[tuple[str, str], RefusedOffer] = {}
@@ -216,7 +225,7 @@ async def _survey_one(mirror: Mirror, services: Services, now: datetime, restore
         if entry is not None:
             why, code = f"it was taken down, and is not restored: {entry.reason}", TakenDownError.code
         elif not digest.startswith(AWAY) and digest not in there:
-            why, code = nowhere(digest, places.by_name, found.unknown), MissingError.code
+            why, code = nowhere(digest, places.of(digest), found.unknown), MissingError.code
         if why:
             at = [target for target, names in restored.held.items() if names.get(name) == digest]
             refused[name, digest] = RefusedOffer(Offer(Item(name, digest), (name,)), why, code, at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +35,27 @@ class Whereabouts:
     unknown: Mapping[str, MirrordError] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Places that may have lost an image.
+
+    Attributes:
+        never: digest → names of places that are not asked for it.
+        late: digest → names of places that are asked for it after all others.
+    """
+
+    never: Mapping[str, Collection[str]] = field(default_factory=dict)
+    late: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def order(self, digest: str, places: Iterable[str]) -> Sequence[str]:
+        """Return which places are asked for an image, the best one first."""
+        never, late = self.never.get(digest, ()), self.late.get(digest, ())
+        return sorted((one for one in places if one not in never), key=late.__contains__)
+
+
+NO_DOUBTS: Final = Doubts()
+
+
 def places_to_read(mirror: Mirror, services: Services, without: Collection[str] = ()) -> Mapping[str, Place]:
     """Open where images of a mirror of one repository may be: its targets, and its source if that is a registry.
 
@@ -51,7 +72,12 @@ def places_to_read(mirror: Mirror, services: Services, without: Collection[str] 
 
 
 async def whereabouts(
-    mirror: Mirror, services: Services, digests: Collection[Digest], *, without: Collection[str] = ()
+    mirror: Mirror,
+    services: Services,
+    digests: Collection[Digest],
+    *,
+    without: Collection[str] = (),
+    doubts: Doubts = NO_DOUBTS,
 ) -> Whereabouts:
     """Ask the source and every target of a mirror of one repository for manifests by digest: one HEAD each.
 
@@ -72,11 +98,12 @@ async def whereabouts(
                 held.add(digest)
 
         try:
-            await Workers(LOOKS).each(asked, look)
+            await Workers(LOOKS).each([one for one in asked if doubts.order(str(one), (name,))], look)
         except MirrordError as error:
             unknown[name] = error
         there[name] = frozenset(held)
 
     await together(*map(ask, places))
-    found = {digest: tuple(name for name in places if digest in there[name]) for digest in asked}
+    ordered = {digest: doubts.order(str(digest), places) for digest in asked}
+    found = {digest: tuple(name for name in names if digest in there[name]) for digest, names in ordered.items()}
     return Whereabouts(found, unknown)
