@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 from typing import Final, Protocol
 
@@ -32,8 +33,19 @@ class Present(Protocol):
         """Return whether it is there, or why that is not known. Never raises for what a registry answers."""
 
 
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A question under way, or its answer and until when that counts; `waiting` is how many callers wait for it."""
+
+    task: asyncio.Future[bool | str]
+    until: float = inf
+    waiting: int = 0
+
+
 class AskedMirror:
     """Asks the mirror itself, by a HEAD as a client sends it. Equal questions at one time are asked once.
+
+    A question that nobody waits for any more is given up.
 
     The front answers for what it has, and for what upstream has where it may be pulled through.
     """
@@ -41,24 +53,42 @@ class AskedMirror:
     def __init__(self, http: Http, *, clock: Callable[[], float] = monotonic) -> None:
         """Ask by `http`; `clock` gives seconds."""
         self._http, self._clock = http, clock
-        self._known: OrderedDict[Reference, tuple[float, asyncio.Future[bool | str]]] = OrderedDict()
+        self._known: OrderedDict[Reference, _Question] = OrderedDict()
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def present(self, place: MirrorPlace) -> bool | str:
         """See `Present`."""
-        reference = place.reference
-        known = self._known.get(reference)
-        if known and self._clock() < known[0]:
-            return await asyncio.shield(known[1])
-        task = asyncio.ensure_future(self._ask(reference))
-        self._known[reference] = self._clock() + LASTS, task
+        question = self._known.get(place.reference)
+        if question is None or self._clock() >= question.until:
+            question = self._begin(place.reference)
+        question.waiting += 1
+        try:
+            return await asyncio.shield(question.task)
+        finally:
+            question.waiting -= 1
+            if not question.waiting and not question.task.done():  # nobody waits for it any more
+                question.task.cancel()
+                self._forget(place.reference, question)
+
+    def _begin(self, reference: Reference) -> _Question:
+        question = _Question(asyncio.ensure_future(self._ask(reference)))
+        self._known[reference] = question
         self._known.move_to_end(reference)
         if len(self._known) > MOST:
             self._known.popitem(last=False)
-        found = await asyncio.shield(task)
-        if isinstance(found, str) and self._known.get(reference, (0.0, None))[1] is task:
-            del self._known[reference]  # what is not known is asked again
-        return found
+        question.task.add_done_callback(lambda task: self._answered(reference, question, task))
+        return question
+
+    def _answered(self, reference: Reference, question: _Question, task: asyncio.Future[bool | str]) -> None:
+        """Let an answer count from now on; what is not known is asked again."""
+        if task.cancelled() or task.exception() or isinstance(task.result(), str):
+            self._forget(reference, question)
+        else:
+            question.until = self._clock() + LASTS
+
+    def _forget(self, reference: Reference, question: _Question) -> None:
+        if self._known.get(reference) is question:
+            del self._known[reference]
 
     async def _ask(self, reference: Reference) -> bool | str:
         async with self._turns:
