@@ -204,6 +204,22 @@ def test_a_dockerfile_of_windows() -> None:
     assert [one.image for one in pointed(text).changes] == ["a/b", "a/c:1"]
 
 
+@pytest.mark.parametrize(
+    ("run", "named"),
+    [
+        ("RUN echo $((1<<x))", ["a", "c"]),
+        ("RUN cat <<<text", ["a", "c"]),
+        ("RUN <<E\nFROM x\n E\nFROM y\nE", ["a", "c"]),
+        ("RUN <<-E\nFROM x\n\tE\nFROM b", ["a", "b", "c"]),
+        ("RUN 3<<'E' cat <<-\"F\"\nFROM x\nE\nFROM y\n\tF", ["a", "c"]),
+        ("RUN <<E\r\nFROM x\r\nE\r", ["a", "c"]),
+    ],
+)
+def test_where_here_documents_end(run: str, named: list[str]) -> None:
+    """As BuildKit reads them: a shift and a here-string are none, and only a dash lets tabs stand before the end."""
+    assert [one.text for one in named_in_dockerfile(f"FROM a\n{run}\nFROM c\n")] == named
+
+
 def test_what_is_a_dockerfile() -> None:
     """Its first instruction says so; YAML never begins with it."""
     assert is_dockerfile("\ufeff# c\n\nfrom a\n")

@@ -15,7 +15,7 @@ from mirrord.names.workloads import NamedImage, Scalar
 _DIRECTIVE = re.compile(r"#[ \t]*([A-Za-z]+)[ \t]*=[ \t]*(\S+)")
 _BEGIN = re.compile(r"[ \t]*(?:FROM|ARG)[ \t]", re.IGNORECASE)
 _WORDS = re.compile(r"\S+")
-_HERE = re.compile(r"<<-?([\"']?)([A-Za-z_][A-Za-z0-9_.-]*)\1")
+_HERE = re.compile(r"[0-9]*<<(-?)([\"']?)([^<\"']+)\2")  # a whole word: neither $((1<<x)) nor <<<text is one
 _NO_IMAGE: Final = "scratch"
 _BOM: Final = "\ufeff"
 
@@ -70,13 +70,14 @@ def _directives(text: str) -> tuple[str, NamedImage | None]:
 def _instructions(text: str, escape: str) -> Iterator[list[_Word]]:
     """Yield the words of each instruction; the lines of its here-documents are passed over."""
     words: list[_Word] = []
-    here: list[str] = []  # ends of here-documents that are open
+    here: list[tuple[str, str]] = []  # of here-documents that are open: a dash when tabs may lead, and the end
     at = len(text) - len(text.removeprefix(_BOM))
     for line in text[at:].split("\n"):
         start, at = at, at + len(line) + 1
         bare = line.strip()
         if here:
-            if bare == here[0]:
+            dash, end_of = here[0]
+            if (line.lstrip("\t") if dash else line).rstrip("\r") == end_of:
                 del here[0]
             continue
         if bare.startswith("#") or (not bare and words):
@@ -88,7 +89,7 @@ def _instructions(text: str, escape: str) -> Iterator[list[_Word]]:
             continue
         yield words
         if _verb(words) in ("RUN", "COPY", "ADD"):
-            here = [found[2] for word in words for found in _HERE.finditer(word.text)]
+            here = [(found[1], found[3]) for word in words if (found := _HERE.fullmatch(word.text))]
         words = []
     if words:
         yield words
