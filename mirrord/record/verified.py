@@ -20,6 +20,7 @@ def facts_after(before: Mapping[str, str], found: Verification) -> Mapping[str, 
     """Return the facts after a verification.
 
     One of names that found everything equal leaves what a deeper one found, and how far that went; but it was the last.
+    One that could not tell leaves what a deeper one found to differ.
     """
     facts = {target.target: before.get(target.target, "") for target in found.targets}
     for target in found.targets:
@@ -28,6 +29,8 @@ def facts_after(before: Mapping[str, str], found: Verification) -> Mapping[str, 
         levels = {**(known.levels if known else {}), **target.levels}
         if known and shallow and target.equal:
             facts[target.target] = _written(replace(known, at=target.at, levels=levels))
+        elif known and shallow and known.drift and not target.drift:
+            facts[target.target] = _written(replace(known, levels=levels))
         else:
             facts[target.target] = _written(replace(target, levels=levels))
     return facts

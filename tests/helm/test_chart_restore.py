@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
+from mirrord.blobs.repositories import ManifestRef
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.helm.transfer.earlier import keep_earlier
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
@@ -21,6 +25,7 @@ from tests.support.chartservers import ChartMuseumServer
 
 ONE, TWO = build_chart("app", "1.0.0"), build_chart("app", "2.0.0")
 AGAIN = build_chart("app", "1.0.0", metadata={"description": "packaged again"})
+THIRD = build_chart("app", "1.0.0", metadata={"description": "packaged once more"})
 KEYS = {"removed": "delete", "changed": "replace", "max_loss": 1}
 
 
@@ -158,6 +163,23 @@ async def test_a_run_is_undone(source: ChartRepository, runs: ChartRuns) -> None
         assert sound(runs.local()) == sound(site(runs.folder / "s")) == {"app-1.0.0": ONE.digest}
 
 
+async def test_each_target_goes_back_to_what_it_had(source: ChartRepository, runs: ChartRuns) -> None:
+    """One that was behind when the run came gets its own archive again, and not the one of the other target."""
+    local, folder = {"local": LOCAL}, {"site": runs.folder / "s"}
+    both = runs.mirror(source.url, keys=KEYS, **local, **folder)
+    for chart, mirror in ((ONE, both), (AGAIN, runs.mirror(source.url, keys=KEYS, **local)), (THIRD, both)):
+        source.entries.clear()
+        source.add(chart)
+        runs.later(days=1)
+        run = await runs.run(mirror)
+        assert run.result is Result.SUCCESS
+    runs.later(hours=1)
+    undone = await undo(runs, both, run)
+    assert undone.result is Result.SUCCESS, receipts(undone)
+    assert sound(runs.local()) == {"app-1.0.0": AGAIN.digest}
+    assert sound(site(runs.folder / "s")) == {"app-1.0.0": ONE.digest}
+
+
 async def test_a_chartmuseum_gets_it_from_the_store(
     source: ChartRepository, museum: ChartMuseumServer, runs: ChartRuns
 ) -> None:
@@ -239,3 +261,21 @@ async def test_what_local_shows_no_more_stays_for_thirty_days(source: ChartRepos
         place = await repositories.state("_helm/app/earlier")
         assert place
         assert (names <= place.tags.keys()) is stays
+
+
+async def test_the_thirty_days_begin_again(tmp_path: Path) -> None:
+    """An archive that was shown once more meanwhile is kept for thirty days after it was replaced for the last time."""
+    now = 1_000_000.0
+    repositories, store = DiskRepositories(tmp_path / "r", clock=lambda: now), DiskStore(tmp_path / "b")
+    await store.put(ONE.digest, ONE.data)
+    links = {ONE.digest: ManifestRef("application/gzip", len(ONE.data))}
+    for days in (0, 40, 29):
+        now += days * 86400
+        await repositories.publish("_helm/app", links, {"app-1.0.0.tgz": ONE.digest}, exactly=True)
+        if days != 29:
+            await keep_earlier(repositories, store, "_helm/app", {}, now=now)
+        await repositories.publish("_helm/app", {}, {}, exactly=True)
+        await keep_earlier(repositories, store, "_helm/app", {}, now=now + 1)
+        place = await repositories.state("_helm/app/earlier")
+        assert place
+        assert place.tags == {f"{ONE.digest.hex}.tgz": ONE.digest}

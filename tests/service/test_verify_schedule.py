@@ -182,6 +182,9 @@ def test_a_look_at_names_leaves_what_a_deeper_one_found() -> None:
     facts = facts_after(facts, Verification("m", "image", Level.NAMES, (equal,)))
     times = {Level.NAMES: equal.at, Level.DEEP: NOW}
     assert verified_of(facts)["there"] == replace(deep, at=equal.at, levels=times)
+    unknown = replace(equal, unknown=1)
+    facts = facts_after(facts, Verification("m", "image", Level.NAMES, (unknown,)))
+    assert verified_of(facts)["there"] == replace(deep, at=equal.at, levels=times)  # it could not tell
     drift = replace(equal, drift=1)
     facts = facts_after(facts, Verification("m", "image", Level.NAMES, (drift,)))
     drift = replace(drift, levels=times)

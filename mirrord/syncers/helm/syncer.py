@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mirrord.blobs.named import UNFINISHED
 from mirrord.blobs.purge import purge
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.errors import ContentError, MissingError, StorageError, about
@@ -200,7 +201,7 @@ async def _purge(denied: Denied, services: Services) -> int:
     if services.repositories is None or services.blobs is None:
         return 0
     ours = [one for one in services.mirrors.get("helm", ()) if denied.mirror(one.name)]
-    ends = ("", "/published", f"/{EARLIER}")
+    ends = ("", "/published", f"/{EARLIER}", f"/{UNFINISHED}", f"/published/{UNFINISHED}")
     whole = {f"{repository_of(one)}{end}" for one in ours for end in ends}
 
     def going(name: str, state: RepositoryState) -> tuple[Mapping[str, Digest], Collection[Digest]]:

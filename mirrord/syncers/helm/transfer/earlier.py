@@ -53,6 +53,8 @@ async def keep_earlier(
         missing = await store.missing(fresh.values())
         fresh = {name: digest for name, digest in fresh.items() if digest not in missing}
         links = {digest: old.manifests[digest] for digest in fresh.values()}
-        stay = {name: digest for name, digest in kept.tags.items() if name not in past}
-        links |= {digest: kept.manifests[digest] for digest in stay.values()}
-        await repositories.publish(place, links, {**stay, **fresh}, exactly=True, expect=kept.revision)
+        stay = {name: digest for name, digest in kept.tags.items() if name not in past and name not in fresh}
+        left, revision = {digest: kept.manifests[digest] for digest in stay.values()}, kept.revision
+        if len(stay) < len(kept.tags):  # a name that comes again counts from now: its old time has to go first
+            revision = await repositories.publish(place, left, stay, exactly=True, expect=revision)
+        await repositories.publish(place, {**left, **links}, {**stay, **fresh}, exactly=True, expect=revision)

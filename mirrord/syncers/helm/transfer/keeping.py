@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mirrord.blobs.repositories import Addition, ManifestRef, RepositoryState
-from mirrord.errors import ContentError
+from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.values import LOCAL, Mirror, Services
@@ -74,7 +75,8 @@ class _LocalIndex:
             names, gone = await repositories.drop(
                 repository_of(self.mirror), files, manifests, about=about, expect=expect, instead=instead
             )
-        await self.ours.keep({LOCAL: index})
+        with suppress(MirrordError):  # the names are gone: the next run reads the index itself
+            await self.ours.keep({LOCAL: index})
         return names, gone - {self.state.tags.get(name) for name in new}
 
     def _without(self, files: frozenset[str]) -> IndexFile:

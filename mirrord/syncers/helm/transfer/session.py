@@ -94,7 +94,8 @@ class HelmSession:
         self._moving += 1
         self._still.clear()
         try:
-            items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
+            alike = _by(batch, "item", "digest").values()  # what is restored may differ by target
+            items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in alike]
             await together(*(self._version(steps, turns, counted) for steps, turns in items))
         finally:
             self._moving -= 1
@@ -247,8 +248,8 @@ def _moves(
     return {one: move for one, move in moves.items() if move[0] != move[1]}
 
 
-def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:
-    found = defaultdict[str, list[Step]](list)
+def _by(batch: Sequence[Step], *keys: str) -> Mapping[tuple[object, ...], list[Step]]:
+    found = defaultdict[tuple[object, ...], list[Step]](list)
     for step in batch:
-        found[getattr(step, key)].append(step)
+        found[tuple(getattr(step, key) for key in keys)].append(step)
     return found
