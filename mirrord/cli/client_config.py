@@ -13,7 +13,7 @@ from mirrord.cli.folders import configuration
 from mirrord.cli.list_fmt import read_named
 from mirrord.commands import GetCatalog
 from mirrord.errors import UsageError
-from mirrord.files import write_durably
+from mirrord.files import storage_errors, write_durably
 from mirrord.pointing.client.clients import CLIENTS, IMAGE_FILES
 from mirrord.pointing.client.mirror import MARK, ClientFile, ClientSetup
 from mirrord.pointing.mirrored import mirrored_images, other_names
@@ -108,12 +108,23 @@ def _write(files: Sequence[ClientFile], folder: Path) -> list[Path]:
 
     Raises:
         UsageError: a file is there that is not ours; nothing was written.
+        StorageError: the disk said no.
     """
     places = [folder / (file.path.lstrip("/") + (".part" if file.part else "")) for file in files]
     for place, file in zip(places, files, strict=True):
-        if file.text.startswith(MARK) and place.exists() and not place.read_text(errors="replace").startswith(MARK):
-            raise UsageError(f"{place}: is there, and not by this command; move it away, or write to another --output")
+        with storage_errors(place):
+            if not file.part and place.exists() and not _ours(file, place.read_text(errors="replace")):
+                raise UsageError(
+                    f"{place}: is there, and not by this command; move it away, or write to another --output"
+                )
+    for place in places:
+        with storage_errors(place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
     for place, file in zip(places, files, strict=True):
-        place.parent.mkdir(parents=True, exist_ok=True)
         write_durably(place, file.text.encode(), mode=0o644)
     return places
+
+
+def _ours(file: ClientFile, there: str) -> bool:
+    """Whether a file that is there is one of ours, or the same: a certificate has no mark."""
+    return there == file.text or (file.text.startswith(MARK) and there.startswith(MARK))

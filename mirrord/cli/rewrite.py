@@ -66,13 +66,14 @@ def rewrite(
     _say_left(results)
     if json:
         say_json({"files": [_document(*one) for one in results]})
+    unknown = any(one.why.reason == "unknown" for _, result in results for one in result.left)
     if check:
-        return _checked(results, quiet=json)
+        return _checked(results, quiet=json) or (2 if unknown else 0)
     if in_place:
         _replace(results, quiet=json)
     else:
         _print(results)
-    return 2 if any(one.why.reason == "unknown" for _, result in results for one in result.left) else 0
+    return 2 if unknown else 0
 
 
 def _check_options(files: Sequence[Path], *, in_place: bool, check: bool, json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.errors import StorageError
 from tests.support.commands import Desk, Said
 from tests.support.tls import Authority
 
@@ -137,6 +138,13 @@ def test_files_below_a_folder(desk: Desk, typed: Typed) -> None:
     assert str(hosts) in said.err
     assert hosts.read_text() == 'server = "https://own.example"\n'
     assert "referrers" in (folder / "etc/containerd/certs.d/ghcr.io/hosts.toml").read_text()
+    hosts.unlink()
+    hosts.mkdir()
+    said = typed("client-config", "containerd", "--output", str(folder))
+    assert (said.status, str(hosts) in said.err) == (StorageError.exit_code, True), said
+    (desk.folder / "file").touch()
+    said = typed("client-config", "containerd", "--output", str(desk.folder / "file"))
+    assert said.status == StorageError.exit_code, said
 
 
 def test_json(desk: Desk, typed: Typed) -> None:
@@ -160,6 +168,12 @@ def test_an_authority(desk: Desk, typed: Typed, tmp_path: Path) -> None:
     assert "/etc/containers/certs.d/m.example:8443/ca.crt" in said.out
     assert "BEGIN CERTIFICATE" in said.out
     assert "PRIVATE" not in said.out
+    ours = desk.folder / "out" / "etc/containers/certs.d/m.example:8443/ca.crt"
+    for _ in range(2):
+        assert typed("client-config", "podman", "--ca", str(pem), "--output", "out").status == 0
+    ours.write_text("a bundle of an administrator\n")
+    assert typed("client-config", "podman", "--ca", str(pem), "--output", "out").status == 64
+    assert ours.read_text() == "a bundle of an administrator\n"
     for wrong in (key, "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", ""):
         pem.write_text(wrong)
         assert typed("client-config", "podman", "--ca", str(pem)).status == 64

@@ -225,6 +225,7 @@ mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/team/app, 
     said = await desk.run("rewrite", "pod.yaml")
     assert (said.status, said.out) == (2, (desk.folder / "pod.yaml").read_text())
     assert "could not be looked for" in said.err
+    assert (await desk.run("rewrite", "--check", "pod.yaml")).status == 2
 
 
 @pytest.mark.parametrize("program", ["helm3", "helm4"])

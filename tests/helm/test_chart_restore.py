@@ -165,9 +165,9 @@ async def test_a_run_is_undone(source: ChartRepository, runs: ChartRuns) -> None
 
 async def test_each_target_goes_back_to_what_it_had(source: ChartRepository, runs: ChartRuns) -> None:
     """One that was behind when the run came gets its own archive again, and not the one of the other target."""
-    local, folder = {"local": LOCAL}, {"site": runs.folder / "s"}
-    both = runs.mirror(source.url, keys=KEYS, **local, **folder)
-    for chart, mirror in ((ONE, both), (AGAIN, runs.mirror(source.url, keys=KEYS, **local)), (THIRD, both)):
+    both = runs.mirror(source.url, keys=KEYS, local=LOCAL, site=runs.folder / "s")
+    alone = runs.mirror(source.url, keys=KEYS, local=LOCAL)
+    for chart, mirror in ((ONE, both), (AGAIN, alone), (THIRD, both)):
         source.entries.clear()
         source.add(chart)
         runs.later(days=1)

@@ -96,10 +96,11 @@ H = "m.example/docker.io/library"
         ),
         pytest.param(
             "services:\n  a:\n    image: a/b\n    build:\n      cache_from:\n        - a/b:cache\n"
-            "        - type=registry,ref=quay.io/a/c:1\n        - type=gha\n",
+            "        - type=registry,ref=quay.io/a/c:1\n        - type=gha\n        - type=registry,ref=registry\n",
             "services:\n  a:\n    image: m.example/docker.io/a/b\n    build:\n      cache_from:\n"
             "        - m.example/docker.io/a/b:cache\n"
-            "        - type=registry,ref=m.example/quay.io/a/c:1\n        - type=gha\n",
+            "        - type=registry,ref=m.example/quay.io/a/c:1\n        - type=gha\n"
+            "        - type=registry,ref=m.example/docker.io/library/registry\n",
             id="compose",
         ),
         pytest.param(

@@ -155,16 +155,24 @@ def _edit(text: str, scalar: Scalar, old: str, new: str) -> tuple[int, int, str]
     raw = text[scalar.start : scalar.end]
     whole = scalar.text.strip()
     at = raw.rfind(whole)
-    inner = whole.find(old)
+    inner = _reference_at(whole, old)
     if at >= 0 and inner >= 0:
         begin = scalar.start + at + inner
         bare = not raw.endswith(_QUOTES) and not raw.startswith(_BLOCKS)
         unquotable = bare and (new.startswith("[") or _NUMBER.fullmatch(whole))
         return None if unquotable else (begin, begin + len(old), new)
-    fresh = whole.replace(old, new, 1)
+    fresh = whole[:inner] + new + whole[inner + len(old) :]
     if raw.endswith('"') and inner >= 0 and fresh.isascii() and fresh.isprintable() and not {*fresh} & {'"', "\\"}:
         return scalar.start + raw.find('"'), scalar.end, f'"{fresh}"'
     return None
+
+
+def _reference_at(whole: str, old: str) -> int:
+    """Return where a reference stands in a text: at its start, or behind `ref=` as in `type=registry,ref=NAME`."""
+    if whole.startswith(old):
+        return 0
+    behind = whole.find(f"ref={old}")
+    return behind + len("ref=") if behind >= 0 else whole.find(old)
 
 
 class _Lines:
