@@ -24,7 +24,7 @@ MAX_WORKLOADS: Final = 64 << 20
 _MARK: Final = re.compile(rb"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVES: Final = re.compile(rb"(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+")  # `%YAML 1.2` stands above a mark
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
-_WORD: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|[^\s{}\[\],:"]+')  # of JSON that is right
+_WORD: Final = re.compile(r'"[^"\\]*(?:\\(?s:.)[^"\\]*)*(?:"|\\?\Z)|[{}\[\]]|[^\s{}\[\],:"]+')  # of JSON that is right
 _LITERALS: Final = ("null", "true", "false")
 _BOM: Final = "\ufeff"
 

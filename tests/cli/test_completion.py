@@ -28,7 +28,7 @@ CONFIGURED = """mirrors:
 """
 WORDS = [
     ("sy", {"sync"}),
-    ("re", {"reload", "restore"}),
+    ("re", {"reload", "restore", "rewrite"}),
     ("sync --al", {"--allow"}),
     ("sync cra", {"craned", "crane-agent"}),
     ("sync craned crane-", {"crane-agent"}),

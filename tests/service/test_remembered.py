@@ -56,6 +56,7 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runner = SimpleNamespace(tick=None, stopping=False, running=dict, overdue=tuple)
     snapshot = SimpleNamespace(configuration=Configuration(mirrors=mirrors), names=[one.name for one in mirrors])
     snapshot.addresses = lambda _: {}
+    snapshot.denied = dict
     snapshot.services = SimpleNamespace(spools=SimpleNamespace(cache=SimpleNamespace(trim=lambda: None)), uses=None)
     runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=store, check=lambda: None)
     runtime.collector = None
