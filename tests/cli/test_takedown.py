@@ -186,3 +186,20 @@ async def test_what_is_left_without_a_ledger(station: Station) -> None:
         assert await station.status(daemon.address, "quay.io/acme/app/manifests/v1") == 451
     assert (await desk.run("sync")).status == 0  # the record is rebuilt from the targets, and not from what is denied
     assert (await desk.run("takedown", "quay.io/acme/app:v1")).status == 2
+
+
+async def test_nothing_is_denied_or_removed_without_a_database_to_open(station: Station) -> None:
+    """Where the database cannot be opened, a takedown fails with 74 as a whole, and can be run again."""
+    desk, source = station.desk, station.source
+    assert (await desk.run("sync", "list")).status == 0
+    database = desk.folder / "state" / "mirrord.db"
+    kept = database.rename(desk.folder / "kept.db")
+    database.mkdir()
+    said = await desk.run("takedown", f"{source.host}/acme/app:v1", "--reason", REASON)
+    assert (said.status, "mirrord.db" in said.err) == (74, True), said
+    assert station.denied.read_text() == ""
+    assert await station.at_targets("acme/app", "v1") == [200, 200]
+    database.rmdir()
+    kept.rename(database)
+    assert (await desk.run("takedown", f"{source.host}/acme/app:v1", "--reason", REASON)).status == 0
+    assert await station.at_targets("acme/app", "v1") == [404, 404]

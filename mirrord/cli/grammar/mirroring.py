@@ -282,7 +282,7 @@ a takedown was cut short. Without WHAT it lists what is denied, and where it may
   $ mirrord takedown quay.io/acme/app:1.2 --lift
 
 Exit code 0 when nothing is left, 2 when something could not be removed, 64 when WHAT is wrong, 74 when the file cannot
-be written (then nothing was removed), 78 when it is wrong.
+be written or the database cannot be opened (then nothing was denied or removed), 78 when the file is wrong.
 """,
     click.Argument(["what"], required=False, metavar="[WHAT]", help="What is taken down.", shell_complete=mirrors),
     value("--reason", "TEXT", "Say why, in one line; clients see it."),
