@@ -39,6 +39,11 @@ class ContentUses:
         """Clients come from now on, or came until a moment ago: nobody knows what they were reading."""
         self._floor = self._clock()
 
+    @property
+    def known_from(self) -> float:
+        """Since when it is known of everything whether a client asked for it; 0 where none could ask."""
+        return self._floor
+
     def note(self, digest: Digest, *, manifest: bool = False) -> None:
         """A client asks for content; of manifests the time is written, too."""
         self._last[digest] = now = self._clock()

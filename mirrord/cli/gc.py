@@ -29,4 +29,6 @@ def gc(*, config: Path | None, state: Path | None, dry_run: bool, quiet: bool, v
         would = "would free" if dry_run else "freed"
         loose = f", of which {size(found.loose)} no name needed" if found.loose else ""
         say(f"{len(rows)} of {len(rows) + found.kept} names; {would} {size(found.freed)}{loose}")
+        if found.remark:
+            say(f"remark: {found.remark}")
     return 1 if found.troubles else 0

@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.cli.console import short, shortened
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
-from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, failing_of, health_of, remarks_of, wrong_of
+from mirrord.cli.overview import COLOURS, SAID, behind_of, doing, drift_of, failing_of, health_of, remarks_of, wrong_of
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
 from mirrord.printable import plain, size
@@ -49,6 +49,7 @@ def mirror_lines(detail: MirrorDetail, screen: Screen, *, every: bool = False) -
     yield ""
     yield from laid_out(_TARGETS, [_target(target, detail, screen) for target in mirror.targets], screen)
     yield from _section(SAID.text("mirror.errors"), _wrong(mirror, screen), screen)
+    yield from _section(SAID.text("mirror.found"), _drift(detail, screen), screen)
     yield from _section(SAID.text("mirror.remarks"), _remarks(mirror, screen), screen)
     yield from _section(SAID.text("mirror.lacking"), _lacking(detail, screen), screen)
     items = items_of(detail.items, [target.name for target in mirror.targets])
@@ -140,6 +141,14 @@ def _wrong(mirror: MirrorStatus, screen: Screen) -> Iterator[str]:
         if advice:
             text = f"{SAID.text('mirror.advice').lower()}: {advice.replace('NAME', mirror.name)}"
             yield from screen.wrapped(text, _INDENT, whole=True)
+
+
+def _drift(detail: MirrorDetail, screen: Screen) -> Iterator[str]:
+    """Yield what the last verification found to differ: how much at each target, then the first of it."""
+    drifting = [target for target in detail.mirror.targets if target.verified and target.verified.drift]
+    found = [f"{at.name}: {text}" for at in drifting for text in (at.verified.findings if at.verified else ())]
+    for text in (*drift_of(detail.mirror, detail.now), *(found if not detail.mirror.denied else ())):
+        yield from screen.wrapped(plain(shortened(text)), _INDENT, whole=True)
 
 
 def _remarks(mirror: MirrorStatus, screen: Screen) -> Iterator[str]:

@@ -12,6 +12,7 @@ from mirrord.cli.layout import Column, Long, TableRow, laid_out
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
 from mirrord.model.history import Noted
+from mirrord.model.verification import Level
 from mirrord.printable import plain, size
 from mirrord.report.front import FrontStatus
 from mirrord.report.status import HEALTHS, MirrorStatus, Running, Sending, Status, TargetStatus, counted
@@ -181,6 +182,7 @@ def _notes(mirror: MirrorStatus, status: Status) -> Iterator[str]:
     if mirror.deferred_until:
         yield SAID.continues(status.now, mirror.deferred_until)
     yield from wrong_of(mirror)
+    yield from drift_of(mirror, status.now)
     yield from (f"remark: {text}" for text in remarks_of(mirror))
 
 
@@ -205,6 +207,15 @@ def wrong_of(mirror: MirrorStatus) -> Iterator[str]:
     for text, targets in found.items():
         yield f"{target_names(targets, len(mirror.targets))}: {text}"
     yield from (f"problem: {text}" for text in _noted(mirror.problems))
+
+
+def drift_of(mirror: MirrorStatus, now: datetime) -> Iterator[str]:
+    """Yield for each target what its last verification found to differ, and the command that looks again."""
+    for target in mirror.targets:
+        if (found := target.verified) and found.drift and not mirror.denied:
+            look = f"mirrord verify{'' if found.level is Level.NAMES else f' --{found.level.value}'} {mirror.name}"
+            count = SAID.text("mirror.drift", count=found.drift)
+            yield f"{target.name}: verified {SAID.ago(now, found.at)}: {count} from what was mirrored; `{look}`"
 
 
 def remarks_of(mirror: MirrorStatus) -> Iterator[str]:

@@ -50,6 +50,8 @@ def _tell(done: TakenDown, *, verbose: bool) -> None:
     if done.remark:
         say(f"remark: {done.remark}")
     say(f"local and cache: {done.purged} names and manifests removed")
+    if not (done.purged or done.removed or done.left):
+        say("nothing of it was here or at a target; check the name if something should have been")
     digest = str if verbose else short
     rows = [(one.mirror, one.target, one.name, digest(one.digest)) for one in done.removed]
     if rows:

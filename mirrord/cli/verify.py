@@ -16,6 +16,10 @@ from mirrord.printable import size
 from mirrord.report.documents import adapter
 
 _SHOWN: Final = 20  # findings of a target without `--verbose`
+_DAMAGED: Final = (
+    "bytes that are damaged still: many registries keep what they have under a digest;"
+    " delete it on the disk of the registry, then repair again"
+)
 
 
 def verify(
@@ -53,6 +57,8 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
             say(f"{one.mirror}: {refused} refused by a rule, which is no drift")
         if one.repaired is not None and not quiet:
             say(f"{one.mirror}: {one.repaired} repaired")
+        if one.repaired is not None and any(each.code == "bytes" for target in one.targets for each in target.findings):
+            say(f"{one.mirror}: {_DAMAGED}")
         if one.error:
             say(f"{one.mirror}: the repair failed: {one.error}")
     for one, target in targets:
@@ -67,6 +73,8 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
 
 def _row(target: TargetVerification) -> tuple[str, ...]:
     result = "equal" if target.equal else "drift" if target.drift else "unknown"
+    if target.equal and target.refused and not target.checked:
+        result = "refused"  # as a whole, such as a mirror that was taken down
     share = f" of {size(target.size)}" if target.size else ""
     read = f"{size(target.read)}{share}" if target.level is Level.BYTES else ""
     return result, target.level.value, str(target.checked), str(target.drift), str(target.unknown), read

@@ -23,6 +23,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.plan.restored import Restored
+from mirrord.plan.retention import READING
 from mirrord.record.ledger import RunLedger
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.restoring import FACTS
@@ -61,7 +62,18 @@ class GarbageCollection:
                 linked |= left
                 gone += went
                 kept += stay
-            return await self._sweep(collection, linked, gone, Collected(kept=kept, troubles=tuple(troubles), dry=dry))
+            found = Collected(kept=kept, troubles=tuple(troubles), dry=dry, remark=self._remark())
+            return await self._sweep(collection, linked, gone, found)
+
+    def _remark(self) -> str:
+        """Return why every name stays, whatever its age; "" where `keep` decides."""
+        if not self.wanted:
+            return "every name stays: neither `settings.local.keep` nor `keep` of a mirror is configured"
+        until = self._collector.uses.known_from + READING
+        if until < self._collector.clock():
+            return ""
+        at = datetime.fromtimestamp(until, UTC)
+        return f"every name stays until {at:%H:%M} UTC: a daemon needs an hour to learn what clients are reading"
 
     async def _owners(self, current: Snapshot) -> tuple[Mapping[str, Owner], Keep]:
         """Return who decides about which repository, and the rules for all others."""

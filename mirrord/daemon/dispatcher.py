@@ -269,7 +269,7 @@ class Dispatcher:
         mirror = current.mirror(name)
         pruning = current.syncer(mirror).pruning
         if pruning is None:
-            raise UsageError(f"{name}: what mirrors of kind {mirror.kind} wrote is not pruned")
+            raise UsageError(f"{name}: `mirrord prune` is not for mirrors of kind {mirror.kind} yet")
         return pruning
 
     async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:

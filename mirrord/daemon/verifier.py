@@ -89,6 +89,10 @@ class Verifier:
 
     async def _look(self, current: Snapshot, mirror: Mirror, inspection: Inspection, expected: Memory) -> None:
         """Look at everything, then again at what differs and was changed by a run meanwhile."""
+        if reason := current.denied().get(mirror.name):
+            for target in mirror.targets:
+                inspection.refused(target.name, "", f"taken down, so nothing of it is looked at: {reason}")
+            return
         for target in mirror.targets:
             if not inspection.items(target.name):
                 nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"

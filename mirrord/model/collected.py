@@ -36,6 +36,7 @@ class Collected:
         kept: names that stay.
         troubles: what could not be looked at or removed, a sentence each.
         dry: whether nothing was removed.
+        remark: why no name goes by `keep` at this time, or "".
     """
 
     gone: tuple[Gone, ...] = ()
@@ -45,3 +46,4 @@ class Collected:
     kept: int = 0
     troubles: tuple[str, ...] = ()
     dry: bool = False
+    remark: str = ""

@@ -63,7 +63,7 @@ def chosen(mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets:
         newest.setdefault(one.item, one)
     if not every:
         raise UsageError(f"{mirror}: {NO_LEDGER}")
-    wrong = f"is no earlier content of a name of {mirror}; `mirrord restore {mirror}` lists it"
+    wrong = f"cannot be restored: nothing is recorded of it; `mirrord restore {mirror}` lists what can"
     found: dict[str, Backup] = {}
     for text in texts:
         those = _those(text, every, newest)

@@ -81,6 +81,6 @@ async def test_what_cannot_be_pruned(tmp_path: Path) -> None:
     assert (await desk.run("prune")).status == 64
     assert (await desk.run("prune", "other")).status == 64
     git = await desk.run("prune", "code")
-    assert (git.status, "what mirrors of kind git wrote is not pruned" in git.err) == (64, True), git
+    assert (git.status, "`mirrord prune` is not for mirrors of kind git yet" in git.err) == (64, True), git
     built = await desk.run("prune", "built")
     assert (built.status, "its source is no registry" in built.out) == (1, True), built

@@ -63,7 +63,7 @@ async def restored(desk: Desk, source: Registry, target: DockerRegistry) -> None
     assert (await tags(desk, target))["v1"] == NEW.digest
 
     wrong = await desk.run("restore", "app", "v1", "v3")
-    assert (wrong.status, "v3 is no earlier content of a name of app" in wrong.err) == (64, True)
+    assert (wrong.status, "v3 cannot be restored: nothing is recorded of it" in wrong.err) == (64, True)
     done = await desk.run("restore", "app", f"v1@{OLD.digest[:14]}")
     assert done.status == 0, done
     assert await tags(desk, target) == {"v1": OLD.digest, "v2": NEW.digest}

@@ -35,10 +35,19 @@ async def test_the_exit_code_says_equal_drift_or_unknown(tmp_path: Path) -> None
         said = await desk.run("verify")
         assert said.status == 1
         assert f"app there missing: v1: {there.host}/mirror/app:v1 is not there" in said.out.splitlines()
+        drift = "there: verified just now: 1 item differs from what was mirrored; `mirrord verify app`"
+        said = await desk.run("status")
+        assert (said.status, f"app: {drift}" in said.out.splitlines()) == (0, True), said
+        said = await desk.run("status", "app")
+        assert (drift in said.out, f"there: missing: {there.host}/mirror/app:v1 is not there" in said.out) == (
+            True,
+            True,
+        )
         document = (await desk.run("verify", "app", "--json")).document["verifications"][0]
         assert document["targets"][0]["findings"][0]["code"] == "missing"
         said = await desk.run("verify", "--repair")
         assert (said.status, "app: 1 repaired" in said.out.splitlines()) == (0, True), said
+        assert "differs" not in (await desk.run("status")).out
         assert (await desk.run("verify", "--deep", "--bytes")).status == 64
         there.faults.on("*", "", times=None).status(503)
         assert (await desk.run("verify")).status == 2

@@ -175,7 +175,7 @@ async def test_what_the_ledger_does_not_have_is_no_name(world: World) -> None:
     one = await world.registry("one")
     _, mirror = await moved(world, one)
     for wrong in ("v2", f"v1@{NEWER.digest}", f"v1@{NEW.digest}", "w*"):
-        with pytest.raises(UsageError, match="is no earlier content of a name of app"):
+        with pytest.raises(UsageError, match="nothing is recorded of it"):
             await restore(world, mirror, "v1", wrong)
     world.store = type(world.store)()  # the database was lost
     with pytest.raises(UsageError, match=r"mirrord\.db was lost"):
