@@ -83,7 +83,10 @@ def _images(client: str, config: Path | None, state: Path | None) -> ClientSetup
     for problem in places.problems:
         note(f"notice: {problem}")
     if not images:
-        raise UsageError(f"no image of the record is at {' or '.join(places.to)}; run `mirrord sync`, or see pointing:")
+        raise UsageError(
+            f"no mirrored image is at {' or '.join(places.to)}; run `mirrord sync` if nothing has run yet, else name"
+            " targets of your mirrors, as in pointing: {to: [local]}"
+        )
     return IMAGE_FILES[client].setup(images, other_names(images, read.names))
 
 

@@ -109,6 +109,7 @@ async def test_nothing_is_mirrored(desk: Desk) -> None:
         desk.configure(f"targets: {{hub: {{kind: image, to: {target.host}/mirror}}}}\nmirrors: [{text}]\n")
         said = await desk.run("client-config", "kustomize")
         assert (said.status, said.out) == (64, "")
+        assert "no mirrored image is at hub; run `mirrord sync` if nothing has run yet, else name targets" in said.err
         said = await desk.run("client-config", "ecs", "--no-fallback")
         assert said.status == 64
         assert "leave it out" in said.err
