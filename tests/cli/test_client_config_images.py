@@ -102,6 +102,15 @@ async def test_the_front_is_preferred(desk: Desk) -> None:
         }
 
 
+async def test_nothing_is_at_the_preferred_place(desk: Desk) -> None:
+    """What mirrors have copied elsewhere is no answer: the error says to name targets."""
+    async with Registry() as source, Registry() as target:
+        await mirrored(desk, source, target, "front: {image: {upstreams: [docker.io], allow: [docker.io/library/*]}}\n")
+        said = await desk.run("client-config", "kustomize")
+        assert (said.status, said.out) == (64, "")
+        assert "no mirrored image is at front; run `mirrord sync` if nothing has run yet, else name targets" in said.err
+
+
 async def test_nothing_is_mirrored(desk: Desk) -> None:
     """Before the first run there is nothing to name; options for clients with a mirror are refused."""
     async with Registry() as source, Registry() as target:
@@ -109,7 +118,6 @@ async def test_nothing_is_mirrored(desk: Desk) -> None:
         desk.configure(f"targets: {{hub: {{kind: image, to: {target.host}/mirror}}}}\nmirrors: [{text}]\n")
         said = await desk.run("client-config", "kustomize")
         assert (said.status, said.out) == (64, "")
-        assert "no mirrored image is at hub; run `mirrord sync` if nothing has run yet, else name targets" in said.err
         said = await desk.run("client-config", "ecs", "--no-fallback")
         assert said.status == 64
         assert "leave it out" in said.err
