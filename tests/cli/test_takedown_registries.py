@@ -82,8 +82,9 @@ async def test_beside_a_run(tmp_path: Path, what: str) -> None:
             syncing = asyncio.create_task(desk.run("sync"))
             await fault.reached.wait()
             taking = asyncio.create_task(desk.run("takedown", named, "--reason", REASON, "--json"))
-            while not taking.done() and REASON not in await asyncio.to_thread((tmp_path / "denied.yaml").read_text):
-                pass
+            denied = tmp_path / "denied.yaml"
+            while not taking.done() and REASON not in await asyncio.to_thread(denied.read_text):  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.01)
             fault.release()
             done = await taking
             await syncing

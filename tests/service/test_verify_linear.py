@@ -51,10 +51,10 @@ async def requests(folder: Path, names: int) -> Counter[str]:
 
 
 async def test_requests_grow_as_the_names(tmp_path: Path) -> None:
-    """500 and 5000 names: a HEAD each at the target, for `deep` besides what is below; so for a repair."""
-    few, many = await requests(tmp_path / "few", 500), await requests(tmp_path / "many", 5000)
+    """200 and 2000 names: a HEAD each at the target, for `deep` besides what is below; so for a repair."""
+    few, many = await requests(tmp_path / "few", 200), await requests(tmp_path / "many", 2000)
     below = sum(len(image.manifests) + len(image.blobs) for image in IMAGES)
-    for names, counted in ((500, few), (5000, many)):
+    for names, counted in ((200, few), (2000, many)):
         assert counted["names there"] == names
         assert names < counted["deep there"] <= names + below
         assert counted["names source"] == counted["deep source"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
@@ -35,7 +36,12 @@ def files_in(folder: Path, store: Path, repository: str) -> Mapping[str, bytes]:
     """Return the content of what is named in a repository; what was lost is not there."""
     linked = linked_in(folder, repository)
     places = {name: place_in(store, digest) for name, digest in linked.tags.items()} if linked else {}
-    return {name: place.read_bytes() for name, place in places.items() if place}
+    found = dict[str, bytes]()
+    for name, place in places.items():
+        if place:
+            with suppress(FileNotFoundError):  # a collection may remove it since
+                found[name] = place.read_bytes()
+    return found
 
 
 def said(response: Response) -> bytes:

@@ -69,8 +69,9 @@ async def test_a_client_that_leaves(tmp_path: Path) -> None:
                 await pulls.ask(f"{UPSTREAM}/team/app/{path}")
             pulls.events.clear()
             pulls.services().events.detailed = True
-            client = await pulls.begin(f"{UPSTREAM}/team/app/blobs/{layer}")
-            await asyncio.sleep(0.2)  # the sockets are full by then, or it has not begun: both are in the middle
+            reader, client = await asyncio.open_connection(*pulls.address)
+            client.write(f"GET /v2/{UPSTREAM}/team/app/blobs/{layer} HTTP/1.1\r\nHost: {pulls.host}\r\n\r\n".encode())
+            await reader.readexactly(10_000)  # it has begun, and sockets do not hold all of it: this is in the middle
             client.transport.abort()
             done = await ended(pulls)
             assert (done.reference, done.status) == (layer, 200)
