@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from mirrord.config.units import parse_network as parse_addresses
 from mirrord.errors import MirrordError
 from mirrord.plan.semver import Constraint, Version
 from mirrord.plan.tags import read_tag
-from mirrord.report.words.calendar import read_cron
+from mirrord.report.words.calendar import Clockwork, read_cron
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.syncers.image.names.typed import parse_source
 from tests.support.counting import steps
@@ -24,7 +25,17 @@ from tests.support.counting import steps
 BOUNDED = settings(deadline=None, derandomize=True, max_examples=200)  # a loaded machine is no failure
 SMALL = st.text(max_size=20) | st.from_regex(r"[0-9smhdkMGTiB/.:,*+ -]{0,30}", fullmatch=True)
 FIELD = st.from_regex(r"(\*|[0-9]{1,2})([-,/][0-9a-z]{1,3}){0,3}", fullmatch=True) | st.sampled_from(["*", "mon", "٣"])
-CRON = st.lists(FIELD, min_size=4, max_size=6).map(" ".join) | st.text(max_size=20)
+NUMBER = st.integers(0, 99).map(str) | st.sampled_from(["*", "*/5", "*/7", "*/24", "00", "٣"])
+SIMPLE = st.tuples(
+    NUMBER,
+    NUMBER | st.sampled_from(["3,17", "23,3,3"]),
+    st.just("*") | NUMBER,
+    st.just("*"),
+    st.sampled_from(["*", "*", "sun,mon", "fri", "odd", "1"]),
+)
+CRON = (
+    st.lists(FIELD, min_size=4, max_size=6).map(" ".join) | SIMPLE.map(" ".join) | st.text(max_size=20)
+)  # what is said in words is rare by chance
 
 
 @BOUNDED
@@ -62,18 +73,56 @@ def test_any_cron_is_read_or_explained(text: str) -> None:
 @BOUNDED
 @given(CRON)
 def test_any_cron_can_be_looked_at(text: str) -> None:
-    """The page reads what an old record holds, too."""
-    read_cron(text)
+    """The page reads what an old record holds, too; what it says in words means the same when it is written again."""
+    if said := read_cron(text):
+        assert read_cron(cron_of(said)) == said
+
+
+def cron_of(said: Clockwork) -> str:
+    """Write an expression that means it."""
+    if not said.times:
+        return f"*/{said.every // 60} * * * *" if said.every else f"{said.minute} * * * *"
+    hours, minutes = zip(*(one.split(":") for one in said.times), strict=True)
+    (minute,) = {*minutes}
+    if said.every:
+        assert hours == ("00",)
+        return f"{minute} */{said.every // 3600} * * *"
+    return f"{minute} {','.join(hours)} {said.day or '*'} * {','.join(said.weekdays) or '*'}"
 
 
 @BOUNDED
-@given(st.text(max_size=30) | st.from_regex(r"[a-zA-Z0-9./:@_%-]{0,50}", fullmatch=True))
+@given(
+    st.text(max_size=30)
+    | st.from_regex(r"[a-zA-Z0-9./:@_%-]{0,50}", fullmatch=True)
+    | st.from_regex(r"[a-z]{1,3}/(manifests|tags)/[a-z%]{0,2}(%7[0-9]){1,2}", fullmatch=True)
+    | st.from_regex(r"[v>=~^]{0,2}[0-9.]{1,6}(-[a-z0-9.]{1,5})?", fullmatch=True)
+)
 def test_any_name_that_is_typed(text: str) -> None:
     """A source of `copy`, and what a client asks the front for: understood, or refused by an error of ours."""
-    for read in (parse_source, RegistryPath.parse, Version.parse, Constraint.parse):
-        with suppress(MirrordError, ValueError, BadRequestError):
-            read(text)
-    assert read_tag(text) == read_tag(text)
+    with suppress(MirrordError):
+        parse_source(text)
+    with suppress(BadRequestError):
+        path = RegistryPath.parse(text)
+        assert f"{path.name}/{path.verb}/{path.ref}" == unquote(text)
+    with suppress(MirrordError):
+        version = Version.parse(text)
+        assert (str(version), Version.parse(text).order) == (text, version.order)
+    with suppress(MirrordError):
+        constraint = Constraint.parse(text)
+        assert Constraint.parse(str(constraint)) == constraint
+
+
+@BOUNDED
+@given(
+    st.text(max_size=30) | st.from_regex(r"[a-z]{0,5}[-.]?v?[0-9.]{0,8}[-a-z0-9._]{0,9}(-[0-9a-f]{7})?", fullmatch=True)
+)
+def test_any_tag_is_read(text: str) -> None:
+    """A tag is kept as it is written, its numbers are in it, and it has a place among all others."""
+    tag = read_tag(text)
+    assert tag.text == text
+    assert all(str(number) in text for number in tag.numbers)
+    if tag.order[0] != (5,):
+        assert (tag.order < read_tag("5").order) == (tag.numbers < (5,))
 
 
 @pytest.mark.parametrize(
