@@ -151,8 +151,8 @@ _PRUNE = command(
 A tag is removed only if the record says that this mirror wrote it and it still stands for what was written; if two
 prunes at least `prune.after` apart (a day by default) agree that the source does not have it, or the mirror does not
 select it any more; and if its content can be brought back from the source, from `local` or from another target.
-Nothing is removed when the source cannot be listed, or lost more than `prune.max_loss` of its tags. `local` itself is
-not pruned.
+Nothing is removed when the source cannot be listed, when it lost more than `prune.max_loss` of its tags, or when the
+configuration no longer names so many of them. `local` itself is not pruned.
 
   $ mirrord prune craned
   $ mirrord prune craned --apply
