@@ -15,6 +15,7 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from tests.support.chartprograms import helm, open_chartmuseum
 from tests.support.chartruns import site, sound
+from tests.support.chartworld import read_entries
 from tests.support.commands import Desk
 from tests.support.localstore import files_in
 from tests.support.signing import ShapeSigner
@@ -43,8 +44,13 @@ class Work:
 
     def shown(self) -> list[Mapping[str, Digest]]:
         """Return what the indexes list; all of that is there, and is what they say."""
-        local = files_in(self.state / "repositories", self.state / "blobs", "_helm/app")
-        return [sound(local), sound(site(self.desk.folder / "site"))]
+        return [sound(self.local()), sound(self.site())]
+
+    def local(self) -> Mapping[str, bytes]:
+        return files_in(self.state / "repositories", self.state / "blobs", "_helm/app")
+
+    def site(self) -> Mapping[str, bytes]:
+        return site(self.desk.folder / "site")
 
 
 def listed(first: Chart) -> list[Mapping[str, Digest]]:
@@ -96,13 +102,33 @@ async def test_from_the_list_to_the_release(desk: Desk) -> None:
 @pytest.mark.parametrize("how", ["exit", "fail"])
 @pytest.mark.parametrize("place", PLACES)
 async def test_stopped_while_it_restores(desk: Desk, place: str, how: str) -> None:
-    """Wherever it ends, no index lists what is not there; the next run of either kind completes what was held."""
+    """Wherever it ends, no index lists what is not there; the next run of either kind completes what was held.
+
+    Both places are written at once, so that a kill at one may come between the two renames of the other, a folder:
+    its archive is whole then, and may be the old or the new one.
+    """
     async with replaced(desk) as work:
         stopped = await desk.run("restore", "app", "app-1.0.0", MIRRORD_FAILPOINTS=f"{place}={how}:0")
         assert how == "fail" or stopped.status == CRASH_STATUS, stopped
-        for shown in work.shown():
-            assert shown["app-1.0.0"] in (OLD.digest, NEW.digest)
-            assert shown["app-2.0.0"] == TWO.digest
+        for shown in (work.local(), work.site()) if how == "fail" else (work.local(),):
+            assert sound(shown)["app-1.0.0"] in (OLD.digest, NEW.digest)
+            assert sound(shown)["app-2.0.0"] == TWO.digest
+        folder = work.site()
+        listed_there = read_entries(folder["index.yaml"])
+        assert listed_there.keys() == {"app-1.0.0", "app-2.0.0"}
+        assert {listed_there["app-1.0.0"], Digest.of(folder["charts/app-1.0.0.tgz"])} <= {OLD.digest, NEW.digest}
+        assert listed_there["app-2.0.0"] == Digest.of(folder["charts/app-2.0.0.tgz"]) == TWO.digest
+        run = await desk.run("sync", "app")
+        assert run.status == 0, run
+        assert work.shown() == listed(OLD)
+
+
+async def test_a_folder_that_was_left_between_two_renames(desk: Desk) -> None:
+    """Its archive is replaced already, and its index is not: the next run puts that right."""
+    async with replaced(desk) as work:
+        stopped = await desk.run("restore", "app", "app-1.0.0", MIRRORD_FAILPOINTS="restore.held=exit:0")
+        assert stopped.status == CRASH_STATUS, stopped
+        (desk.folder / "site" / "charts" / "app-1.0.0.tgz").write_bytes(OLD.data)
         run = await desk.run("sync", "app")
         assert run.status == 0, run
         assert work.shown() == listed(OLD)
