@@ -104,6 +104,8 @@ def _source(file: Path) -> _Source:
     name = "stdin" if file == _STDIN else str(file)
     wanted = "a file of YAML or JSON, a Dockerfile, or - for standard input"
     data = sys.stdin.buffer.read(MAX_WORKLOADS + 1) if file == _STDIN else read_named(file, MAX_WORKLOADS, wanted)
+    if len(data) > MAX_WORKLOADS:
+        raise UsageError(f"{name}: more than {MAX_WORKLOADS} bytes, which is the limit; split it")
     try:
         text = text_of(data)
     except UnreadableError as error:

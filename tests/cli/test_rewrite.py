@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from mirrord.cli import rewrite as rewriting
 from mirrord.testing import DockerRegistry, build_image, push, require
 from mirrord.testing.running import run
 from mirrord.wire.oci.reference import Reference
@@ -186,6 +188,17 @@ def test_a_filter(desk: Desk, rewrite: Callable[..., Said]) -> None:
     done = subprocess.run(command, input=text, cwd=desk.folder, env=desk.environ, capture_output=True, check=True)
     expected = text.replace(b"nginx", b"m.daocloud.io/docker.io/library/nginx")
     assert done.stdout == expected.replace(b"'quay.io", b"'m.daocloud.io/quay.io")
+
+
+def test_a_filter_for_too_much(rewrite: Callable[..., Said], typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is longer than the limit is refused; its first part is never taken for all of it."""
+    rewrite("a: 1\n")
+    text = b"FROM nginx:1.25\nRUN true\n"
+    for limit, status in ((len(text), 0), (len(text) - 1, 64)):
+        monkeypatch.setattr(rewriting, "MAX_WORKLOADS", limit)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        said = typed("rewrite")
+        assert (said.status, bool(said.out)) == (status, not status), said
 
 
 async def test_images_that_are_at_a_real_registry(desk: Desk) -> None:
