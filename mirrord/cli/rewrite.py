@@ -174,17 +174,16 @@ def _replace(results: Sequence[tuple[_Source, Rewritten]], *, quiet: bool) -> No
 
 
 def _print(results: Sequence[tuple[_Source, Rewritten]]) -> None:
-    """Write the files one after another; between two that are not JSON stands a mark, so that they stay documents."""
-    before = ""
+    """Write the files one after another; a mark before YAML, and behind it, keeps them documents."""
+    before, was_own = "", False
     pieces: list[str] = []
-    for _, result in results:
-        text = result.text
+    for text in (result.text for _, result in results if result.text):
+        own = text.removeprefix("\ufeff").lstrip()[:1] in ("{", "[") or is_dockerfile(text)
         if before:
             pieces += [] if before.endswith("\n") else ["\n"]
-            own = text.removeprefix("\ufeff").lstrip()[:1] in ("{", "[") or is_dockerfile(text)
-            pieces += [] if own or text.startswith(("---", "%")) else ["---\n"]
+            pieces += [] if (own and was_own) or text.startswith(("---", "%")) else ["---\n"]
         pieces.append(text)
-        before = text or before
+        before, was_own = text, own
     with storage_errors("standard output"):
         sys.stdout.buffer.write("".join(pieces).encode())
         sys.stdout.buffer.flush()

@@ -114,7 +114,7 @@ def test_files_in_place(rewrite: Callable[..., Said], typed: Typed, desk: Desk) 
 
 
 def test_several_files_stay_documents(rewrite: Callable[..., Said], typed: Typed, desk: Desk) -> None:
-    """Files of YAML come out as documents of one stream, those of JSON one after another."""
+    """Files of YAML come out as documents of one stream, with JSON among them; JSON alone one after another."""
     (desk.folder / "b.yaml").write_text("b: {image: nginx:1.25}")
     rewrite("a: {image: nginx:1.25}", "--check")
     out = typed("rewrite", "in.yaml", "b.yaml").out
@@ -123,6 +123,9 @@ def test_several_files_stay_documents(rewrite: Callable[..., Said], typed: Typed
     for name in ("a.json", "b.json"):
         (desk.folder / name).write_text('{"image":"nginx:1.25"}')
     assert [json.loads(line) for line in typed("rewrite", "a.json", "b.json").out.splitlines()] == [place, place]
+    for files in (("in.yaml", "a.json"), ("a.json", "in.yaml")):
+        documents = [{"a": place} if file == "in.yaml" else place for file in files]
+        assert list(yaml.safe_load_all(typed("rewrite", *files).out)) == documents
 
 
 @pytest.mark.parametrize(
