@@ -101,7 +101,7 @@ def _certificates(file: Path) -> str:
     found = "".join(f"{_BEGIN}{inner}{_END}\n" for inner, end, _ in parts if end).replace("\r\n", "\n")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
-    except (ssl.SSLError, ValueError) as error:  # a ValueError when there is none
+    except (ssl.SSLError, ValueError, TypeError) as error:  # when there is none, or one that is not ASCII
         raise UsageError(f"--ca {file}: holds no PEM certificate; give a file with BEGIN CERTIFICATE") from error
     return found
 

@@ -174,7 +174,10 @@ def test_an_authority(desk: Desk, typed: Typed, tmp_path: Path) -> None:
     ours.write_text("a bundle of an administrator\n")
     assert typed("client-config", "podman", "--ca", str(pem), "--output", "out").status == 64
     assert ours.read_text() == "a bundle of an administrator\n"
-    for wrong in (key, "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n", ""):
+    for inner in ("no", "d\u00e9"):
+        pem.write_text(f"-----BEGIN CERTIFICATE-----\n{inner}\n-----END CERTIFICATE-----\n")
+        assert typed("client-config", "podman", "--ca", str(pem)).status == 64
+    for wrong in (key, ""):
         pem.write_text(wrong)
         assert typed("client-config", "podman", "--ca", str(pem)).status == 64
 
