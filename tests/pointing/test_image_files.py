@@ -67,6 +67,21 @@ def test_by_digest_alone() -> None:
     assert json.loads(file.text)["containerDefinitions"] == [{"name": "b", "image": f"m.example/b@{digest}"}]
 
 
+@pytest.mark.parametrize(
+    ("host", "noted"),
+    [
+        ("1.dkr.ecr.eu-west-1.amazonaws.com", False),
+        ("1.dkr.ecr.cn-north-1.amazonaws.com.cn", False),
+        ("m.example", True),
+        ("harbor.example.cn", True),
+    ],
+)
+def test_a_login_for_ecs(host: str, noted: bool) -> None:
+    """Amazon's own registry needs no credentials in the file, in China neither; every other one may."""
+    notes = IMAGE_FILES["ecs"].setup(images(("quay.io/a/b:1", f"{host}/b:1")), {}).notes
+    assert any("repositoryCredentials" in note for note in notes) is noted
+
+
 def test_names_of_services() -> None:
     """Each service has a name of its own, also where the last parts of paths are alike."""
     same = [(f"quay.io/{team}/app:1", f"m.example/{team}/app:1") for team in ("a", "b", "c")]

@@ -16,7 +16,11 @@ def setup(images: Images, _: Mapping[str, Sequence[str]]) -> ClientSetup:
     """Return a container for each repository, with the last of its tags."""
     named = by_service(images)
     containers = [{"name": name, "image": str(one.place)} for name, one in named.items()]
-    private = {one.place.domain for one in named.values() if not one.place.domain.endswith((".amazonaws.com", ".cn"))}
+    private = {
+        one.place.domain
+        for one in named.values()
+        if not one.place.domain.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    }
     return ClientSetup(
         (ClientFile(_FILE, json.dumps({"containerDefinitions": containers}, indent=2) + "\n", part=True),),
         f"aws ecs register-task-definition --cli-input-json file://{_FILE}",
