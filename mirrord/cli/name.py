@@ -15,6 +15,7 @@ from mirrord.errors import ConfigError, MissingError, UsageError
 from mirrord.names.book import begins_path
 from mirrord.names.naming import Naming, below, registry_prefix
 from mirrord.pointing.image_mirrors import ImageMirrors, place_at
+from mirrord.pointing.places import own_host
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.image.names import Images, Source, naming_at
@@ -117,7 +118,7 @@ def _back(target: Target, given: Reference, read: Configuration) -> Reference | 
 
 def _own_host(read: Configuration) -> str:
     """Return the `host[:port]` under which clients pull from `local`; the name of the target when it is not known."""
-    return read.settings.address().partition("://")[2] or LOCAL
+    return own_host(read) or LOCAL
 
 
 def _rows(

@@ -97,7 +97,7 @@ class Places:
         self._targets[LOCAL] = Target(LOCAL, KIND, LOCAL, None)
         self.to = tuple(to) or read.pointing.to or self._usual()
         self.policy: Policy = policy or read.pointing.policy
-        self._own = own_registry(read) if {FRONT, LOCAL} & {*self.to} else ""
+        self._own = own_registry(read) if {FRONT, LOCAL} & {*self.to} else own_host(read)
         self._excepted = AllowList(read.pointing.excepted)
         self._prefixes = [prefix for target in self._targets.values() if (prefix := _prefix(target))]
 
@@ -166,8 +166,7 @@ class Places:
             return ""
 
     def _is_at_mirror(self, reference: Reference) -> bool:
-        own = self._own or self._read.settings.address().partition("://")[2]
-        ours = reference.domain == own or reference.domain in self._read.names.hosts
+        ours = reference.domain in (self._own, *self._read.names.hosts)
         return ours or any(below(reference.name, prefix) for prefix in self._prefixes)
 
     def _usual(self) -> tuple[str, ...]:
@@ -186,11 +185,18 @@ def own_registry(read: Configuration) -> str:
     Raises:
         ConfigError: it is not known.
     """
+    if own := own_host(read):
+        return own
+    raise ConfigError("settings.url: is not set, so nobody knows where clients reach mirrord; write url: https://…")
+
+
+def own_host(read: Configuration) -> str:
+    """Return what `own_registry` does, and "" where it is not known."""
     scheme, _, host = read.settings.address().partition("://")
-    if not host:
-        raise ConfigError("settings.url: is not set, so nobody knows where clients reach mirrord; write url: https://…")
+    if not host or {".", ":"} & {*host} or host == "localhost":
+        return host
     # In a reference a word without dot and port is the beginning of a path.
-    return host if {".", ":"} & {*host} or host == "localhost" else f"{host}:{443 if scheme == 'https' else 80}"
+    return f"{host}:{443 if scheme == 'https' else 80}"
 
 
 def _writes(mirror: Mirror, where: str) -> bool:

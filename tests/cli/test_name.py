@@ -233,3 +233,11 @@ def test_a_bad_list_of_the_front_is_a_notice(fronted: Typed, tmp_path: Path) -> 
     code, out, err = fronted("quay.io/a/b")
     assert (code, "front" in out, "harbor" in out) == (0, False, True)
     assert err.startswith(f"notice: {tmp_path}/allows.txt:1: ")
+
+
+def test_an_address_of_one_word(typed: Typed, tmp_path: Path) -> None:
+    """It gets its port, as references need it: without one the word is the beginning of a path at Docker Hub."""
+    (tmp_path / "main.yaml").write_text(CONFIGURATION.replace("mirror.corp.example", "mirror"))
+    place = "mirror:443/docker.io/library/nginx"
+    assert named(typed, "nginx")["local"] == [(place, "nginx")]
+    assert named(typed, place) == named(typed, "nginx")

@@ -190,6 +190,9 @@ def test_an_address_that_nobody_knows(tmp_path: Path) -> None:
         Places(configured(tmp_path, f"settings: {{listen: '127.0.0.1:0'}}\n{mirrors}"))
     places = Places(configured(tmp_path, f"settings: {{url: 'http://mirror'}}\n{mirrors}"), policy="always")
     assert found(places, "a/b") == "local mirror:80/a a"
+    target = "targets: {t: {kind: image, to: reg.example, naming: path}}"
+    places = Places(configured(tmp_path, f"settings: {{url: 'http://mirror'}}\n{target}"), to=["t"], policy="always")
+    assert found(places, "mirror:80/a") == "at_mirror"
 
 
 def test_lists_are_read_once(tmp_path: Path) -> None:
