@@ -25,7 +25,7 @@ def setup(mirror: ClientMirror, _: Version | None) -> ClientSetup:
     way = "  http = true\n" if mirror.insecure else f"  ca = [{quoted(_CA)}]\n" if mirror.ca else ""
     tables += [f"[registry.{quoted(host)}]\n{way}" for host in mirror.hosts if way]
     return ClientSetup(
-        (ClientFile(_FILE, "\n".join(tables), part=True), *((ClientFile(_CA, mirror.ca),) if mirror.ca else ())),
+        (ClientFile(_FILE, "\n".join(tables), part=True), *mirror.authority(_CA)),
         "systemctl restart buildkit",
         (
             "for a builder of buildx: `docker buildx create --buildkitd-config FILE`; older ones have --config",

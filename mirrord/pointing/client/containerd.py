@@ -46,12 +46,11 @@ def hosts_files(mirror: ClientMirror, folder: str, version: Version | None, ther
         ClientFile(f"{folder}/{_folder(one.registry)}/hosts.toml", "".join(_lines(mirror, one, version, ca)))
         for one in mirror.registries
     ]
-    return (*files, *((ClientFile(f"{folder}/{CA_FILE}", mirror.ca),) if mirror.ca else ()))
+    return (*files, *mirror.authority(f"{folder}/{CA_FILE}"))
 
 
 def _lines(mirror: ClientMirror, one: PointedRegistry, version: Version | None, ca: str) -> Iterator[str]:
-    host, _, path = one.endpoint.partition("/")
-    url = f"{mirror.scheme}://{host}{f'/v2/{path}' if path else ''}"
+    url, path = mirror.url(one)
     can = ["pull", "resolve", *(["referrers"] if _since(version, 2, 2) else [])]
     options = [f"capabilities = [{', '.join(map(quoted, can))}]"]
     options += ["override_path = true"] if path else []

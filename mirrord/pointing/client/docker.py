@@ -28,17 +28,14 @@ def setup(mirror: ClientMirror, _: Version | None) -> ClientSetup:
     way = f"; pull {', '.join(others)}" if others else ""
     if not mirror.hub:
         raise UsageError(f"Docker asks mirrors for {HUB} alone, and {HUB} is not under front.image.upstreams{way}")
+    hosts = [*dict.fromkeys((mirror.hub, *mirror.hosts))]
     keys: dict[str, Any] = {"registry-mirrors": [f"{mirror.scheme}://{mirror.hub}"]}
     if mirror.insecure:
-        keys["insecure-registries"] = [*dict.fromkeys((mirror.hub, *mirror.hosts))]
-    authorities = [
-        ClientFile(f"/etc/docker/certs.d/{host}/ca.crt", mirror.ca)
-        for host in dict.fromkeys((mirror.hub, *mirror.hosts))
-    ]
+        keys["insecure-registries"] = hosts
     return ClientSetup(
         (
             ClientFile("/etc/docker/daemon.json", json.dumps(keys, indent=2) + "\n", part=True),
-            *(authorities if mirror.ca else ()),
+            *mirror.authority(*(f"/etc/docker/certs.d/{host}/ca.crt" for host in hosts)),
         ),
         "systemctl reload docker",
         (

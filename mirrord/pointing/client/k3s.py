@@ -33,9 +33,7 @@ def setup(mirror: ClientMirror, _: Version | None) -> ClientSetup:
     if mirror.token:
         text += "" if mirror.ca else "# configs:\n"
         text += f"#   {quoted(mirror.host)}:\n#     auth: {{username: token, password: TOKEN}}\n"
-    files = [ClientFile(f"{_FOLDER}/registries.yaml", text)]
-    if mirror.ca:
-        files.append(ClientFile(f"{_FOLDER}/{CA_FILE}", mirror.ca))
+    files = [ClientFile(f"{_FOLDER}/registries.yaml", text), *mirror.authority(f"{_FOLDER}/{CA_FILE}")]
     if not mirror.fallback:
         files.append(ClientFile(f"{_FOLDER}/config.yaml", "disable-default-registry-endpoint: true\n", part=True))
     return ClientSetup(

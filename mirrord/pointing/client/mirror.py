@@ -66,6 +66,15 @@ class ClientMirror:
         places = (one.place or one.endpoint for one in self.registries)
         return tuple(dict.fromkeys((self.host, *(place.partition("/")[0] for place in places))))
 
+    def url(self, one: PointedRegistry) -> tuple[str, bool]:
+        """Return the URL of an endpoint in the API of registries, and whether that has a path of its own."""
+        host, _, path = one.endpoint.partition("/")
+        return f"{self.scheme}://{host}{f'/v2/{path}' if path else ''}", bool(path)
+
+    def authority(self, *paths: str) -> tuple[ClientFile, ...]:
+        """Return the authority of the mirror's certificate as a file at each path; none for one that clients know."""
+        return tuple(ClientFile(path, self.ca) for path in paths) if self.ca else ()
+
     def named(self) -> tuple[PointedRegistry, ...]:
         """Return the registries that the name of an image can begin with."""
         return tuple(one for one in self.registries if one.place)

@@ -26,9 +26,9 @@ def setup(mirror: ClientMirror, _: Version | None) -> ClientSetup:
     text = f"{MARK}\n" + "".join(f"\n{line}" for one in mirror.named() for line in _registry(mirror, one))
     if mirror.insecure:
         text += "".join(f"\n[[registry]]\nlocation = {quoted(host)}\ninsecure = true\n" for host in mirror.hosts)
-    authorities = [ClientFile(f"/etc/containers/certs.d/{host}/ca.crt", mirror.ca) for host in mirror.hosts]
+    authorities = mirror.authority(*(f"/etc/containers/certs.d/{host}/ca.crt" for host in mirror.hosts))
     return ClientSetup(
-        (ClientFile(_FILE, text), *(authorities if mirror.ca else ())),
+        (ClientFile(_FILE, text), *authorities),
         "",
         (
             "Podman, Buildah and skopeo read it each time; for CRI-O: systemctl reload crio",

@@ -11,7 +11,6 @@ from mirrord.pointing.client.mirror import (
     ClientFile,
     ClientMirror,
     ClientSetup,
-    PointedRegistry,
     Version,
     indented,
     quoted,
@@ -34,15 +33,9 @@ def setup(mirror: ClientMirror, version: Version | None) -> ClientSetup:
     )
 
 
-def _url(mirror: ClientMirror, one: PointedRegistry) -> tuple[str, bool]:
-    """Return the URL of an endpoint, and whether it has a path of its own."""
-    host, _, path = one.endpoint.partition("/")
-    return f"{mirror.scheme}://{host}{f'/v2/{path}' if path else ''}", bool(path)
-
-
 def _documents(mirror: ClientMirror) -> Iterator[str]:
     for one in mirror.registries:
-        url, path = _url(mirror, one)
+        url, path = mirror.url(one)
         text = f"apiVersion: v1alpha1\nkind: RegistryMirrorConfig\nname: {quoted(one.registry)}\n"
         text += f"endpoints:\n  - url: {quoted(url)}\n" + ("    overridePath: true\n" if path else "")
         yield text + ("" if mirror.fallback else "skipFallback: true\n")
@@ -54,7 +47,7 @@ def _documents(mirror: ClientMirror) -> Iterator[str]:
 def _section(mirror: ClientMirror) -> str:
     text = "machine:\n  registries:\n    mirrors:\n"
     for one in mirror.registries:
-        url, path = _url(mirror, one)
+        url, path = mirror.url(one)
         text += f"      {quoted(one.registry)}:\n        endpoints:\n          - {quoted(url)}\n"
         text += "        overridePath: true\n" if path else ""
         text += "" if mirror.fallback else "        skipFallback: true\n"
