@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -67,13 +67,9 @@ def public(mirror: ClientMirror) -> ClientMirror:
 def setups(mirror: ClientMirror) -> Mapping[str, ClientSetup]:
     """Return what each client needs that can use the mirror, the usual ones first."""
     found: dict[str, ClientSetup] = {}
-    for name in _order():
+    for name in dict.fromkeys(("docker", "containerd", "podman", *CLIENTS)):
         try:
             found[name] = CLIENTS[name].setup(mirror, None)
         except UsageError:
             continue  # it uses other registries than those
     return found if mirror.registries else {}
-
-
-def _order() -> Sequence[str]:
-    return [*dict.fromkeys(("docker", "containerd", "podman", *CLIENTS))]
