@@ -14,11 +14,10 @@ from mirrord.config.pointing import FRONT
 from mirrord.errors import ConfigError, MissingError, UsageError
 from mirrord.names.book import begins_path
 from mirrord.names.naming import Naming, below, registry_prefix
-from mirrord.pointing.image_mirrors import ImageMirrors, place_at
+from mirrord.pointing.image_mirrors import ImageMirrors, by_naming, place_at
 from mirrord.pointing.places import own_host
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, naming_at
 from mirrord.wire.oci.reference import Reference, parse_repository
 
 _IMAGE = "image"
@@ -128,11 +127,10 @@ def _rows(
     here = [mirror for mirror in writers if any(one.name == target.name for one in mirror.targets)]
     for mirror in here:
         yield target.name, _tagged(place_at(mirror, target, _own_host(read)), given), mirror.name
-    if here or meaning.source is None or "{mirror}" in target.to:
+    if here or meaning.source is None:
         return
-    nobody = Mirror("", _IMAGE, Images(Source(repository=meaning.source.name)), (target,), names=read.names)
     try:
-        if naming_at(nobody, target):
+        if nobody := by_naming(meaning.source, target, read.names):
             yield target.name, _tagged(place_at(nobody, target, _own_host(read)), given), ""
     except ConfigError as error:
         note(f"notice: {str(error).rpartition('from.repository: ')[2]}")

@@ -9,10 +9,11 @@ from typing import Final
 
 from mirrord.config.load import Configuration
 from mirrord.errors import MirrordError, UsageError
+from mirrord.names.book import NameBook
 from mirrord.plan.choice import Choosing
 from mirrord.plan.select import listed_verdicts
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import image_name, is_many, spec_of, target_place
+from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
 from mirrord.syncers.image.plan.many import RepositoryPart, apart, chosen, derived
 from mirrord.syncers.image.upstream.allow_file import FrontLists, read_lists
 from mirrord.syncers.image.upstream.many import of_file
@@ -109,6 +110,14 @@ def place_at(mirror: Mirror, target: Target, own: str) -> str:
         ConfigError: the image cannot have a name there.
     """
     return f"{own}/{image_name(mirror)}" if target.name == LOCAL else str(target_place(mirror, target))
+
+
+def by_naming(source: Reference, target: Target, names: NameBook) -> Mirror | None:
+    """Return a nameless mirror of an image, which a naming gives a name at a target; None where no naming does."""
+    if "{mirror}" in target.to:
+        return None
+    nobody = Mirror("", KIND, Images(Source(repository=source.name)), (target,), names=names)
+    return nobody if naming_at(nobody, target) else None
 
 
 def takes(mirror: Mirror, wanted: Reference) -> bool:

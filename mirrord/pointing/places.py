@@ -15,9 +15,8 @@ from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.names.allows import AllowList
 from mirrord.names.naming import below, registry_prefix
 from mirrord.names.workloads import is_template
-from mirrord.pointing.image_mirrors import KIND, ImageMirrors, place_at, takes
+from mirrord.pointing.image_mirrors import KIND, ImageMirrors, by_naming, place_at, takes
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, naming_at
 from mirrord.wire.oci.reference import Reference
 
 DIRECT: Final = "direct.to/"
@@ -153,10 +152,7 @@ class Places:
         tried = [(mirror, takes(mirror, source)) for mirror in writers]
         for mirror, listed in sorted(tried, key=lambda each: not each[1]):
             yield from _placed(self._name(mirror, target), reference, where, mirror.name, listed=listed)
-        if writers or "{mirror}" in target.to:
-            return
-        nobody = Mirror("", KIND, Images(Source(repository=source.name)), (target,), names=self._read.names)
-        if naming_at(nobody, target):
+        if not writers and (nobody := by_naming(source, target, self._read.names)):
             yield from _placed(self._name(nobody, target), reference, where, None, listed=False)
 
     def _name(self, mirror: Mirror, target: Target) -> str:
