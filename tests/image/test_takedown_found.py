@@ -7,6 +7,7 @@ from dataclasses import replace
 from mirrord.model.ledger import LedgerEntry
 from mirrord.syncers.image.upstream.takedown import find
 from mirrord.testing import build_image, push
+from tests.support.localstore import place_in
 from tests.support.world import World
 
 
@@ -30,3 +31,21 @@ async def test_platforms_of_more_than_a_hundred_images(world: World) -> None:
         "the platforms of 3 of 103 images are not known, and not denied by digest: "
         "a source is asked for 100 images at most"
     )
+
+
+async def test_a_damaged_manifest_in_local_stops_no_takedown(world: World) -> None:
+    """Its platforms are asked for at the source; where that has it no more, a remark says that they are not known."""
+    source, index = await world.registry("source"), build_image(["linux/amd64", "linux/arm64"])
+    await push(index, source, "team/app", ["v1"])
+    assert world.services.blobs
+    await world.services.blobs.put(index.digest, index.body)
+    place = place_in(world.folder / "blobs", index.digest)
+    assert place
+    place.unlink()
+    place.write_bytes(b"{")
+    asked = f"{source.host}/team/app@{index.digest}"
+    found = await find(asked, world.services, {})
+    assert (len(found.entry.digests), found.remark) == (3, "")
+    found = await find(f"{source.host}/team/other@{index.digest}", world.services, {})
+    assert found.entry.digests == (index.digest,)
+    assert found.remark.startswith("the platforms of 1 of 1 images are not known, and not denied by digest: ")

@@ -31,6 +31,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.offload import offload
 
 _BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
 _READ: Final = 100  # images that a source is asked for, to know their platforms; it may count each as a pull
@@ -172,11 +173,12 @@ async def _with_parts(tops: Sequence[Digest], reference: Reference, services: Se
     troubles: list[MirrordError] = []
 
     async def in_local(top: Digest) -> None:
-        stored = await services.blobs.find(top) if services.blobs else None
-        if stored is None:
-            unread.append(top)
-        else:
-            note(Manifest.parse(await read_stored(stored, LIMIT), "", top))
+        with suppress(MirrordError):  # what is damaged, the source may still have
+            if stored := await services.blobs.find(top) if services.blobs else None:
+                body = await read_stored(stored, LIMIT)
+                note(await offload(len(body), Manifest.parse, body, "", top))
+                return
+        unread.append(top)
 
     async def at_source(top: Digest) -> None:
         try:
