@@ -71,7 +71,7 @@ class Runner:
 
     async def tick(self, mirror: str) -> None:
         """Start a scheduled run, unless the mirror was taken down, or has one under way or wanted; returns at once."""
-        if mirror in self._snapshot().denied():
+        if self._snapshot().denying(mirror):
             return  # the status says so; a run would say nothing else
         if self.stopping or mirror in self.turns:
             self._events.emit(RunSkipped(mirror, "stopping" if self.stopping else "overlap"))

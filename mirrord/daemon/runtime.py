@@ -63,8 +63,12 @@ class Snapshot:
 
     def denied(self) -> Mapping[str, str]:
         """Return why mirrors were taken down, by their names."""
-        found = {name: self.configuration.denied.mirror(name) for name in self._mirrors}
-        return {name: entry.reason for name, entry in found.items() if entry}
+        return {name: why for name in self._mirrors if (why := self.denying(name))}
+
+    def denying(self, name: str) -> str:
+        """Return why one mirror was taken down, or ""."""
+        entry = self.configuration.denied.mirror(name)
+        return entry.reason if entry else ""
 
     def allowed(self) -> Sequence[str]:
         """Return the mirrors that were not taken down; TakenDownError where all of them were."""

@@ -56,7 +56,7 @@ class ScheduledVerifier:
             if rules is None or rules.every is None or self._runtime.runner.stopping:
                 return
             try:
-                if name in self._runtime.snapshot.denied():  # nothing of it should be anywhere
+                if self._runtime.snapshot.denying(name):  # nothing of it should be anywhere
                     self._again(name, rules.every, rules.every)
                     return
                 if wait := await self._deferred(name):

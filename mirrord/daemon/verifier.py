@@ -89,7 +89,7 @@ class Verifier:
 
     async def _look(self, current: Snapshot, mirror: Mirror, inspection: Inspection, expected: Memory) -> None:
         """Look at everything, then again at what differs and was changed by a run meanwhile."""
-        if reason := current.denied().get(mirror.name):
+        if reason := current.denying(mirror.name):
             for target in mirror.targets:
                 inspection.refused(target.name, "", f"taken down, so nothing of it is looked at: {reason}")
             return
