@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mirrord import pipeline
 from mirrord.daemon.runtime import now
-from mirrord.errors import UsageError
+from mirrord.errors import TakenDownError, UsageError
 from mirrord.plan.restored import Restored
 from mirrord.plan.restoring import chosen, earlier, undoing
 from mirrord.syncer.restoring import FACTS, Resetting, RestoreWish
@@ -38,8 +38,10 @@ async def backups(runtime: Runtime, name: str) -> tuple[Backup, ...]:
 
 
 async def restore(runtime: Runtime, command: Restore) -> Run:
-    """See `Restore`."""
+    """See `Restore`. Raises TakenDownError before anything is noted that a run after a lift would do."""
     current, mirror, syncer = _restorable(runtime, command.mirror)
+    if reason := current.denying(mirror.name):
+        raise TakenDownError(f"{mirror.name}: taken down, so nothing of it is restored: {reason}")
     if syncer.restores:
         if command.run is not None:
             of_git = "restore its backups: `mirrord restore NAME 'TIME/*'`"

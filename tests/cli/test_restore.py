@@ -49,3 +49,27 @@ async def test_many_refs_come_back_by_one_command(tmp_path: Path) -> None:
         assert (wrong.status, "refs/heads/c was not brought back" in wrong.err) == (64, True)
         assert (await desk.run("restore", "code", "--release", "refs/heads/*")).status == 0
         assert host.refs("there.git") == upstream.refs()
+
+
+async def test_nothing_of_a_mirror_that_was_taken_down_is_restored(tmp_path: Path) -> None:
+    """The command fails with the reason, and no run after a lift does what was asked for meanwhile."""
+    require("git")
+    desk, denied = Desk(tmp_path), tmp_path / "denied.yaml"
+    denied.touch()
+    async with GitHost(tmp_path / "git") as host:
+        upstream = Upstream(host.create("code.git"))
+        host.create("there.git")
+        for branch in ("main", "a"):
+            upstream.commit(branch, {"README.md": branch.encode()})
+        sections = CONFIGURATION.format(upstream=host.url("code.git"), there=host.url("there.git"))
+        desk.configure(sections.replace("settings: {", f"settings: {{denied: '{denied}', "))
+        assert (await desk.run("sync")).status == 0
+        upstream.delete("refs/heads/a")
+        assert (await desk.run("sync", "code", "--allow")).status == 0
+        (kept,) = (await desk.run("restore", "code", "--json")).document["backups"]
+        denied.write_text("- {mirror: code, reason: a claim}\n")
+        said = await desk.run("restore", "code", kept["name"])
+        assert (said.status, "code: taken down, so nothing of it is restored: a claim" in said.err) == (1, True), said
+        denied.write_text("")
+        assert (await desk.run("sync")).status == 0
+        assert host.refs("there.git") == upstream.refs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.repositories import ManifestRef
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
+from mirrord.names.denied import Denied, DeniedEntry
+from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.helm.transfer.earlier import keep_earlier
 from mirrord.testing import Registry
@@ -279,3 +282,16 @@ async def test_the_thirty_days_begin_again(tmp_path: Path) -> None:
         place = await repositories.state("_helm/app/earlier")
         assert place
         assert place.tags == {f"{ONE.digest.hex}.tgz": ONE.digest}
+
+
+async def test_nothing_of_a_mirror_that_was_taken_down_is_restored(source: ChartRepository, runs: ChartRuns) -> None:
+    """Plan and run say why, and nothing is held for a time after a lift."""
+    mirror = runs.mirror(source.url, keys=KEYS, local=LOCAL)
+    await moved(source, runs, mirror)
+    denied = Denied([DeniedEntry(1, "a claim", mirror=mirror.name)])
+    runs.services = replace(runs.services, denied=denied)
+    planned, run = await plan_restore(runs, mirror, "app-1.0.0"), await restore(runs, mirror, "app-1.0.0")
+    assert planned.code == run.code == "taken_down"
+    assert planned.error.endswith(": a claim")
+    assert runs.services.facts
+    assert await runs.services.facts.recall(mirror.name, FACTS) == {}
