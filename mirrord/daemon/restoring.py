@@ -32,9 +32,8 @@ async def backups(runtime: Runtime, name: str) -> tuple[Backup, ...]:
     async with current.lease():
         if syncer.restores:
             return tuple(await syncer.restores.backups(mirror, current.services))
-        found = await _earlier(runtime, mirror, syncer)
-        known = {_resets(syncer).called(one.name): one.name for one in await runtime.store.moves(mirror.name)}
-        return tuple(await _with_where(found, known, _resets(syncer), mirror, current.services))
+        found, names = await _earlier(runtime, mirror, syncer)
+        return tuple(await _with_where(found, names, _resets(syncer), mirror, current.services))
 
 
 async def restore(runtime: Runtime, command: Restore) -> Run:
@@ -84,21 +83,26 @@ def _resets(syncer: Syncer) -> Resetting:
     return syncer.resets()
 
 
-async def _earlier(runtime: Runtime, mirror: Mirror, syncer: Syncer) -> Sequence[Backup]:
-    """List what the ledger has of a mirror, after what is restored now."""
+async def _earlier(runtime: Runtime, mirror: Mirror, syncer: Syncer) -> tuple[Sequence[Backup], Mapping[str, str]]:
+    """List what the ledger has of a mirror, after what is restored now; also return its names by item."""
     restored = Restored.read(await runtime.store.recall(mirror.name, FACTS))
-    moves = await runtime.store.moves(mirror.name)
-    return await asyncio.to_thread(earlier, moves, syncer.places(mirror)[1], restored, _resets(syncer).called)
+    moves, called = await runtime.store.moves(mirror.name), _resets(syncer).called
+
+    def look() -> tuple[Sequence[Backup], Mapping[str, str]]:
+        found = earlier(moves, syncer.places(mirror)[1], restored, called)
+        return found, {called(one.name): one.name for one in moves}
+
+    return await asyncio.to_thread(look)
 
 
 async def _with_where(
-    found: Sequence[Backup], known: Mapping[str, str], resets: Resetting, mirror: Mirror, services: Services
+    found: Sequence[Backup], names: Mapping[str, str], resets: Resetting, mirror: Mirror, services: Services
 ) -> list[Backup]:
-    """Add where the newest of them are now; `known` has the names of the ledger by item."""
-    names: dict[str, set[str]] = {}
+    """Add where the newest of them are now; `names` has the names of the ledger by item."""
+    asked: dict[str, set[str]] = {}
     for one in found[:LOOKED_AT]:
-        names.setdefault(known.get(one.item, one.item), set()).update(filter(None, [one.digest]))
-    where = await resets.where(mirror, services, {name: those for name, those in names.items() if those})
+        asked.setdefault(names.get(one.item, one.item), set()).update(filter(None, [one.digest]))
+    where = await resets.where(mirror, services, {name: those for name, those in asked.items() if those})
     return [replace(one, where=where.get(one.digest, "")) for one in found]
 
 
@@ -106,9 +110,8 @@ async def _variant(runtime: Runtime, mirror: Mirror, syncer: Syncer, command: Re
     """Return the variant of a kind that does what was asked for. Raises UsageError: that means nothing."""
     resets = _resets(syncer)
     if command.run is None:
-        listed = await _earlier(runtime, mirror, syncer)
+        listed, names = await _earlier(runtime, mirror, syncer)
         targets = [target.name for target in mirror.targets]
-        names = {resets.called(one.name): one.name for one in await runtime.store.moves(mirror.name)}
         wanted = chosen(mirror.name, command.backups, listed, targets)
         return resets.variant(RestoreWish({(target, names[item]): one for (target, item), one in wanted.items()}))
     return resets.variant(await _undoing(runtime, mirror, syncer, command.run))
