@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.model.keep import Keep
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
@@ -206,6 +207,23 @@ async def test_what_could_not_be_brought_back_stays(world: World) -> None:
     assert run.receipts == ()
     assert all("`--irrecoverable` removes it" in why for why in stays(run.plan).values())
     assert done(await pruned.prune(irrecoverable=True)) == {("one", "v1"), ("two", "v1")}
+
+
+async def test_what_only_local_has_stays_where_keep_may_drop_it(world: World) -> None:
+    """With `keep` nobody can rely on `local`: what only that has besides could not be brought back some day."""
+    one = await world.registry("one")
+    pruned = await Pruned.open(world, one, LOCAL)
+    pruned.lose("v1")
+    pruned.forget(V1)
+    everything = pruned.mirror
+    pruned.mirror = replace(everything, keep=Keep(newest=20))
+    run = await pruned.twice()
+    assert run.receipts == ()
+    assert "`--irrecoverable` removes it" in stays(run.plan)["one", "v1"]
+    pruned.mirror = everything
+    run = await pruned.prune()
+    assert done(run) == {("one", "v1")}
+    assert run.receipts[0].step.reason.endswith("can be brought back from local")
 
 
 async def test_another_tag_keeps_the_content(world: World) -> None:

@@ -204,14 +204,15 @@ async def _held(services: Services, survey: PruneSurvey, going: Sequence[Unwante
 
 
 async def _found(mirror: Mirror, services: Services, survey: PruneSurvey, now: datetime) -> PruneSurvey:
-    """Ask where the content of doomed names can be read besides."""
+    """Ask where the content of doomed names can be read besides; `local` does not count where `keep` may drop it."""
+    without = [LOCAL] if mirror.keep else []
     digests = defaultdict[str, set[Digest]](set)
     for one, digest in await asyncio.to_thread(lambda: list(doomed(survey, spec_of(mirror).prune.after, now))):
         digests[one.repository].add(digest)
     found: dict[tuple[str, Digest], Sequence[str]] = {}
 
     async def look(repository: str, those: Collection[Digest]) -> None:
-        at = await whereabouts(survey.wants[repository].mirror, services, those)
+        at = await whereabouts(survey.wants[repository].mirror, services, those, without=without)
         found.update({(repository, digest): names for digest, names in at.found.items()})
 
     await Workers(REPOSITORIES).each(digests.items(), lambda one: look(*one))
