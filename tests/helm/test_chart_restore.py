@@ -17,7 +17,10 @@ from mirrord.model.run import Result, Run
 from mirrord.names.denied import Denied, DeniedEntry
 from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.helm.plan.restored import version_of
 from mirrord.syncers.helm.transfer.earlier import keep_earlier
+from mirrord.syncers.helm.upstream.archive_places import SOURCE
+from mirrord.syncers.helm.upstream.kept_archives import KeptArchives
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
@@ -232,6 +235,17 @@ async def test_what_is_nowhere_is_refused(source: ChartRepository, runs: ChartRu
     run = await runs.run(mirror)
     assert run.result is Result.NOOP, (run.plan, run.receipts)
     assert sound(site(runs.folder / "s"))["app-1.0.0"] == AGAIN.digest
+
+
+async def test_an_entry_with_a_wrong_url_hides_no_other_archive(source: ChartRepository, runs: ChartRuns) -> None:
+    """One archive that cannot be had at a place does not make the place unknown for all others."""
+    mirror = runs.mirror(source.url, site=runs.folder / "s")
+    source.add(ONE, "ftp://files.example/app-1.0.0.tgz")
+    source.add(TWO)
+    asked = [version_of("app:1.0.0", str(ONE.digest)), version_of("app:2.0.0", str(TWO.digest))]
+    found, unknown = await KeptArchives(mirror, runs.services).where(asked)
+    assert found == {ONE.digest: [], TWO.digest: [SOURCE]}
+    assert not unknown
 
 
 async def test_what_an_index_shows_besides_stays(source: ChartRepository, runs: ChartRuns) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mirrord.blobs.source import BlobSource
-from mirrord.errors import DigestError, MirrordError, MissingError
+from mirrord.errors import ContentError, DigestError, MirrordError, MissingError, RefusedError, UntrustedError
 from mirrord.files import LocalFile, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.plan.select import is_glob
@@ -178,7 +178,12 @@ class _Repository:
     async def find(self, chart: ChartVersion) -> ArchiveFound | None:
         listed = await self._entries()
         entry = listed.get((chart.name, chart.version, chart.digest))
-        return None if entry is None else ArchiveFound(await self._source.blob(entry), entry)
+        if entry is None:
+            return None
+        try:
+            return ArchiveFound(await self._source.blob(entry), entry)
+        except (ContentError, RefusedError, UntrustedError):  # its URL is wrong; that says nothing about others
+            return None
 
     async def provenance(self, chart: ChartVersion) -> bytes | None:
         entry = (await self._entries()).get((chart.name, chart.version, chart.digest))
