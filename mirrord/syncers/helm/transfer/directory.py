@@ -124,11 +124,7 @@ class DirectoryTarget:
                 if there is None or chart.digest not in (None, there):
                     raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
             gone = self._gone(old.keys(), index)
-            files = {
-                **(index.extras or {}),
-                f"{INDEX}.gz": index.packed(),
-                INDEX: index.data,
-            }  # the index is the last one
+            files = {**(index.extras or {}), f"{INDEX}.gz": index.packed(), INDEX: index.data}  # the index is the last
             changed: dict[Path, Path] = {}
             for name, data in files.items():
                 place = self._folder / name
