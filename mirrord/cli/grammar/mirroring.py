@@ -167,7 +167,7 @@ do, 1 failed, 2 partly or when something could not be looked at, 64 no such mirr
     STATE,
     flag("--apply", "Remove what is shown without it."),
     flag("--adopt", "Also prune tags that this mirror did not write, and builds that were published."),
-    flag("--irrecoverable", "Also remove what no other place has, so that it could not be brought back."),
+    flag("--irrecoverable", "Also remove what no other place keeps, so that it could not be brought back."),
     QUIET,
     VERBOSE,
     JSON,

@@ -21,7 +21,7 @@ from mirrord.syncers.image.names import spec_of
 from mirrord.syncers.image.plan.unwanted import PruneSurvey, Unwanted, divided, joined
 from mirrord.wire.oci.reference import COSIGN, referrers_tag
 
-_LOST: Final = "no other place has its content, so it could not be brought back; `--irrecoverable` removes it"
+_LOST: Final = "no other place keeps its content, so it could not be brought back; `--irrecoverable` removes it"
 
 
 def loss(survey: PruneSurvey, max_loss: float) -> str:
