@@ -58,7 +58,9 @@ class Takedowns:
         found = replace(found, reason=entry.reason, digests=tuple(digests))
         purged, left = await self._purge(found)
         runs = await self._remove(found, left)
-        purged += (await self._purge(found))[0]  # what runs needed that were under way
+        again, still = await self._purge(found)  # what runs needed that were under way
+        purged += again
+        left += (one for one in still if one not in left)
         removed = tuple(one for run in runs for one in _removed(run))
         left += (one for run in runs for one in _left(run))
         shown = tuple(map(str, digests))
