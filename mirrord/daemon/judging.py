@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from mirrord.blobs.reachable import reached, unneeded
 from mirrord.blobs.repositories import RepositoryState
@@ -16,9 +15,7 @@ from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.plan.retention import READING, Clients, Retained, by_tag, expired, retained
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.values import Mirror
-from mirrord.wire.oci.reference import referrers_tag
-
-_SHORTEST: Final = len("sha512-") + 64
+from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +84,9 @@ def judge(
 
 
 def _signatures(state: RepositoryState) -> Mapping[str, Digest]:
-    """Return the tags of signatures, each with its image; of sha512 a tag has the first digits only, 64 or more."""
-    subjects = {referrers_tag(one)[:_SHORTEST]: one for one in state.manifests}
-    found = dict[str, Digest]()
-    for name in state.tags:
-        digits, _, _ = name.partition(".")
-        subject = subjects.get(digits[:_SHORTEST])
-        if subject and referrers_tag(subject).startswith(digits):
-            found[name] = subject
-    return found
+    """Return the tags of signatures, each with its image."""
+    subjects = {referrers_tag(one): one for one in state.manifests}
+    return {name: subject for name in state.tags if (subject := subjects.get(subject_tag(name)))}
 
 
 def pinned(state: RepositoryState, owner: Owner) -> set[Digest]:

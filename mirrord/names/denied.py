@@ -14,7 +14,7 @@ from mirrord.errors import UsageError
 from mirrord.model.digest import Digest
 from mirrord.names.allows import AllowEntry, AllowList, Canonical, parse_allow, unchanged
 from mirrord.names.lists import ListLine
-from mirrord.wire.oci.reference import about_digest, parse_repository
+from mirrord.wire.oci.reference import parse_repository, referrers_tag, subject_tag
 
 LONGEST_REASON: Final = 500
 _WILDCARDS: Final = ("/*", "/**")
@@ -54,12 +54,14 @@ class Denied:
         """Take them in any order; of equal ones the first counts."""
         self.entries: Sequence[DeniedEntry] = tuple(entries)
         self._by_digest: dict[str, DeniedEntry] = {}
+        self._by_subject: dict[str, DeniedEntry] = {}
         self._by_mirror: dict[str, DeniedEntry] = {}
         self._by_tag: dict[str, DeniedEntry] = {}
         whole: list[AllowEntry] = []
         for number, entry in enumerate(self.entries):
             for digest in entry.digests:
                 self._by_digest.setdefault(digest, entry)
+                self._by_subject.setdefault(referrers_tag(digest), entry)
             if entry.mirror:
                 self._by_mirror.setdefault(entry.mirror, entry)
             name, tag = parted(entry.image)
@@ -100,7 +102,7 @@ class Denied:
         if ":" in ref:
             return self._by_digest.get(ref)
         found = self._by_tag.get(f"{name}:{ref}")
-        return found or self._by_digest.get(about_digest(ref))
+        return found or self._by_subject.get(subject_tag(ref))
 
     def repository(self, name: str) -> DeniedEntry | None:
         """Return the entry that denies a repository (`host/path` in canonical form) with all that it has, or None."""

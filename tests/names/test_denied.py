@@ -45,12 +45,19 @@ def test_names(image: str, name: str, ref: str, found: bool) -> None:
     assert bool(denied(image).image(name, ref)) is found
 
 
-def test_a_digest_counts_under_every_name_and_so_do_its_signatures() -> None:
-    """Another tag, another registry: it is the same image. So are cosign's tags, and the list of referrers."""
-    book = Denied([DeniedEntry(1, "why", digests=(DIGEST,))])
-    about = f"sha256-{DIGEST.hex}"
-    assert all(book.image(APP, ref) for ref in (DIGEST, about, f"{about}.sig", f"{about}.att", f"{about}.sbom"))
-    assert not any(book.image(APP, ref) for ref in ("v1", Digest.of(b"other"), f"sha256-{'0' * 64}.sig", "sha256-"))
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_digest_counts_under_every_name_and_so_do_its_signatures(algorithm: str) -> None:
+    """Another tag, another registry: it is the same image. So are cosign's tags, and the list of referrers.
+
+    Of a digest by sha512 they have the first 64 digits, or as many as there is room for.
+    """
+    digest = Digest.of(b"denied", algorithm)
+    book = Denied([DeniedEntry(1, "why", digests=(digest,))])
+    about = f"{algorithm}-{digest.hex[:64]}"
+    ends = (f"{about}.sig", f"{about}.att", f"{about}.sbom")
+    assert all(book.image(APP, ref) for ref in (digest, about, f"{algorithm}-{digest.hex}"[:128], *ends))
+    others = (Digest.of(b"other", algorithm), f"{algorithm}-{'0' * 64}.sig", f"{algorithm}-")
+    assert not any(book.image(APP, ref) for ref in ("v1", *others))
 
 
 def test_aliases_lead_to_one_name() -> None:

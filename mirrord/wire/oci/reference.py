@@ -25,15 +25,15 @@ _TEXT_LIMIT = NAME_LIMIT + len(":") + 128 + len("@sha512:") + 128
 ABOUT_TAGS: Final = ("sha256-", "sha512-")
 """What tags begin with that are about a manifest, and no version of an image.
 
-A list of referrers has the digest of its subject as a tag, with `-` for `:` (distribution-spec, "Referrers Tag
-Schema"); what cosign 2 keeps has the same with a suffix.
+A list of referrers has the digest of its subject as a tag, with `-` for `:` and 64 digits at most (distribution-spec,
+"Referrers Tag Schema"); what cosign 2 keeps has the same with a suffix.
 """
 SIGNATURE: Final = ".sig"
 """The suffix of cosign's signatures."""
 COSIGN: Final = (SIGNATURE, ".att", ".sbom")
 """The suffixes of cosign's signatures, attestations and SBOMs."""
 
-_ABOUT = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[A-Za-z0-9._-]{1,50})?")
+_ABOUT = re.compile(r"(?:(sha256-[0-9a-f]{64})|(sha512-[0-9a-f]{64})[0-9a-f]{0,64})(?:\.[A-Za-z0-9._-]{1,50})?")
 _LABEL = r"(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
 _DOMAIN = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[(?P<six>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -55,14 +55,17 @@ def valid_tag(text: str) -> bool:
 
 
 def referrers_tag(subject: Digest) -> str:
-    """Return the tag of the list of what is about `subject`, at registries without the API."""
-    return f"{subject.algorithm}-{subject.hex}"[:128]
+    """Return the tag of the list of what is about `subject`, at registries without the API: 64 digits at most."""
+    return f"{subject.algorithm}-{subject.hex[:64]}"
 
 
-def about_digest(tag: str) -> str:
-    """Return the digest of the manifest that a tag is about; "" for the tag of an image."""
+def subject_tag(tag: str) -> str:
+    """Return the `referrers_tag` of the manifest that a tag is about; "" for the tag of an image.
+
+    A tag has no room for a digest by sha512: the specification says 64 of its digits, and some write more.
+    """
     found = _ABOUT.fullmatch(tag)
-    return f"{found[1]}:{found[2]}" if found else ""
+    return (found[1] or found[2]) if found else ""
 
 
 def valid_repository(path: str) -> bool:

@@ -13,7 +13,7 @@ from mirrord.errors import ContentError, TooLargeError
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from mirrord.wire.oci.manifest import LIMIT
-from mirrord.wire.oci.reference import referrers_tag, valid_tag
+from mirrord.wire.oci.reference import COSIGN, referrers_tag, subject_tag, valid_tag
 from mirrord.wire.oci.referrers import entries_of, read_entries
 
 WHAT = "r.example/a: referrers"
@@ -56,8 +56,19 @@ def test_a_list_has_a_bound() -> None:
 
 @given(st.sampled_from(["sha256", "sha512"]), st.binary(max_size=8))
 def test_the_tag_of_a_subject_is_one(algorithm: str, data: bytes) -> None:
-    """Every digest has a valid tag, and two have two."""
+    """Every digest has the tag of the specification's Referrers Tag Schema: 64 digits at most; two have two.
+
+    With cosign's suffixes it is valid, too, and each says whose it is, also with all digits that a tag has room for.
+    """
     digest = Digest.of(data, algorithm)
     tag = referrers_tag(digest)
-    assert valid_tag(tag)
-    assert tag == f"{algorithm}-{digest.hex}"[:128]
+    assert tag == f"{algorithm}-{digest.hex[:64]}"
+    for name in (tag, *(tag + end for end in COSIGN), f"{algorithm}-{digest.hex}"[:128]):
+        assert valid_tag(name)
+        assert subject_tag(name) == tag
+
+
+@pytest.mark.parametrize("tag", ["v1", "sha256-", f"sha256-{'0' * 63}", f"sha256-{'0' * 65}", f"sha512-{'g' * 64}"])
+def test_other_tags_are_about_nothing(tag: str) -> None:
+    """What only looks like the tag of a list of referrers has no subject."""
+    assert subject_tag(tag) == ""

@@ -25,7 +25,7 @@ from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import Layout, blob_name
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import LIMIT, Manifest
-from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN
+from mirrord.wire.oci.reference import COSIGN, referrers_tag, subject_tag
 
 
 class Place(Protocol):
@@ -156,23 +156,23 @@ class _Local(_Files):
     async def about(self, subject: Digest, now: datetime) -> Sequence[Referrer]:  # noqa: ARG002 - the port's signature
         if self._about is None:
             self._about = await self._all_about()
-        return self._about.get(subject, ())
+        return self._about.get(referrers_tag(subject), ())
 
     async def _all_about(self) -> Mapping[str, Sequence[Referrer]]:
-        """Return by subject what is about it: all at once, since a look at each image would go through all of them."""
+        """Return what is about images, by their `referrers_tag`: a look at each would go through all of them."""
         state = await self._repositories.state(self._repository) or RepositoryState()
         found = defaultdict[str, list[Referrer]](list)
         for number, (digest, link) in enumerate(state.manifests.items()):
             if not number % TURN:
                 await asyncio.sleep(0)
             if link.subject:
-                found[link.subject].append(Referrer(Descriptor(link.media_type, digest, link.size)))
+                entry = Descriptor(link.media_type, digest, link.size)
+                found[referrers_tag(Digest(link.subject))].append(Referrer(entry))
         for tag, digest in state.tags.items():
-            name, dot, suffix = tag.partition(".")
-            named = state.manifests.get(digest)
-            if name.startswith(ABOUT_TAGS) and f"{dot}{suffix}" in COSIGN and named is not None:
+            subject, named = subject_tag(tag), state.manifests.get(digest)
+            if subject and tag.removeprefix(subject) in COSIGN and named is not None:
                 entry = Descriptor(named.media_type, digest, named.size)
-                found[name.replace("-", ":", 1)].append(Referrer(entry, tag))
+                found[subject].append(Referrer(entry, tag))
         return found
 
     async def _stored(self, digest: Digest) -> Stored:

@@ -142,7 +142,7 @@ class RepositoryReferrers:
         found = [Referrer(one) for one in descriptors]
         for suffix in COSIGN:
             named = f"{tag}{suffix}"
-            if len(named) <= 128 and await self._has(named) and (head := await self.repository.head_manifest(named)):
+            if await self._has(named) and (head := await self.repository.head_manifest(named)):
                 found.append(Referrer(head, named))
         return _About(tuple(found), (*ignored, *wrong))
 
