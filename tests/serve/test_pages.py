@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from mirrord.model.history import Standing
 from mirrord.model.run import Result
+from mirrord.model.verification import Level, TargetVerification
 from mirrord.report.board import Board
 from mirrord.report.status import MirrorStatus, Running, Status
 from mirrord.serve.door import Listener, address_of, bind
@@ -231,3 +232,22 @@ def test_a_certificate_that_is_not_in_use() -> None:
     assert "the one before stays in use: /a&amp;b.pem cannot be read" in overview(status, shown.rows)
     assert json.loads(document(status, shown.lines))["certificate_error"] == "/a&b.pem cannot be read"
     assert "certificate" not in overview(shown.status(), shown.rows)
+
+
+@pytest.mark.parametrize(
+    ("language", "fine", "differs", "count"),
+    [
+        ("en", "All 50 mirrors are healthy", "1 of 50 mirrors differs from what was mirrored", "2 items differ"),
+        ("zh", "全部 50 个同步任务均正常", "50 个同步任务中有 1 个与已同步的内容不一致", "2 个条目不一致"),
+    ],
+)
+def test_drift_is_said_at_a_glance(language: str, fine: str, differs: str, count: str) -> None:
+    """The page does not call all mirrors healthy while a verification found drift, and its row says where."""
+    shown = Shown()
+    assert f"<title>{fine}" in overview(shown.status(), language=language)
+    found = TargetVerification("a", T0, Level.NAMES, checked=3, drift=2)
+    shown.board.learn([replace(one, verified=replace(found, target=one.target)) for one in standing("m7")])
+    text = overview(shown.status(1), language=language)
+    assert (fine in text, f"<title>{differs}" in text, text.count(count)) == (False, True, 1)
+    shown.board.learn(standing("m7", Result.FAILED))
+    assert differs not in overview(shown.status(2), language=language)

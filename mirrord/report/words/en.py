@@ -94,6 +94,10 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.found": ("{count} mirror found", "{count} mirrors found"),
     "verdict.failing": ("{count} of {total} mirrors is failing", "{count} of {total} mirrors are failing"),
     "verdict.stale": ("{count} of {total} mirrors is stale", "{count} of {total} mirrors are stale"),
+    "verdict.drift": (
+        "{count} of {total} mirrors differs from what was mirrored",
+        "{count} of {total} mirrors differ from what was mirrored",
+    ),
     "verdict.part": ("{count} of {total} mirrors is healthy", "{count} of {total} mirrors are healthy"),
     "verdict.ok": ("The mirror is healthy", "All {count} mirrors are healthy"),
     "last.done": "{count} written",

@@ -94,6 +94,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "overview.found": "找到 {count} 个同步任务",
     "verdict.failing": "{total} 个同步任务中有 {count} 个失败",
     "verdict.stale": "{total} 个同步任务中有 {count} 个已过期",
+    "verdict.drift": "{total} 个同步任务中有 {count} 个与已同步的内容不一致",
     "verdict.part": "{total} 个同步任务中有 {count} 个正常",
     "verdict.ok": ("同步任务正常", "全部 {count} 个同步任务均正常"),
     "last.done": "写入 {count} 项",

@@ -97,6 +97,8 @@ def _headline(status: Status, said: Words) -> Headline:
     worst = next((health for health in BAD if totals[health]), "ok")
     if worst != "ok":
         return Headline(said.text(f"verdict.{worst}", count=totals[worst], total=total), worst, totals)
+    if drifted := sum(bool(one.verified and one.verified.drift) for one in status.mirrors):
+        return Headline(said.text("verdict.drift", count=drifted, total=total), "stale", totals)
     health = "ok" if totals["ok"] else "new"
     return Headline(
         said.text("verdict.ok" if totals["ok"] == total else "verdict.part", count=totals["ok"], total=total),
