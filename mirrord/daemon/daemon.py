@@ -12,7 +12,18 @@ from typing import TypeVar
 
 from mirrord import garbage
 from mirrord.blobs import reserve
-from mirrord.commands import WAITING, Changes, Command, Delivered, GetStatus, Reload, TryReceiver, Verify
+from mirrord.commands import (
+    WAITING,
+    Changes,
+    Command,
+    Delivered,
+    GetStatus,
+    Lift,
+    Reload,
+    Takedown,
+    TryReceiver,
+    Verify,
+)
 from mirrord.config.load import load_folder, read_folder
 from mirrord.daemon.areas import areas
 from mirrord.daemon.changes import changes_of
@@ -25,6 +36,7 @@ from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunStarted
 from mirrord.model.run import BESIDE, ELSEWHERE, Run
+from mirrord.model.takedown import TakenDown
 from mirrord.model.verification import Verification
 from mirrord.report import health
 from mirrord.report.logs import Logs
@@ -120,6 +132,20 @@ class Daemon(Dispatcher):
                 raise
             finally:
                 self._notifier.ready(self.summary())
+
+    async def takedown(self, command: Takedown) -> TakenDown:
+        """See `Takedown`."""
+        try:
+            return await super().takedown(command)
+        finally:  # it may be denied although something failed afterwards
+            await self.shown.follow_denied()
+
+    async def lift(self, command: Lift) -> str:
+        """See `Lift`."""
+        try:
+            return await super().lift(command)
+        finally:
+            await self.shown.follow_denied()
 
     async def try_receiver(self, command: TryReceiver) -> Delivered:
         """See `TryReceiver`; what the receiver waits for follows."""

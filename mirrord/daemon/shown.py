@@ -33,7 +33,7 @@ from mirrord.schedule import Clock
 from mirrord.serve.incoming import TrustedProxies
 from mirrord.serve.tls import ServedCertificate
 from mirrord.syncer.serving import OpenedThrough, Serves
-from mirrord.syncer.values import Addresses, Services
+from mirrord.syncer.values import Addresses, Mirror, Services
 
 
 class Shown:
@@ -179,10 +179,20 @@ class Shown:
         """Let status and metrics follow the configuration in use."""
         standing = await self._standing()
         self._board = Board(standing)  # without those that are gone
+        self._addresses = self._runtime.snapshot.addresses(self._listen)
+        upstreams = [host for rules in self._runtime.snapshot.configuration.fronts.values() for host in rules.upstreams]
+        self._metrics.follow(self._measured(), standing, now(), upstreams)
+
+    async def follow_denied(self) -> None:
+        """Let metrics follow what was taken down."""
+        self._metrics.mirrors.follow(self._measured(), await self._standing())
+        self._edition += 1
+
+    def _measured(self) -> Sequence[Mirror]:
+        """Return the mirrors that may run: an alert would wait in vain for the others."""
         snapshot = self._runtime.snapshot
-        self._addresses = snapshot.addresses(self._listen)
-        upstreams = [host for rules in snapshot.configuration.fronts.values() for host in rules.upstreams]
-        self._metrics.follow(snapshot.configuration.mirrors, standing, now(), upstreams)
+        denied = snapshot.denied()
+        return [one for one in snapshot.configuration.mirrors if one.name not in denied]
 
     async def read(self) -> None:
         """Take from the record how all mirrors stand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -58,6 +59,41 @@ async def test_a_mirror_is_taken_down_and_comes_back(tmp_path: Path) -> None:
         assert (await desk.run("sync")).status == 0
         stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
         assert (stands["gone"]["health"], await status(target, "gone/gone")) == ("ok", 200)
+
+
+async def watched(address: str, *names: str) -> None:
+    """Wait until these are the mirrors of which the daemon has series that alerts compare with the time."""
+    async with asyncio.timeout(30):  # the page is made once a second
+        while await series(address) != set(names):
+            pass
+
+
+async def series(address: str) -> set[str]:
+    async with aiohttp.ClientSession() as client, client.get(f"http://{address}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    families = ("mirrord_sync_interval", "mirrord_sync_stale_after", "mirrord_verify_interval")
+    return {line.partition('mirror="')[2].partition('"')[0] for line in lines if line.startswith(families)}
+
+
+async def test_no_alert_waits_for_a_mirror_that_was_taken_down(tmp_path: Path) -> None:
+    """Its series go with a takedown, also after a restart, and come back with a lift; those of others stay."""
+    desk, denied = Desk(tmp_path), tmp_path / "denied.yaml"
+    denied.touch()
+    mirrors = [
+        {"name": name, "kind": "image", "from": {"repository": f"127.0.0.1:1/{name}"}, "to": "local", "every": "6h"}
+        for name in ("gone", "stays")
+    ]
+    settings = {"denied": str(denied), "verify": {"every": "1d"}}
+    sections = {"settings": settings, "mirrors": mirrors}
+    desk.configure("".join(f"{name}: {json.dumps(value)}\n" for name, value in sections.items()))
+    async with desk.serving() as daemon:
+        await watched(daemon.address, "gone", "stays")
+        await desk.run("takedown", "gone", "--reason", REASON)
+        await watched(daemon.address, "stays")
+    async with desk.serving() as daemon:
+        assert await series(daemon.address) == {"stays"}
+        assert (await desk.run("takedown", "gone", "--lift")).status == 0
+        await watched(daemon.address, "gone", "stays")
 
 
 async def test_all_mirrors_are_taken_down(tmp_path: Path) -> None:
