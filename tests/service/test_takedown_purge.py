@@ -8,6 +8,7 @@ import pytest
 
 from mirrord.daemon.takedown import Takedowns
 from mirrord.errors import StorageError
+from mirrord.names.denied import Denied
 from mirrord.testing import Registry, build_image, push
 from tests.support.verifying import opened
 
@@ -30,11 +31,11 @@ async def test_what_could_not_be_removed_here_is_said_once(
             purges = Takedowns._purge_front
             calls: list[str] = []
 
-            async def front(self: Takedowns, kind: str, denied: object) -> int:
+            async def front(self: Takedowns, kind: str, denied: Denied) -> int:
                 calls.append(kind)
                 if kind == "image" and calls.count(kind) in broken:
                     raise StorageError("the disk is broken")
-                return await purges(self, kind, denied)  # type: ignore[arg-type]
+                return await purges(self, kind, denied)
 
             monkeypatch.setattr(Takedowns, "_purge_front", front)
             done = await Takedowns(one.dispatcher.runtime, {}).take_down(f"{source.host}/team/app:main", "asked to")
