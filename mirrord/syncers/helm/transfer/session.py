@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from operator import attrgetter
 
 from mirrord.errors import ContentError, MirrordError, kind_of
 from mirrord.files import LocalFile
@@ -248,8 +249,9 @@ def _moves(
     return {one: move for one, move in moves.items() if move[0] != move[1]}
 
 
-def _by(batch: Sequence[Step], *keys: str) -> Mapping[tuple[object, ...], list[Step]]:
-    found = defaultdict[tuple[object, ...], list[Step]](list)
+def _by(batch: Sequence[Step], *keys: str) -> Mapping[object, list[Step]]:
+    key = attrgetter(*keys)  # no call of ours for each of many steps: this runs in one turn of the event loop
+    found = defaultdict[object, list[Step]](list)
     for step in batch:
-        found[tuple(getattr(step, key) for key in keys)].append(step)
+        found[key(step)].append(step)
     return found
