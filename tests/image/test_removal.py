@@ -14,12 +14,13 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, Mirror, NoLedger
-from mirrord.syncers.image.kept import LocalRepository, Place
+from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.syncers.image.transfer import removal
-from mirrord.syncers.image.transfer.removal import remove
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
+from mirrord.transfer import removal
 from mirrord.transfer.execute import execute
+from mirrord.transfer.removal import remove
+from mirrord.transfer.tagged import Place
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
@@ -167,6 +168,20 @@ async def test_a_platform_that_an_index_needs_stays(world: World) -> None:
         both = {"amd64": CHILD, "v1": Digest(ONE.digest), "same": Digest(ONE.digest)}
         assert await remove("there", destination, both, NoLedger()) == dict.fromkeys(both)
         assert await destination.head_manifest("amd64") is None
+
+
+@pytest.mark.parametrize("digits", [64, 100])
+async def test_what_is_about_a_digest_by_sha512_goes(world: World, digits: int) -> None:
+    """A tag has no room for it: the specification says its first 64 digits, and some write more."""
+    image, target = build_image(algorithm="sha512"), await world.registry("one")
+    about = next(Digest(one) for one in image.manifests if one != image.digest).hex[:digits]
+    await push(image, target, "mirror/app", ["v1"])
+    await push(OTHER, target, "mirror/app", [f"sha512-{about}", f"sha512-{about}.sig", f"sha512-{'0' * 64}.sig"])
+    repository = Repository(world.services.http, Reference(target.host, "mirror/app"), push=True)
+    top = await repository.head_manifest("v1")
+    assert top
+    assert not any((await remove("there", repository, {"v1": top.digest}, NoLedger())).values())
+    assert [*target.content.tags["mirror/app"]] == [f"sha512-{'0' * 64}.sig"]
 
 
 async def test_an_index_goes_before_its_platforms(world: World) -> None:

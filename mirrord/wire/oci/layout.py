@@ -17,7 +17,7 @@ from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.manifest import LIMIT, Manifest
-from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, Reference, referrers_tag, valid_tag
+from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, Reference, referrers_tag, subject_tag, valid_tag
 from mirrord.wire.oci.referrers import entries_of, read_entries
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar
@@ -130,11 +130,11 @@ class Layout:
         tag = referrers_tag(subject)
         found = {one.digest: (one, "") for one in self._about.get(subject, ())}
         for entry in self._entries:
-            named = next((name for name in map(tag_in, _names(entry)) if name and name.startswith(tag)), "")
-            if named == tag and entry.media_type == OCI_INDEX:
+            named = next((name for name in map(tag_in, _names(entry)) if name and subject_tag(name) == tag), "")
+            if named and "." not in named and entry.media_type == OCI_INDEX:
                 listed, _ = read_entries(entries_of(self.manifest(entry).body, f"{self.place}: {tag}"), tag)
                 found |= {one.digest: (one, "") for one in listed}
-            elif named.removeprefix(tag) in COSIGN:
+            elif f".{named.partition('.')[2]}" in COSIGN:
                 found.setdefault(entry.digest, (entry, named))
         return tuple(found.values())
 

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -185,6 +185,16 @@ class LayoutWriter:
             for name in names:
                 entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name})
         await asyncio.to_thread(self._change, entries)
+
+    async def tags(self) -> Collection[str]:
+        """Return all names that the index has; of no index none. Raises as `head_manifest`."""
+
+        def look() -> Collection[str]:
+            if not (self._folder / INDEX).exists():
+                return ()
+            return {name for one in self._index().listed if (name := one.annotations.get(REF_NAME))}
+
+        return await asyncio.to_thread(look)
 
     async def remove(self, names: Sequence[str]) -> None:
         """Take names out of `index.json`; the content stays. Raises as `publish`."""

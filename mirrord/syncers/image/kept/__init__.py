@@ -209,19 +209,3 @@ class LocalRepository:
                     self.repository, state.manifests, tags, exactly=True, expect=state.revision
                 )
                 return
-
-
-Place = Repository | LayoutWriter | LocalRepository
-
-
-async def tags_of(place: Place) -> Collection[str]:
-    """Return all tags of a place; of a repository that is gone none, and of a folder, whose other names nobody needs.
-
-    Raises:
-        MirrordError: they cannot be listed.
-    """
-    if isinstance(place, Repository):
-        with contextlib.suppress(MissingError):
-            return [tag async for tag in place.tags()]
-        return ()
-    return await place.tags() if isinstance(place, LocalRepository) else ()

@@ -19,7 +19,7 @@ from mirrord.plan.moving import written
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import spec_of
 from mirrord.syncers.image.plan.unwanted import PruneSurvey, Unwanted, divided, joined
-from mirrord.wire.oci.reference import COSIGN, referrers_tag
+from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
 _LOST: Final = "no other place keeps its content, so it could not be brought back; `--irrecoverable` removes it"
 
@@ -150,6 +150,7 @@ def _rests(survey: PruneSurvey) -> Iterator[Step]:
     """Yield what a prune that was killed left: signatures of images that are gone, and items that are still counted."""
     kept = {(target, entry.after) for (target, _), entry in survey.alive.items()}
     seen = set[tuple[str, str, str]]()
+    subjects = {at: {*map(subject_tag, tags)} for at, tags in survey.there.items()}
     for (target, name), entry in survey.moves.items():
         if entry.after is not None or entry.outcome is not Settled.DONE or survey.lost:
             continue
@@ -157,11 +158,10 @@ def _rests(survey: PruneSurvey) -> Iterator[Step]:
         group = f"{repository}\n{target}"
         if (target, name) in survey.memory:
             yield Step(Action.DELETE, name, "", target, (), "it was removed before", group=group)
-        tags = survey.there.get((target, repository), ())
-        if not tags or entry.before is None or (target, entry.before) in kept:
+        if entry.before is None or (target, entry.before) in kept:
             continue
         about, key = referrers_tag(Digest(entry.before)), (target, repository, entry.before)
-        if key not in seen and any(tag in tags for tag in (about, *(about + end for end in COSIGN))):
+        if key not in seen and about in subjects.get((target, repository), ()):
             seen.add(key)
             item, why = joined(repository, about), "it is about an image that was removed"
             yield Step(Action.DELETE, item, entry.before, target, (), why, group=group, count=0)

@@ -14,9 +14,9 @@ from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.transfer.many import LedgerOf
-from mirrord.syncers.image.transfer.removal import remove
 from mirrord.transfer.execute import failed
-from mirrord.wire.oci.reference import referrers_tag
+from mirrord.transfer.removal import remove
+from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
 
 @asynccontextmanager
@@ -52,7 +52,7 @@ class PruneSession:
         ends = await remove(name, place, names, ledger, report=report, left=left) if names or left else {}
         for step in rests:
             about = referrers_tag(Digest.parse(step.digest)) if step.digest else ""
-            found = [error for tag, error in ends.items() if about and tag.startswith(about)]
+            found = [error for tag, error in ends.items() if about and subject_tag(tag) == about]
             if bad := next(filter(None, found), None):
                 on_receipt(failed(step, bad))
             elif about and not found:

@@ -13,13 +13,14 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.names.denied import DeniedEntry
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services, Target
-from mirrord.syncers.image.kept import Place, open_target, tags_of
+from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source
 from mirrord.syncers.image.plan.many import derived
 from mirrord.syncers.image.transfer.many import LedgerOf
-from mirrord.syncers.image.transfer.removal import AT_ONCE, remove
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Workers
+from mirrord.transfer.removal import AT_ONCE, remove
+from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
 from mirrord.wire.oci.tags import delete_manifest

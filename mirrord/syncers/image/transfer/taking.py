@@ -12,9 +12,9 @@ from mirrord.model.plan import Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger
-from mirrord.syncers.image.transfer.removal import remove
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import deliberate, together
+from mirrord.transfer.removal import remove
 
 
 async def take_away(steps: Sequence[tuple[Step, OnReceipt]], places: Mapping[str, Any], ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.plan.steps import Referrer
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.reference import COSIGN, referrers_tag
+from mirrord.wire.oci.reference import COSIGN, referrers_tag, subject_tag
 
 
 class LocalSource:
@@ -30,6 +30,7 @@ class LocalSource:
         self._place = LocalRepository(services, repository)
         self._store, self._repositories, self._name = services.blobs, services.repositories, repository
         self._state: RepositoryState | None = None
+        self._named: dict[str, list[tuple[str, Digest]]] = {}  # what cosign's tags name, by `subject_tag`
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest."""
@@ -79,15 +80,16 @@ class LocalSource:
         """Return what is about a manifest: by its subject, and under cosign's tags."""
         if self._state is None:
             self._state = await self._repositories.state(self._name) or RepositoryState()
+            for tag, digest in self._state.tags.items():
+                if (about := subject_tag(tag)) and tag.endswith(COSIGN):
+                    self._named.setdefault(about, []).append((tag, digest))
         found: list[Referrer] = []
         for digest, link in self._state.manifests.items():
             descriptor = Descriptor(link.media_type, digest, link.size)
             if link.subject == subject or (link.subject is None and await self._is_about(descriptor, subject)):
                 found.append(Referrer(descriptor))
-        for suffix in COSIGN:
-            tag = f"{referrers_tag(subject)}{suffix}"
-            named = self._state.tags.get(tag)
-            if named is not None and (entry := self._state.manifests.get(named)) is not None:
+        for tag, named in self._named.get(referrers_tag(subject), ()):
+            if (entry := self._state.manifests.get(named)) is not None:
                 found.append(Referrer(Descriptor(entry.media_type, named, entry.size), tag))
         return found
 

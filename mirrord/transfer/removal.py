@@ -18,11 +18,11 @@ from mirrord.errors import ContentError, GuardError, MirrordError, MissingError,
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.syncer.values import Ledger
-from mirrord.syncers.image.kept import Place, tags_of
 from mirrord.transfer.fanout import Workers
+from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
-from mirrord.wire.oci.reference import ABOUT_TAGS, COSIGN, referrers_tag
+from mirrord.wire.oci.reference import referrers_tag, subject_tag
 from mirrord.wire.oci.tags import delete_manifest, delete_tag
 from mirrord.wire.vendors.deleting import TagDeleter, tag_deleter
 
@@ -230,20 +230,23 @@ class _Removal:
 
     async def _about(self, tops: Collection[Digest], listed: Iterable[str]) -> Mapping[str, tuple[Digest, Digest]]:
         """Return the tags that are about images which lose a name, or about their parts: with image and subject."""
-        tags = {tag for tag in listed if tag.startswith(ABOUT_TAGS)}
+        tags: dict[str, list[str]] = {}
+        for tag in listed:
+            if subject := subject_tag(tag):
+                tags.setdefault(subject, []).append(tag)
         found: dict[str, tuple[Digest, Digest]] = {}
 
         def match(top: Digest, subject: Digest) -> None:
-            name = referrers_tag(subject)
-            found.update({tag: (top, subject) for tag in (name, *(name + end for end in COSIGN)) if tag in tags})
+            found.update(dict.fromkeys(tags.get(referrers_tag(subject), ()), (top, subject)))
 
         async def look(top: Digest) -> None:
             match(top, top)
-            if len(found) < len(tags):
+            if len(found) < count:
                 with suppress(MissingError, ContentError):
                     for child in (await self._place.get_manifest(top)).children:
                         match(top, child.digest)
 
+        count = sum(map(len, tags.values()))
         await Workers(AT_ONCE).each(tops if tags else (), look)
         return found
 
