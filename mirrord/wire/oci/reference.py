@@ -40,9 +40,6 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_HUB_PAGE = re.compile(
-    r"(?:(?:_|r|repository/docker)/)?(?P<name>[^/?#]+(?:/[^/?#]+)?)(?:/(?:tags|general))?/?(?:[?#].*)?"
-)
 _USERINFO = re.compile(r"//[^/]*@")
 _DIGEST_LIKE = re.compile(r"(?:sha|md)[0-9]+:")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
@@ -178,12 +175,12 @@ def _check_text(text: str) -> None:
 
 def _check_site(text: str) -> None:
     """Refuse what was copied from a browser's address bar, and say which reference it meant."""
-    host, _, rest = text.partition("/")
-    if host.lower() != _HUB_SITE:
+    if text.partition("/")[0].lower() != _HUB_SITE:
         return
-    page = _HUB_PAGE.fullmatch(rest)
-    name = page["name"] if page else ""
-    meant = f"{HUB}/{'' if '/' in name else 'library/'}{name}" if _PATH.fullmatch(name) else f"{HUB}/owner/name"
+    from mirrord.wire.oci.pages import image_of_page  # noqa: PLC0415 - only mistakes need it
+
+    meant = image_of_page(text)
+    meant = meant if _PATH.fullmatch(meant.partition("/")[2].partition(":")[0]) else f"{HUB}/owner/name"
     raise UsageError(f"{_shown(text)}: {_HUB_SITE} is Docker Hub's web site, not its registry; write {meant}")
 
 

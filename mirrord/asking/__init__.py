@@ -1,0 +1,1 @@
+"""Asking for images that no mirror copies yet: by API, by issue."""
