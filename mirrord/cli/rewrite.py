@@ -23,9 +23,9 @@ from mirrord.errors import ConfigError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors, write_durably
 from mirrord.names.workloads import NamedImage
-from mirrord.pointing.places import Places
+from mirrord.pointing.places import Decision, Places
 from mirrord.pointing.rewriting.dockerfile import is_dockerfile, named_in_dockerfile
-from mirrord.pointing.rewriting.edits import Decision, ImageChange, ImageLeft, Rewritten, rewritten
+from mirrord.pointing.rewriting.edits import ImageChange, ImageLeft, Rewritten, rewritten
 from mirrord.printable import plain
 from mirrord.syncer.port import load_syncers
 

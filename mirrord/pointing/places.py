@@ -72,6 +72,7 @@ class Direct:
 
 
 Read: TypeAlias = "Reference | Left | Direct"
+Decision: TypeAlias = "MirrorPlace | Direct | Left"
 
 
 class Places:

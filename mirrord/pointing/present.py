@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from mirrord.config.load import Configuration
 from mirrord.errors import MirrordError, MissingError
-from mirrord.pointing.places import Direct, Left, MirrorPlace, Places, own_registry
+from mirrord.pointing.places import Decision, Left, MirrorPlace, Places, own_registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
@@ -101,7 +101,7 @@ class AskedMirror:
                 return str(error)
 
 
-async def point(text: str, places: Places, present: Present | None) -> MirrorPlace | Direct | Left:
+async def point(text: str, places: Places, present: Present | None) -> Decision:
     """Return where the image that a text names is to come from; `present` is asked for the policy of that name.
 
     The first place that has it is taken. What cannot be asked never counts as there.

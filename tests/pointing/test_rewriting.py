@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from mirrord.config.workloads import read_workloads
 from mirrord.errors import UsageError
 from mirrord.names.workloads import NamedImage
-from mirrord.pointing.places import Direct, Left, MirrorPlace
+from mirrord.pointing.places import Decision, Direct, Left, MirrorPlace
 from mirrord.pointing.rewriting import edits
 from mirrord.pointing.rewriting.dockerfile import is_dockerfile, named_in_dockerfile
-from mirrord.pointing.rewriting.edits import Decision, Rewritten, rewritten
+from mirrord.pointing.rewriting.edits import Rewritten, rewritten
 from mirrord.wire.oci.reference import Reference
 
 DIGEST = f"sha256:{'ab' * 32}"

@@ -15,10 +15,9 @@ from itertools import accumulate
 from typing import Final
 
 from mirrord.names.workloads import NamedImage, Scalar, repository_in
-from mirrord.pointing.places import DIRECT, Direct, Left, MirrorPlace
+from mirrord.pointing.places import DIRECT, Decision, Direct, Left, MirrorPlace
 from mirrord.wire.oci.reference import Reference
 
-Decision = MirrorPlace | Direct | Left
 _QUOTES: Final = ("'", '"')
 _BLOCKS: Final = ("|", ">")
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")  # no text, in YAML and JSON, and no place for one
