@@ -1,7 +1,7 @@
 """Joins the files to one value, and remembers where each part was written and every problem.
 
-`settings`, `names` and `pointing` are joined key by key, `hosts`, `targets`, `front` and `notify` name by name,
-`mirrors` one after the other. A problem is reported as `file:line: key: what is wrong; what to write`.
+`settings`, `names`, `pointing` and `asking` are joined key by key, `hosts`, `targets`, `front` and `notify` name by
+name, `mirrors` one after the other. A problem is reported as `file:line: key: what is wrong; what to write`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ Value = None | str | list["Value"] | dict[str, "Value"]
 """What a file holds. Scalars stay text: the model that wants a number or a flag reads it as one."""
 
 
-SECTIONS = ("settings", "hosts", "names", "front", "targets", "mirrors", "pointing", "notify")
+SECTIONS = ("settings", "hosts", "names", "front", "targets", "mirrors", "pointing", "asking", "notify")
+_KEYWISE = ("settings", "names", "pointing", "asking")
 _SHAPES = {
     "settings": "is not a mapping; write keys such as listen: 127.0.0.1:8080",
     "hosts": "is not a mapping; write a host and its keys, such as ghcr.io: {requests: 4}",
@@ -39,6 +40,7 @@ _SHAPES = {
     "targets": "is not a mapping; write a name and its keys, such as ghcr: {kind: image, to: ghcr.io/team}",
     "mirrors": "is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
     "pointing": "is not a mapping; write keys such as to: [front]",
+    "asking": "is not a mapping; write keys such as to: [local]",
     "notify": "is not a mapping; write a name and its keys, such as ops: {kind: slack, url: {env: SLACK_URL}}",
 }
 
@@ -85,7 +87,7 @@ def join(documents: Iterable[ConfigDocument], problems: Problems) -> Mapping[str
             elif isinstance(section, dict):
                 into = whole.setdefault(name, {})
                 assert isinstance(into, dict)
-                _merge(into, section, (name,), each, problems, deep=name in ("settings", "names", "pointing"))
+                _merge(into, section, (name,), each, problems, deep=name in _KEYWISE)
         for trail, origin in each.origins.items():
             if trail[:1] == ("mirrors",) and len(trail) > 1 and isinstance(trail[1], int):
                 trail = ("mirrors", trail[1] + shift, *trail[2:])  # noqa: PLW2901 - behind those of the files before

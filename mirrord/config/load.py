@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mirrord.config.asking import AskingRules, read_asking
 from mirrord.config.crossings import add_place
 from mirrord.config.denied import read_denied
 from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
@@ -56,6 +57,7 @@ class Configuration:
     receivers: Mapping[str, Receiver] = field(default_factory=dict)  # who is notified, by name
     denied: Denied = field(default_factory=Denied)  # what was taken down
     pointing: Pointing = field(default_factory=Pointing)  # where users of images are pointed at
+    asking: AskingRules | None = None  # which images people may ask for; None for none
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def needs_token(self, listen: str = "") -> bool:
@@ -138,6 +140,10 @@ def _validated(
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
     pointing = read_pointing(whole.get("pointing"), targets, fronts, names, problems)
+    asking = read_asking(
+        whole.get("asking"), targets, mirrors, syncers, settings=settings, names=names, problems=problems
+    )
+    mirrors = (*mirrors, *([asking.mirror] if asking else []))
     receivers = read_receivers(whole.get("notify"), book, problems, environ)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
@@ -151,7 +157,7 @@ def _validated(
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    watched = receivers, denied, pointing, absent
+    watched = receivers, denied, pointing, asking, absent
     return Configuration(settings, book, names, mirrors, found, files, notices, fronts, *watched)
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from mirrord.config.asking import AskingKeys
 from mirrord.config.check import schema_of
 from mirrord.config.envelopes import NAME_PATTERN, Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
@@ -51,6 +52,7 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
             ),
             "mirrors": _section("array", "What is mirrored.", items={"oneOf": mirrors}),
             "pointing": _section("object", "Where users of images are pointed at.", **_tidy(PointingKeys)),
+            "asking": _section("object", "Which images people may ask for.", **_tidy(AskingKeys)),
             "notify": _section(
                 "object",
                 "Who is notified of failures and recoveries, by name.",

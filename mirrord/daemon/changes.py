@@ -27,6 +27,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
             *(["names"] if before.names != fresh.names else []),
             *(["front"] if before.fronts != fresh.fronts else []),
             *(["pointing"] if before.pointing != fresh.pointing else []),
+            *(["asking"] if before.asking != fresh.asking else []),
             *(["notify"] if before.receivers != fresh.receivers else []),
             *dict.fromkeys(
                 (

@@ -145,6 +145,9 @@ class Syncer:
         example: an item for documents that show how to use one.
         held: returns the digests of names of the ledger at a target, None for a missing one; settles open moves.
         verifies: how targets are compared with the record.
+        asked: for a kind whose content people may ask for: returns a mirror's own part for these references, in
+            canonical form with a tag or digest, and platforms (all, if there are none). Without references it is known
+            by its record alone. Pure.
     """
 
     kind: str
@@ -179,6 +182,7 @@ class Syncer:
     example: str = ""
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
     verifies: Verifies | None = None
+    asked: Callable[[Sequence[str], Sequence[str]], Any] | None = None
 
     @property
     def spec(self) -> type[BaseModel]:

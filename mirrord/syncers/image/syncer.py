@@ -25,7 +25,7 @@ from mirrord.syncer.values import (
     Target,
 )
 from mirrord.syncers.image.kept import LocalRepository, open_target
-from mirrord.syncers.image.names import address, hosts, image_name, is_many, places, spec_of
+from mirrord.syncers.image.names import address, asked, hosts, image_name, is_many, places, spec_of
 from mirrord.syncers.image.names.typed import publishing
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.syncers.image.transfer.session import ImageSession
@@ -286,4 +286,5 @@ SYNCER = Syncer(
     link=_late("plan.uses", "link"),
     kept=_kept,
     example="TAG",
+    asked=asked,
 )

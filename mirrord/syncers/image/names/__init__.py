@@ -13,6 +13,7 @@ from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
+from mirrord.syncers.image.names.folder import layout_folder
 from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.wire.oci.reference import Reference, parse_repository
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HERE = Target(LOCAL, "image", LOCAL, None)
 _ANY = "any-0-name"
 """Stands for the names of images in the place of a mirror of many."""
+_ASKED = "asked"  # the origin of images that were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,22 @@ class OneBuild(Images):
     after: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AskedImages(Images):
+    """Images that somebody asked for; without `images` those of nobody, which are known by the record alone.
+
+    Attributes:
+        images: references in canonical form, each with a tag or a digest.
+    """
+
+    images: tuple[str, ...] = ()
+
+
+def asked(images: Sequence[str], platforms: Sequence[str]) -> AskedImages:
+    """Return the mirror's own part for images that were asked for; see `Syncer.asked`."""
+    return AskedImages(Source(), images=tuple(images), platforms=tuple(platforms))
+
+
 def spec_of(mirror: Mirror) -> Images:
     """Return the mirror's own part with its type."""
     return cast("Images", mirror.spec)
@@ -135,7 +153,7 @@ def frozen(mirror: Mirror) -> Sequence[str]:
 def is_many(mirror: Mirror) -> bool:
     """Whether it mirrors many repositories, each under a name of its own at the targets."""
     source = spec_of(mirror).source
-    return source.registry is not None or source.listing is not None
+    return source.registry is not None or source.listing is not None or isinstance(mirror.spec, AskedImages)
 
 
 def list_file(mirror: Mirror) -> Path:
@@ -204,7 +222,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
         if text.startswith("oci:"):
             if not target.to.removeprefix("oci:").strip("/"):
                 raise UsageError(f"{target.to} has no folder; write oci:/DIR")
-            return _layout(text.removeprefix("oci:"), spec_of(mirror).source.layouts)
+            return layout_folder(text.removeprefix("oci:"), spec_of(mirror).source.layouts)
         host, _, last = target.to.rpartition("/")
         if host.strip(":/") and ":" in last and "://" not in target.to:
             raise UsageError(f"{target.to} has a tag; write the repository only")
@@ -216,23 +234,6 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     if naming and (why := misfit(reference)):
         raise ConfigError(_unnamed(mirror, target, f"{why}, or give it an as: in a mirror of its own"))
     return reference
-
-
-def _layout(path: str, source: Path | None) -> Path:
-    """Return the folder of a layout in canonical form, which skopeo accepts after `oci:`, too."""
-    if path.startswith("//"):
-        raise UsageError(f"oci:{path}: is a URL; write {path[2:]} for a registry, or oci:/DIR for OCI layouts")
-    if not path.startswith("/"):
-        raise UsageError(f"oci:{path}: is not an absolute path; write oci:/DIR")
-    if ".." in path.split("/"):
-        raise UsageError(f"oci:{path}: contains `..`; write the path without `..`")
-    if ":" in path:
-        raise UsageError(f"oci:{path}: has a colon; write the folder only, each tag of the mirror is a name in it")
-    if not path.isprintable():
-        raise UsageError(f"oci:{ascii(path)[1:-1]}: has characters that cannot be displayed; write a plain path")
-    if source is not None and (folder := Path(path)).is_relative_to(source):
-        raise UsageError(f"oci:{folder}: is below from.layouts, and would be read as a build; write another folder")
-    return Path(path)
 
 
 def source_reference(mirror: Mirror) -> Reference:
@@ -259,7 +260,8 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     """
     source = spec_of(mirror).source
     if is_many(mirror):
-        return source.registry or str(list_file(mirror)), {
+        asked_for = isinstance(mirror.spec, AskedImages)
+        return source.registry or (_ASKED if asked_for else str(list_file(mirror))), {
             one.name: _place_of_many(mirror, one) for one in mirror.targets
         }
     files = source.layout or source.archive or source.layouts
@@ -287,9 +289,9 @@ def _place_of_many(mirror: Mirror, target: Target) -> str:
 
 
 def hosts(mirror: Mirror) -> frozenset[str] | None:
-    """Return the registries that a mirror names; None when they are in a file."""
+    """Return the registries that a mirror names; None when a file or whoever asks names them."""
     source = spec_of(mirror).source
-    if source.listing:
+    if source.listing or isinstance(mirror.spec, AskedImages):
         return None
     named = [target_place(mirror, target) for target in mirror.targets if target.name != LOCAL]
     if source.repository:

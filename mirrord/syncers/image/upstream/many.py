@@ -13,7 +13,6 @@ from mirrord.config.files import AbsentError, UnreadableError, read_file, text_o
 from mirrord.errors import (
     ConfigError,
     ContentError,
-    GuardError,
     MirrordError,
     TransportError,
     UnreachableError,
@@ -21,16 +20,14 @@ from mirrord.errors import (
 )
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
-from mirrord.names.lists import MAX_BYTES, form_of, parse_list
-from mirrord.plan.guards import some, too_much, unless_meant
+from mirrord.names.lists import MAX_BYTES, ListEntry, form_of, parse_list
 from mirrord.plan.repositories import RepositoryChoice
 from mirrord.plan.restored import Restored
 from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
-from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
+from mirrord.syncers.image.names import AskedImages, Source, is_many, list_file, spec_of
 from mirrord.syncers.image.plan.listed import listed_in
 from mirrord.syncers.image.plan.many import (
-    LISTED,
     ManySurvey,
     RepositoryPart,
     about,
@@ -43,16 +40,16 @@ from mirrord.syncers.image.plan.many import (
     with_key,
 )
 from mirrord.syncers.image.plan.steps import ImageSurvey, throttled_alone
+from mirrord.syncers.image.upstream.losses import lost, refuse_loss
 from mirrord.syncers.image.upstream.survey import names_held, survey
 from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.reference import Reference
 from mirrord.wire.vendors.known import repositories_for
 
 REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
 REPOSITORIES = 4
 """Of one registry, read at once; the host's `requests` limits requests. So many that fail in a row end its turn."""
 _SHOWN = 20  # bad lines in the error about a list without a good one
-MAX_LOSS = 0.2
-"""Share of the listed repositories that may be gone in the next listing before the guard speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +114,12 @@ async def wanted_parts(mirror: Mirror, services: Services) -> Wanted:
     Raises:
         MirrordError: it is not known which are meant.
     """
-    of_list = spec_of(mirror).source.listing is not None
-    wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
+    if isinstance(mirror.spec, AskedImages):
+        wanted = of_asked(mirror, mirror.spec)
+    elif spec_of(mirror).source.listing is not None:
+        wanted = await asyncio.to_thread(of_file, mirror)
+    else:
+        wanted = await _of_registry(mirror, services)
     parts, clashes = await asyncio.to_thread(lambda: apart(wanted.parts, _others(mirror, services)))
     return replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
 
@@ -167,7 +168,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
     registry, rules = source.registry or "", source.repositories or RepositoryChoice()
     whole: list[str] = []
     listed: Sequence[str] = ()
-    lost = ""
+    fewer = ""
     remarks: list[str] = []
     if rules.patterns:
         whole = [path async for path in repositories_for(services.http, registry, rules.patterns)]
@@ -175,17 +176,17 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
         idle = await asyncio.to_thread(rules.idle, whole)
         remarks = [f"{registry}: no repository matches {pattern}; {seen}" for pattern in idle]
         if len(remarks) == len(rules.match):
-            await _refuse_loss(mirror, services)
+            await refuse_loss(mirror, services)
             raise ContentError("; ".join(remarks))
         listed = await asyncio.to_thread(rules.matching, whole)
-        lost = await _lost(mirror, services, listed)
+        fewer = await lost(mirror, services, listed)
     sources = await asyncio.to_thread(lambda: [*chosen(mirror, listed)])
     if not sources:
         nothing = f"{registry}: exclude leaves out every repository that match has; correct from.repositories"
         raise ContentError("; ".join((*remarks, nothing)))
     parts, wrong = await asyncio.to_thread(_parts, mirror, sources)
-    accepted = None if lost or not rules.patterns else listed
-    return Wanted(parts, wrong, listed=accepted, remarks=remarks, lost=lost)
+    accepted = None if fewer or not rules.patterns else listed
+    return Wanted(parts, wrong, listed=accepted, remarks=remarks, lost=fewer)
 
 
 def of_file(mirror: Mirror) -> Wanted:
@@ -211,6 +212,14 @@ def of_file(mirror: Mirror) -> Wanted:
     sources, unclear = listed_in(found.entries, str(file), source)
     parts, wrong = _parts(mirror, sources)
     return Wanted(parts, (*problems, *unclear, *wrong), [str(one) for one in found.repeated])
+
+
+def of_asked(mirror: Mirror, spec: AskedImages) -> Wanted:
+    """Return the repositories of images that were asked for."""
+    entries = [ListEntry(number, Reference.parse(text)) for number, text in enumerate(spec.images, start=1)]
+    sources, unclear = listed_in(entries, mirror.name, spec.source)
+    parts, wrong = _parts(mirror, sources)
+    return Wanted(parts, (*unclear, *wrong))
 
 
 def parts_of(mirror: Mirror) -> MirrorParts:
@@ -239,37 +248,6 @@ def _parts(
             bare = str(error).removeprefix(f"{origin}: ").removeprefix(f"mirrors.{mirror.name}.from.repository: ")
             problems.append(f"{origin}: {bare}")
     return parts, problems
-
-
-async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> str:
-    """Return a sentence if the registry lists far fewer repositories than before, else ""; `--allow` accepts that.
-
-    Repositories that the configuration no longer wants are not lost.
-    """
-    source, before = spec_of(mirror).source, await _before(mirror, services)
-    gone = {*before} - {*listed}
-    if mirror.allow or not too_much(len(gone), len(before), MAX_LOSS):
-        return ""
-    share = (
-        f"no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
-    )
-    return unless_meant(mirror.name, f"{source.registry}: {share}; they stay at the targets, and are not read")
-
-
-async def _refuse_loss(mirror: Mirror, services: Services) -> None:
-    """Raise GuardError if the registry, which lists nothing that is wanted now, did before."""
-    if before := await _before(mirror, services):
-        registry = spec_of(mirror).source.registry
-        why = f"lists none of the {len(before)} repositories that it listed before ({some(before)})"
-        mend = "check the registry and the rights of its credential, or correct from.repositories"
-        raise GuardError(f"{registry}: {why}; nothing is changed; {mend}")
-
-
-async def _before(mirror: Mirror, services: Services) -> Sequence[str]:
-    """Return the wanted repositories that the registry listed before."""
-    source = spec_of(mirror).source
-    known = [*(await services.facts.recall(mirror.name, LISTED))] if services.facts else []
-    return await asyncio.to_thread(source.repositories.matching, known) if source.repositories else known
 
 
 async def names_of_many(
