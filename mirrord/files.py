@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
-from mirrord.errors import ContentError, DigestError, MissingError, StorageError, TooLargeError
+from mirrord.errors import ContentError, DigestError, MirrordError, MissingError, StorageError, TooLargeError
 
 STEP: Final = 1 << 20  # bytes of a local file that are read at once
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
@@ -113,7 +113,7 @@ def write_durably(
                 file.write(data)
                 os.fchmod(file.fileno(), mode)
                 settle(file, fresh, place, written=written, named=named)
-        except OSError:
+        except (OSError, MirrordError):  # the latter of `written`
             fresh.unlink(missing_ok=True)
             raise
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import stat
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 from mirrord.cli.console import note, say
 from mirrord.cli.folders import configuration
+from mirrord.cli.in_place import replace_file
 from mirrord.config.files import UnreadableError, text_of
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
-from mirrord.files import read_content, storage_errors, write_durably
+from mirrord.files import read_content
 from mirrord.names.book import NameBook
 from mirrord.names.formatting import format_list
 from mirrord.names.lists import MAX_BYTES, ListForm, form_of
@@ -76,9 +76,6 @@ def _format(file: Path, form: ListForm, names: NameBook, *, check: bool) -> bool
         line = next((number for number, (old, new) in pairs if old != new), 1)
         note(plain(f"{file}:{line}: not formatted; run `mirrord list fmt {shlex.quote(str(file))}`"))
         return False
-    place = file.resolve()  # a link stays a link
-    with storage_errors(place):
-        mode = stat.S_IMODE(place.stat().st_mode)
-    write_durably(place, found.text.encode(), mode=mode)
+    replace_file(file, before, found.text)
     say(plain(f"{file}: formatted"))
     return True

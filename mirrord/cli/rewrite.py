@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Final
 
 from mirrord.cli.console import note, say, say_json
 from mirrord.cli.folders import configuration
+from mirrord.cli.in_place import replace_file
 from mirrord.cli.list_fmt import read_named
 from mirrord.config.files import UnreadableError, text_of
 from mirrord.config.lines import masked
@@ -21,7 +20,7 @@ from mirrord.config.workloads import MAX_WORKLOADS, read_workloads
 from mirrord.daemon import loop
 from mirrord.errors import ConfigError, UsageError
 from mirrord.events import Events
-from mirrord.files import storage_errors, write_durably
+from mirrord.files import storage_errors
 from mirrord.names.workloads import NamedImage
 from mirrord.pointing.places import Decision, Places
 from mirrord.pointing.rewriting.dockerfile import is_dockerfile, named_in_dockerfile
@@ -30,6 +29,8 @@ from mirrord.printable import plain
 from mirrord.syncer.port import load_syncers
 
 _STDIN: Final = Path("-")
+_FEW: Final = 10
+"""Keys that are written twice and named."""
 _QUIET: Final = frozenset({"at_mirror"})
 """Reasons that are not worth a line."""
 
@@ -64,14 +65,14 @@ def rewrite(
     for problem in places.problems:
         note(f"notice: {problem}")
     _say_left(results)
-    if json:
+    if in_place:
+        _replace(results, quiet=json)
+    if json:  # once the files are what it says
         say_json({"files": [_document(*one) for one in results]})
     unknown = any(one.why.reason == "unknown" for _, result in results for one in result.left)
     if check:
         return _checked(results, quiet=json) or (2 if unknown else 0)
-    if in_place:
-        _replace(results, quiet=json)
-    else:
+    if not in_place:
         _print(results)
     return 2 if unknown else 0
 
@@ -116,21 +117,22 @@ def _source(file: Path) -> _Source:
     for document in read_workloads(data, name):
         if document.problem:
             raise ConfigError(f"{document.problem}; nothing was written")
+        for line, key in document.repeated[:_FEW]:
+            note(
+                f"notice: {name}:{line}: {_shown(key)} is written twice; the last one counts, and only it was looked at"
+            )
         images += (image for image in document.images if not image.text.startswith("sha256:"))
     return _Source(file, name, text, images)
 
 
 def _decided(texts: Iterable[str], places: Places, read: Configuration) -> Mapping[str, Decision]:
-    from mirrord.pointing.present import AskedMirror, asking_book, point  # noqa: PLC0415 - `listed` needs no client
+    from mirrord.pointing.present import AskedMirror, asking_book, point, pointed  # noqa: PLC0415 - `listed` needs none
 
     async def whole() -> Mapping[str, Decision]:
         from mirrord.daemon.runtime import open_http  # noqa: PLC0415 - likewise
 
         async with open_http(asking_book(read, places.to), Events()) as http:
-            mirror = AskedMirror(http)
-            ordered = sorted(texts)
-            found = await asyncio.gather(*(point(text, places, mirror) for text in ordered))
-            return dict(zip(ordered, found, strict=True))
+            return await pointed(sorted(texts), places, AskedMirror(http))
 
     async def pure() -> Mapping[str, Decision]:
         return {text: await point(text, places, None) for text in texts}
@@ -164,10 +166,7 @@ def _replace(results: Sequence[tuple[_Source, Rewritten]], *, quiet: bool) -> No
     for source, result in results:
         if result.text == source.text:
             continue
-        place = source.file.resolve()  # a link stays a link
-        with storage_errors(place):
-            mode = stat.S_IMODE(place.stat().st_mode)
-        write_durably(place, result.text.encode(), mode=mode)
+        replace_file(source.file, source.text, result.text)
         if not quiet:
             count = len(result.changes)
             say(plain(f"{source.name}: {count} image{'' if count == 1 else 's'} rewritten"))

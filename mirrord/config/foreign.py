@@ -169,7 +169,7 @@ class _Reader:
                 raise UnreadableError(key.line, "a key is a list or a mapping")
             name = key.value or ""
             value = self._node(next(self._events), depth + 1)
-            if name == _MERGE:
+            if name == _MERGE and not getattr(event, "style", None):  # in quotes it is a key like any other
                 for one in value.value if isinstance(value.value, tuple) else (value,):
                     merged = {**one.mapping, **merged}
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +18,15 @@ from typing import Any, Final
 from mirrord.config.files import UnreadableError, text_of
 from mirrord.config.foreign import Node, as_written, parse_foreign
 from mirrord.errors import ConfigError
-from mirrord.names.workloads import NamedImage, Scalar, gather, images_of
+from mirrord.names.workloads import ImagePart, NamedImage, Scalar, gather, images_of, joined
 
 MAX_WORKLOADS: Final = 64 << 20
 """Bytes of one file."""
-_MARK: Final = re.compile(rb"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
-_DIRECTIVES: Final = re.compile(rb"(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+")  # `%YAML 1.2` stands above a mark
+_MARK: Final = re.compile(rb"^(?:(?=---(?:\s|\Z))|\.\.\.(?=\s|\Z))", re.MULTILINE)
+_DIRECTIVES: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+"
+)  # above a mark
+_DIRECTIVE: Final = re.compile(rb"^(?:\xef\xbb\xbf)?%", re.MULTILINE)
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _WORD: Final = re.compile(r'"[^"\\]*(?:\\(?s:.)[^"\\]*)*(?:"|\\?\Z)|[{}\[\]]|[^\s{}\[\],:"]+')  # of JSON that is right
 _LITERALS: Final = ("null", "true", "false")
@@ -31,10 +35,14 @@ _BOM: Final = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class WorkloadDocument:
-    """The images of one document, or why it cannot be read: `FILE:LINE: what; what to do`."""
+    """The images of one document, or why it cannot be read: `FILE:LINE: what; what to do`.
+
+    `repeated` is each key that a mapping has twice, with the line of its last.
+    """
 
     images: tuple[NamedImage, ...] = ()
     problem: str = ""
+    repeated: tuple[tuple[int, str], ...] = ()
 
 
 def read_workloads(data: bytes, file: str) -> Iterator[WorkloadDocument]:
@@ -60,7 +68,10 @@ def _json(data: bytes, file: str) -> Iterator[WorkloadDocument]:
         wrong = f"{file}:{error.lineno}: is not JSON ({error.msg}); correct it, or render it first"
         yield from of_yaml if not any(one.problem for one in of_yaml) else [WorkloadDocument(problem=wrong)]
     else:
-        yield from (WorkloadDocument(tuple(images_of(value))) for value in _scanned(text))
+        repeated: list[tuple[int, str]] = []
+        for value in _scanned(text, repeated):
+            yield WorkloadDocument(tuple(images_of(value)), repeated=tuple(repeated))
+            repeated.clear()
 
 
 def _check_json(text: str) -> None:
@@ -72,8 +83,9 @@ def _check_json(text: str) -> None:
         at = _end_of_blank(text, at)
 
 
-def _scanned(text: str) -> Iterator[Any]:
+def _scanned(text: str, repeated: list[tuple[int, str]]) -> Iterator[Any]:
     """Yield JSON documents that were checked, each mapping reduced; unlike `json` this knows where texts stand."""
+    line, counted = 1, 0
     around: list[tuple[str, list[Any]]] = [("", [])]  # each mapping or list that is open, with what is in it
     for found in _WORD.finditer(text):
         word = found[0]
@@ -85,10 +97,18 @@ def _scanned(text: str) -> Iterator[Any]:
             value = around.pop()[1]
         elif word == "}":
             inner = around.pop()[1]
-            value = gather(zip((key.text for key in inner[::2]), inner[1::2], strict=True))
+            keys = [key.text for key in inner[::2]]
+            if len(set(keys)) < len(keys):
+                line, counted = line + text.count("\n", counted, found.start()), found.start()
+                repeated += ((line, key) for key, count in Counter(keys).items() if count > 1)
+            value = gather(zip(keys, inner[1::2], strict=True))
         elif word not in (*_LITERALS, _BOM):
             value = Scalar(json.loads(word) if "\\" in word else word.strip('"'), found.start(), found.end())
-        around[-1][1].append(value)
+        begun, values = around[-1]
+        if begun == "[" and isinstance(value, ImagePart) and values and isinstance(values[-1], ImagePart):
+            values[-1] = ImagePart(joined([values[-1].images, value.images]), None)  # a long list stays a short one
+        else:
+            values.append(value)
         if len(around) == 1:
             yield around[0][1].pop()
 
@@ -99,13 +119,17 @@ def _end_of_blank(text: str, at: int) -> int:
 
 
 def _yaml(data: bytes, file: str) -> Iterator[WorkloadDocument]:
-    """Split at the marks between documents, which no text in YAML may contain, and read each part by itself."""
-    starts = [0, *(found.start() for found in _MARK.finditer(data)), len(data)]
+    """Split before `---` and behind `...`, which no text in YAML may contain, and read each part by itself."""
+    starts = [0, *(found.end() for found in _MARK.finditer(data)), len(data)]
     line, before = 1, 0
+    above: tuple[int, int, int] | None = None  # where directives begin that are of the next document
     for start, end in pairwise(starts):
-        part = data[start:end]
+        begin, first, ahead = above or (start, line, before)
+        part, above = data[start:end], None
         if not _DIRECTIVES.fullmatch(part):
-            yield _document(part, file, line, before)
+            yield _document(data[begin:end], file, first, ahead)
+        elif _DIRECTIVE.search(part):
+            above = start, line, before
         line += part.count(b"\n")
         before += len(part.decode(errors="replace"))
 
@@ -114,7 +138,7 @@ def _document(part: bytes, file: str, first: int, before: int) -> WorkloadDocume
     """Read one document, before which so many lines and characters stand in the file."""
     try:
         text = as_written(part, "")
-        documents = parse_foreign(text, "").documents
+        found = parse_foreign(text, "")
     except ConfigError as error:
         _, line, what = str(error).split(":", 2)
         template = part.find(b"{{")
@@ -122,7 +146,8 @@ def _document(part: bytes, file: str, first: int, before: int) -> WorkloadDocume
             line, what = str(part.count(b"\n", 0, template) + 1), " has a template, {{ }}; render it first"
         return WorkloadDocument(problem=f"{file}:{first + int(line) - 1}:{what}")
     before += len(part.decode()) - len(text)  # the byte order mark
-    return WorkloadDocument(tuple(image for one in documents for image in images_of(_reduced(one, before))))
+    images = tuple(image for one in found.documents for image in images_of(_reduced(one, before)))
+    return WorkloadDocument(images, repeated=tuple((first + line - 1, key) for line, key in found.repeated))
 
 
 def _reduced(node: Node, before: int) -> Any:

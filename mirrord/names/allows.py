@@ -112,7 +112,7 @@ class AllowList:
 
     def named(self, name: str) -> AllowEntry | None:
         """Return the entry that allows a repository, `host/path` in canonical form, or None."""
-        return self._by_text.get(name) or self._of_name(name)
+        return (self._by_text.get(name) or self._of_name(name)) if self._by_text else None
 
     def needless(self, entry: AllowEntry) -> AllowEntry | None:
         """Return another entry that allows all that this one does, or None."""

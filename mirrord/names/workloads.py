@@ -59,13 +59,13 @@ class NamedImage:
 
 
 class ImagePart:
-    """What is left of a mapping: its own texts that matter, and the images in it and below."""
+    """What is left of a mapping: the images in it and below, and its `reference`, which may be that of a volume."""
 
-    __slots__ = ("fields", "images")
+    __slots__ = ("images", "reference")
 
-    def __init__(self, fields: dict[str, Scalar], images: list[NamedImage]) -> None:
-        self.fields = fields
+    def __init__(self, images: list[NamedImage], reference: Scalar | None) -> None:
         self.images = images
+        self.reference = reference
 
 
 def gather(pairs: Iterable[tuple[str, Any]]) -> ImagePart:
@@ -79,7 +79,8 @@ def gather(pairs: Iterable[tuple[str, Any]]) -> ImagePart:
                 fields[key] = value
         elif value and key != "status":
             lists += [part.images for part in _parts(value) if part.images]
-    return ImagePart(fields, joined([*lists, list(_own(whole, fields))]))
+    own = list(_own(whole, fields))
+    return ImagePart(joined([*lists, own]) if lists else own, fields.get("reference"))
 
 
 def joined(lists: list[list[NamedImage]]) -> list[NamedImage]:
@@ -126,8 +127,8 @@ def _own(whole: Mapping[str, Any], fields: Mapping[str, Scalar]) -> Iterator[Nam
     if image and image.text:
         yield _whole(fields, image)
     volume = whole.get("image")
-    if isinstance(volume, ImagePart) and (reference := volume.fields.get("reference")) and reference.text:
-        yield _plain(reference)
+    if isinstance(volume, ImagePart) and volume.reference and volume.reference.text:
+        yield _plain(volume.reference)
     name, value = fields.get("name"), fields.get("value")
     if name and value and value.text and name.text.startswith(_OPERATORS):
         yield _plain(value)

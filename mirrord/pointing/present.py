@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
@@ -123,6 +123,21 @@ async def point(text: str, places: Places, present: Present | None) -> Decision:
     if unknown:
         return Left("unknown", f"could not be looked for: {unknown}")
     return Left("absent", f"is not at the mirror ({' or '.join(str(place.reference) for place in found)})")
+
+
+async def pointed(texts: Iterable[str], places: Places, present: Present) -> Mapping[str, MirrorPlace | Direct | Left]:
+    """Return what `point` says of each text, with few tasks at a time, however many texts there are."""
+    found: dict[str, MirrorPlace | Direct | Left] = {}
+    left = iter(texts)
+
+    async def work() -> None:
+        for text in left:
+            found[text] = await point(text, places, present)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(work())
+    return found
 
 
 def asking_book(read: Configuration, to: Sequence[str]) -> HostBook:

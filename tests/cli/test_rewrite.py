@@ -113,6 +113,40 @@ def test_files_in_place(rewrite: Callable[..., Said], typed: Typed, desk: Desk) 
     assert (desk.folder / "other.yaml").stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.parametrize("output", [(), ("--json",)])
+def test_a_file_that_was_changed_meanwhile(
+    rewrite: Callable[..., Said], typed: Typed, desk: Desk, monkeypatch: pytest.MonkeyPatch, output: tuple[str, ...]
+) -> None:
+    """What an editor saved while the mirror was asked stays; nothing is said to be done, and nothing is left beside."""
+    rewrite("image: nginx:1.25\n", "--check")
+    real = rewriting.rewritten
+
+    def slowly(*arguments: Any) -> Any:
+        (desk.folder / "in.yaml").write_text("image: saved\n")
+        return real(*arguments)
+
+    monkeypatch.setattr(rewriting, "rewritten", slowly)
+    before = {*desk.folder.iterdir()}
+    said = typed("rewrite", "-i", "in.yaml", *output)
+    words = "in.yaml: was changed while it was read; nothing was written to it; run the command again"
+    assert said.status == 75
+    assert said.document == {"error": {"code": "conflict", "message": words}} if output else words in said.err
+    assert (desk.folder / "in.yaml").read_text() == "image: saved\n"
+    assert {*desk.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a:\n  image: nginx:1\n  image: nginx:1.25\n", 3), ('{"a":\n{"image":"nginx:1",\n"image":"nginx:1.25"}}', 3)],
+)
+def test_a_key_that_is_written_twice(rewrite: Callable[..., Said], text: str, line: int) -> None:
+    """The last one counts, as it does for most programs; that the other one was not looked at is said."""
+    said = rewrite(text)
+    assert (said.status, said.out) == (0, text.replace("nginx:1.25", "m.daocloud.io/docker.io/library/nginx:1.25"))
+    words = "image is written twice; the last one counts, and only it was looked at"
+    assert said.err == f"notice: in.yaml:{line}: {words}\n"
+
+
 def test_several_files_stay_documents(rewrite: Callable[..., Said], typed: Typed, desk: Desk) -> None:
     """Files of YAML come out as documents of one stream, with JSON among them; JSON alone one after another."""
     (desk.folder / "b.yaml").write_text("b: {image: nginx:1.25}")

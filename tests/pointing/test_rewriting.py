@@ -88,6 +88,18 @@ H = "m.example/docker.io/library"
             "x: &x {repository: m.example/docker.io/a/b, tag: 1}\ny: {<<: *x, tag: 2}\n",
             id="merge",
         ),
+        pytest.param(
+            'x: {"<<": {image: nginx}, tag: 1}\n', f'x: {{"<<": {{image: {H}/nginx}}, tag: 1}}\n', id="quoted"
+        ),
+        pytest.param(
+            "%YAML 1.1\n---\na: é\n...\n# b\n%TAG !e! tag:e.example,2026:\n---\nimage: !e!x nginx\n...\nimage: nginx\n",
+            f"%YAML 1.1\n---\na: é\n...\n# b\n%TAG !e! tag:e.example,2026:\n---\nimage: !e!x {H}/nginx\n...\n"
+            f"image: {H}/nginx\n",
+            id="directives",
+        ),
+        pytest.param(
+            "\ufeff%YAML 1.2\n---\nimage: nginx\n", f"\ufeff%YAML 1.2\n---\nimage: {H}/nginx\n", id="mark above"
+        ),
         pytest.param("image: direct.to/nginx:1\n", "image: nginx:1\n", id="direct"),
         pytest.param(
             "- {name: RELATED_IMAGE_A, value: 'quay.io/o/a:v1'}\n",
@@ -229,7 +241,7 @@ def test_what_is_a_dockerfile() -> None:
 
 
 def test_ten_thousand_images_are_edited_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work grows as the file does: each text is edited a fixed number of times."""
+    """The work grows as the file does: each text is looked at once."""
     counted = 0
     real = edits._edit
 
@@ -243,7 +255,7 @@ def test_ten_thousand_images_are_edited_in_one_pass(monkeypatch: pytest.MonkeyPa
         counted = 0
         text = "".join(f"- image: nginx:{number}\n" for number in range(count))
         assert pointed(text).text.count("m.example") == count
-        assert counted == 2 * count
+        assert counted == count
     pods = {"items": [{"image": f"nginx:{number}"} for number in range(10_000)]}
     assert pointed(json.dumps(pods)).text.count("m.example") == 10_000
 

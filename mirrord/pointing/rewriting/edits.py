@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Final
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
 
 from mirrord.names.workloads import NamedImage, Scalar, repository_in
 from mirrord.pointing.places import DIRECT, Decision, Direct, Left, MirrorPlace
@@ -50,12 +50,22 @@ class Rewritten:
     left: Sequence[ImageLeft] = ()
 
 
+class _Edit(NamedTuple):
+    """What to replace in the file, from where to where and by what, so that the text at `start` names `new`."""
+
+    start: int
+    new: str
+    begin: int
+    end: int
+    fresh: str
+
+
 @dataclass(slots=True)
 class _Wish:
-    """What one image wants its texts to be: by the beginning of each, what is there and what should be."""
+    """What one image wants its texts to be."""
 
     image: NamedImage
-    wanted: Mapping[int, tuple[Scalar, str, str]] = field(default_factory=dict)
+    edits: tuple[_Edit, ...] = ()
     becomes: str = ""
     why: Left | None = None
 
@@ -68,21 +78,24 @@ def rewritten(text: str, images: Iterable[NamedImage], decisions: Mapping[str, D
         images: those that stand in it; one that an alias repeats stands there once.
         decisions: by `NamedImage.text`.
     """
-    unique = {(one.name.start, one.registry.start if one.registry else -1, one.text): one for one in images}
-    ordered = sorted(unique.values(), key=lambda one: one.name.start)
-    wishes = [_wish(text, one, decisions[one.text]) for one in ordered]
+    ordered = sorted(images, key=_where)
+    unique = [
+        one for before, one in pairwise([None, *ordered]) if one and (not before or _where(before) != _where(one))
+    ]
+    wishes = [_wish(text, one, decisions[one.text]) for one in unique]
     _settle(wishes)
     line_of = _Lines(text)
-    edits = {start: wanted for wish in wishes if not wish.why for start, wanted in wish.wanted.items()}
     pieces, at = [], 0
-    for start in sorted(edits):
-        scalar, old, new = edits[start]
-        begin, end, fresh = _edit(text, scalar, old, new) or (start, start, "")
-        pieces += [text[at:begin], fresh]
-        at = end
+    for edit in sorted({edit for wish in wishes if not wish.why for edit in wish.edits}):
+        pieces += [text[at : edit.begin], edit.fresh]
+        at = edit.end
     changes = [ImageChange(line_of(one.image.name.start), one.image.text, one.becomes) for one in wishes if not one.why]
     left = [ImageLeft(line_of(one.image.name.start), one.image.text, one.why) for one in wishes if one.why]
     return Rewritten("".join([*pieces, text[at:]]), changes, left)
+
+
+def _where(image: NamedImage) -> tuple[int, int, str]:
+    return image.name.start, image.registry.start if image.registry else -1, image.text
 
 
 def _wish(text: str, image: NamedImage, decision: Decision) -> _Wish:
@@ -95,20 +108,21 @@ def _wish(text: str, image: NamedImage, decision: Decision) -> _Wish:
     if isinstance(decision, Direct):
         if not image.written.startswith(DIRECT):
             return _Wish(image, why=Left("split", "direct.to is a registry of its own here; write it into the name"))
-        fresh = image.written.removeprefix(DIRECT)
-        return _checked(text, _Wish(image, {image.name.start: (image.name, image.written, fresh)}, decision.text))
+        edits = [_edit(text, image.name, image.written, image.written.removeprefix(DIRECT))]
+        return _checked(image, edits, decision.text)
     place, old = decision.reference, repository_in(image.written)
     end = image.written[len(old) :]
-    becomes = f"{place.name}{image.text[len(repository_in(image.text)) :]}"
+    fresh = place.name + end
+    becomes = fresh if image.text == image.written else f"{place.name}{image.text[len(repository_in(image.text)) :]}"
     if image.registry is None:
-        return _checked(text, _Wish(image, {image.name.start: (image.name, image.written, place.name + end)}, becomes))
+        return _checked(image, [_edit(text, image.name, image.written, fresh)], becomes)
     registry, name = _apart(place)
     before = image.registry.text.strip()
-    wanted = {
-        image.name.start: (image.name, image.written, name + end),
-        image.registry.start: (image.registry, before, f"{registry}/" if before.endswith("/") else registry),
-    }
-    return _checked(text, _Wish(image, wanted, becomes))
+    edits = [
+        _edit(text, image.name, image.written, name + end),
+        _edit(text, image.registry, before, f"{registry}/" if before.endswith("/") else registry),
+    ]
+    return _checked(image, edits, becomes)
 
 
 def _apart(place: Reference) -> tuple[str, str]:
@@ -120,49 +134,54 @@ def _apart(place: Reference) -> tuple[str, str]:
     return registry, name
 
 
-def _checked(text: str, wish: _Wish) -> _Wish:
+def _checked(image: NamedImage, edits: Sequence[_Edit | None], becomes: str) -> _Wish:
     """Return a wish whose every text can be edited, else one for nothing."""
-    if all(_edit(text, *wanted) for wanted in wish.wanted.values()):
-        return wish
+    safe = tuple(edit for edit in edits if edit)
+    if len(safe) == len(edits):
+        return _Wish(image, safe, becomes)
     advice = 'is written with escapes, or would need quotes; write it as "NAME:TAG"'
-    return _Wish(wish.image, why=Left("escaped", advice))
+    return _Wish(image, why=Left("escaped", advice))
 
 
 def _settle(wishes: Sequence[_Wish]) -> None:
     """Leave the images that do not agree about a text that they share; each is left at most once, so this is linear."""
+    starts = [text.start for one in wishes for text in (one.image.name, one.image.registry) if text]
+    several = {start for start, count in Counter(starts).items() if count > 1}
     sharing: dict[int, list[_Wish]] = defaultdict(list)
     for wish in wishes:
-        for scalar in filter(None, (wish.image.name, wish.image.registry)):
-            sharing[scalar.start].append(wish)
+        for scalar in (wish.image.name, wish.image.registry):
+            if scalar and scalar.start in several:
+                sharing[scalar.start].append(wish)
     open_ = [*sharing]
     while open_:
         start = open_.pop()
         here = sharing[start]
-        wanted = {None if one.why else one.wanted[start][2] for one in here}
+        wanted = {None if one.why else next(each.new for each in one.edits if each.start == start) for one in here}
         if len(wanted) < 2 or wanted == {None}:
             continue
         for one in here:
             if not one.why:
                 one.why = Left("shared", "shares a text (an anchor) with an image that goes elsewhere; write it out")
-                open_ += one.wanted
+                open_ += (each.start for each in one.edits if each.start in sharing)
 
 
-def _edit(text: str, scalar: Scalar, old: str, new: str) -> tuple[int, int, str] | None:
-    """Return what to replace, from where to where, and by what; None where that cannot be said safely."""
+def _edit(text: str, scalar: Scalar, old: str, new: str) -> _Edit | None:
+    """Return how to replace a part of a text; None where that cannot be said safely."""
+    start = scalar.start
     if old == new:
-        return scalar.start, scalar.start, ""
-    raw = text[scalar.start : scalar.end]
+        return _Edit(start, new, start, start, "")
+    raw = text[start : scalar.end]
     whole = scalar.text.strip()
     at = raw.rfind(whole)
     inner = _reference_at(whole, old)
     if at >= 0 and inner >= 0:
-        begin = scalar.start + at + inner
+        begin = start + at + inner
         bare = not raw.endswith(_QUOTES) and not raw.startswith(_BLOCKS)
         unquotable = bare and (new.startswith("[") or _NUMBER.fullmatch(whole))
-        return None if unquotable else (begin, begin + len(old), new)
+        return None if unquotable else _Edit(start, new, begin, begin + len(old), new)
     fresh = whole[:inner] + new + whole[inner + len(old) :]
     if raw.endswith('"') and inner >= 0 and fresh.isascii() and fresh.isprintable() and not {*fresh} & {'"', "\\"}:
-        return scalar.start + raw.find('"'), scalar.end, f'"{fresh}"'
+        return _Edit(start, new, start + raw.find('"'), scalar.end, f'"{fresh}"')
     return None
 
 
