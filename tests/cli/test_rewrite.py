@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mirrord.cli import rewrite as rewriting
-from mirrord.testing import DockerRegistry, build_image, push, require
+from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.running import run
 from mirrord.wire.oci.reference import Reference
 from tests.support.commands import Desk, Said
@@ -276,6 +276,43 @@ mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/team/app, 
     assert (said.status, said.out) == (2, (desk.folder / "pod.yaml").read_text())
     assert "could not be looked for" in said.err
     assert (await desk.run("rewrite", "--check", "pod.yaml")).status == 2
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_images_that_a_running_front_would_serve(desk: Desk, guarded: bool) -> None:
+    """What it pulls through lazily is there, and no blob moves; what it denies, or upstream lacks, is left.
+
+    Where it wants a token, nothing is known without one.
+    """
+    async with Registry() as source:
+        for name in ("team/app", "bad/app"):
+            await push(build_image(["linux/amd64"], layers=1, seed=name), source, name, ["v1"])
+        upstream = f"{{'{source.host}': {{credentials: true}}}}" if guarded else f"'{source.host}'"
+        front = (
+            f"names: {{aliases: {{src.example: '{source.host}'}}}}\n"
+            f"front: {{image: {{upstreams: [{upstream}], allow: [src.example/team/app, src.example/bad/app]"
+        )
+        desk.configure(f"settings: {{listen: '127.0.0.1:0', url: https://m.example}}\n{front}, deny: [src.example/bad/**]}}}}\n")
+        wanted = [f"- image: src.example/{name}" for name in ("team/app:v1", "team/app:v2", "bad/app:v1")]
+        (desk.folder / "in.yaml").write_text("\n".join(wanted))
+        async with desk.serving() as daemon:
+            own = daemon.address
+            token = (await desk.run("token", "add", "one", "--read")).out.strip()
+            client = desk.folder / "client.d" / "a.yaml"
+            client.parent.mkdir()
+            client.write_text(f"settings: {{url: 'http://{own}'}}\n{front}}}}}\n")  # it knows not what is denied
+            source.forget()
+            said = await desk.run("rewrite", "in.yaml", "-c", "client.d")
+            if guarded:
+                assert (said.status, said.out) == (2, "\n".join(wanted)), said.err
+                assert said.err.count("could not be looked for") == len(wanted)
+                with client.open("a") as file:
+                    file.write(f"hosts: {{'{own}': {{auth: {{username: any, password: {{env: TOKEN}}}}}}}}\n")
+                said = await desk.run("rewrite", "in.yaml", "-c", "client.d", TOKEN=token)
+            assert said.out.splitlines() == [f"- image: {own}/src.example/team/app:v1", *wanted[1:]]
+            assert f"src.example/team/app:v2 is left: is not at the mirror ({own}/src.example/team/app:v2)" in said.err
+            assert "src.example/bad/app:v1 is left: could not be looked for" in said.err
+            assert source.count("GET", "/blobs/") == 0
 
 
 @pytest.mark.parametrize("program", ["helm3", "helm4"])
