@@ -23,9 +23,7 @@ from mirrord.names.workloads import ImagePart, NamedImage, Scalar, gather, image
 MAX_WORKLOADS: Final = 64 << 20
 """Bytes of one file."""
 _MARK: Final = re.compile(rb"^(?:(?=---(?:\s|\Z))|\.\.\.(?=\s|\Z))", re.MULTILINE)
-_DIRECTIVES: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+"
-)  # above a mark
+_DIRECTIVES: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*(?:[%#][^\n]*)?(?:\r?\n|\Z))*+")  # above a mark
 _DIRECTIVE: Final = re.compile(rb"^(?:\xef\xbb\xbf)?%", re.MULTILINE)
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _WORD: Final = re.compile(r'"[^"\\]*(?:\\(?s:.)[^"\\]*)*(?:"|\\?\Z)|[{}\[\]]|[^\s{}\[\],:"]+')  # of JSON that is right

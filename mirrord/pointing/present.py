@@ -125,9 +125,9 @@ async def point(text: str, places: Places, present: Present | None) -> Decision:
     return Left("absent", f"is not at the mirror ({' or '.join(str(place.reference) for place in found)})")
 
 
-async def pointed(texts: Iterable[str], places: Places, present: Present) -> Mapping[str, MirrorPlace | Direct | Left]:
+async def pointed(texts: Iterable[str], places: Places, present: Present) -> Mapping[str, Decision]:
     """Return what `point` says of each text, with few tasks at a time, however many texts there are."""
-    found: dict[str, MirrorPlace | Direct | Left] = {}
+    found: dict[str, Decision] = {}
     left = iter(texts)
 
     async def work() -> None:

@@ -292,7 +292,8 @@ async def test_images_that_a_running_front_would_serve(desk: Desk, guarded: bool
             f"names: {{aliases: {{src.example: '{source.host}'}}}}\n"
             f"front: {{image: {{upstreams: [{upstream}], allow: [src.example/team/app, src.example/bad/app]"
         )
-        desk.configure(f"settings: {{listen: '127.0.0.1:0', url: https://m.example}}\n{front}, deny: [src.example/bad/**]}}}}\n")
+        settings = "settings: {listen: '127.0.0.1:0', url: https://m.example}\n"
+        desk.configure(f"{settings}{front}, deny: [src.example/bad/**]}}}}\n")
         wanted = [f"- image: src.example/{name}" for name in ("team/app:v1", "team/app:v2", "bad/app:v1")]
         (desk.folder / "in.yaml").write_text("\n".join(wanted))
         async with desk.serving() as daemon:
