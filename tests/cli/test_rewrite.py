@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mirrord.cli import rewrite as rewriting
+from mirrord.pointing.rewriting.edits import rewritten
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.running import run
 from mirrord.wire.oci.reference import Reference
@@ -119,13 +120,12 @@ def test_a_file_that_was_changed_meanwhile(
 ) -> None:
     """What an editor saved while the mirror was asked stays; nothing is said to be done, and nothing is left beside."""
     rewrite("image: nginx:1.25\n", "--check")
-    real = rewriting.rewritten
 
     def slowly(*arguments: Any) -> Any:
         (desk.folder / "in.yaml").write_text("image: saved\n")
-        return real(*arguments)
+        return rewritten(*arguments)
 
-    monkeypatch.setattr(rewriting, "rewritten", slowly)
+    monkeypatch.setattr("mirrord.cli.rewrite.rewritten", slowly)
     before = {*desk.folder.iterdir()}
     said = typed("rewrite", "-i", "in.yaml", *output)
     words = "in.yaml: was changed while it was read; nothing was written to it; run the command again"
