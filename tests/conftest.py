@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -19,6 +20,18 @@ for _number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and a shell's `&` leav
 
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine
 settings.load_profile("house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for cycles once in what is collected, and never again: that is 1.4 million objects, a second for a look."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

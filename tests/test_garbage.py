@@ -26,7 +26,6 @@ def looks() -> Iterator[Counter[int]]:
     yield counts
     gc.callbacks.remove(count)
     gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 def test_a_long_run_is_never_looked_through_as_a_whole(looks: Counter[int]) -> None:
