@@ -183,10 +183,11 @@ class SpoolCache:
         return max(0, left + self._idle.stored(lambda found: left + found >= need))
 
     async def make_way(self, need: int) -> None:
-        """Let other content make way for `need` bytes where dropping idle blobs is not enough."""
+        """Let other content make way for `need` bytes where dropping idle blobs is not enough, and all of it is."""
+        most = sum(other.evictable for other in self.others)
         for other in self.others if 0 < need <= self._budget else ():
             with contextlib.suppress(StorageError):  # whoever uses the space reports it
-                if (lack := self._coming + need - self.spare(self._coming + need)) > 0:
+                if 0 < (lack := self._coming + need - self.spare(self._coming + need)) <= most:
                     await other.evict(lack)
 
     def give_up(self, digest: Digest) -> None:
@@ -240,8 +241,7 @@ class SpoolCache:
         if self.dropping:
             return False
         left, busy = self.spare(need), self.used - self._idle.charged - self._coming
-        if keep is not None and keep not in self._idle:
-            busy -= keep.stored
+        busy -= keep.stored if keep is not None and keep not in self._idle else 0
         busy += sum(other.evictable for other in self.others)
         if need > left + busy:
             raise StorageError(

@@ -24,7 +24,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.plan.restored import Restored
 from mirrord.plan.retention import READING
-from mirrord.record.ledger import RunLedger
+from mirrord.record.ledger import RunLedger, settle
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL
@@ -49,6 +49,8 @@ class GarbageCollection:
     async def collect(self, *, dry: bool = False) -> Collected:
         """Let go what is not kept, and remove what nothing needs; with `dry` only say what that would be."""
         async with self._collector.collection() as collection, (current := self._runtime.snapshot).lease():
+            if not dry:
+                await self._settle(current)
             owners, rest = await self._owners(current)
             linked, gone, troubles, kept = set[Digest](), list[tuple[Gone, set[Digest]]](), list[str](), 0
             for name in await self._collector.repositories.names():
@@ -64,6 +66,15 @@ class GarbageCollection:
                 kept += stay
             found = Collected(kept=kept, troubles=tuple(troubles), dry=dry, remark=self._remark())
             return await self._sweep(collection, linked, gone, found)
+
+    async def _settle(self, current: Snapshot) -> None:
+        """Look what came of moves in `local` that a killed process left open, where no run is under way."""
+        left, turns = await self._runtime.store.unsettled(), self._runtime.runner.turns
+        for name in current.names:
+            if name in left and name not in turns:
+                mirror = current.mirror(name)
+                async with turns.hold(name):
+                    await settle(mirror, current.syncer(mirror), current.services, self._runtime.store, LOCAL)
 
     def _remark(self) -> str:
         """Return why every name stays, whatever its age; "" where `keep` decides."""

@@ -91,11 +91,12 @@ async def _aside(make: Callable[[], list[LedgerEntry]], names: Sized) -> list[Le
     return await asyncio.to_thread(make) if len(names) > _MANY else make()
 
 
-async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store) -> None:
-    """Settle moves that a crash or an error left open; those that cannot be checked now stay open."""
+async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store, only: str = "") -> None:
+    """Settle moves that a crash or an error left open, at one target or all; what cannot be checked now stays open."""
     left = defaultdict[str, list[LedgerEntry]](list)
     for entry in await store.moves(mirror.name, unsettled=True):
-        left[entry.target].append(entry)
+        if only in ("", entry.target):
+            left[entry.target].append(entry)
     targets = {target.name: target for target in mirror.targets}
     places = syncer.places(mirror)[1]
 

@@ -335,3 +335,14 @@ async def test_a_disk_that_is_full_of_others(registry: Registry, disk: Path) -> 
         with pytest.raises(MirrordError, match="free some space"):
             async with front.pool.reader(front.source(digest), "mirror/target"):
                 pass
+
+
+async def test_what_would_not_fit_anyway(registry: Registry, disk: Path) -> None:
+    """Nothing is evicted for a blob for which all of the cache would not be enough."""
+    async with CachedFront(registry, disk, budget=9 * MIB) as front:
+        await front.cache.store.put(kept := front.add(1), data_of(1))
+        (disk / "others").write_bytes(bytes(8 * MIB))
+        large = front.add(2, 6 * MIB)
+        assert await front.get(large) == data_of(2, 6 * MIB)
+        assert kept in front.cache.store
+        assert front.evicted.empty()

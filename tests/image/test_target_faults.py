@@ -99,6 +99,29 @@ async def test_a_target_that_loses_what_it_had(world: World, image: Image) -> No
     assert target.content.dangling() == []
 
 
+async def test_a_target_that_loses_what_is_written_beside(world: World) -> None:
+    """F25: when one platform's content is found gone, that of another one, whose manifest is there, comes back too."""
+    source, target = await filled(world, BOTH), await world.registry("one")
+    first, last = (digest for digest in BOTH.manifests if digest != BOTH.digest)
+    held = target.faults.on("PUT", f"/manifests/{last}").hold()
+
+    def collected() -> None:
+        failpoints.disarm()
+        target.content.links[PLACE].difference_update(BOTH.blobs)
+        held.release()
+
+    failpoints.arm("push.manifest", collected)
+    try:
+        run = await world.run(world.mirror({"repository": f"{source.host}/team/app:main"}, target))
+    finally:
+        failpoints.disarm()
+    assert run.result is Result.SUCCESS
+    assert target.count("PUT", f"/manifests/{first}") > 1
+    assert target.tags[PLACE] == {"main": BOTH.digest}
+    assert target.content.dangling() == []
+    assert source.sent("/blobs/") == sum(map(len, BOTH.blobs.values()))
+
+
 async def test_a_target_that_never_keeps_content(world: World) -> None:
     """F25: once more, and no more: a registry that refuses each time gets everything twice, and the run says why."""
     source, target = await filled(world, ONE), await world.registry("one")

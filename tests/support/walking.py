@@ -26,27 +26,31 @@ async def walk(registry: DockerRegistry, repository: str) -> Mapping[str, str]:
     """
     base = f"{registry.url}/v2/{repository}"
     async with aiohttp.ClientSession() as session:
-        async with session.get(f"{base}/tags/list") as answer:
-            if answer.status == 404:
-                return {}
-            names = (await answer.json(content_type=None))["tags"] or []
+        names = [name for name in await _listed(session, base) if await _settled(session, base, name)]
         seen: set[str] = set()
-        for name in names:
-            await _settled(session, f"{base}/manifests/{name}")
         return {name: await _walk_tree(session, base, name, seen) for name in names}
 
 
-async def _settled(session: aiohttp.ClientSession, url: str) -> None:
+async def _listed(session: aiohttp.ClientSession, base: str) -> list[str]:
+    async with session.get(f"{base}/tags/list") as answer:
+        return [] if answer.status == 404 else (await answer.json(content_type=None))["tags"] or []
+
+
+async def _settled(session: aiohttp.ClientSession, base: str, name: str) -> bool:
     """Wait, for five seconds at most, until a registry has ended what a client asked that is dead by now.
 
-    docker-registry lists a tag as soon as its folder is there, some files before it resolves. Nothing tells when
-    it is through, hence the looking again.
+    docker-registry lists a tag as soon as its folder is there, some files before it resolves, and lists it until its
+    folder is gone, some files after its manifest. Nothing tells when it is through, hence the looking again. Returns
+    whether the tag is listed still.
     """
     for _ in range(100):
-        async with session.head(url, headers={"Accept": ACCEPT}) as answer:
+        async with session.head(f"{base}/manifests/{name}", headers={"Accept": ACCEPT}) as answer:
             if answer.status == 200:
-                return
+                return True
+        if name not in await _listed(session, base):
+            return False
         await asyncio.sleep(0.05)
+    return True
 
 
 async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen: set[str]) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mirrord.blobs.reader import SpoolReader
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncers.image.plan.steps import ImageSource
-from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
+from mirrord.syncers.image.transfer.destinations import Keeping, Streamed, send_config
 from mirrord.syncers.image.transfer.publishing import Names
 from mirrord.syncers.image.transfer.tree import Extent, Parts
 from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.platform import config_platform
+from mirrord.wire.offload import offload
 
 WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
 _LISTED = 100  # platforms of one image
@@ -82,6 +86,13 @@ class Copy:
         self.tally.platforms = tuple(dict.fromkeys(one.platform for one in manifest.children if one.platform))[:_LISTED]
         if not manifest.children:
             self.tally.config = manifest.config.digest if manifest.config else None
+
+
+async def send_config_of(copy: Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
+    """Send the config of an image, and note the platform that it says."""
+    data = await send_config(destination, blob, reader)
+    platform = await offload(len(data), config_platform, data)
+    copy.tally.platforms = (platform,) if platform else ()
 
 
 def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TypeVar
 
 from mirrord import failpoints
-from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import ContentError, MirrordError, RefusedError, StorageError
 from mirrord.events import StepSized
 from mirrord.model.digest import Digest
@@ -20,8 +19,8 @@ from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan.steps import ImageSource
-from mirrord.syncers.image.transfer.copied import Carried, Copy, receipt_of
-from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob, send_config
+from mirrord.syncers.image.transfer.copied import Carried, Copy, receipt_of, send_config_of
+from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob
 from mirrord.syncers.image.transfer.publishing import Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.referrers import ReferrersOf
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, check_denied, read_manifest
@@ -31,8 +30,6 @@ from mirrord.transfer.feed import feed
 from mirrord.wire.oci.client import lacks_content
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.platform import config_platform
-from mirrord.wire.offload import offload
 
 UPLOADS = 6  # parallel uploads to one target
 
@@ -82,6 +79,7 @@ class ImageSession:
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self.read = 0  # content bytes from the source so far
         self._full: set[Keeping] = set()
+        self._lost = set[object]()  # places where content was gone that had been there a moment before
         self._waiting: dict[str, WaitingImages] = {}
         for name, destination in destinations.items():
             if isinstance(destination, Collecting) and not patience:  # who waits for others wants to flip with them
@@ -137,6 +135,8 @@ class ImageSession:
                 copy.looked_at(manifest, parts)
                 self._children[manifest.digest] = [child.digest for child in parts.children if child.is_manifest]
                 lacking = await self._content(copy, parts, 0, unseen=unseen)
+                if copy.place in self._lost:  # so may be what manifests refer to that came before that was seen
+                    await self._put_children(copy, parts)
                 referrers = ReferrersOf(
                     step.target,
                     copy.source,
@@ -239,11 +239,16 @@ class ImageSession:
         except RefusedError as error:
             if not lacks_content(error):
                 raise
+        self._lost.add(copy.place)
         parts = Parts.of(manifest.descriptor, manifest)
         await copy.workers.each(parts.blobs, lambda blob: self._send(copy, blob))
+        await self._put_children(copy, parts)
+        return await write()
+
+    async def _put_children(self, copy: Copy, parts: Parts) -> None:
+        """Write the entries of an index although they were there; the registry says whose content is not."""
         for child in parts.children:
             await (self._put(copy, child) if await self._entry(copy, child) else self._send(copy, child))
-        return await write()
 
     async def _child(self, copy: Copy, child: Descriptor, depth: int) -> None:
         check_denied(self._services.denied, copy.item, child.digest)
@@ -288,13 +293,7 @@ class ImageSession:
     async def _send(self, copy: Copy, blob: Descriptor) -> None:
         async with self._slots[copy.consumer]:
             source = replace(await copy.source.blob_source(blob), on_bytes=self._count)
-            send = partial(_send_config, copy) if blob.digest == copy.tally.config else send_blob
+            send = partial(send_config_of, copy) if blob.digest == copy.tally.config else send_blob
             await feed(self._services.spools, source, copy.consumer, self._label, partial(send, copy.destination, blob))
         copy.tally.blobs += 1
         copy.tally.sent += blob.size
-
-
-async def _send_config(copy: Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
-    data = await send_config(destination, blob, reader)
-    platform = await offload(len(data), config_platform, data)
-    copy.tally.platforms = (platform,) if platform else ()
