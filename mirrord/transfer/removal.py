@@ -44,6 +44,7 @@ async def remove(
     *,
     left: Collection[Digest] = (),
     heads: Mapping[str, Descriptor | None] = MappingProxyType({}),
+    alone: bool = False,
 ) -> Outcomes:
     """Remove names from one repository at a target, and what is about images that no name is left of.
 
@@ -55,6 +56,7 @@ async def remove(
         report: is told of each of `names`.
         left: images whose names were removed before: what is about them goes, too.
         heads: what tags stand for that the caller asked for just before, so that nobody asks for them twice at first.
+        alone: what is about the images stays; it is not of this mirror.
 
     Returns:
         By name why it is still there: `GuardError` where it stands for something else, or where a registry deletes by
@@ -66,6 +68,7 @@ async def remove(
     """
     removal = _Removal(target, place, ledger, report)
     removal.known.update(heads)
+    removal.alone = alone
     await removal.run(names, left)
     return removal.outcomes
 
@@ -80,6 +83,7 @@ class _Removal:
         self._indexes: set[Digest] = set()
         self._api: TagDeleter | None = None
         self.known: dict[str, Descriptor | None] = {}  # each is used once: later it may have moved
+        self.alone = False
         self._by_digest = False  # whether this registry cannot delete a tag alone
 
     async def run(self, names: Mapping[str, Digest], left: Collection[Digest]) -> None:
@@ -247,7 +251,7 @@ class _Removal:
                         match(top, child.digest)
 
         count = sum(map(len, tags.values()))
-        await Workers(AT_ONCE).each(tops if tags else (), look)
+        await Workers(AT_ONCE).each(tops if tags and not self.alone else (), look)
         return found
 
     async def _need(self) -> Mapping[Digest, str]:

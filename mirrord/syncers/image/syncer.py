@@ -238,7 +238,7 @@ def _check_create(mirror: Mirror, book: HostBook) -> Sequence[str]:
 
 def _pruning(wish: PruneWish) -> Syncer:
     """Return what removes names at targets instead of copying; see `Syncer.pruning`."""
-    from mirrord.syncers.image.plan.prune import plan_prune  # noqa: PLC0415 - as above
+    from mirrord.plan.prune import plan_prune  # noqa: PLC0415 - as above
     from mirrord.syncers.image.transfer.prune import open_prune  # noqa: PLC0415 - as above
     from mirrord.syncers.image.upstream.prune import survey_prune  # noqa: PLC0415 - as above
 

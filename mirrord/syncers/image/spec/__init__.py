@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mirrord.config.names import NamingKey
+from mirrord.config.prune import PruneKey
 from mirrord.config.units import Duration, between
 from mirrord.syncers.image.spec.create import CreateKey
 from mirrord.syncers.image.spec.platforms import PLATFORMS, Platforms
-from mirrord.syncers.image.spec.prune import PruneKey
 from mirrord.syncers.image.spec.signatures import HINTS, SignaturesKey
 from mirrord.syncers.image.spec.source import SourceKeys
 from mirrord.syncers.image.spec.tags import Tags, checked

@@ -12,25 +12,23 @@ from typing import Final
 from mirrord.errors import MirrordError, MissingError, UnreachableError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
+from mirrord.plan.prune import doomed, looked, loss, may_go, of_same_content
 from mirrord.plan.restored import Restored
+from mirrord.plan.unwanted import Key, PruneSurvey, Unwanted, Wants, divided
 from mirrord.syncer.restoring import FACTS as RESTORED
 from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source, is_many, places, source_reference, spec_of
 from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.many import derived
-from mirrord.syncers.image.plan.prune import doomed, looked, loss, may_go, of_same_content
-from mirrord.syncers.image.plan.unwanted import Key, PruneSurvey, Unwanted, Wants, divided
 from mirrord.syncers.image.upstream.many import REPOSITORIES, wanted_parts
 from mirrord.syncers.image.upstream.registry import select_tags
 from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
 from mirrord.syncers.image.upstream.whereabouts import whereabouts
 from mirrord.transfer.fanout import Workers
+from mirrord.transfer.pruning import claims, note_unwanted, unwanted_since
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.created import moment
 
-FACTS: Final = "prune"
-"""Begins the name of the facts: since when the names are not wanted, of one source."""
 _GONE: Final = "the mirror does not name this repository any more"
 
 
@@ -50,21 +48,16 @@ async def survey_prune(
     moves = await services.ledger.newest()
     wants, unread = await _wants(mirror, services, moves, now)
     restored = Restored.read(await services.facts.recall(mirror.name, RESTORED) if services.facts else {})
-    survey = PruneSurvey(wish, wants, moves, memory, restored.to_stay, unread=unread)
+    survey = PruneSurvey(wish, wants, moves, memory, restored.to_stay, unread=unread, after=spec_of(mirror).prune.after)
     survey = await _listed(mirror, services, survey)
-    fact = f"{FACTS}:{places(mirror)[0]}"
-    noted = await services.facts.recall(mirror.name, fact) if services.facts else {}
-    since = {name: at for name, text in noted.items() if (at := moment(text))}
-    survey = replace(survey, since=since)
+    origin, _ = places(mirror)
+    survey = replace(survey, since=await unwanted_since(mirror, services, origin))
     lost = await asyncio.to_thread(loss, survey, spec_of(mirror).prune.max_loss)
     if lost:
         return replace(survey, lost=lost)
-    if services.facts:
-        fresh = await asyncio.to_thread(looked, survey, now)
-        kept = {name: at for name, at in since.items() if _unread(survey, name)}
-        await services.facts.note(mirror.name, fact, {name: at.isoformat() for name, at in {**kept, **fresh}.items()})
-    survey = replace(survey, claims=await _claims(mirror, services, survey))
-    going = await asyncio.to_thread(lambda: list(may_go(survey, spec_of(mirror).prune.after, now)))
+    await note_unwanted(mirror, services, origin, await asyncio.to_thread(looked, survey, now))
+    survey = replace(survey, claims=await claims(mirror, services, await asyncio.to_thread(survey.items), called))
+    going = await asyncio.to_thread(lambda: list(may_go(survey, now)))
     same = await asyncio.to_thread(lambda: list(of_same_content(survey, going)))
     survey = await _held(services, survey, [*going, *same])
     return await _found(mirror, services, survey, now)
@@ -115,7 +108,7 @@ async def _wanted(mirror: Mirror, services: Services, now: datetime) -> Wants:
     listed = None if selection.listed is None else frozenset(selection.listed)
     why = {one.tag: f"not mirrored any more: {one.why}" for one in selection.verdicts if not one.chosen}
     otherwise = "the source does not have it any more" if listed is not None else "the mirror does not name it any more"
-    return Wants(mirror, names, listed, why, otherwise)
+    return Wants(mirror, names, listed, why, otherwise, empty=listed is not None and not listed)
 
 
 def _targets(mirror: Mirror) -> Iterator[Target]:
@@ -151,36 +144,6 @@ async def _listed(mirror: Mirror, services: Services, survey: PruneSurvey) -> Pr
     return replace(survey, moves=local, there=there, trouble=trouble)
 
 
-def _unread(survey: PruneSurvey, name: str) -> bool:
-    """Whether nobody knows by this survey whether a name is wanted: what was noted of it stays noted."""
-    repository, _ = divided(name, many=survey.many)
-    return repository not in survey.wants or any(key[1] == repository for key in survey.trouble)
-
-
-async def _claims(mirror: Mirror, services: Services, survey: PruneSurvey) -> Mapping[Key, str]:
-    """Return which names other mirrors have at the same places."""
-    others = [one for one in services.mirrors.get(mirror.kind, ()) if one.name != mirror.name]
-    theirs: dict[str, str] = {}
-    for other in others:
-        memory = await services.ledger.memory(other.name)
-        theirs |= await asyncio.to_thread(_full, other, {*memory, *memory.names})
-    if not theirs:
-        return {}
-
-    def claimed() -> Mapping[Key, str]:
-        find = called(mirror)
-        full = {one.key: find(one.name)[1].get(one.target, "") for one in survey.unwanted()}
-        return {key: theirs[name] for key, name in full.items() if name in theirs}
-
-    return await asyncio.to_thread(claimed)
-
-
-def _full(mirror: Mirror, known: Collection[Key]) -> Mapping[str, str]:
-    """Return the full names of what a mirror has at its targets."""
-    find = called(mirror)
-    return {name: mirror.name for target, item in known if (name := find(item)[1].get(target))}
-
-
 async def _held(services: Services, survey: PruneSurvey, going: Sequence[Unwanted]) -> PruneSurvey:
     """Ask the targets what the names stand for that may be removed, and others that have their content."""
     held: dict[Key, Digest | None] = {}
@@ -207,7 +170,7 @@ async def _found(mirror: Mirror, services: Services, survey: PruneSurvey, now: d
     """Ask where the content of doomed names can be read besides; `local` does not count where `keep` may drop it."""
     without = [LOCAL] if mirror.keep else []
     digests = defaultdict[str, set[Digest]](set)
-    for one, digest in await asyncio.to_thread(lambda: list(doomed(survey, spec_of(mirror).prune.after, now))):
+    for one, digest in await asyncio.to_thread(lambda: list(doomed(survey, now))):
         digests[one.repository].add(digest)
     found: dict[tuple[str, Digest], Sequence[str]] = {}
 

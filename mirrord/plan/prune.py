@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from mirrord.errors import GuardError
@@ -16,9 +17,8 @@ from mirrord.model.ledger import Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, too_much
 from mirrord.plan.moving import written
+from mirrord.plan.unwanted import PruneSurvey, Unwanted, divided, joined
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.image.names import spec_of
-from mirrord.syncers.image.plan.unwanted import PruneSurvey, Unwanted, divided, joined
 from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
 _LOST: Final = "no other place keeps its content, so it could not be brought back; `--irrecoverable` removes it"
@@ -35,9 +35,10 @@ def loss(survey: PruneSurvey, max_loss: float) -> str:
         wants = survey.wants.get(repository)
         if wants is None or key in survey.memory.names or key[1] in survey.since:
             continue
-        if wants.listed is not None and not wants.listed:
+        if wants.empty:
             source = f"{repository}: " if repository else ""
-            return f"{source}the source lists no tags at all, and some of it was mirrored: nothing is removed"
+            what = f"lists no {survey.words} at all, and some of it was mirrored"
+            return f"{source}the source {what}: nothing is removed"
         before.add(key[1])
         if wants.listed is not None:
             listed.add(key[1])
@@ -45,25 +46,27 @@ def loss(survey: PruneSurvey, max_loss: float) -> str:
             gone.add(key[1])
         elif wants.lacks(tag) and key not in survey.restored:
             unnamed.add(key[1])
-    return _accident("the source no longer lists", gone, listed, max_loss) or _accident(
-        "the configuration no longer names", unnamed, before, max_loss
+    accident = partial(_accident, max_loss=max_loss, words=survey.words)
+    return accident("the source no longer lists", gone, listed) or accident(
+        "the configuration no longer names", unnamed, before
     )
 
 
-def _accident(what: str, gone: Collection[str], before: Collection[str], max_loss: float) -> str:
+def _accident(what: str, gone: Collection[str], before: Collection[str], *, max_loss: float, words: str) -> str:
     """Return the sentence about too many names that are gone, or ""."""
     if why := too_much(len(gone), len(before), max_loss):
-        what = f"{what} {len(gone)} of {len(before)} tags ({some(gone)}), {why}"
+        what = f"{what} {len(gone)} of {len(before)} {words} ({some(gone)}), {why}"
         return f"{what}: nothing is removed; if this is intended, set `prune: {{max_loss: 1}}` for a time"
     return ""
 
 
 def looked(survey: PruneSurvey, now: datetime) -> Mapping[str, datetime]:
     """Return since when names are not wanted, with those of this listing; what is wanted again begins anew."""
-    return {one.name: survey.since.get(one.name, now) for one in survey.unwanted()}
+    kept = {name: at for name, at in survey.since.items() if survey.unread_of(name)}
+    return {**kept, **{one.name: survey.since.get(one.name, now) for one in survey.unwanted()}}
 
 
-def hindrance(survey: PruneSurvey, one: Unwanted, after: float, now: datetime) -> str:
+def hindrance(survey: PruneSurvey, one: Unwanted, now: datetime) -> str:
     """Return why a name stays whatever the target has, a clause, or ""."""
     if one.entry is None and not survey.wish.adopt:
         return "not written by this mirror; `--adopt` takes it over"
@@ -73,15 +76,15 @@ def hindrance(survey: PruneSurvey, one: Unwanted, after: float, now: datetime) -
         return "nobody knows what became of its last move; the next run of the mirror looks"
     if other := survey.claims.get(one.key):
         return f"mirror {other} has it, too"
-    due = survey.since.get(one.name, now) + timedelta(seconds=after)
+    due = survey.since.get(one.name, now) + timedelta(seconds=survey.after)
     if one.name not in survey.since or now < due:
         return f"{one.why}; a prune after {written(due)} may remove it"
     return ""
 
 
-def may_go(survey: PruneSurvey, after: float, now: datetime) -> Iterator[Unwanted]:
+def may_go(survey: PruneSurvey, now: datetime) -> Iterator[Unwanted]:
     """Yield the names about which the target has to be asked."""
-    return (one for one in survey.unwanted() if not survey.lost and not hindrance(survey, one, after, now))
+    return (one for one in survey.unwanted() if not survey.lost and not hindrance(survey, one, now))
 
 
 def of_same_content(survey: PruneSurvey, going: Sequence[Unwanted]) -> Iterator[Unwanted]:
@@ -96,9 +99,9 @@ def of_same_content(survey: PruneSurvey, going: Sequence[Unwanted]) -> Iterator[
             yield Unwanted(target, name, repository, tag, entry, "")
 
 
-def doomed(survey: PruneSurvey, after: float, now: datetime) -> Iterator[tuple[Unwanted, Digest]]:
+def doomed(survey: PruneSurvey, now: datetime) -> Iterator[tuple[Unwanted, Digest]]:
     """Yield the names that still stand for what this mirror wrote, or that are adopted, with their digests."""
-    for one in may_go(survey, after, now):
+    for one in may_go(survey, now):
         head = survey.held.get(one.key)
         if head is not None and (one.entry is None or one.entry.after == head):
             yield one, head
@@ -119,14 +122,14 @@ def _steps(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Iterator[Step]
     for (target, repository), error in survey.trouble.items():
         item = repository or mirror.name
         yield Step(Action.REFUSE, item, "", target, (), str(error), code=error.code, whole=True)
-    after = spec_of(mirror).prune.after
-    going = list(doomed(survey, after, now))
+    going = list(doomed(survey, now))
     content = _Content(survey, going)
     digests = {one.key: digest for one, digest in going}
     for one in () if survey.lost else survey.unwanted():
+        step = partial(_step, survey.called(one.name))
         expected = (one.entry.after if one.entry else None) or ""
-        if why := hindrance(survey, one, after, now):
-            yield _step(Action.KEEP, one, expected, why)
+        if why := hindrance(survey, one, now):
+            yield step(Action.KEEP, one, expected, why)
         elif one.key in digests:
             if elsewhere := content.elsewhere(one, digests[one.key]):
                 action, back = Action.DELETE, f"can be brought back from {', '.join(elsewhere)}"
@@ -134,16 +137,16 @@ def _steps(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Iterator[Step]
                 action, back = Action.DELETE, "cannot be brought back"
             else:
                 action, back = Action.KEEP, _LOST
-            yield _step(action, one, digests[one.key], f"{one.why}; {back}")
+            yield step(action, one, digests[one.key], f"{one.why}; {back}")
         elif head := survey.held.get(one.key):
-            yield _step(Action.KEEP, one, expected, f"somebody else moved it: it is {head} there")
-        elif one.key in survey.held and one.key in survey.memory:
-            yield _step(Action.DELETE, one, expected, "gone there already")
+            yield step(Action.KEEP, one, expected, f"somebody else moved it: it is {head} there")
+        elif one.key in survey.held and (one.target, survey.called(one.name)) in survey.memory:
+            yield step(Action.DELETE, one, expected, "gone there already")
     yield from _rests(survey)
 
 
-def _step(action: Action, one: Unwanted, digest: str, reason: str) -> Step:
-    return Step(action, one.name, digest, one.target, (one.tag,), reason, group=f"{one.repository}\n{one.target}")
+def _step(item: str, action: Action, one: Unwanted, digest: str, reason: str) -> Step:
+    return Step(action, item, digest, one.target, (one.tag,), reason, group=f"{one.repository}\n{one.target}")
 
 
 def _rests(survey: PruneSurvey) -> Iterator[Step]:
@@ -156,15 +159,16 @@ def _rests(survey: PruneSurvey) -> Iterator[Step]:
             continue
         repository, _ = divided(name, many=survey.many)
         group = f"{repository}\n{target}"
-        if (target, name) in survey.memory:
-            yield Step(Action.DELETE, name, "", target, (), "it was removed before", group=group)
+        item = survey.called(name)
+        if (target, item) in survey.memory:
+            yield Step(Action.DELETE, item, "", target, (), "it was removed before", group=group)
         if entry.before is None or (target, entry.before) in kept:
             continue
         about, key = referrers_tag(Digest(entry.before)), (target, repository, entry.before)
         if key not in seen and about in subjects.get((target, repository), ()):
             seen.add(key)
-            item, why = joined(repository, about), "it is about an image that was removed"
-            yield Step(Action.DELETE, item, entry.before, target, (), why, group=group, count=0)
+            why = "it is about an image that was removed"
+            yield Step(Action.DELETE, joined(repository, about), entry.before, target, (), why, group=group, count=0)
 
 
 class _Content:

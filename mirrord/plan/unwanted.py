@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,19 +16,21 @@ from mirrord.syncer.values import Mirror, PruneWish
 from mirrord.wire.oci.reference import ABOUT_TAGS
 
 Key = tuple[str, str]
-"""Target, and name there as in the ledger: with its repository in front where a mirror has many."""
+"""Target, and name there as in the ledger: with its repository, or chart, in front where a mirror has many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What a mirror wants of one repository of its source.
+    """What a mirror wants of one repository of its source, or of one chart.
 
     Attributes:
-        mirror: the mirror of that repository alone.
+        mirror: the mirror of that repository alone; of a chart, the whole one.
         names: names at the targets.
-        listed: all tags of the source; None where nothing was listed, because the configuration names them all.
+        listed: all its tags, or versions, at the source; None where nothing was listed, because the configuration
+            names them all.
         why: name → why it is not wanted, a clause.
         otherwise: the same for all other names.
+        empty: whether the source was listed and has nothing at all.
     """
 
     mirror: Mirror
@@ -36,6 +38,7 @@ class Wants:
     listed: Collection[str] | None = None
     why: Mapping[str, str] = field(default_factory=dict)
     otherwise: str = "the source does not have it any more"
+    empty: bool = False
 
     def lacks(self, tag: str) -> bool:
         """Whether nothing in the configuration is about a tag; one that a rule leaves out is no accident, all are."""
@@ -49,7 +52,7 @@ class Unwanted:
     Attributes:
         target: name of the target.
         name: as in the ledger.
-        repository: what the name has in front where a mirror has many, else "".
+        repository: what the name has in front where a mirror has many (of a version its chart), else "".
         tag: the name without that.
         entry: its newest move; None for a name that somebody else set.
         why: why it is not wanted, a clause.
@@ -82,10 +85,13 @@ class PruneSurvey:
         since: name → when a listing first did not want it.
         unread: repositories of the source that could not be read, one sentence each: their names stay.
         lost: why the listing looks like an accident, one sentence, or "".
-        trouble: target and repository → why it could not be asked.
+        trouble: target and repository, or "" for all that is there → why it could not be asked.
         held: digests of names that may be removed, and others with their content; None for what is gone.
         claims: names that another mirror has at the same place, with that mirror.
         found: repository and digest → the places where that can be read now.
+        after: seconds between two listings that have to agree.
+        words: what names are called.
+        called: returns the item of a name.
     """
 
     wish: PruneWish
@@ -101,6 +107,9 @@ class PruneSurvey:
     held: Mapping[Key, Digest | None] = field(default_factory=dict)
     claims: Mapping[Key, str] = field(default_factory=dict)
     found: Mapping[tuple[str, Digest], Sequence[str]] = field(default_factory=dict)
+    after: float = 0.0
+    words: str = "tags"
+    called: Callable[[str], str] = str
 
     @cached_property
     def alive(self) -> Mapping[Key, LedgerEntry]:
@@ -116,12 +125,25 @@ class PruneSurvey:
         for target, name in chain(self.alive, (key for key in others if key not in self.alive)):
             repository, tag = divided(name, many=self.many)
             wants = self.wants.get(repository)
-            if wants is None or tag in wants.names or (target, repository) in self.trouble:
+            if wants is None or tag in wants.names or self.untold(target, repository):
                 continue
             if (target, name) in self.restored:
                 continue
             why = wants.why.get(tag, wants.otherwise)
             yield Unwanted(target, name, repository, tag, self.alive.get((target, name)), why)
+
+    def untold(self, target: str, repository: str) -> bool:
+        """Whether a target could not be asked about a repository."""
+        return (target, repository) in self.trouble or (target, "") in self.trouble
+
+    def unread_of(self, name: str) -> bool:
+        """Whether nobody knows by this survey whether a name is wanted: what was noted of it stays noted."""
+        repository, _ = divided(name, many=self.many)
+        return repository not in self.wants or any(key[1] in (repository, "") for key in self.trouble)
+
+    def items(self) -> Mapping[Key, str]:
+        """Return the names that are not wanted, each with its item."""
+        return {one.key: self.called(one.name) for one in self.unwanted()}
 
     @cached_property
     def many(self) -> bool:
