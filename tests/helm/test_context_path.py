@@ -13,7 +13,7 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.syncer import SYNCER
-from mirrord.syncers.helm.transfer.chartmuseum import api_url, below
+from mirrord.syncers.helm.transfer.museum_api import api_url, below
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import require

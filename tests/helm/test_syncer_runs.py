@@ -154,7 +154,7 @@ async def test_removed_upstream(removed: str, source: ChartRepository, runs: Cha
             assert (f"charts/{A1.file}" in shown) == (f"charts/{A1.file}.prov" in shown) == (removed == "keep")
         assert A1.file in coding.files
         told = [step.reason for step in run.plan.steps if (step.target, step.item) == ("coding", "app-1.0.0")]
-        assert ("by hand" in told[0]) == (removed == "delete")
+        assert ("`mirrord prune`" in told[0]) == (removed == "delete")
 
 
 @pytest.mark.parametrize("changed", ["keep", "replace", "fail"])

@@ -13,7 +13,8 @@ import pytest
 from mirrord.errors import ContentError, ImmutableError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, PROVENANCE_TYPE
-from mirrord.syncers.helm.transfer.oci import OciTarget, annotations_of, config_of
+from mirrord.syncers.helm.transfer.oci import OciTarget
+from mirrord.syncers.helm.transfer.oci_manifest import annotations_of, config_of
 from mirrord.testing import DockerRegistry, Registry, build_image, push
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy

@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.errors import BrokenError, ContentError, DeniedError, ImmutableError, RefusedError, ServerError
+from mirrord.errors import (
+    BrokenError,
+    ContentError,
+    DeniedError,
+    ImmutableError,
+    MirrordError,
+    RefusedError,
+    ServerError,
+)
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, api_url
+from mirrord.syncer.values import NoLedger
+from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget
+from mirrord.syncers.helm.transfer.museum_api import api_url
 from mirrord.syncers.helm.transfer.server_index import CodingTarget, ServedIndex
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
@@ -20,7 +30,7 @@ from mirrord.wire.secret import Credential, Secret
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import HELMS, ChartMuseum, helm, helms, open_chartmuseum
 from tests.support.chartservers import ChartMuseumServer, ChartServer, CodingServer
-from tests.support.chartworld import ChartWorld, index_of, open_chart_world, read_listing
+from tests.support.chartworld import ChartWorld, index_of, open_chart_world, read_listing, version_of
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=400_000), pack_chart("crane", "1.1.0")
 CHANGED = pack_chart("crane", "1.0.0", description="built again")
@@ -135,6 +145,23 @@ async def test_existing_but_not_listed(kind: str, world: ChartWorld) -> None:
     with pytest.raises(RefusedError, match="exists") as caught:
         await world.put(target, ONE)
     assert not isinstance(caught.value, ImmutableError)
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+async def test_replaced_by_one_without_provenance(deletes: bool, world: ChartWorld) -> None:
+    """The provenance of the old archive goes, too, unless the server deletes nothing; the new archive comes anyway."""
+    target, server = await world.target("chartmuseum"), server_of(world)
+    assert isinstance(server, ChartMuseumServer)
+    await world.put(target, ONE, sign_chart(ONE))
+    await world.put(target, TWO)
+    server.deletes = deletes
+    await world.put(target, CHANGED, replace=True)
+    await target.finish(index_of(CHANGED, TWO))
+    assert server.files["crane-1.0.0.tgz"] == CHANGED
+    assert ("crane-1.0.0.tgz.prov" in server.files) is not deletes
+    again = server.count("DELETE")
+    await world.put(target, pack_chart("crane", "1.1.0", description="built again"), replace=True)
+    assert server.count("DELETE") == again
 
 
 async def test_replaced_at_coding_where_it_may(world: ChartWorld) -> None:
@@ -258,6 +285,14 @@ async def test_real_chartmuseum(tmp_path: Path) -> None:
         await world.put(target, CHANGED, sign_chart(CHANGED), replace=True)
         await target.finish(index_of(CHANGED, TWO))
         assert (await target.held())[ITEM] == Digest.of(CHANGED)
+        await world.put(target, ONE, replace=True)
+        await target.finish(index_of(ONE, TWO))
+        assert (await target.held())[ITEM] == DIGEST
+        assert not (server.storage / "crane-1.0.0.tgz.prov").exists()
+        ends: dict[str, MirrordError | None] = {}
+        await target.remove("museum", [version_of(TWO)], NoLedger(), ends.__setitem__)
+        assert ends == {"crane-1.1.0": None}
+        assert {file.name for file in server.storage.iterdir() if "1.1.0" in file.name} == set()
 
 
 async def test_real_chartmuseum_below_a_context_path(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE
-from mirrord.syncers.helm.transfer import oci
+from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.testing import Registry
 from mirrord.testing.charts import Chart
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
@@ -20,7 +20,7 @@ def put_chart(registry: Registry, name: str, chart: Chart, tag: str = "") -> Dig
 
     path = f"team/charts/{name}"
     config, layer = (
-        blob(CONFIG_TYPE, oci.config_of(chart.metadata)),
+        blob(CONFIG_TYPE, oci_manifest.config_of(chart.metadata)),
         blob(CHART_TYPES[0], chart.data),
     )
     body = {"schemaVersion": 2, "config": config, "layers": [layer]}

@@ -38,7 +38,8 @@ class ChartServer(Server):
     Attributes:
         path: of the repository, without a slash at the end.
         files: archives and provenance files, by file name.
-        lag: how many reads of the index come before it shows what was stored last (it is made in the background).
+        lag: how many reads of the index come before it shows what was stored or deleted last (it is made in the
+            background).
         clock: the server's own, in seconds; by default one passes with each file.
         times: when each file came.
     """
@@ -54,6 +55,7 @@ class ChartServer(Server):
         self.lag = lag
         self._user = user
         self._hidden: dict[str, int] = {}
+        self._deleted: dict[str, tuple[bytes, int]] = {}
 
     @property
     def url(self) -> str:
@@ -70,6 +72,14 @@ class ChartServer(Server):
         self.times[file] = self.clock()
         self._hidden[file] = self.lag
 
+    def delete(self, file: str) -> bytes:
+        """Forget an archive with its provenance; the index lists it for `lag` more reads."""
+        data = self.files.pop(file, b"")
+        if data and self.lag:
+            self._deleted[file] = data, self.lag
+        self.files.pop(f"{file}.prov", None)
+        return data
+
     def index(self, prefix: str = "charts/", *, digests: bool = True, context: str | None = None) -> Reply:
         """Make the index.
 
@@ -80,6 +90,8 @@ class ChartServer(Server):
         """
         entries: dict[str, list[dict[str, Any]]] = {}
         archives = [(file, data) for file, data in self.files.items() if file.endswith(".tgz")]
+        archives += [(file, data) for file, (data, _) in self._deleted.items()]
+        self._deleted = {file: (data, left - 1) for file, (data, left) in self._deleted.items() if left > 1}
         for file, data in archives:
             self._hidden[file] = self._hidden.get(file, 0) - 1
             if self._hidden[file] >= 0:
@@ -172,10 +184,9 @@ class ChartMuseumServer(ChartServer):
         api = f"{self.context}/api{self.path.removeprefix(self.context)}"
         if ask.method == "POST" and ask.path in (f"{api}/charts", f"{api}/prov"):
             return await self._post(ask, intake, provenance=ask.path.endswith("/prov"))
-        if ask.method == "DELETE" and ask.path.startswith(f"{api}/charts/"):
+        if ask.method == "DELETE" and self.deletes and ask.path.startswith(f"{api}/charts/"):
             file = "-".join(ask.path.removeprefix(f"{api}/charts/").split("/")) + ".tgz"
-            self.files.pop(f"{file}.prov", None)
-            if self.deletes and self.files.pop(file, b""):
+            if self.delete(file):
                 return Reply(200, {}, b'{"deleted":true}')
         if ask.method == "GET" and ask.path == f"{self.path}/index.yaml":
             return self.index(context=self.says)

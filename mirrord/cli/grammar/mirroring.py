@@ -146,13 +146,13 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
 
 _PRUNE = command(
     "prune",
-    """Show which tags at the targets of mirrors of images nobody wants any more, or remove them.
+    """Show which tags and chart versions at targets nobody wants any more, or remove them.
 
-A tag is removed only if the record says that this mirror wrote it and it still stands for what was written; if two
-prunes at least `prune.after` apart (a day by default) agree that the source does not have it, or the mirror does not
-select it any more; and if its content can be brought back from the source, from `local` or from another target.
-Nothing is removed when the source cannot be listed, when it lost more than `prune.max_loss` of its tags, or when the
-configuration no longer names so many of them. `local` itself is not pruned.
+A tag or a version is removed only if the record says that this mirror wrote it and it still stands for what was
+written; if two prunes at least `prune.after` apart (a day by default) agree that the source does not have it, or the
+mirror does not select it any more; and if its content can be brought back from the source, from `local` or from
+another target. Nothing is removed when the source cannot be listed, when it lost more than `prune.max_loss` of what it
+had, or when the configuration no longer names so much of it. `local` itself is not pruned.
 
   $ mirrord prune craned
   $ mirrord prune craned --apply
@@ -166,7 +166,7 @@ do, 1 failed, 2 partly or when something could not be looked at, 64 no such mirr
     CONFIG,
     STATE,
     flag("--apply", "Remove what is shown without it."),
-    flag("--adopt", "Also prune tags that this mirror did not write, and builds that were published."),
+    flag("--adopt", "Also prune what this mirror did not write, and builds that were published."),
     flag("--irrecoverable", "Also remove what no other place keeps, so that it could not be brought back."),
     QUIET,
     VERBOSE,

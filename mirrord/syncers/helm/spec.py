@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mirrord.config.check import validator
+from mirrord.config.prune import PruneKey
 from mirrord.config.units import Duration, between
 from mirrord.model.digest import Digest
 from mirrord.plan.semver import Constraint
@@ -105,7 +106,7 @@ class HelmSpec(BaseModel):
         default="keep",
         description=(
             "What happens to versions that upstream no longer lists or the mirror no longer selects: `keep`,"
-            " or `delete` from `local` and folders. At other targets mirrord cannot delete."
+            " or `delete` from `local` and folders. `mirrord prune` removes them from all other targets."
         ),
     )
     changed: Literal["keep", "replace", "fail"] = Field(
@@ -122,6 +123,14 @@ class HelmSpec(BaseModel):
             "An index that lost more than this share of its versions is refused until `mirrord sync NAME"
             " --allow`. With two or more, losing a single one is always accepted, unless `max_loss: 0`."
         ),
+    )
+    prune: PruneKey = Field(
+        default_factory=PruneKey,
+        description=(
+            "What `mirrord prune` may remove at targets; it removes nothing by itself, only when the command is given."
+        ),
+        examples=["{after: 7d}"],
+        repr=False,  # it says nothing about how an index is written
     )
     index: Literal["yaml", "json"] = Field(
         default="yaml",

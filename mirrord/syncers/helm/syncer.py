@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from mirrord.blobs.named import UNFINISHED
 from mirrord.blobs.purge import purge
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.errors import ContentError, MissingError, StorageError, about
+from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
 from mirrord.names.denied import Denied
 from mirrord.syncer.port import Syncer, Verifies
 from mirrord.syncer.takedown import TakesDown
-from mirrord.syncer.values import LOCAL, Mirror, Services, Target
+from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import (
@@ -30,7 +30,6 @@ from mirrord.syncers.helm.names import (
     address,
     api_of,
     hosts,
-    is_oci,
     item_of,
     places,
     repository_of,
@@ -50,10 +49,10 @@ from mirrord.syncers.helm.transfer.restoring import resetting, restored_wanted
 from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
-from mirrord.syncers.helm.upstream.kept_archives import KeptArchives, archives
-from mirrord.syncers.helm.upstream.poll import extras_of, poll, with_troubles
+from mirrord.syncers.helm.upstream.kept_archives import KeptArchives, archives, at_source
+from mirrord.syncers.helm.upstream.listed import ask, list_upstream
+from mirrord.syncers.helm.upstream.poll import extras_of, with_troubles
 from mirrord.syncers.helm.upstream.reading import Index, read_index
-from mirrord.syncers.helm.upstream.registry import poll_registry
 from mirrord.transfer.fanout import Workers
 
 if TYPE_CHECKING:
@@ -71,15 +70,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
     notes = RunNotes(mirror, services)
     await notes.read()
     known = notes.facts if await notes.fresh(now) else {}
-    url = source_of(mirror)
-    if is_oci(url):
-        polled = await poll_registry(services.http, url, spec_of(mirror), known, now)
-    else:
-        try:
-            polled = await poll(services.http, url, known)
-        except (MissingError, ContentError) as error:
-            about(error, f"{mirror.origin}: mirrors.{mirror.name}.from")
-            raise
+    polled = await ask(mirror, services, known, now)
     if polled.index is None:
         versions = notes.facts.get("versions", "all")
         unchanged = f"upstream is as it was at {notes.facts['at']}: {versions} versions, and nothing left to do"
@@ -260,6 +251,13 @@ def _resets() -> Resetting:
     return resetting(SYNCER, KeptArchives, _listing)
 
 
+def _pruning(wish: PruneWish) -> Syncer:
+    """Return what removes versions at targets; see `Syncer.pruning`."""
+    from mirrord.syncers.helm.transfer.pruning import pruning  # noqa: PLC0415 - only a prune needs it
+
+    return pruning(SYNCER, wish, list_upstream, at_source, _listing)
+
+
 SYNCER = Syncer(
     "helm",
     lambda: (HelmSpec, HelmTarget),
@@ -270,6 +268,7 @@ SYNCER = Syncer(
     measured=_measured,
     takes_down=lambda: TakesDown(_purge),
     resets=_resets,
+    pruning=_pruning,
     sample={"from": "https://charts.example"},
     hosts=hosts,
     front=front,

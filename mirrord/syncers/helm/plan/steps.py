@@ -259,7 +259,7 @@ class _Steps:
         if self._spec.removed == "keep":
             return Action.KEEP, f"{why}; kept (`removed: keep`)"
         if found.own is None:
-            return Action.KEEP, f"{why}; mirrord cannot delete it there, do it by hand"
+            return Action.KEEP, f"{why}; kept there, unless `mirrord prune` removes it"
         if self._survey.previous is None:
             return Action.KEEP, f"{why}; kept this time, since nothing is known of earlier runs"
         return Action.DELETE, why

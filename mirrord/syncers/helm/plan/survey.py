@@ -69,7 +69,7 @@ class HelmSurvey:
     away: Mapping[str, Mapping[str, Digest]] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)  # digest → what reasons say about where it comes from
     refused: tuple[Step, ...] = ()  # what cannot be restored
-    alone: bool = False  # it is about restored versions alone: upstream was not asked
+    alone: bool = False  # it is about some versions alone, restored or removed: nothing is said of all others
     facts: Mapping[str, str] = field(default_factory=dict)  # what to note when all is done
 
     def overridden(self, target: str) -> frozenset[str]:
@@ -123,6 +123,8 @@ class HelmDecisions:
     problems: tuple[str, ...] = ()  # those of the plan that stay until upstream changes something
     # target → the new content of its index, where only the index changes
     listed: Mapping[str, tuple[ChartVersion, ...]] = field(default_factory=dict)
+    # what is deleted at servers, by target and item, with the digest that is expected there
+    removing: Mapping[tuple[str, str], ChartVersion] = field(default_factory=dict)
 
 
 def listing(

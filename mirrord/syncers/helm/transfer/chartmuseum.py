@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from mirrord import failpoints
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import GuardError, RefusedError
+from mirrord.errors import GuardError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
+from mirrord.model.ledger import Settled
 from mirrord.plan.guards import some
-from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncer.values import Ledger
+from mirrord.syncers.helm.names import LONGEST_PROVENANCE, PROVENANCE, ChartVersion
+from mirrord.syncers.helm.transfer.museum_api import api_url, below, form, version_url
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
-from mirrord.syncers.helm.transfer.server_index import SOON, ServedIndex
-from mirrord.syncers.helm.transfer.target import IndexFile, Listing
-from mirrord.wire.http.message import HttpRequest, Upload
+from mirrord.syncers.helm.transfer.server_index import AT_ONCE, SOON, ServedIndex
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Report
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.number import whole
 
 KEEPS: Final = ".keeps"
 """Names, among the facts, how many versions of a chart the server was seen to keep."""
 SEEN: Final = ".seen"
 """Names how many there were of a chart at the most, when all was there that was wanted and could be had."""
+
+_STAYS: Final = (
+    "is still there: the server does not delete; a ChartMuseum with `--disable-delete` does not, and Gitea and GitLab"
+    " have no such API, so delete it there by hand"
+)
 
 LOOKS: Final = frozenset(4**power for power in range(9))  # uploads after which a limit would have shown
 
@@ -99,10 +109,12 @@ class ChartMuseumTarget:
             raise GuardError(f"{self.place}: {chart.item}: {why}")
         risky, force = room.risky(chart), "?force" if replace else ""
         await self._make_way(chart, room)
+        if replace and prov is None:
+            await self._unsign(chart)
         beside = prov if prov is not None and not await self._signed(chart, prov, force) else None
         boundary = secrets.token_hex(16)  # no file can be made to hold it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        body = _form(boundary, chart.file, reader, beside)
+        body = form(boundary, chart.file, reader, beside)
         call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
         if await self._index.send(call, chart.item, reader, lambda refusal: refusal.status == 409):
             room.came(chart, asyncio.get_running_loop().time())
@@ -134,6 +146,52 @@ class ChartMuseumTarget:
         finally:
             self._put.clear()
             self._dropped.clear()
+
+    async def remove(self, target: str, charts: Sequence[ChartVersion], ledger: Ledger, report: Report) -> None:
+        """Delete versions, each with its provenance, and see by the index that they are gone."""
+        listing = await self._index.look()
+        await asyncio.to_thread(self._enter, listing)
+        held = await self._index.digests(listing, charts)
+        due = {chart.item: chart for chart in charts if held.get(chart.item) in (None, chart.digest)}
+        for chart in charts:
+            if chart.item not in due:
+                why = f"{chart.item} stays: it is {held[chart.item]} there now, and not {chart.digest}"
+                report(chart.item, GuardError(f"{self.place}: {why}"))
+        moves = {chart.reference: (chart.digest, None) for chart in due.values()}
+        async with ledger.moving(target, moves) as settled:
+            ends = await self._deleted(due)
+            for item, error in ends.items():
+                if error:
+                    refused = isinstance(error, RefusedError)
+                    settled[due[item].reference] = Settled.UNDONE if refused else Settled.OPEN
+        for item, error in ends.items():
+            report(item, error)
+
+    async def _deleted(self, due: Mapping[str, ChartVersion]) -> Mapping[str, MirrordError | None]:
+        """Delete versions; return by item why it is still there, None for one that is gone."""
+        ends: dict[str, MirrordError | None] = dict.fromkeys(due)
+        times: int | None = SOON  # where nothing was taken, the index will hardly change
+
+        async def delete(chart: ChartVersion) -> None:
+            nonlocal times
+            try:
+                await self._delete(chart.name, chart.version)
+                times = None
+            except MissingError:
+                pass  # gone, or it does not delete: the index tells
+            except MirrordError as error:
+                ends[chart.item] = error
+            failpoints.hit("remove.tag")
+
+        await Workers(AT_ONCE).each(due.values(), delete)
+        gone = [item for item, error in ends.items() if error is None]
+        if gone:
+            listing = await self._index.awaited(lambda listing: listing.charts.keys().isdisjoint(gone), times)
+            ends |= {item: RefusedError(f"{self.place}: {item}: {_STAYS}") for item in gone if item in listing.charts}
+        return ends
+
+    async def _delete(self, name: str, version: str) -> None:
+        await self._http.fetch(HttpRequest("DELETE", version_url(self._api, name, version), self._index.host))
 
     @property
     def _staying(self) -> Mapping[str, Digest]:
@@ -170,9 +228,8 @@ class ChartMuseumTarget:
         version = room.makes_way(chart)
         if not version:
             return
-        url = f"{self._api}/{quote(chart.name)}/{quote(version, safe='')}"
         try:
-            await self._http.fetch(HttpRequest("DELETE", url, self._index.host))
+            await self._delete(chart.name, version)
         except RefusedError as error:
             raise GuardError(
                 f"{self.place}: {chart.item}: the server keeps {room.keeps} versions of a chart, would drop another "
@@ -180,6 +237,17 @@ class ChartMuseumTarget:
             ) from error
         room.went(chart.name, version)
         self._dropped.add(f"{chart.name}-{version}")
+
+    async def _unsign(self, chart: ChartVersion) -> None:
+        """Delete a version that has a provenance of another archive, which would stay beside the new one.
+
+        There is no way to delete that alone. For a moment nothing is there; where the server does not delete, helm
+        finds both and says that they do not fit.
+        """
+        url = f"{self._index.url}/{quote(f'{chart.path}{PROVENANCE}')}"
+        with contextlib.suppress(RefusedError):
+            await self._http.fetch(HttpRequest("GET", url, self._index.host, cap=LONGEST_PROVENANCE))
+            await self._delete(chart.name, chart.version)
 
     async def _signed(self, chart: ChartVersion, prov: bytes, force: str) -> bool:
         """Put a provenance by itself; False where the server has no place for that (Gitea, GitLab).
@@ -218,43 +286,3 @@ class ChartMuseumTarget:
             self._facts.pop(SEEN, None)
         else:
             self._facts.pop(KEEPS, None)
-
-
-def api_url(url: str, context: str) -> str:
-    """Return where charts are posted: `api` goes between the context path and the repository.
-
-    `https://host/ctx/org/repo` with context `/ctx` → `https://host/ctx/api/org/repo/charts`.
-    """
-    parts, front = urlsplit(url), _front(context)
-    rest = parts.path.rstrip("/")[len(front) :] if below(url, context) else parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, f"{front}/api{rest}/charts", "", ""))
-
-
-def below(url: str, context: str) -> bool:
-    """Whether a repository is below a context path; what an index says of it goes only then (a proxy may hide it)."""
-    path, front = urlsplit(url).path, _front(context)
-    return path == front or path.startswith(f"{front}/")
-
-
-def _front(context: str) -> str:
-    return f"/{context.strip('/')}" if context.strip("/") else ""
-
-
-def _form(boundary: str, file: str, reader: SpoolReader, prov: bytes | None) -> Upload:
-    """Return a form (RFC 7578) whose first part is the archive as it comes."""
-    head = _part(boundary, "chart", file)
-    tail = b"" if prov is None else b"\r\n" + _part(boundary, "prov", f"{file}.prov") + prov
-    tail += f"\r\n--{boundary}--\r\n".encode()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield head
-        async for chunk in reader.chunks():
-            yield chunk
-        yield tail
-
-    return Upload(len(head) + reader.size + len(tail), chunks)
-
-
-def _part(boundary: str, field: str, file: str) -> bytes:
-    disposition = f'Content-Disposition: form-data; name="{field}"; filename="{file}"'
-    return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()

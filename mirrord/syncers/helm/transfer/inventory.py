@@ -71,11 +71,12 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
 
 
 async def look(
-    mirror: Mirror, services: Services, visit: Visit, notes: RunNotes, *, whole: bool = True
+    mirror: Mirror, services: Services, visit: Visit, notes: RunNotes, *, whole: bool = True, puts: bool = True
 ) -> tuple[Mapping[str, TargetContent], Mapping[str, MirrordError]]:
     """Ask every target what it holds; return what they said, and why some did not.
 
-    Without `whole` it is asked for a few versions: what was noted of others stays noted.
+    Without `whole` it is asked for a few versions: what was noted of others stays noted. Without `puts` nothing of them
+    will be put anywhere.
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
@@ -96,9 +97,9 @@ async def look(
             others = {} if whole else {item: fact for item, fact in facts.items() if item not in asked}
             opened = open_target(mirror, target, services, replace(visit, reading=reading, facts=facts))
             held = await opened.held(visit.wanted)
-            refused = (
-                await asyncio.to_thread(opened.refused, visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
-            )
+            refused: Mapping[str, str] = {}
+            if puts and isinstance(opened, ChartMuseumTarget):
+                refused = await asyncio.to_thread(opened.refused, visit.wanted)
             own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
             dropped = whole and target.name == LOCAL and mirror.keep
             gone = await _not_kept(mirror, services, visit, listed.values()) if dropped else {}

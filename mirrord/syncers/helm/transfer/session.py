@@ -22,6 +22,7 @@ from mirrord.syncers.helm.plan.steps import INDEX_ITEM
 from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions, listing
 from mirrord.syncers.helm.plan.trouble import again, provenance_of, sentence, wrong_upstream
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
+from mirrord.syncers.helm.transfer.removing import remove_versions
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.transfer.execute import failed, tell
 from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
@@ -91,6 +92,10 @@ class HelmSession:
         if batch[0].group == INDEX_ITEM:
             await self._still.wait()
             await asyncio.gather(*(self._finish(steps, counted) for steps in _by(batch, "target").values()))
+            return
+        if batch[0].action is Action.DELETE:
+            place, removing = self._targets[batch[0].target], self._decisions.removing
+            await remove_versions(place, batch, removing, self._services.ledger, counted)
             return
         self._moving += 1
         self._still.clear()
@@ -202,6 +207,9 @@ class HelmSession:
     async def _finish(self, steps: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""
         name = steps[0].target
+        if not self._changes(name, steps):
+            await tell((Receipt(step, Outcome.DONE, "not there any more") for step in steps), on_receipt)
+            return
         try:
             index = await self._publish(name, steps)
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
@@ -211,6 +219,12 @@ class HelmSession:
         listed = f"index lists {len(index.charts)} versions"
         said = (f"{step.item} is listed no more" if step.action is Action.DELETE else listed for step in steps)
         await tell((Receipt(step, Outcome.DONE, text) for step, text in zip(steps, said, strict=True)), on_receipt)
+
+    def _changes(self, name: str, steps: Sequence[Step]) -> bool:
+        """Whether there is anything to publish: what is to be deleted may be listed no more."""
+        found = self._survey.targets.get(name)
+        own = found.own if found and found.own is not None else {}
+        return any(step.action is not Action.DELETE or step.item in own for step in steps)
 
     async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
         if name in self._survey.unasked:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mirrord.blobs.reader import SpoolReader
+from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
+from mirrord.syncer.values import Ledger
 from mirrord.syncers.helm.names import ChartVersion
 
 
@@ -102,4 +104,26 @@ class ChartTarget(Protocol):
             ContentError: a file that the index lists is not there; the old index stays.
             BusyError: another writer published meanwhile; that index stays.
             MirrordError: it could not be written; the old index stays.
+        """
+
+
+Report = Callable[[str, MirrordError | None], None]
+"""Told of each item why it is still there, None for one that is gone."""
+
+
+@runtime_checkable
+class Removes(Protocol):
+    """A server that lets single versions be deleted; of an index of ours, `finish` removes what it lists no more."""
+
+    async def remove(self, target: str, charts: Sequence[ChartVersion], ledger: Ledger, report: Report) -> None:
+        """Remove versions that still have their digest; one that is gone already is success.
+
+        Args:
+            target: its name in the configuration, for the ledger.
+            charts: the versions, each with the digest that is expected there.
+            ledger: where each removal is written down before it happens.
+            report: is told the end of each of them, unless this raises.
+
+        Raises:
+            MirrordError: the rest cannot be removed.
         """

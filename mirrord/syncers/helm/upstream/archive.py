@@ -26,7 +26,6 @@ from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.feed import feed
 
 METADATA: Final = "Chart.yaml"
-LONGEST_PROVENANCE: Final = 1 << 20
 """Bytes; the text holds one Chart.yaml."""
 
 _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"

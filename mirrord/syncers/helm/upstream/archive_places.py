@@ -23,6 +23,7 @@ from mirrord.syncers.helm.names import (
     CHARTS,
     EARLIER,
     LONGEST_ARCHIVE,
+    LONGEST_PROVENANCE,
     OCI,
     PROVENANCE,
     PROVENANCE_TYPE,
@@ -35,7 +36,6 @@ from mirrord.syncers.helm.names import (
     source_of,
     spec_of,
 )
-from mirrord.syncers.helm.upstream.archive import LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import poll
 from mirrord.wire.oci.client import Repository

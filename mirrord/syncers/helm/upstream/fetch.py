@@ -18,9 +18,16 @@ from mirrord import errors
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource, Opener
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import CHART_TYPES, LONGEST_ARCHIVE, PROVENANCE_TYPE, ChartVersion, is_oci
+from mirrord.syncers.helm.names import (
+    CHART_TYPES,
+    LONGEST_ARCHIVE,
+    LONGEST_PROVENANCE,
+    PROVENANCE_TYPE,
+    ChartVersion,
+    is_oci,
+)
 from mirrord.syncers.helm.plan.survey import ChartArchive
-from mirrord.syncers.helm.upstream.archive import LONGEST_PROVENANCE, brought, check_provenance, is_signed
+from mirrord.syncers.helm.upstream.archive import brought, check_provenance, is_signed
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, permanent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -32,6 +32,8 @@ class Polled:
 
     index: Index | None  # what upstream lists, or None when it is the same as before
     facts: Mapping[str, str] = field(default_factory=dict)  # by which the next look will know whether something changed
+    # of charts in a registry, all versions by chart: the index has only those that may be wanted
+    versions: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:

@@ -58,7 +58,12 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
         name = _name(reference)
         reading.unread.append(Problem(name, f"cannot be read now: {error}", left_out=True, chart=name, code=error.code))
     await reading.workers.each(tags.items(), lambda one: reading.read(*one))
-    return Polled(await asyncio.to_thread(reading.index), {"digest": str(digest)})
+
+    def polled() -> Polled:
+        versions = {_name(reference): frozenset(map(_version, some)) for reference, some in tags.items()}
+        return Polled(reading.index(), {"digest": str(digest)}, versions)
+
+    return await asyncio.to_thread(polled)
 
 
 def _sorted(listed: Mapping[Reference, list[str]]) -> tuple[Mapping[Reference, list[str]], Digest]:
@@ -100,7 +105,7 @@ class _Reading:
 
     def _wanted(self, reference: Reference, tags: Sequence[str]) -> Sequence[ChartVersion]:
         name = _name(reference)
-        versions = {tag: tag.replace("_", "+") for tag in tags}
+        versions = {tag: _version(tag) for tag in tags}
         listed = [
             ChartVersion(name, version, None, (f"{OCI}{reference.with_tag(tag)}",), None, deprecated=False, entry={})
             for tag, version in versions.items()
@@ -141,6 +146,10 @@ class _Reading:
 
 def _problem(listed: ChartVersion, what: str, *, left_out: bool = True) -> Problem:
     return Problem(listed.item, what, left_out, listed.name, listed.version)
+
+
+def _version(tag: str) -> str:
+    return tag.replace("_", "+")
 
 
 def _name(reference: Reference) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mirrord.model.ledger import LedgerEntry, Settled
-from mirrord.model.memory import Memory
 from mirrord.model.plan import Step
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services
 from mirrord.syncers.image.names import source_reference
 from mirrord.syncers.image.plan.many import LISTED, ManyDecisions, key_of, with_key
 from mirrord.syncers.image.transfer.session import ImageSession
+from mirrord.transfer.renamed import RenamedLedger
 
 Begin = Callable[[Mirror, Any, Services], ImageSession]
 """Begins the session of one repository, given its mirror and the decisions of its plan."""
@@ -41,7 +39,7 @@ class ManySession:
         key = key_of(batch[0].item)
         if key not in self._running:
             mirror, decisions, _ = self._decisions.parts[key]
-            ledger = LedgerOf(self._services.ledger, source_reference(mirror).name)
+            ledger = ledger_of(self._services.ledger, source_reference(mirror).name)
             self._running[key] = self._begin(mirror, decisions, replace(self._services, ledger=ledger))
         try:
             await self._running[key].execute(batch, on_receipt)
@@ -77,29 +75,6 @@ class ManySession:
             await session.aclose()
 
 
-class LedgerOf:
-    """The ledger of a run, where names of one repository have its name in front."""
-
-    def __init__(self, ledger: Ledger, repository: str) -> None:
-        self._ledger, self._repository = ledger, repository
-
-    @asynccontextmanager
-    async def moving(
-        self, target: str, names: Mapping[str, tuple[str | None, str | None]]
-    ) -> AsyncIterator[dict[str, Settled]]:
-        """See `Ledger.moving`."""
-        called = {name: with_key(self._repository, name) for name in names}
-        async with self._ledger.moving(target, {called[name]: move for name, move in names.items()}) as outcomes:
-            found: dict[str, Settled] = {}
-            try:
-                yield found
-            finally:
-                outcomes.update({called[name]: outcome for name, outcome in found.items()})
-
-    async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
-        """See `Ledger.newest`: of all repositories, by the names of the mirror."""
-        return await self._ledger.newest()
-
-    async def memory(self, mirror: str) -> Memory:
-        """See `Ledger.memory`."""
-        return await self._ledger.memory(mirror)
+def ledger_of(ledger: Ledger, repository: str) -> Ledger:
+    """Return the ledger of a run, where names of one repository have its name in front."""
+    return RenamedLedger(ledger, lambda name, move: (with_key(repository, name), move))

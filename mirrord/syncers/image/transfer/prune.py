@@ -13,7 +13,7 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.transfer.many import LedgerOf
+from mirrord.syncers.image.transfer.many import ledger_of
 from mirrord.transfer.execute import failed
 from mirrord.transfer.removal import remove
 from mirrord.wire.oci.reference import referrers_tag, subject_tag
@@ -39,7 +39,7 @@ class PruneSession:
         repository, _, name = batch[0].group.partition("\n")
         mirror = self._parts[repository]
         target = next(one for one in mirror.targets if one.name == name)
-        ledger = LedgerOf(self._services.ledger, repository) if repository else self._services.ledger
+        ledger = ledger_of(self._services.ledger, repository) if repository else self._services.ledger
         steps = {step.names[0]: step for step in batch if step.names}
         rests = [step for step in batch if not step.names]
 

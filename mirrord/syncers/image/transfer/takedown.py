@@ -16,7 +16,7 @@ from mirrord.syncer.values import Ledger, Mirror, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source
 from mirrord.syncers.image.plan.many import derived
-from mirrord.syncers.image.transfer.many import LedgerOf
+from mirrord.syncers.image.transfer.many import ledger_of
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Workers
 from mirrord.transfer.removal import AT_ONCE, remove
@@ -42,7 +42,7 @@ class TakedownSession:
         key = first.group.partition("\n")[2]
         mirror = self._mirror
         if key:
-            mirror, ledger = derived(mirror, Source(repository=key)).mirror, LedgerOf(ledger, key)
+            mirror, ledger = derived(mirror, Source(repository=key)).mirror, ledger_of(ledger, key)
         place = open_target(mirror, target, self._services)
         names = {step.names[0]: Digest.parse(step.digest) for step in batch if step.names}
         removal = _Takedown(target, place, ledger, self._entry)
