@@ -6,7 +6,7 @@ must not raise and must not call back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -233,6 +233,25 @@ class Notified(NamedTuple):
     again: bool = False
 
 
+class Reviewed(NamedTuple):
+    """An admission review of Kubernetes was answered.
+
+    Attributes:
+        outcome: `pointed`; `unchanged`; `ignored`: somebody opted out; `odd`: not as Kubernetes writes it; `refused`:
+            no review at all.
+        seconds: until the answer.
+        images: how many of its images were `pointed`, `direct`, or stay for which reason.
+        pod: `namespace/name`, as far as it is known.
+        warnings: what the author of the Pod is told.
+    """
+
+    outcome: str
+    seconds: float
+    images: Mapping[str, int]
+    pod: str = ""
+    warnings: Sequence[str] = ()
+
+
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
 FrontEvent = FrontAnswered | FrontRefused | FrontDone | FrontFailed | FrontBytes | Evicted | ListRead
 Event = (
@@ -245,6 +264,7 @@ Event = (
     | Reloaded
     | AnswerBroken
     | Notified
+    | Reviewed
     | FrontEvent
 )
 Listener = Callable[[Event], None]

@@ -266,7 +266,7 @@ def test_configurations_load(page: Path, tmp_path: Path) -> None:
     for number, text in enumerate(fences(page, "yaml")):
         found = yaml.safe_load(text)
         assert isinstance(found, dict)
-        if not set(found) <= CONFIGURATION | {"front", "names", "pointing", "asking"}:
+        if not set(found) <= CONFIGURATION | {"front", "names", "pointing", "asking", "webhook"}:
             continue
         folder = tmp_path / f"{number}"
         folder.mkdir()

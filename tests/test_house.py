@@ -26,7 +26,7 @@ DOORS = {
     "botocore": {"mirrord.wire.vendors.aws"},
     "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.exchange", "mirrord.wire.http.transport", "mirrord.serve"},
     "re2": {"mirrord.patterns"},
-    "cryptography": {"mirrord.wire.cosign.keys", "mirrord.wire.cosign.identity"},
+    "cryptography": {"mirrord.wire.cosign.keys", "mirrord.wire.cosign.identity", "mirrord.wire.authority"},
     "sigstore": {"mirrord.wire.cosign.identity"},  # an extra
     "httpx": {"mirrord.wire.api"},  # never on the way of content
     "git": {"mirrord.wire.git.version"},

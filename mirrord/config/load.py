@@ -31,6 +31,7 @@ from mirrord.config.needs import (
 from mirrord.config.notify import read_receivers, unmatched_mirrors
 from mirrord.config.pointing import Pointing, read_pointing
 from mirrord.config.settings import Settings, read_settings
+from mirrord.config.webhook import WebhookKeys, read_webhook
 from mirrord.config.yaml_text import parse_text
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
@@ -58,6 +59,7 @@ class Configuration:
     denied: Denied = field(default_factory=Denied)  # what was taken down
     pointing: Pointing = field(default_factory=Pointing)  # where users of images are pointed at
     asking: AskingRules | None = None  # which images people may ask for; None for none
+    webhook: WebhookKeys | None = None  # where Kubernetes asks about new Pods
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def needs_token(self, listen: str = "") -> bool:
@@ -144,6 +146,7 @@ def _validated(
         whole.get("asking"), targets, mirrors, syncers, settings=settings, names=names, problems=problems
     )
     mirrors = (*mirrors, *([asking.mirror] if asking else []))
+    webhook = read_webhook(whole.get("webhook"), problems)
     receivers = read_receivers(whole.get("notify"), book, problems, environ)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
@@ -157,7 +160,7 @@ def _validated(
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    watched = receivers, denied, pointing, asking, absent
+    watched = receivers, denied, pointing, asking, webhook, absent
     return Configuration(settings, book, names, mirrors, found, files, notices, fronts, *watched)
 
 

@@ -16,6 +16,7 @@ from mirrord.config.notify import ReceiverKeys
 from mirrord.config.pointing import PointingKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size
+from mirrord.config.webhook import WebhookKeys
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL
 
@@ -53,6 +54,7 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
             "mirrors": _section("array", "What is mirrored.", items={"oneOf": mirrors}),
             "pointing": _section("object", "Where users of images are pointed at.", **_tidy(PointingKeys)),
             "asking": _section("object", "Which images people may ask for.", **_tidy(AskingKeys)),
+            "webhook": _section("object", "Where Kubernetes asks about new Pods.", **_tidy(WebhookKeys)),
             "notify": _section(
                 "object",
                 "Who is notified of failures and recoveries, by name.",

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.keep import LocalSettings
-from mirrord.config.lines import Problems, Value
+from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.pem import readable
 from mirrord.config.units import Deadline, Network, Rate, Size, Stale, Trust, between, parse_rate, parse_size
 from mirrord.config.verify import VerifyKeys
@@ -30,6 +30,10 @@ def _listen(text: str) -> str:
     if not match or int(match["port"]) > 65535:
         raise ValueError(f"{text[:60]!r} is not an address to listen on; write host:port, such as 127.0.0.1:8080")
     return text.lower()
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+"""Where to listen."""
 
 
 def _url(text: str) -> str:
@@ -94,8 +98,7 @@ class Settings(Strict):
     hints: ClassVar[Mapping[str, str]] = dict.fromkeys(("port", "address", "host"), "write listen: 127.0.0.1:8080")
 
     listen: Annotated[
-        str,
-        AfterValidator(_listen),
+        Listen,
         Field(
             description="`host:port` of the HTTP server; port 0 takes a free one. `MIRRORD_LISTEN` overrides it.",
             examples=["127.0.0.1:8080"],
@@ -227,16 +230,16 @@ def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) 
         problems.origins["settings", "listen"] = ConfigOrigin("environment MIRRORD_LISTEN")
     settings = check(Settings, written, ("settings",), problems) or Settings()
     if settings.tls:
-        _check_tls(settings.tls, problems)
+        check_pair(settings.tls.certificate, settings.tls.key, ("settings", "tls"), problems)
     return settings
 
 
-def _check_tls(tls: TlsSettings, problems: Problems) -> None:
-    """Load the pair, so that a wrong file is found now and not by the first client."""
-    pair = [("certificate", tls.certificate), ("key", tls.key)]
-    if all([readable(path, ("settings", "tls", key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
+def check_pair(certificate: str, key: str, trail: Trail, problems: Problems) -> None:
+    """Load the `certificate` and `key` of a server, so that a wrong file is found now and not by the first client."""
+    pair = [("certificate", certificate), ("key", key)]
+    if all([readable(path, (*trail, name), problems) for name, path in pair]):  # noqa: C419 - each one has to be reported
         try:
-            server_context(tls.certificate, tls.key)
+            server_context(certificate, key)
         except ValueError as error:
             files = " and ".join(dict.fromkeys(path for _, path in pair))
-            problems.add(("settings", "tls", "certificate"), f"{files} {error}")
+            problems.add((*trail, "certificate"), f"{files} {error}")

@@ -11,8 +11,8 @@ from mirrord.config.settings import Settings
 _AT_START = ("listen", "tls", "spool", "log")  # settings that count from a start on
 
 
-def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> Changes:
-    """Say what another configuration changes; `begun` are the settings that the daemon was started with."""
+def changes_of(before: Configuration, fresh: Configuration, begun: Configuration) -> Changes:
+    """Say what another configuration changes; `begun` is the one that the daemon was started with."""
     old, new = ({mirror.name: mirror for mirror in one.mirrors} for one in (before, fresh))
 
     def differ(one: Settings, names: Iterable[str]) -> tuple[str, ...]:
@@ -36,6 +36,6 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> 
                 )
             ),
         ),
-        waiting=differ(begun, _AT_START),
+        waiting=(*differ(begun.settings, _AT_START), *(["webhook"] if begun.webhook != fresh.webhook else [])),
         notices=fresh.notices,
     )

@@ -33,6 +33,7 @@ from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.scheduled import ScheduledVerifier
 from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
+from mirrord.daemon.webhook import WebhookPointing
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunStarted
 from mirrord.model.run import BESIDE, ELSEWHERE, Run
@@ -73,10 +74,11 @@ class Daemon(Dispatcher):
         super().__init__(runtime, listen)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self.folder, self._state, self._environ = folder, state, environ
-        self._at_start = runtime.snapshot.configuration.settings
+        self._at_start = runtime.snapshot.configuration
         self._looking = asyncio.Lock()
         self._read_at = now()
         self._ran = False  # whether runs ended since we looked for cycles
+        self.webhook: WebhookPointing | None = None
         self.clock = Clock(runtime.runner.tick, now)
         self.shown = Shown(runtime, logs, metrics, clock=self.clock, opened=self.opened, listen=listen)
         self.verifying = ScheduledVerifier(runtime, self.verifier, self.clock)
@@ -112,6 +114,8 @@ class Daemon(Dispatcher):
             try:
                 fresh = await asyncio.to_thread(load_folder, self.folder, self.runtime.snapshot.syncers, self._environ)
                 changes = changes_of(self.runtime.snapshot.configuration, fresh, self._at_start)
+                if self.webhook:
+                    await self.webhook.follow(fresh)
                 self.clock.replace(fresh.mirrors)
                 await self.runtime.adopt(fresh)
                 self.shown.configuration_error, self._read_at = "", now()

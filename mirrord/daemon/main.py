@@ -17,12 +17,14 @@ from mirrord import __version__, garbage
 from mirrord.commands import Reload
 from mirrord.config.load import load_folder
 from mirrord.config.settings import TlsSettings
+from mirrord.config.webhook import WebhookKeys
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.daemon.notifying import NOTIFY_GRACE
 from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
+from mirrord.daemon.webhook import WebhookPointing, open_webhook, renewing
 from mirrord.errors import ConfigError, MirrordError
 from mirrord.events import Events
 from mirrord.report.logs import Logs
@@ -86,6 +88,8 @@ async def serve(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.shown.follow()
+        if configuration.webhook:
+            daemon.shown.webhook_certificate = await _open_webhook(stack, daemon, configuration.webhook, state, notice)
         if tls := configuration.settings.tls:
             daemon.shown.certificate = await asyncio.to_thread(open_certificate, tls, notice)
         for level, text in (*runtime.notices, *(("warning", text) for text in lock.notices)):
@@ -115,6 +119,23 @@ def _allow_files() -> None:
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _open_webhook(
+    stack: AsyncExitStack, daemon: Daemon, keys: WebhookKeys, state: Path, notice: Callable[[str, str], None]
+) -> ServedCertificate:
+    """Answer the API server of a cluster; ConfigError and BusyError as for the public address."""
+    connection = bind(keys.listen)
+    stack.callback(connection.close)
+    daemon.webhook = WebhookPointing(daemon.runtime)
+    certificate = await open_webhook(
+        stack, daemon.webhook, daemon.runtime, keys=keys, connection=connection, state=state, notice=notice
+    )
+    works = [certificate.follow(), *(() if keys.certificate else (renewing(keys.names, state, notice),))]
+    for work in works:
+        stack.push_async_callback(_cancelled, asyncio.create_task(work))
+    notice("info", f"the webhook listens on {address_of(connection)}")
+    return certificate
 
 
 def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> ServedCertificate:

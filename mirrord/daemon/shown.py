@@ -44,6 +44,7 @@ class Shown:
         trouble: what is wrong with the state on disk, as of the last look, or "".
         configuration_error: why the last reload was refused, or "".
         certificate: the certificate of the public address, with `settings.tls`.
+        webhook_certificate: that of the webhook, with `webhook:`.
         receivers: returns how the receivers of notifications stand.
     """
 
@@ -64,6 +65,7 @@ class Shown:
         self.ticked = asyncio.get_running_loop().time()
         self.trouble, self.configuration_error = "", ""
         self.certificate: ServedCertificate | None = None
+        self.webhook_certificate: ServedCertificate | None = None
         self.receivers: Callable[[], tuple[ReceiverStatus, ...]] = tuple
         self._edition = 0
         self._board = Board()
@@ -160,8 +162,8 @@ class Shown:
         """See `View.metrics`."""
         self._metrics.lost.set(self._logs.lost)
         self._metrics.state.set(bool(self.trouble))
-        if self.certificate:
-            self._metrics.certificate(self.certificate.expires, self.certificate.error)
+        for one in filter(None, (self.certificate, self.webhook_certificate)):
+            self._metrics.certificate(one.name, one.expires, one.error)
         self._metrics.receivers(self.receivers())
         services = self._runtime.snapshot.services
         clients = (services.http, services.upstreams) if services.upstreams else (services.http,)

@@ -8,8 +8,7 @@ loses lines and nothing else.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
@@ -18,17 +17,13 @@ import structlog  # noqa: TID251 - this is the door
 
 from mirrord import events
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.wire.secret import redact
+from mirrord.report.log_values import clean
 
-LONGEST = 4096
-"""Characters of one value that are kept."""
 SELDOM = timedelta(minutes=1)
 """Least time between two lines about failures of one upstream, or refusals of one client, for one reason."""
-_DEEPEST = 4
+_REVIEWED = {"pointed": "info", "odd": "warning", "refused": "warning"}
 _MOST_REFUSALS = 1000  # lines about refused clients in that time
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# C0 and C1 controls, line separators that some viewers break at, and the marks that turn text around.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 NAMES = frozenset(
     {
@@ -59,6 +54,7 @@ NAMES = frozenset(
         "step.failed",
         "step.left_out",  # left out because it is wrong upstream; `problem`
         "trust.refused",  # a secret was not sent, or an address not dialled
+        "webhook.answered",  # a review of Kubernetes; of those that are odd or refused at most one a minute is logged
     }
 )
 
@@ -113,7 +109,7 @@ def _notified(event: events.Notified) -> Line | None:
     return None if event.again else Line("warning", "notify.failed", failed)
 
 
-def _other(event: events.Event) -> Line | None:
+def _other(event: events.Event) -> Line | None:  # noqa: PLR0911 - as above
     match event:
         case events.ListRead(file, lines, error):
             read = Line("info", "list.read", {"file": file, "lines": lines})
@@ -129,8 +125,22 @@ def _other(event: events.Event) -> Line | None:
             return Line("debug", "front.answered", fields)
         case events.FrontRefused():
             return Line("info", "front.refused", dict(event._asdict()))
+        case events.Reviewed():
+            fields = event._asdict() | {"seconds": round(event.seconds, 3), "images": dict(event.images)}
+            return Line(_REVIEWED.get(event.outcome, "debug"), "webhook.answered", fields)
         case _:  # transferred bytes: metrics count them
             return _notified(event) if isinstance(event, events.Notified) else None
+
+
+def _seldom(event: events.Event) -> tuple[str, str] | None:
+    """Return what an event is about that strangers may bring about as often as they like."""
+    match event:
+        case events.FrontFailed():
+            return event.upstream, event.reason
+        case events.Reviewed(outcome="odd" | "refused" as outcome):
+            return "webhook", outcome
+        case _:
+            return None
 
 
 def _step(mirror: str, receipt: Receipt) -> Line:
@@ -197,8 +207,8 @@ class Logs:
         entry = line(event)
         if entry is None:
             return
-        if isinstance(event, events.FrontFailed):
-            left_out = self._left_out((event.upstream, event.reason))
+        if key := _seldom(event):
+            left_out = self._left_out(key)
             if left_out is None:
                 return
             entry.fields["left_out"] = left_out
@@ -277,17 +287,3 @@ class _Libraries(logging.Handler):
             message += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         level = "error" if record.levelno >= logging.ERROR else "warning"
         self._logs.write(level, "library", logger=record.name, message=message)
-
-
-def clean(value: Any, depth: int = 0) -> Any:
-    """Prepare a value for a log line: redacted, without control characters, short, not nested deeply."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if depth < _DEEPEST and isinstance(value, Mapping):
-        return {str(key)[:LONGEST]: clean(entry, depth + 1) for key, entry in list(value.items())[:100]}
-    if depth < _DEEPEST and isinstance(value, list | tuple):
-        return [clean(entry, depth + 1) for entry in value[:100]]
-    # Redact before cutting: redaction does not recognize half a secret.
-    text = redact(str(value))
-    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", short)

@@ -21,6 +21,7 @@ from mirrord.syncer.values import Mirror
 
 _HOSTS: Final = 64
 _STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
+_REVIEW_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2)
 _REQUEST_SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)
 
 
@@ -68,6 +69,11 @@ class Metrics:
         self.capacity = gauge("storage_size_bytes", "Size of the disk where the state is.")
         self.stored = gauge("storage_bytes", "Disk space of a part of the state directory.", "area")
         self.state = gauge("state_failing", "Whether the state directory or its database fails.")
+        self.reviews = counter("webhook_reviews", "Admission reviews of Kubernetes.", "outcome")
+        self.review_seconds = self.registry.histogram(
+            "webhook_review_duration_seconds", "Time until a review was answered.", "outcome", _REVIEW_SECONDS
+        )
+        self.reviewed = counter("webhook_images", "Images of Pods, by what was decided.", "decision")
         self.expiry = gauge("certificate_not_after_timestamp_seconds", "When a certificate in use expires.", "name")
         self.pair = gauge("certificate_refused", "Whether changed files are wrong, and an older pair is used.", "name")
         self.lost = gauge("log_lines_lost", "Log lines that could not be written.")
@@ -119,10 +125,15 @@ class Metrics:
                 self.reload.set(0)
             case _:
                 self.mirrors(event)
-                self._count_front(event)
+                self._count_clients(event)
 
-    def _count_front(self, event: events.Event) -> None:
+    def _count_clients(self, event: events.Event) -> None:
         match event:
+            case events.Reviewed(outcome, seconds, images):
+                self.reviews.labels(outcome).inc()
+                self.review_seconds.labels(outcome).observe(seconds)
+                for decision, count in images.items():
+                    self.reviewed.labels(decision).inc(count)
             case events.FrontAnswered(upstream, kind, outcome):
                 self.answers.labels(self._upstream(upstream), kind, outcome).inc()
             case events.FrontRefused(reason=reason):
@@ -166,11 +177,11 @@ class Metrics:
             if (name := self._host(host)) != "other":
                 self.at_once.labels(name).set(count)
 
-    def certificate(self, expires: datetime | None, error: str) -> None:
-        """Take when the certificate of `settings.tls` expires, and why changed files are not in use, or ""."""
+    def certificate(self, name: str, expires: datetime | None, error: str) -> None:
+        """Take when a certificate of ours expires, and why changed files are not in use, or ""."""
         if expires is not None:
-            self.expiry.labels("settings.tls").set(expires.timestamp())
-        self.pair.labels("settings.tls").set(bool(error))
+            self.expiry.labels(name).set(expires.timestamp())
+        self.pair.labels(name).set(bool(error))
 
     def areas(self, sizes: Mapping[str, int]) -> None:
         """Take the bytes of each part of the state directory."""

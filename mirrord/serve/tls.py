@@ -26,15 +26,23 @@ class ServedCertificate:
     """The certificate in use.
 
     Attributes:
+        name: where the configuration has it.
         context: for a listener; it stays the same.
         error: why a changed pair is not in use, or "".
         expires: when the certificate in use expires, or None if it does not say.
     """
 
     def __init__(
-        self, certificate: str, key: str, warn: Callable[[str, str], None], now: Callable[[], datetime]
+        self,
+        certificate: str,
+        key: str,
+        warn: Callable[[str, str], None],
+        now: Callable[[], datetime],
+        *,
+        name: str = "settings.tls",
     ) -> None:
         """Load the pair; ValueError says what is wrong. `warn` gets the level and message of what a log should say."""
+        self.name = name
         self._files = certificate, key
         self._warn, self._now = warn, now
         self._stamp = self._look()
@@ -70,11 +78,11 @@ class ServedCertificate:
             fresh = server_context(*self._files)
         except ValueError as error:
             self.error = f"{' and '.join(dict.fromkeys(self._files))} {error}"
-            return "error", f"settings.tls: {self.error}; the certificate before stays in use"
+            return "error", f"{self.name}: {self.error}; the certificate before stays in use"
         self._current, self.error = fresh, ""
         self.expires, self._warned = expiry_of(self._files[0]), None
         until = f" until {self.expires:%Y-%m-%d}" if self.expires else ""
-        return "info", f"settings.tls: a new certificate is in use{until}"
+        return "info", f"{self.name}: a new certificate is in use{until}"
 
     def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """Give a new connection the current certificate; OpenSSL asks for each, also without a server name."""

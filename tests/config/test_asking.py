@@ -91,4 +91,4 @@ def test_a_target_needs_room_for_names(tmp_path: Path) -> None:
 def test_a_reload_names_the_section(tmp_path: Path) -> None:
     """Another pattern is a change that a reload reports."""
     before, after = (loaded(tmp_path, f"asking: {{to: t, allow: {name}}}") for name in ("nginx", "redis"))
-    assert changes_of(before, after, before.settings).taken == ("asking",)
+    assert changes_of(before, after, before).taken == ("asking",)

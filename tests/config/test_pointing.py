@@ -62,4 +62,4 @@ def test_mistakes(tmp_path: Path, section: str, problem: str) -> None:
 def test_a_reload_names_the_section(tmp_path: Path) -> None:
     """Another place is a change that a reload reports."""
     before, after = loaded(tmp_path, "pointing: {to: t}"), loaded(tmp_path, "pointing: {to: local}")
-    assert changes_of(before, after, before.settings).taken == ("pointing",)
+    assert changes_of(before, after, before).taken == ("pointing",)

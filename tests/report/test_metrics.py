@@ -152,7 +152,7 @@ def test_host_and_process() -> None:
     metrics.circuits(["elsewhere.example"])  # which only runs ask
     assert series(metrics, "upstream_circuit_open")['upstream_circuit_open{host="elsewhere.example"}'] == 1
     metrics.circuits(["quay.io"])
-    metrics.certificate(T0 + timedelta(days=9), "bad")
+    metrics.certificate("settings.tls", T0 + timedelta(days=9), "bad")
     metrics.areas({"blobs": 5})
     metrics.follow([], [], T0, ["quay.io"])
     assert series(metrics, "upstream") == {

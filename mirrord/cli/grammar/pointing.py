@@ -115,4 +115,28 @@ written, 78 when a file is no YAML, JSON or Dockerfile, or the configuration is 
     JSON,
 )
 
-POINTING: Final = (_CLIENT_CONFIG, _REWRITE)
+_WEBHOOK_CERTIFICATE = command(
+    "webhook certificate",
+    """Print the `caBundle` with which the API server of Kubernetes trusts the webhook.
+
+It is the certificate of an authority that is made in the state directory when it is not there, lasts for ten years, and
+signs the certificates of the webhook, which a running daemon renews. So it is given to the cluster once. Its key never
+leaves the state directory.
+
+  $ mirrord webhook certificate
+
+Exit code 0, 64 when `webhook:` has a certificate of somebody else, 74 when the state cannot be written.
+""",
+    CONFIG,
+    STATE,
+    JSON,
+)
+
+_WEBHOOK = click.Group(
+    "webhook",
+    help="Point new Pods at the mirror.",
+    commands=[_WEBHOOK_CERTIFICATE],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+POINTING: Final = (_CLIENT_CONFIG, _REWRITE, _WEBHOOK)

@@ -39,8 +39,8 @@ _RELOAD = command(
 
 The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
 Lists the mirrors that were added, removed or changed, and the settings that need a restart:
-`settings.listen`, `settings.tls`, `settings.spool` and `settings.log`. The daemon reads the folder that it was started
-with.
+`settings.listen`, `settings.tls`, `settings.spool`, `settings.log` and `webhook`. The daemon reads the folder that it
+was started with.
 
   $ mirrord reload
 

@@ -1,0 +1,115 @@
+"""The webhook of the running daemon: it points at the mirror of the configuration in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from mirrord.config.load import Configuration
+from mirrord.config.webhook import WebhookKeys
+from mirrord.daemon.runtime import Runtime, now, open_http
+from mirrord.errors import ConfigError, MirrordError
+from mirrord.pointing.budget import PromptPointing
+from mirrord.pointing.places import Decision, Places
+from mirrord.pointing.present import AskedMirror, asking_book
+from mirrord.serve.door import Listener
+from mirrord.serve.own_certificate import OwnCertificate
+from mirrord.serve.tls import ServedCertificate
+from mirrord.serve.webhook import make_webhook
+
+RENEW_EVERY: Final = 3600.0
+"""Seconds between two looks at whether our own certificate has to be renewed."""
+_Notice = Callable[[str, str], None]
+
+
+class WebhookPointing:
+    """Decides by a configuration, and by another one as soon as that is in use."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Decide nothing yet."""
+        self._runtime = runtime
+        self._read: Configuration | None = None
+        self._pointing: PromptPointing | None = None
+        self._open = AsyncExitStack()
+        self._changing = asyncio.Lock()
+
+    async def follow(self, read: Configuration) -> None:
+        """Decide by this configuration from now on.
+
+        Raises:
+            ConfigError: it does not say where to point at.
+        """
+        async with self._changing:
+            if read is self._read:
+                return
+            try:
+                places = await asyncio.to_thread(Places, read)
+            except MirrordError as error:
+                raise ConfigError(f"webhook: {error}") from error
+            fresh, present = AsyncExitStack(), None
+            if places.policy == "present":
+                http = open_http(asking_book(read, places.to), self._runtime.events)
+                fresh.push_async_callback(http.aclose)
+                present = AskedMirror(http)
+            pointing = PromptPointing(places, present)
+            fresh.push_async_callback(pointing.aclose)
+            before, self._open = self._open, fresh
+            self._read, self._pointing = read, pointing
+        await before.aclose()
+
+    async def decide(self, texts: Collection[str]) -> Mapping[str, Decision]:
+        """Return a decision for each text, within a second or so."""
+        await self.follow(self._runtime.snapshot.configuration)  # also what was taken down since
+        assert self._pointing is not None
+        return await self._pointing.decide(texts)
+
+    async def aclose(self) -> None:
+        """Close the connections to the mirror."""
+        await self._open.aclose()
+
+
+async def open_webhook(
+    stack: AsyncExitStack,
+    pointing: WebhookPointing,
+    runtime: Runtime,
+    *,
+    keys: WebhookKeys,
+    connection: Any,
+    state: Path,
+    notice: _Notice,
+) -> ServedCertificate:
+    """Answer the API server on a bound socket until `stack` closes, and return the certificate that it sees.
+
+    Raises:
+        ConfigError: it is not clear where to point at, or the certificate is bad.
+        StorageError: our own certificate cannot be written.
+    """
+    stack.push_async_callback(pointing.aclose)
+    await pointing.follow(runtime.snapshot.configuration)
+    own = None if keys.certificate else OwnCertificate(state)
+    if own:
+        await asyncio.to_thread(own.renew, keys.names, now())
+    files = (str(own.file), str(own.file)) if own else (keys.certificate or "", keys.key or "")
+    try:
+        certificate = await asyncio.to_thread(partial(ServedCertificate, *files, notice, now, name="webhook"))
+    except ValueError as error:
+        raise ConfigError(f"webhook: {' and '.join(dict.fromkeys(files))} {error}") from error
+    listener = Listener(make_webhook(pointing.decide, runtime.events.emit, keys.except_))
+    stack.push_async_callback(listener.close)
+    await listener.listen(connection, certificate.context)
+    return certificate
+
+
+async def renewing(names: Collection[str], state: Path, notice: _Notice) -> None:
+    """Renew our own certificate when its time comes; never returns."""
+    own = OwnCertificate(state)
+    while True:
+        await asyncio.sleep(RENEW_EVERY)
+        try:
+            await asyncio.to_thread(own.renew, [*names], now())
+        except MirrordError as error:
+            notice("warning", f"webhook: the certificate was not renewed: {error}")

@@ -1,0 +1,79 @@
+"""The certificate of the webhook where the configuration names none: an authority of our own, kept in the state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from mirrord.errors import MissingError, StorageError
+from mirrord.files import beside, make_folder, storage_errors, write_durably
+from mirrord.wire.authority import is_current, new_authority, new_certificate
+
+_BEGIN: Final = b"-----BEGIN PRIVATE KEY-----"
+_LARGEST: Final = 64 << 10
+
+
+class OwnCertificate:
+    """An authority and a certificate in `<state>/webhook`. Everything blocks; several processes may use it at a time.
+
+    Attributes:
+        file: the certificate with its key, as PEM.
+    """
+
+    def __init__(self, state: Path) -> None:
+        """Use the state; nothing is written yet."""
+        self._authority = state / "webhook" / "authority.pem"
+        self.file = state / "webhook" / "certificate.pem"
+
+    def authority(self, now: datetime) -> bytes:
+        """Return the certificate of the authority as PEM; a new one when there is none.
+
+        Raises:
+            StorageError: it cannot be read or written.
+        """
+        return self._whole(now).partition(_BEGIN)[0]
+
+    def renew(self, names: Sequence[str], now: datetime) -> bool:
+        """Write a new certificate if the one that is there is not good for a while; return whether it did.
+
+        Raises:
+            StorageError: the authority or the certificate cannot be read or written.
+        """
+        authority = self._whole(now)
+        if is_current(_read(self.file), authority, names, now):
+            return False
+        try:
+            fresh = new_certificate(authority, names, now)
+        except ValueError as error:
+            renew = "move it away, start again, and give the new caBundle to the cluster"
+            raise StorageError(f"{self._authority}: is no authority with its key; {renew}") from error
+        write_durably(self.file, fresh)
+        return True
+
+    def _whole(self, now: datetime) -> bytes:
+        """Return the authority with its key. Of two processes that make one at a time, both get the first."""
+        if found := _read(self._authority):
+            return found
+        fresh = beside(self._authority)
+        with storage_errors(self._authority):
+            make_folder(self._authority.parent)
+            try:
+                write_durably(fresh, new_authority(now))
+                os.link(fresh, self._authority)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink(missing_ok=True)
+        return _read(self._authority)
+
+
+def _read(file: Path) -> bytes:
+    """Return what is in a file, nothing where there is none."""
+    try:
+        with storage_errors(file, missing=True), file.open("rb") as opened:
+            return opened.read(_LARGEST)
+    except MissingError:
+        return b""

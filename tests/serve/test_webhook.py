@@ -1,0 +1,220 @@
+"""The webhook over TLS, with a certificate of its own authority, and what nobody may wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import pytest
+
+from mirrord.errors import StorageError
+from mirrord.events import AnswerBroken, Event, Reviewed
+from mirrord.pointing.admission.review import LARGEST
+from mirrord.pointing.budget import PromptPointing
+from mirrord.pointing.places import Decision, Left, MirrorPlace, Places
+from mirrord.serve.door import Listener, bind
+from mirrord.serve.own_certificate import OwnCertificate
+from mirrord.serve.tls import ServedCertificate
+from mirrord.serve.webhook import make_webhook
+from mirrord.wire.authority import AUTHORITY_LASTS, CERTIFICATE_LASTS, RENEWED_BEFORE
+from mirrord.wire.certificate import expiry
+from mirrord.wire.oci.reference import Reference
+from tests.support.pods import HERE, decide, patch_in, pod, review
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+NAMES = ("webhook.shop.svc", "127.0.0.1")
+
+
+class Site:
+    """A webhook, and a client that trusts its authority alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.own = OwnCertificate(folder)
+        self.own.renew(NAMES, NOW)
+        file = str(self.own.file)
+        self.certificate = ServedCertificate(file, file, lambda *_: None, lambda: NOW, name="webhook")
+        self.events: list[Event] = []
+        self.broken = False
+        self.url = ""
+        self.trust = ssl.create_default_context(cadata=self.own.authority(NOW).decode())
+
+    async def decide(self, texts: Collection[str]) -> Mapping[str, Decision]:
+        """Decide at once, or fail as a bug would."""
+        if self.broken:
+            raise ZeroDivisionError("a bug")
+        return {text: decide(text) for text in texts}
+
+    async def ask(self, body: bytes, name: str = "webhook.shop.svc", **more: Any) -> tuple[int, bytes]:
+        """Ask on a connection of its own, as an API server does that calls a Service."""
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(
+                f"{self.url}/mutate", data=io.BytesIO(body), ssl=self.trust, server_hostname=name, **more
+            ) as answer,
+        ):
+            assert "X-Content-Type-Options" in answer.headers
+            return answer.status, await answer.read()
+
+    @property
+    def last(self) -> Reviewed:
+        """The last review."""
+        return [one for one in self.events if isinstance(one, Reviewed)][-1]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A webhook that points all at a mirror."""
+    made = await asyncio.to_thread(Site, tmp_path)
+    app = make_webhook(made.decide, made.events.append, ("kube-system",))
+    listener, connection = Listener(app, grace=0.05), bind("127.0.0.1:0")
+    await listener.listen(connection, made.certificate.context)
+    made.url = f"https://127.0.0.1:{connection.getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        await listener.close()
+        connection.close()
+
+
+async def test_a_review_over_tls(site: Site) -> None:
+    """The answer has the patch, and the event says what was decided; the client checks name and issuer."""
+    status, body = await site.ask(json.dumps(review(pod("nginx:1", ":::"))).encode())
+    assert (status, json.loads(body)["response"]["allowed"]) == (200, True)
+    assert patch_in(body)[0] == {
+        "op": "replace",
+        "path": "/spec/containers/0/image",
+        "value": f"{HERE}/docker.io/library/nginx:1",
+    }
+    assert (site.last.outcome, site.last.images, site.last.pod) == ("pointed", {"pointed": 1, "invalid": 1}, "shop/web")
+    await site.ask(json.dumps(review(pod("nginx:1"), namespace="kube-system")).encode())
+    assert site.last.outcome == "ignored"
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        await site.ask(b"{}", name="another.svc")
+
+
+async def test_what_is_no_review(site: Site) -> None:
+    """It is refused and counted; nothing of it ends the next one (bad input 75)."""
+    large = json.dumps(review(pod(annotations={"a": "x" * (200 << 10)}))).encode()
+    assert [(await site.ask(body))[0] for body in (b"", b"{", b"[1]", large, b" " * (LARGEST + 1))] == [
+        *(400, 400, 400, 200, 413)
+    ]
+    assert (await site.ask(b"\x1f\x8b", headers={"Content-Encoding": "gzip"}))[0] == 400
+    assert site.last.outcome == "refused"
+    async with aiohttp.ClientSession() as client:
+        for method, path, status in (("GET", "/mutate", 405), ("POST", "/", 404), ("GET", "/v2/", 404)):
+            async with client.request(method, site.url + path, ssl=site.trust) as answer:
+                assert answer.status == status
+
+
+async def test_a_bug_keeps_no_pod_from_being_created(site: Site) -> None:
+    """It is answered allowed and unchanged with a warning, and logged."""
+    site.broken = True
+    status, body = await site.ask(json.dumps(review(pod("nginx"))).encode())
+    response = json.loads(body)["response"]
+    assert (status, response["allowed"], "patch" in response, len(response["warnings"])) == (200, True, False, 1)
+    assert AnswerBroken("/mutate", "ZeroDivisionError: a bug") in site.events
+
+
+async def test_rotation_during_load(site: Site) -> None:
+    """A new certificate is in use for the next connection, and no review fails (fault F29, bad input 78)."""
+    body = json.dumps(review(pod("nginx"))).encode()
+    asked = [asyncio.create_task(site.ask(body)) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert site.own.renew((*NAMES, "more.svc"), NOW)
+    found = site.certificate.refresh()
+    assert found is not None
+    assert found[1].startswith("webhook: a new certificate is in use")
+    asked += [asyncio.create_task(site.ask(body, name)) for name in ("webhook.shop.svc", "more.svc") * 5]
+    assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 20
+
+
+def test_an_authority_is_made_once(tmp_path: Path) -> None:
+    """Two processes that make one at a time get the same; it lasts ten years, and nobody else reads its key."""
+    with ThreadPoolExecutor(8) as pool:
+        [first, *rest] = pool.map(lambda _: OwnCertificate(tmp_path).authority(NOW), range(8))
+    assert set(rest) == {first}
+    assert b"PRIVATE" not in first
+    assert expiry(first) == NOW + AUTHORITY_LASTS
+    assert {one.name: oct(one.stat().st_mode & 0o777) for one in (tmp_path / "webhook").iterdir()} == {
+        "authority.pem": "0o600"
+    }
+
+
+def test_a_certificate_is_renewed_in_time(tmp_path: Path) -> None:
+    """Thirty days before its end, for other names, and when it is damaged or of another authority; else it stays."""
+    own = OwnCertificate(tmp_path)
+    assert own.renew(NAMES, NOW)
+    assert not own.renew(NAMES, NOW + CERTIFICATE_LASTS - RENEWED_BEFORE - timedelta(seconds=1))
+    assert own.renew(NAMES, NOW + CERTIFICATE_LASTS - RENEWED_BEFORE)
+    assert own.renew(("other",), NOW + CERTIFICATE_LASTS - RENEWED_BEFORE)
+    own.file.write_bytes(b"x")
+    assert own.renew(NAMES, NOW)
+    OwnCertificate(tmp_path / "b").renew(NAMES, NOW)
+    (tmp_path / "b" / "webhook" / "certificate.pem").replace(own.file)
+    assert own.renew(NAMES, NOW)
+    assert not own.renew(NAMES, NOW)
+
+
+def test_a_damaged_authority(tmp_path: Path) -> None:
+    """It is never replaced in silence: the cluster would not trust the next one."""
+    (tmp_path / "webhook").mkdir()
+    (tmp_path / "webhook" / "authority.pem").write_bytes(b"x")
+    with pytest.raises(StorageError, match="is no authority with its key; move it away"):
+        OwnCertificate(tmp_path).renew(NAMES, NOW)
+
+
+class Slow:
+    """A mirror that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.free = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.known = False
+
+    async def present(self, _: MirrorPlace) -> bool | str:
+        """Say that it is there."""
+        self.asked += 1
+        if not self.known:
+            await self.free.wait()
+            self.known = True
+            self.ended.set()
+        return True
+
+
+async def test_nobody_waits_for_a_slow_mirror() -> None:
+    """What has no answer in time is left; the question goes on, so that the next Pod has the answer."""
+    place = MirrorPlace(Reference.parse(f"{HERE}/a:1"), "t", None, listed=True)
+    places = cast("Places", SimpleNamespace(read=Reference.parse, candidates=lambda _: [place], policy="present"))
+    slow = Slow()
+    prompt = PromptPointing(places, slow, budget=0.01)
+    [first] = (await prompt.decide(["a:1"])).values()
+    assert isinstance(first, Left)
+    assert (first.reason, first.text) == ("unknown", "the mirror did not answer within 1 s")
+    slow.free.set()
+    await slow.ended.wait()
+    assert await prompt.decide(["a:1"]) == {"a:1": place}
+    assert slow.asked == 2
+    await prompt.aclose()
+
+
+async def test_late_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that never answers holds a bounded number of questions, and none after the end."""
+    monkeypatch.setattr("mirrord.pointing.budget._MOST_LATE", 3)
+    place = MirrorPlace(Reference.parse(f"{HERE}/a:1"), "t", None, listed=True)
+    places = cast("Places", SimpleNamespace(read=Reference.parse, candidates=lambda _: [place], policy="present"))
+    prompt = PromptPointing(places, Slow(), budget=0.01)
+    await prompt.decide([f"a:{at}" for at in range(10)])
+    await asyncio.sleep(0)
+    assert len(prompt._late) == 3
+    await prompt.aclose()
+    assert not prompt._late
