@@ -164,11 +164,21 @@ async def read(
         TooLargeError: it has more than 8 MiB.
         TransportError: there was no answer.
     """
-    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
-    transport = ApiTransport(http, host, headers, attempts, cap=_PAGE, anonymous=not authorization)
+    return await call(http, "GET", url, None, host=host, headers=_bearing(authorization), attempts=attempts)
+
+
+async def call(
+    http: Http, method: str, url: str, body: object, *, host: str, headers: Mapping[str, str], attempts: int | None
+) -> ApiAnswer:
+    """Ask with a credential that is not the host's: `Authorization` is among `headers`, or none goes along.
+
+    Arguments and errors as for `read`; a `body` other than None is sent as JSON, and an empty answer is {}.
+    """
+    transport = ApiTransport(http, host, headers, attempts, cap=_PAGE, anonymous="Authorization" not in headers)
     async with httpx.AsyncClient(transport=transport) as client:
-        answer = await client.get(url)
-    return ApiAnswer(await offload(len(answer.content), _json, answer, host), answer.headers.get("link", ""))
+        answer = await client.request(method, url, json=body)
+    document = await offload(len(answer.content), _json, answer, host) if answer.content.strip() else {}
+    return ApiAnswer(document, answer.headers.get("link", ""))
 
 
 async def create(http: Http, url: str, document: Document, *, host: str, authorization: str | None) -> bool:
@@ -178,8 +188,7 @@ async def create(http: Http, url: str, document: Document, *, host: str, authori
         RefusedError: the host said no.
         TransportError: there was no answer.
     """
-    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
-    transport = ApiTransport(http, host, headers, 1, anonymous=not authorization, ok=(*_OK, 409))
+    transport = ApiTransport(http, host, _bearing(authorization), 1, anonymous=not authorization, ok=(*_OK, 409))
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.post(url, json=document)
     return answer.status_code != 409
@@ -193,8 +202,7 @@ async def delete(http: Http, url: str, *, host: str, authorization: str | None) 
         RefusedError: the host said no.
         TransportError: there was no answer.
     """
-    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
-    transport = ApiTransport(http, host, headers, None, anonymous=not authorization)
+    transport = ApiTransport(http, host, _bearing(authorization), None, anonymous=not authorization)
     async with httpx.AsyncClient(transport=transport) as client:
         await client.delete(url)
 
@@ -260,6 +268,10 @@ async def download(http: Http, url: str, *, scheme: str, headers: Mapping[str, s
     async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
         answer = await client.get(url)
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower(), answer.content
+
+
+def _bearing(authorization: str | None) -> Mapping[str, str]:
+    return {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
 
 
 def _host(http: Http, url: str) -> str:

@@ -1,0 +1,237 @@
+"""Issues of a repository at GitHub, Gitee or Gitea, by its API: read, answered, labelled and closed.
+
+The token is that of an account of the mirror's own. It goes in a header: in the query, where Gitee's manual puts it,
+logs and proxies find it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
+from mirrord.wire.answers import mapping, needed, text
+from mirrord.wire.forges.known import FORGES
+from mirrord.wire.forges.owned import OwnerForge
+from mirrord.wire.forges.port import joined, repository_of, web_host
+from mirrord.wire.git.address import Address
+from mirrord.wire.secret import Secret
+from mirrord.wire.trust import api_owner
+
+if TYPE_CHECKING:
+    from mirrord.wire.http.client import Http
+
+PAGES: Final = 10
+"""The most pages of a list that are read at a time."""
+
+_NUMBER: Final = re.compile(r"[A-Za-z0-9]{1,20}")
+_EXISTS: Final = frozenset({400, 409, 422})
+_NEEDED: Final = "give the token's account the right to read and write issues of the repository"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An issue as it was read; every text is a stranger's.
+
+    Attributes:
+        number: `12`; Gitee's have letters: `I6ABCD`.
+        title: one line.
+        body: Markdown, "" for none.
+        author: login of who opened it.
+        open: whether it is open.
+        labels: their names.
+    """
+
+    number: str
+    title: str
+    body: str
+    author: str
+    open: bool
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssueComment:
+    """One comment of an issue: who wrote it, and its Markdown."""
+
+    author: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of a repository: its name, six digits of a colour, and a description."""
+
+    name: str
+    color: str
+    description: str
+
+
+def valid_number(number: str) -> bool:
+    """Whether a text may be the number of an issue, at any forge."""
+    return _NUMBER.fullmatch(number) is not None
+
+
+class Issues:
+    """The issues of one repository; by itself, at GitHub.
+
+    Every method raises `MirrordError` where the forge refuses, limits the rate (`ThrottledError.after` says until
+    when) or cannot be reached. What writes is sent once: after a `TransportError` nobody knows whether it was done.
+    """
+
+    per_page: tuple[str, int] = ("per_page", 100)
+    filters: Mapping[str, str] = {"sort": "created", "direction": "asc"}
+
+    def __init__(self, http: Http, forge: OwnerForge, address: Address, token: Secret) -> None:
+        """Ask about a repository with a token; nothing is sent."""
+        self._http, self._forge = http, forge
+        self._root = forge.api(http, address)
+        self._words = repository_of(address)[-2:]
+        self._url = f"{self._root}/repos/{joined(*self._words)}"
+        self._host = api_owner(web_host(address))
+        self._token = token
+
+    async def login(self) -> str:
+        """Return the login of the token's account."""
+        return needed(await self._ask("GET", f"{self._root}/user"), self._host, "login")
+
+    async def find(self, number: str) -> Issue | None:
+        """Return an issue; None for none, and for a pull request."""
+        if not valid_number(number):
+            return None
+        try:
+            return self._issue(await self._ask("GET", f"{self._url}/issues/{number}"))
+        except MissingError:
+            return None
+
+    async def opened(self, label: str, since: datetime | None, pages: int = PAGES) -> AsyncIterator[Issue]:
+        """Yield the open issues with a label, the oldest first, pull requests left out.
+
+        Args:
+            label: its name.
+            since: only those that changed since then.
+            pages: how many pages are read at most.
+        """
+        query = {"state": "open", "labels": label, **self.filters}
+        if since:
+            query["since"] = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        async for one in self._list("issues", query, pages):
+            if issue := self._issue(one):
+                yield issue
+
+    async def comments(self, number: str) -> AsyncIterator[IssueComment]:
+        """Yield the comments of an issue, the oldest first."""
+        async for one in self._list(f"issues/{number}/comments", {}, PAGES):
+            yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "")
+
+    async def comment(self, number: str, body: str) -> None:
+        """Write a comment in Markdown."""
+        await self._ask("POST", f"{self._url}/issues/{number}/comments", {"body": body})
+
+    async def close(self, issue: Issue, label: str, *, done: bool) -> None:
+        """Add a label and close an issue, as completed or as not planned."""
+        reason = "completed" if done else "not_planned"
+        change = {"state": "closed", "state_reason": reason, "labels": _with(issue.labels, label)}
+        await self._ask("PATCH", f"{self._url}/issues/{issue.number}", change)
+
+    async def make_labels(self, labels: Iterable[Label]) -> None:
+        """Make those labels that the repository has not: who sets a missing one may need more rights."""
+        there = {(text(one, "name") or "").casefold() async for one in self._list("labels", {}, PAGES)}
+        for label in labels:
+            if label.name.casefold() not in there:
+                try:
+                    await self._ask("POST", f"{self._url}/labels", self._label(label))
+                except RefusedError as error:
+                    if error.status not in _EXISTS:
+                        raise
+
+    def _label(self, label: Label) -> Mapping[str, str]:
+        return {"name": label.name, "color": label.color, "description": label.description}
+
+    def _issue(self, document: object) -> Issue | None:
+        """Read an issue; None for a pull request, which is an issue for some of the APIs."""
+        found = mapping(document)
+        if found.get("pull_request"):
+            return None
+        number, labels = needed(found, self._host, "number"), found.get("labels")
+        names = (text(one, "name") for one in (labels if isinstance(labels, list) else ()))
+        return Issue(
+            number,
+            text(found, "title") or "",
+            text(found, "body") or "",
+            text(found, "user", "login") or "",
+            found.get("state") == "open",
+            tuple(filter(None, names)),
+        )
+
+    async def _list(self, path: str, query: Mapping[str, str], pages: int) -> AsyncIterator[object]:
+        """Yield the entries of a list, page by page."""
+        name, size = self.per_page
+        for page in range(1, pages + 1):
+            url = f"{self._url}/{path}?{urlencode({**query, name: size, 'page': page})}"
+            found = await self._ask("GET", url)
+            if not isinstance(found, list):
+                raise ContentError(f"{self._host}: the answer of its API is no list; has the API changed?")
+            for one in found[: 10 * size]:  # Gitea has no pages of comments
+                yield one
+            if len(found) != size:
+                return
+
+    async def _ask(self, method: str, url: str, body: object = None) -> Any:
+        from mirrord.wire.api import call  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
+
+        headers = {**self._forge.headers, "Authorization": f"{self._forge.scheme} {self._token.reveal()}"}
+        attempts = None if method == "GET" else 1
+        try:
+            answer = await call(self._http, method, url, body, host=self._host, headers=headers, attempts=attempts)
+        except DeniedError as error:
+            raise DeniedError(f"{error}; {_NEEDED}", error.status) from error
+        return answer.document
+
+
+class GiteeIssues(Issues):
+    """At Gitee: the repository is in the body of a change, and labels are one text."""
+
+    async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - its labels say that
+        """Add a label and close an issue."""
+        owner, name = self._words
+        labels = ",".join(_with(issue.labels, label))
+        change = {"repo": name, "state": "closed", "labels": labels}
+        await self._ask("PATCH", f"{self._root}/repos/{joined(owner)}/issues/{issue.number}", change)
+
+    def _label(self, label: Label) -> Mapping[str, str]:
+        return {"name": label.name, "color": label.color}
+
+
+class GiteaIssues(Issues):
+    """At Gitea and Forgejo: labels are set by a request of their own, and there are no reasons to close."""
+
+    per_page = ("limit", 50)
+    filters: Mapping[str, str] = {"type": "issues"}
+
+    async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - as above
+        """Add a label, and close an issue."""
+        await self._ask("POST", f"{self._url}/issues/{issue.number}/labels", {"labels": [label]})
+        await self._ask("PATCH", f"{self._url}/issues/{issue.number}", {"state": "closed"})
+
+    def _label(self, label: Label) -> Mapping[str, str]:
+        return {**super()._label(label), "color": f"#{label.color}"}
+
+
+_KINDS: Final[Mapping[str, type[Issues]]] = {"github": Issues, "gitee": GiteeIssues, "gitea": GiteaIssues}
+
+
+def issues_of(http: Http, forge: str, address: Address, token: Secret) -> Issues:
+    """Return the issues of a repository at a forge, one of `github`, `gitee` and `gitea`."""
+    known = FORGES[forge]
+    if not isinstance(known, OwnerForge):
+        raise ContentError(f"{forge}: its issues cannot be read; write github, gitee or gitea")
+    return _KINDS[forge](http, known, address, token)
+
+
+def _with(labels: Sequence[str], label: str) -> list[str]:
+    return list(dict.fromkeys((*labels, label)))
