@@ -14,9 +14,6 @@ from mirrord.report.words import Words
 from mirrord.wire.notify.text import cut, harmless
 from mirrord.wire.oci.reference import Reference
 
-WhyNot = Literal["missing", "denied", "unlisted", "platform", "large", "busy", "other"]
-"""Why an image was not copied."""
-
 _TITLE: Final = 120  # bytes of a title that are shown
 _EN: Final[Mapping[str, str]] = {
     "queued": "{image} ({platforms}) is queued. This issue is closed when the image is there.",
@@ -29,11 +26,9 @@ _EN: Final[Mapping[str, str]] = {
         " new one in an hour."
     ),
     "not.missing": "{image} is not at its registry, or not public. Check name and tag, and open a new issue.",
-    "not.denied": "{image} was taken down here, and is not copied.",
-    "not.unlisted": "{image} is not among the images that may be asked for here.",
+    "not.taken_down": "{image} was taken down here, and is not copied.",
+    "not.not_allowed": "{image} is not among the images that may be asked for here.",
     "not.platform": "{image} is not there for {platforms}. Choose other platforms, and open a new issue.",
-    "not.large": "{image} is larger than this mirror takes.",
-    "not.busy": "{image} was not copied, since too much is waiting. Open a new issue later.",
     "not.other": "{image} could not be copied. The operators of this mirror find the reason in its log.",
     "label.asked": "An image that this mirror should copy",
     "label.done": "The image was copied",
@@ -47,11 +42,9 @@ _ZH: Final[Mapping[str, str]] = {
     "no_image": "{title} 不是一个镜像。请新建 issue，标题为镜像，例如 {example}。",
     "limited": "您已达到每小时 {count} 个镜像的上限。此后的 issue 将直接关闭，请一小时后再新建。",
     "not.missing": "镜像 {image} 不存在或未公开。请检查名称和标签后新建 issue。",
-    "not.denied": "镜像 {image} 已在此下架，不再同步。",
-    "not.unlisted": "镜像 {image} 不在此处允许请求的镜像之列。",
+    "not.taken_down": "镜像 {image} 已在此下架，不再同步。",
+    "not.not_allowed": "镜像 {image} 不在此处允许请求的镜像之列。",
     "not.platform": "镜像 {image} 没有平台 {platforms}。请选择其他平台后新建 issue。",
-    "not.large": "镜像 {image} 超过了此镜像站的大小限制。",
-    "not.busy": "等待中的任务过多，镜像 {image} 未同步。请稍后新建 issue。",
     "not.other": "镜像 {image} 同步失败，镜像站的维护者可在日志中找到原因。",
     "label.asked": "请求镜像站同步的镜像",
     "label.done": "镜像已同步",
@@ -72,9 +65,10 @@ class Answers:
         """Say that an image waits to be copied; without platforms the configured ones are meant."""
         return self._text("queued", image=code(image), platforms=self._platforms(platforms))
 
-    def done(self, image: Reference, place: Reference) -> str:
-        """Say that an image was copied, and how it is pulled."""
-        return f"{self._text('done', image=code(image))}\n\n```\ndocker pull {place}\n```"
+    def done(self, image: Reference, places: Sequence[str]) -> str:
+        """Say that an image was copied, and how it is pulled from each place."""
+        commands = "\n".join(f"docker pull {place}" for place in places)
+        return f"{self._text('done', image=code(image))}\n\n```\n{commands}\n```"
 
     def misspelt(self, title: str, meant: Reference) -> str:
         """Suggest what was probably meant by a title."""
@@ -88,9 +82,10 @@ class Answers:
         """Say that somebody asked for too much."""
         return self._text("limited", count=count)
 
-    def refused(self, image: Reference, why: WhyNot, platforms: Sequence[str] = ()) -> str:
-        """Say why an image was not copied."""
-        return self._text(f"not.{why}", image=code(image), platforms=self._platforms(platforms))
+    def refused(self, image: Reference, why: str, platforms: Sequence[str] = ()) -> str:
+        """Say why an image was not copied; `why` is a reason of `AskedImage`."""
+        key = f"not.{why}" if f"not.{why}" in _EN else "not.other"
+        return self._text(key, image=code(image), platforms=self._platforms(platforms))
 
     def label(self, which: Literal["asked", "done", "refused"]) -> str:
         """Describe a label; plain text."""

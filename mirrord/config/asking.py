@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mirrord.config.check import Strict, check, validator
 from mirrord.config.crossings import check_places
+from mirrord.config.issues import IssueKeys, IssueRules
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.mirrors import Targets
 from mirrord.config.settings import Settings
@@ -71,6 +72,8 @@ class AskingKeys(Strict):
         **dict.fromkeys(("rates", "rate", "queue", "an_hour", "waiting"), "write limits: {an_hour: 30, waiting: 100}"),
         **dict.fromkeys(("tokens", "token", "auth"), "run `mirrord token add NAME --ask`"),
         **dict.fromkeys(("timeout", "max_time"), "write deadline: 1h"),
+        **{f"limits.{key}": hint for key, hint in AskingLimits.hints.items()},
+        **{f"issues.{key}": hint for key, hint in IssueKeys.hints.items()},
     }
 
     to: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1), _LISTS] = Field(
@@ -98,6 +101,9 @@ class AskingKeys(Strict):
         default=3600.0, description="A run that copies what was asked for and takes longer is cancelled. 10 s to 30 d."
     )
     limits: AskingLimits = Field(default=AskingLimits(), description="How much people may ask for.")
+    issues: Annotated[tuple[IssueKeys, ...], Field(max_length=20)] = Field(
+        default=(), description="Repositories in whose issues people ask, at most 20; each has the keys below."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class AskingRules:
         an_hour: how many images one token, and one address, may ask for in an hour.
         waiting: how many may wait.
         mirror: whose runs copy them, called `ASKED`; without images of its own.
+        issues: repositories in whose issues people ask.
     """
 
     allow: tuple[AllowEntry, ...]
@@ -117,6 +124,7 @@ class AskingRules:
     an_hour: int
     waiting: int
     mirror: Mirror
+    issues: tuple[IssueRules, ...] = ()
 
     def allows(self, name: str) -> bool:
         """Whether people may ask for a repository, `host/path` in canonical form."""
@@ -132,8 +140,9 @@ def read_asking(
     settings: Settings,
     names: NameBook,
     problems: Problems,
+    issues: Callable[[Sequence[IssueKeys]], tuple[IssueRules, ...]],
 ) -> AskingRules | None:
-    """Validate `asking:`; None without it, and for one that is wrong, which is noted."""
+    """Validate `asking:`; None without it, and for one that is wrong, which is noted. `issues` reads its `issues`."""
     if value is None:
         return None
     trail, before = ("asking",), problems.count()
@@ -162,10 +171,11 @@ def read_asking(
         origin=problems.origin(trail),
     )
     check_places(trail, mirror, syncer, problems)
+    repositories = issues(keys.issues)
     if problems.count() > before:
         return None
     allow = tuple(parse_allow(ListLine(0, text, ""), names.canonical) for text in keys.allow)
-    return AskingRules(allow, platforms, keys.limits.an_hour, keys.limits.waiting, mirror)
+    return AskingRules(allow, platforms, keys.limits.an_hour, keys.limits.waiting, mirror, repositories)
 
 
 def _targets(

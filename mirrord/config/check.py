@@ -132,7 +132,7 @@ def check(
 ) -> M | None:
     """Validate the value at `trail`, or note everything that is wrong with it and return None.
 
-    A model may have `hints`: keys of other programs (nested ones with dots), and what to write instead.
+    A model may have `hints`: keys of other programs (with dots, without places in lists), and what to write.
 
     Args:
         model: what the value has to be.
@@ -154,7 +154,11 @@ def check(
         inner = {name for shape in shapes for name, _ in children(shape, fault.trail)}
         if len(fault.trail) == 1 and (better := examples.get(str(fault.trail[0]))):
             known |= {str(fault.trail[0]): {"examples": [better]}}
-        hint = hints.get(".".join(map(str, fault.trail))) if fault.type == "extra_forbidden" else None
+        hint = (
+            hints.get(".".join(one for one in fault.trail if isinstance(one, str)))
+            if fault.type == "extra_forbidden"
+            else None
+        )
         problems.add(trail + fault.trail, f"unknown key; {hint}" if hint else _tell(fault, known, inner))
     return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mirrord.config.asking import AskingRules, read_asking
@@ -16,6 +17,7 @@ from mirrord.config.denied import read_denied
 from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
 from mirrord.config.front import read_fronts
 from mirrord.config.hosts import read_hosts
+from mirrord.config.issues import read_issues
 from mirrord.config.lines import ConfigDocument, Problems, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.names import read_names
@@ -142,8 +144,9 @@ def _validated(
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
     pointing = read_pointing(whole.get("pointing"), targets, fronts, names, problems)
+    issues = partial(read_issues, book=book, problems=problems, environ=environ)
     asking = read_asking(
-        whole.get("asking"), targets, mirrors, syncers, settings=settings, names=names, problems=problems
+        whole.get("asking"), targets, mirrors, syncers, settings=settings, names=names, problems=problems, issues=issues
     )
     mirrors = (*mirrors, *([asking.mirror] if asking else []))
     webhook = read_webhook(whole.get("webhook"), problems)
@@ -154,7 +157,9 @@ def _validated(
         problems.add(*lacking)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    users = users_of_hosts(mirrors, syncers, fronts, [receiver.host for receiver in receivers.values()])
+    others = [receiver.host for receiver in receivers.values()]
+    others += [rules.address.host for rules in asking.issues] if asking else []
+    users = users_of_hosts(mirrors, syncers, fronts, others)
     unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))

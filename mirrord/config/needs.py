@@ -46,7 +46,7 @@ class Absence:
         problem: `file:line: key: what is missing; what to do`.
         mirrors: which mirrors name the host; None where any mirror may need it, since a host that none of them names
             may still be one to which another host redirects.
-        receiver: who cannot be notified without it, or "".
+        receiver: who cannot be notified without it, `issues` for those of `asking:`, or "".
     """
 
     problem: str
@@ -80,7 +80,7 @@ def absences(users: HostUsers | None, problems: Problems) -> Iterator[Absence]:
     """Yield what is not on this machine, in the order in which it was written."""
     for trail, what in problems.absent:
         name, line = str(trail[1]), problems.line(trail, what)
-        if trail[0] == "notify":
+        if trail[0] in ("notify", "asking"):
             yield Absence(line, frozenset(), name)
         else:
             yield Absence(line, users.of(host_key(name)) if users else None)

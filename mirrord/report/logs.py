@@ -39,6 +39,8 @@ NAMES = frozenset(
         "http.request",  # one exchange (debug)
         "http.retry",  # tried again after `delay`
         "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
+        "issue.answered",  # an issue that asked for an image is over; `repository`, `number`, `answer`
+        "issue.failed",  # an issue could not be read or answered; `repository`, `error`, perhaps `number`
         "library",  # a warning of a library we use, in `message`
         "list.read",  # an allow list is in use; `file`, `lines`
         "list.refused",  # the list before it stays in use, of `lines` lines, 0 without one; `file`, `error`

@@ -15,6 +15,7 @@ from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.door import ALWAYS, SERVER
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
+from mirrord.serve.hooks import HOOKS, IssueHooks
 from mirrord.serve.incoming import origin_of, seen_through
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.pages.clients import ClientPages
@@ -46,11 +47,15 @@ def page_groups(view: View) -> Sequence[PageGroup]:
 
 
 def make_app(
-    view: View, programs: Programs | None = None, bodies: Bodies | None = None, gate: TokenGate | None = None
+    view: View,
+    programs: Programs | None = None,
+    bodies: Bodies | None = None,
+    gate: TokenGate | None = None,
+    hooks: IssueHooks | None = None,
 ) -> web.Application:
     """Build the application for the public address; `programs` and `bodies` are those of the fronts.
 
-    `gate` knows the clients of registries, and refuses those that need a token.
+    `gate` knows the clients of registries, and refuses those that need a token; `hooks` answers the forges.
     """
     groups = page_groups(view)
     pages = {path: page for group in groups for path, page in group.pages().items()}
@@ -64,6 +69,8 @@ def make_app(
         refused = refusal(path)
         if refused is not None:
             return _refused(path, *refused)
+        if hooks is not None and path.startswith(HOOKS):
+            return await hooks.answer(request, path)
         token = None
         if gate is not None and (path == "/v2" or path.startswith("/v2/")):
             if path == GRANTS:
@@ -74,13 +81,10 @@ def make_app(
         plain = unquote(path) if "%" in path else path
         page = pages.get(plain) or below.get(plain[: plain.find("/", 1) + 1])
         found = None if page else await front.answer(request, path, token)
-        if found is not None:
-            return found
-        if request.method not in ("GET", "HEAD"):
-            denied = _error(path, 405, "read-only; use GET or HEAD")
-            denied.headers["Allow"] = "GET, HEAD"
-            return denied
-        return await (page or handler)(request)
+        if found is None and request.method not in ("GET", "HEAD"):
+            found = _error(path, 405, "read-only; use GET or HEAD")
+            found.headers["Allow"] = "GET, HEAD"
+        return await (page or handler)(request) if found is None else found
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)

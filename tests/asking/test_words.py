@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import get_args
 
 import pytest
 
-from mirrord.asking.words import TEXTS, Answers, WhyNot, code
+from mirrord.asking.asked import AskRefusal
+from mirrord.asking.words import TEXTS, Answers, code
 from mirrord.wire.oci.reference import Reference
 
 IMAGE = Reference.parse("ghcr.io/a/b:v1")
@@ -29,10 +29,11 @@ def test_languages_have_the_same_keys_and_placeholders() -> None:
 def test_answers_name_the_image_and_the_command(language: str) -> None:
     """What was asked for is in each answer, and the last one has the command that pulls it."""
     answers = Answers(language)
-    place = Reference.parse(f"m.example.com/ghcr.io/a/b:v1@sha256:{'a' * 64}")
-    assert f"docker pull {place}\n" in answers.done(IMAGE, place)
-    texts = [answers.queued(IMAGE, ("linux/amd64",)), answers.done(IMAGE, place), answers.misspelt("b", IMAGE)]
-    texts += [answers.refused(IMAGE, why, ("linux/arm64",)) for why in get_args(WhyNot)]
+    place = f"m.example.com/ghcr.io/a/b:v1@sha256:{'a' * 64}"
+    assert f"docker pull {place}\n" in answers.done(IMAGE, ["x/y", place])
+    texts = [answers.queued(IMAGE, ("linux/amd64",)), answers.done(IMAGE, [place]), answers.misspelt("b", IMAGE)]
+    texts += [answers.refused(IMAGE, why, ("linux/arm64",)) for why in (*AskRefusal, "storage", "other")]
+    assert len({*texts}) == 3 + len(("missing", "taken_down", "not_allowed", "platform", "other"))
     assert all("`ghcr.io/a/b:v1`" in text for text in texts)
     assert "`linux/amd64`" in texts[0]
     assert "5" in answers.limited(5)

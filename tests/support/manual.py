@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from mirrord.config.asking import AskingKeys
 from mirrord.config.envelopes import Envelope, TargetEnvelope
 from mirrord.config.hosts import Host
+from mirrord.config.issues import IssueKeys
 from mirrord.config.names import NameKeys
 from mirrord.config.notify import ReceiverKeys
 from mirrord.config.pointing import PointingKeys
@@ -39,6 +40,7 @@ def tables() -> dict[str, str]:
         "## `targets`": _table([*keys_of(TargetEnvelope), *options]),
         "## `pointing`": _table(keys_of(PointingKeys)),
         "## `asking`": _table(keys_of(AskingKeys)),
+        "### `issues`": _table(keys_of(IssueKeys)),
         "## `notify`": _table(keys_of(ReceiverKeys)),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
@@ -58,7 +60,18 @@ def rewritten(page: str) -> str:
 
 def models() -> Iterator[type[BaseModel]]:
     """Yield every model that reads keys."""
-    yield from (Settings, Host, NameKeys, PointingKeys, AskingKeys, Envelope, TargetEnvelope, FrontKeys, ReceiverKeys)
+    yield from (
+        Settings,
+        Host,
+        NameKeys,
+        PointingKeys,
+        AskingKeys,
+        IssueKeys,
+        Envelope,
+        TargetEnvelope,
+        FrontKeys,
+        ReceiverKeys,
+    )
     for syncer in load_syncers().values():
         yield from syncer.models()
 

@@ -19,7 +19,7 @@ from mirrord.wire.forges.known import FORGES
 from mirrord.wire.forges.owned import OwnerForge
 from mirrord.wire.forges.port import joined, repository_of, web_host
 from mirrord.wire.git.address import Address
-from mirrord.wire.secret import Secret
+from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.trust import api_owner
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Issues:
     """
 
     per_page: tuple[str, int] = ("per_page", 100)
+    by_label = True
     filters: Mapping[str, str] = {"sort": "created", "direction": "asc"}
 
     def __init__(self, http: Http, forge: OwnerForge, address: Address, token: Secret) -> None:
@@ -93,7 +94,7 @@ class Issues:
         self._words = repository_of(address)[-2:]
         self._url = f"{self._root}/repos/{joined(*self._words)}"
         self._host = api_owner(web_host(address))
-        self._token = token
+        self._credential = Credential("", token)
 
     async def login(self) -> str:
         """Return the login of the token's account."""
@@ -109,14 +110,14 @@ class Issues:
             return None
 
     async def opened(self, label: str, since: datetime | None, pages: int = PAGES) -> AsyncIterator[Issue]:
-        """Yield the open issues with a label, the oldest first, pull requests left out.
+        """Yield the open issues with a label, the oldest first, pull requests left out; at Gitee those without it, too.
 
         Args:
             label: its name.
             since: only those that changed since then.
             pages: how many pages are read at most.
         """
-        query = {"state": "open", "labels": label, **self.filters}
+        query = {"state": "open", **({"labels": label} if self.by_label else {}), **self.filters}
         if since:
             query["since"] = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         async for one in self._list("issues", query, pages):
@@ -184,7 +185,7 @@ class Issues:
     async def _ask(self, method: str, url: str, body: object = None) -> Any:
         from mirrord.wire.api import call  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
 
-        headers = {**self._forge.headers, "Authorization": f"{self._forge.scheme} {self._token.reveal()}"}
+        headers = {**self._forge.headers, "Authorization": self._credential.token(self._forge.scheme)}
         attempts = None if method == "GET" else 1
         try:
             answer = await call(self._http, method, url, body, host=self._host, headers=headers, attempts=attempts)
@@ -194,7 +195,9 @@ class Issues:
 
 
 class GiteeIssues(Issues):
-    """At Gitee: the repository is in the body of a change, and labels are one text."""
+    """At Gitee: the repository is in the body of a change, labels are one text, and strangers cannot set them."""
+
+    by_label = False
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - its labels say that
         """Add a label and close an issue."""

@@ -1,0 +1,218 @@
+"""Each issue is answered once: queued, done or refused, whatever happens to the process and however many there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from mirrord.asking import issue_desk
+from mirrord.asking.asked import AskRefusal, AskState
+from mirrord.asking.issues import ASKS, OVER
+from mirrord.errors import BrokenError, DeniedError
+from mirrord.wire.forges.issues import IssueComment
+from tests.support.forge import LABEL, RULES, Scene
+
+NGINX = "docker.io/library/nginx:1.27"
+DONE, REFUSED = f"{LABEL}: done", f"{LABEL}: refused"
+
+
+@pytest.fixture
+async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(issue_desk, "_FIRST", 0.0)
+    scene = Scene()
+    yield scene
+    await scene.stop()
+
+
+def closed(scene: Scene, number: str, label: str) -> bool:
+    issue = scene.forge.issues[number]
+    return not issue.open and label in issue.labels
+
+
+async def test_an_image_is_queued_copied_and_closed(scene: Scene) -> None:
+    """Two comments, one label, and the command to pull it; the labels were made before."""
+    number = scene.forge.open("nginx:1.27", body="linux/arm64")
+    scene.start()
+    await scene.forge.until(lambda: scene.forge.ours(number))
+    assert "`linux/arm64`) is queued" in scene.forge.ours(number)[0]
+    assert scene.forge.issues[number].open
+    scene.asker.end(NGINX)
+    await scene.forge.until(lambda: closed(scene, number, DONE))
+    assert f"docker pull m.example/{NGINX}\n" in scene.forge.ours(number)[1]
+    assert scene.forge.writes == ["comment 1", "comment 1", "close 1"]
+    assert scene.asker.asked == [(NGINX, ("linux/arm64",), ("github octocat",))]
+    assert scene.forge.labels == [LABEL, DONE, REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Nginx:1.27", f"Did you mean `{NGINX}`?"),
+        ("please help me @octocat <b>", "`please help me ＠octocat ＜b＞` is not an image"),  # noqa: RUF001 - full-width
+        ("ghcr.io/evil/app:v1", "not among the images that may be asked for"),
+        ("ghcr.io/gone/app:v1", "not at its registry"),
+    ],
+)
+async def test_what_cannot_be_copied_is_refused_with_a_reason(scene: Scene, title: str, said: str) -> None:
+    """One comment with what to do, the label, and closed; a suggestion is not copied unasked."""
+    scene.asker.refuses = {"ghcr.io/evil/app:v1": AskRefusal.NOT_ALLOWED, "ghcr.io/gone/app:v1": AskRefusal.MISSING}
+    number = scene.forge.open(title)
+    scene.start()
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    (comment,) = scene.forge.ours(number)
+    assert said in comment
+    assert "@" not in comment
+    assert not scene.asker.known
+
+
+async def test_a_failure_is_told_without_what_is_inside(scene: Scene) -> None:
+    """The reason of an error of ours is in the log, and not in public."""
+    number = scene.forge.open("nginx:1.27")
+    scene.start()
+    await scene.forge.until(lambda: scene.forge.ours(number))
+    scene.asker.end(NGINX, AskState.FAILED, "unreachable")
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    assert "find the reason in its log" in scene.forge.ours(number)[1]
+
+
+async def test_other_issues_are_left_alone(scene: Scene) -> None:
+    """Without the label, and without the mark of the template, an issue is none of ours; each of them is enough."""
+    other = scene.forge.open("nginx:1.27", labels=("bug",))
+    marked = scene.forge.open("Nginx", body=f"x\n{ASKS}", labels=())
+    labelled = scene.forge.open("Nginx", labels=("Sync Image",))
+    scene.start()
+    await scene.forge.until(lambda: closed(scene, marked, REFUSED) and closed(scene, labelled, REFUSED))
+    assert scene.forge.issues[other].open
+    assert not scene.forge.said[other]
+
+
+@pytest.mark.parametrize("moment", ["comment 1", "close 1"])
+@pytest.mark.parametrize("with_record", [True, False])
+@pytest.mark.parametrize("title", ["nginx:1.27", "Nginx:1.27"])
+async def test_a_process_that_ends_says_nothing_twice(
+    scene: Scene, moment: str, title: str, *, with_record: bool
+) -> None:
+    """It is killed after a comment or after closing; the next one goes on, also where the record was lost."""
+    number = scene.forge.open(title)
+    scene.forge.faults[moment] = asyncio.CancelledError()
+    if moment == "close 1" and title == "nginx:1.27":
+        await scene.asker.ask(NGINX, (), ())
+        scene.asker.end(NGINX)
+    scene.start()
+    await asyncio.gather(*scene.tasks, return_exceptions=True)
+    assert scene.forge.writes[-1] == moment
+    if not with_record:
+        scene.facts.kept.clear()
+    scene.start()
+    if NGINX in scene.asker.known or title == "nginx:1.27":
+        if scene.forge.issues[number].open:
+            await scene.forge.until(lambda: len(scene.forge.listed) > 2)
+        scene.asker.end(NGINX)
+    await scene.forge.until(lambda: not scene.forge.issues[number].open)
+    await scene.forge.until(lambda: len(scene.forge.listed) > 4)
+    marks = [text.rpartition("mirrord:")[2].partition(" ")[0] for text in scene.forge.ours(number)]
+    assert sorted(set(marks)) == sorted(marks)
+    assert scene.forge.writes.count("close 1") == 1
+
+
+async def test_a_lost_answer_is_looked_for(scene: Scene) -> None:
+    """A comment was written, and the forge's answer to that was lost: it is not written again."""
+    number = scene.forge.open("nginx:1.27")
+    scene.forge.faults["comment 1"] = BrokenError("reset")
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > 3)
+    assert len(scene.forge.ours(number)) == 1
+    assert [name for level, name, _ in scene.lines if level == "warning"] == ["issue.failed"]
+    scene.asker.end(NGINX)
+    await scene.forge.until(lambda: closed(scene, number, DONE))
+
+
+async def test_marks_of_others_do_not_count(scene: Scene) -> None:
+    """Whoever writes our mark into a comment gets an answer all the same."""
+    number = scene.forge.open("nginx:1.27")
+    scene.forge.said[number] = [IssueComment("octocat", "x\n\n<!-- mirrord:done -->")]
+    scene.start()
+    await scene.forge.until(lambda: scene.forge.ours(number))
+
+
+async def test_an_issue_that_is_over_stays_over(scene: Scene) -> None:
+    """A person opens it again, and may talk there: nobody answers, in this process and the next."""
+    number = scene.forge.open("Nginx")
+    desk = scene.start()
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    scene.forge.issues[number] = replace(scene.forge.issues[number], open=True)
+    desk.ring(number)
+    looks = len(scene.forge.listed)
+    await scene.forge.until(lambda: len(scene.forge.listed) > looks + 2)
+    await scene.stop()
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > looks + 5)
+    assert scene.forge.writes == ["comment 1", "close 1"]
+
+
+async def test_a_flood_of_one_author_is_bounded(scene: Scene) -> None:
+    """Two an hour are read, the limit is told once, the rest is closed; others are answered as ever."""
+    flood = [scene.forge.open("Nginx", author="mallory") for _ in range(20)]
+    other = scene.forge.open("nginx:1.27", author="alice")
+    scene.start(an_hour=2)
+    await scene.forge.until(lambda: scene.forge.ours(other))
+    await scene.forge.until(lambda: all(closed(scene, number, REFUSED) for number in flood))
+    texts = [text for number in flood for text in scene.forge.ours(number)]
+    assert len(texts) == 3
+    assert sum("limit of 2 images an hour" in text for text in texts) == 1
+
+
+async def test_a_full_queue_leaves_issues_open(scene: Scene) -> None:
+    """Nothing is said while there is no room; as soon as there is, it is queued, and counts once for the limit."""
+    number = scene.forge.open("nginx:1.27")
+    scene.asker.refuses[NGINX] = AskRefusal.FULL
+    scene.start(an_hour=1)
+    await scene.forge.until(lambda: len(scene.asker.asked) > 3)
+    assert not scene.forge.said[number]
+    del scene.asker.refuses[NGINX]
+    await scene.forge.until(lambda: scene.forge.ours(number))
+    assert set(scene.forge.listed) == {None}, "what was left for later is in the next list"
+
+
+async def test_a_locked_issue_stops_no_other(scene: Scene) -> None:
+    """It takes no comment: this is told once, and the next issue is answered."""
+    locked, other = scene.forge.open("Nginx"), scene.forge.open("Nginx")
+    scene.forge.locked[locked] = DeniedError("the conversation is locked", 403)
+    scene.start()
+    await scene.forge.until(lambda: closed(scene, other, REFUSED))
+    await scene.forge.until(lambda: len(scene.forge.listed) > 3)
+    assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [locked]
+
+
+async def test_only_what_changed_is_listed(scene: Scene) -> None:
+    """The first look takes all open issues, later ones those that changed since, and a bell finds one at once."""
+    desk = scene.start(rules=replace(RULES, every=0.01))
+    await scene.forge.until(lambda: len(scene.forge.listed) > 1)
+    assert scene.forge.listed[0] is None
+    assert scene.forge.listed[1] is not None
+    await scene.stop()
+    scene.forge.listed.clear()
+    desk = scene.start(rules=replace(RULES, every=3600.0))
+    await scene.forge.until(lambda: scene.forge.listed)
+    number = scene.forge.open("Nginx")
+    desk.ring(number)
+    desk.ring("404")
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    assert scene.forge.listed == [None]
+
+
+async def test_bells_and_memory_are_bounded(scene: Scene) -> None:
+    """A thousand bells cost a list, and of thousands of issues the newest thousand are remembered."""
+    name = "issues.github.com/acme/mirror"
+    scene.facts.kept["", name] = {
+        f"{number}": f"2020-01-01T00:00:{number:05}" for number in range(90_000, 90_000 + OVER)
+    }
+    number = scene.forge.open("Nginx")
+    desk = scene.start()
+    for bell in range(5000):
+        desk.ring(f"9{bell}")
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    await scene.forge.until(lambda: len(scene.facts.kept["", name]) == OVER and number in scene.facts.kept["", name])
