@@ -134,19 +134,21 @@ class CollectGarbage(Command[Collected]):
 
 @dataclass(frozen=True, slots=True)
 class Takedown(Command[TakenDown]):
-    """Deny an image or a mirror from now on, and remove it everywhere; what is denied already is removed again."""
+    """Deny an image, a mirror or an item of one from now on, and remove it everywhere, also what is denied already."""
 
     what: str
     reason: str = ""
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Lift(Command[str]):
-    """Deny an image or a mirror no longer; returns where its entry was."""
+    """Deny an image, a mirror or an item of one no longer; returns where its entry was."""
 
     uses_hosts = False
     before_runs = True
     what: str
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mirrord.model.takedown import TakenDown
 
 def takedown(
     what: str | None,
+    item: str | None,
     *,
     config: Path | None,
     state: Path | None,
@@ -30,13 +31,14 @@ def takedown(
     if lift:
         if reason:
             raise UsageError("--lift needs no --reason")
-        place = ask(Lift(what), config, state, quiet=json)
+        place = ask(Lift(what, item or ""), config, state, quiet=json)
         if json:
             say_json({"lifted": place})
         else:
-            say(f"{what}: denied no longer (was {place}); the next run mirrors it again where it is wanted")
+            named = f"{what} {item}" if item else what
+            say(f"{named}: denied no longer (was {place}); the next run mirrors it again where it is wanted")
         return 0
-    done = ask(Takedown(what, reason or ""), config, state, quiet=json)
+    done = ask(Takedown(what, reason or "", item or ""), config, state, quiet=json)
     if json:
         say_json(asdict(done))
     else:
@@ -73,7 +75,8 @@ def _list(config: Path | None, state: Path | None, *, json: bool) -> int:
         table(("DENIED", "DIGESTS", "SINCE", "REASON", "ENTRY"), rows)
         for one in denied:
             if one.still:
-                say(f"{one.what} may still be there: {'; '.join(one.still)}; run `mirrord takedown {one.what}`")
+                say(f"{one.what} may still be there; run `mirrord takedown {one.what}`:")
+                say("\n".join(f"  {name}" for name in one.still))
     else:
         say("nothing is denied")
     return 0

@@ -16,7 +16,7 @@ from mirrord.errors import ConfigError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
-from mirrord.names.denied import Denied, DeniedEntry, check_reason, parse_denied_image
+from mirrord.names.denied import Denied, DeniedEntry, check_item, check_reason, parse_denied_image
 
 MAX_BYTES: Final = 16 << 20
 TRAIL: Final = ("settings", "denied")
@@ -34,6 +34,7 @@ class DeniedKeys(Strict):
     image: str = ""
     digests: tuple[Annotated[str, AfterValidator(validator(Digest.parse))], ...] = ()
     mirror: Annotated[str, AfterValidator(_mirror)] = ""
+    item: Annotated[str, AfterValidator(validator(check_item))] = ""
     reason: Annotated[str, AfterValidator(validator(check_reason)), Field(examples=["ticket 4711"])]
     at: str = ""
 
@@ -98,13 +99,17 @@ def parse_denied(text: str, file: str, names: NameBook, problems: Problems) -> D
         if not (keys.image or keys.digests or keys.mirror) or (keys.image and keys.mirror):
             problems.add(trail, "names no one thing; write image: HOST/NAME[:TAG], digests: [sha256:…] or mirror: NAME")
             continue
+        if keys.item and not keys.mirror:
+            problems.add((number, "item"), "is an item of no mirror; write mirror: NAME with it")
+            continue
         try:
             image = parse_denied_image(keys.image, names.canonical) if keys.image else ""
         except UsageError as error:
             problems.add((number, "image"), str(error))
             continue
         digests = tuple(map(Digest, keys.digests))
-        entries.append(DeniedEntry(problems.origin(trail).line, keys.reason, image, digests, keys.mirror, keys.at))
+        line = problems.origin(trail).line
+        entries.append(DeniedEntry(line, keys.reason, image, digests, keys.mirror, keys.at, keys.item))
     return Denied(entries)
 
 

@@ -73,8 +73,8 @@ def lift_entry(file: Path, entry: DeniedEntry, names: NameBook, now: datetime) -
 
 def line_of(entry: DeniedEntry) -> str:
     """Return an entry as one line of YAML."""
-    keys = {"image": entry.image, "mirror": entry.mirror, "digests": [*entry.digests]}
-    pairs = [f"{key}: {json.dumps(value)}" for key, value in keys.items() if value]
+    keys = {"image": entry.image, "mirror": entry.mirror, "item": entry.item, "digests": [*entry.digests]}
+    pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items() if value]
     reason = json.dumps(entry.reason, ensure_ascii=False)
     return f"- {{{', '.join([*pairs, f'reason: {reason}', *([f'at: {json.dumps(entry.at)}'] if entry.at else [])])}}}"
 

@@ -175,12 +175,12 @@ class Dispatcher:
     async def takedown(self, command: Takedown) -> TakenDown:
         """See `Takedown`."""
         async with self._denying:
-            return await self._takedowns().take_down(command.what, command.reason)
+            return await self._takedowns().take_down(command.what, command.reason, command.item)
 
     async def lift(self, command: Lift) -> str:
         """See `Lift`."""
         async with self._denying:
-            return await self._takedowns().lift(command.what)
+            return await self._takedowns().lift(command.what, command.item)
 
     async def get_denied(self, _: GetDenied) -> tuple[DeniedThing, ...]:
         """See `GetDenied`."""

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.config.denied_file import add_entry, lift_entry
+from mirrord.daemon.meaning import check_known, named, still_there
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.errors import MirrordError, UsageError
 from mirrord.model.plan import Action
 from mirrord.model.run import Run
 from mirrord.model.takedown import DeniedThing, LeftName, RemovedName, TakenDown
 from mirrord.names.book import NameBook
-from mirrord.names.denied import Denied, DeniedEntry, check_reason, parse_denied_image, parted
+from mirrord.names.denied import Denied, DeniedEntry, check_reason, parted
 from mirrord.record.ledger import RunLedger
 from mirrord.syncer.serving import OpenedThrough
 from mirrord.syncer.takedown import Meant, Moves
@@ -41,7 +42,7 @@ class Takedowns:
         """Use what is open."""
         self._runtime, self._opened = runtime, opened
 
-    async def take_down(self, what: str, reason: str) -> TakenDown:
+    async def take_down(self, what: str, reason: str, item: str = "") -> TakenDown:
         """See `Takedown`.
 
         Raises:
@@ -50,7 +51,7 @@ class Takedowns:
             StorageError: it cannot be written, so nothing was removed.
         """
         file, moves = self._file(), await self._moves()
-        meant = await self._meant(what, moves)
+        meant = await self._meant(what, item, moves)
         found = meant.entry
         entry = await self._deny(file, found, reason)
         own = [one for one in self._denied.entries if _same(one, found)]
@@ -67,9 +68,9 @@ class Takedowns:
         place = f"{file}:{entry.line}"
         return TakenDown(found.what, entry.reason, place, shown, purged, removed, tuple(left), meant.remark)
 
-    async def lift(self, what: str) -> str:
+    async def lift(self, what: str, item: str = "") -> str:
         """See `Lift`. Raises as `take_down`."""
-        file, found = self._file(), self._named(what)
+        file, found = self._file(), self._named(what, item)
         matching = [one for one in self._denied.entries if _same(one, found)]
         if not matching:
             wider = self._entry(found)
@@ -85,13 +86,8 @@ class Takedowns:
         """See `GetDenied`."""
         if not self._denied:
             return ()
-        file, moves, still = self._file(), await self._moves(), dict[int, list[str]]()
-
-        def look() -> None:
-            for line, name in self._still(moves):
-                still.setdefault(line, []).append(name)
-
-        await asyncio.to_thread(look)
+        file, moves = self._file(), await self._moves()
+        still = await asyncio.to_thread(still_there, self._runtime.snapshot, self._denied, moves)
         return tuple(
             DeniedThing(
                 f"{file}:{one.line}", one.what, one.reason, one.at, len(one.digests), _some(still.get(one.line, ()))
@@ -119,53 +115,50 @@ class Takedowns:
         places = current.syncer(mirror).places(mirror)[1]
         return await RunLedger(self._runtime.store, name, now(), places, now).newest()
 
-    def _still(self, moves: Mapping[str, Moves]) -> Iterator[tuple[int, str]]:
-        """Yield the line of an entry and a name that the record says is at a target all the same."""
-        current = self._runtime.snapshot
-        for name, moved in moves.items():
-            mirror = current.mirror(name)
-            called = current.syncer(mirror).called
-            name_of = called(mirror) if called else lambda item: (item, {})
-            for (target, item), move in moved.items():
-                if move.after is None:
-                    continue
-                entry = self._denied.mirror(name) or self._denied.manifest("", move.after)
-                entry = entry or self._denied.image(*parted(name_of(item)[0].partition("@")[0]))
-                if entry is not None:
-                    yield entry.line, f"{name} at {target}: {item}"
+    def _named(self, what: str, item: str) -> DeniedEntry:
+        return named(self._runtime.snapshot, self._denied, what, item)
 
-    def _named(self, what: str) -> DeniedEntry:
-        """Return what a text names, without looking anywhere.
-
-        Raises:
-            UsageError: it is no mirror and no reference.
-        """
-        current = self._runtime.snapshot
-        if what in current.names or self._denied.mirror(what):
-            return DeniedEntry(0, "", mirror=what)
-        names = current.configuration.names
-        if "@" in what:
-            digest = names.meant(what).digest
-            assert digest is not None
-            return DeniedEntry(0, "", digests=(digest,))
-        return DeniedEntry(0, "", parse_denied_image(what, lambda one: names.canonical(names.meant(str(one)))))
-
-    async def _meant(self, what: str, moves: Mapping[str, Moves]) -> Meant:
+    async def _meant(self, what: str, item: str, moves: Mapping[str, Moves]) -> Meant:
         """Return what a person means, with the digests that are known of it."""
-        named, current = self._named(what), self._runtime.snapshot
-        if named.mirror or named.image.endswith("*"):
-            return Meant(named)
+        found, current = self._named(what, item), self._runtime.snapshot
+        if found.item and what in current.names:
+            how = current.syncer(current.mirror(what)).takes_down
+            assert how
+            digests_of = how().item
+            assert digests_of
+            async with current.lease():
+                digests = await digests_of(current.mirror(what), item, current.services, moves[what])
+            return Meant(replace(found, digests=tuple(sorted(digests))))
+        if found.mirror or found.image.endswith("*"):
+            return Meant(found)
         finds = (one.takes_down().find for one in current.syncers.values() if one.takes_down)
         find = next(filter(None, finds), None)
         if find is None:
-            return Meant(named)
+            return Meant(found)
         async with current.lease():
-            return await find(what, current.services, moves)
+            meant = await find(what, current.services, moves)
+        if not meant.entry.digests and not self._entry(meant.entry) and not await self._wanted(meant.entry, moves):
+            check_known(current, what, meant.entry.image)
+        return meant
+
+    async def _wanted(self, found: DeniedEntry, moves: Mapping[str, Moves]) -> bool:
+        """Whether a mirror has it in its configuration."""
+        current = self._runtime.snapshot
+
+        def look() -> bool:
+            for name in current.names:
+                how = current.syncer(current.mirror(name)).takes_down
+                concerned = how().concerned if how else None
+                if concerned and concerned(found, current.mirror(name), moves[name]):
+                    return True
+            return False
+
+        return await asyncio.to_thread(look)
 
     def _entry(self, found: DeniedEntry) -> DeniedEntry | None:
         """Return the entry that denies it, perhaps with more."""
         if found.mirror:
-            return self._denied.mirror(found.mirror)
+            return self._denied.item(found.mirror, found.item)
         if found.image.endswith("*"):
             return next((one for one in self._denied.entries if one.image == found.image), None)
         return self._denied.image(*parted(found.image)) if found.image else self._denied.manifest("", found.digests[0])
@@ -224,7 +217,7 @@ class Takedowns:
             how = current.syncer(mirror).takes_down
             takes_down = how() if how else None
             if takes_down is None or takes_down.removing is None or takes_down.concerned is None:
-                if found.mirror == name:
+                if found.whole == name:
                     async with runner.turns.hold(name):  # what its present run brings is purged afterwards
                         pass
                     places, why = current.syncer(mirror).shown_places(mirror)[1], _BY_HAND.format(kind=mirror.kind)
@@ -251,7 +244,7 @@ def _some(names: Sequence[str]) -> tuple[str, ...]:
 def _same(one: DeniedEntry, found: DeniedEntry) -> bool:
     """Whether an entry is about this and nothing more."""
     if found.image or found.mirror:
-        return (one.image, one.mirror) == (found.image, found.mirror)
+        return (one.image, one.mirror, one.item) == (found.image, found.mirror, found.item)
     return not one.image and not one.mirror and found.digests[0] in one.digests
 
 

@@ -1,7 +1,8 @@
 """What was taken down: images, content and mirrors that are never mirrored, served or restored again. Pure.
 
 An image is denied by its name at the source (with a tag, as a whole, or by a wildcard as in allow lists), and by the
-digest of its manifest, under whatever name. A blob is never denied: others may have it, too.
+digest of its manifest, under whatever name. So is one item of a mirror, such as a version of a chart, by the digest of
+its archive. A blob is never denied: others may have it, too.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from mirrord.names.lists import ListLine
 from mirrord.wire.oci.reference import parse_repository, referrers_tag, subject_tag
 
 LONGEST_REASON: Final = 500
+LONGEST_ITEM: Final = 600
 _WILDCARDS: Final = ("/*", "/**")
 
 
 @dataclass(frozen=True, slots=True)
 class DeniedEntry:
-    """One entry of the file `settings.denied`; it names an image, digests or a mirror.
+    """One entry of the file `settings.denied`; it names an image, digests, a mirror or an item of one.
 
     Attributes:
         line: where it begins.
         reason: why, one line; clients see it.
         image: `host/path`, with a tag or a wildcard (`/*`, `/**`) or without, in canonical form; "" for none.
-        digests: of manifests.
+        digests: of manifests, and of archives of charts.
         mirror: the name of a mirror; "" for none.
         at: when it was denied, as it is written.
+        item: the one item of the mirror that is denied, such as `app-1.2.3`; "" for all of it.
     """
 
     line: int
@@ -39,12 +42,18 @@ class DeniedEntry:
     digests: Sequence[Digest] = ()
     mirror: str = ""
     at: str = ""
+    item: str = ""
 
     @property
     def what(self) -> str:
         """What is denied, for people."""
         more = f" and {len(self.digests) - 1} more" if len(self.digests) > 1 else ""
-        return self.image or self.mirror or f"{self.digests[0]}{more}"
+        return self.image or f"{self.mirror} {self.item}".strip() or f"{self.digests[0]}{more}"
+
+    @property
+    def whole(self) -> str:
+        """The name of the mirror that is denied with all that it has; "" for none."""
+        return "" if self.item else self.mirror
 
 
 class Denied:
@@ -56,13 +65,16 @@ class Denied:
         self._by_digest: dict[str, DeniedEntry] = {}
         self._by_subject: dict[str, DeniedEntry] = {}
         self._by_mirror: dict[str, DeniedEntry] = {}
+        self._by_item: dict[tuple[str, str], DeniedEntry] = {}
         self._by_tag: dict[str, DeniedEntry] = {}
         whole: list[AllowEntry] = []
         for number, entry in enumerate(self.entries):
             for digest in entry.digests:
                 self._by_digest.setdefault(digest, entry)
                 self._by_subject.setdefault(referrers_tag(digest), entry)
-            if entry.mirror:
+            if entry.item:
+                self._by_item.setdefault((entry.mirror, entry.item), entry)
+            elif entry.mirror:
                 self._by_mirror.setdefault(entry.mirror, entry)
             name, tag = parted(entry.image)
             if tag:
@@ -87,6 +99,14 @@ class Denied:
     def mirror(self, name: str) -> DeniedEntry | None:
         """Return the entry that denies a mirror, or None."""
         return self._by_mirror.get(name)
+
+    def item(self, mirror: str, item: str, digest: str = "") -> DeniedEntry | None:
+        """Return the entry that denies an item of a mirror, by its name or by its digest, or None."""
+        return self._by_mirror.get(mirror) or self._by_item.get((mirror, item)) or self._by_digest.get(digest)
+
+    def about(self, mirror: str) -> Sequence[DeniedEntry]:
+        """Return the entries that may deny items of a mirror, if they are no images: also those by digest alone."""
+        return [one for one in self.entries if not one.image and (one.item or one.mirror in ("", mirror))]
 
     def image(self, name: str, ref: str = "") -> DeniedEntry | None:
         """Return the entry that denies an image: `manifest`, or `repository`."""
@@ -129,6 +149,17 @@ def parse_denied_image(text: str, canonical: Canonical = unchanged) -> str:
     if reference.digest is not None:
         raise UsageError(f"{reference}: has a digest; write digests: ['{reference.digest}'], whatever the name")
     return str(reference)
+
+
+def check_item(text: str) -> str:
+    """Return the name of an item.
+
+    Raises:
+        UsageError: it is too long, or not one printable line.
+    """
+    if not text.isprintable() or len(text) > LONGEST_ITEM:
+        raise UsageError(f"{text[:60]!a} is no item of a mirror; write one as `mirrord status NAME` lists it")
+    return text
 
 
 def check_reason(text: str) -> str:

@@ -110,10 +110,10 @@ def refusal(status: int, reason: str) -> Response:
     return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())
 
 
-def taken_down(mirror: str, services: Services) -> Response | None:
-    """Return the answer for all content of a mirror that was taken down (RFC 7725), None for any other mirror."""
-    entry = services.denied.mirror(mirror) if services.denied else None
-    return refusal(451, f"{mirror} was taken down: {entry.reason}") if entry else None
+def taken_down(mirror: str, services: Services, item: str = "") -> Response | None:
+    """Return the answer for what was taken down, a mirror or an item of it (RFC 7725); None for anything else."""
+    entry = services.denied.item(mirror, item) if services.denied else None
+    return refusal(451, f"{entry.what} was taken down: {entry.reason}") if entry else None
 
 
 @runtime_checkable

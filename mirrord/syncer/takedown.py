@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
 from mirrord.syncer.values import Mirror, Services
 
@@ -35,9 +36,11 @@ class TakesDown:
             known of it; without a reason. Gets the moves of names by mirror. Raises `UsageError` if it is none.
         concerned: whether a mirror may have it at a target. Blocks.
         removing: returns the same kind with another `survey`, `plan` and `open`, whose runs remove it at targets.
+        item: returns the digests that an item of a mirror had, for a kind whose items are taken down by their names.
     """
 
     purge: Callable[[Denied, Services], Awaitable[int]]
     find: Callable[[str, Services, Mapping[str, Moves]], Awaitable[Meant]] | None = None
     concerned: Callable[[DeniedEntry, Mirror, Moves], bool] | None = None
     removing: Callable[[DeniedEntry], Syncer] | None = None
+    item: Callable[[Mirror, str, Services, Moves], Awaitable[Collection[Digest]]] | None = None

@@ -16,20 +16,20 @@ Move = tuple[str | None, str | None]
 class RenamedLedger:
     """The ledger of a run, for moves of names at one of many places."""
 
-    def __init__(self, ledger: Ledger, renamed: Callable[[str, Move], tuple[str, Move]]) -> None:
-        """Write to `ledger`; `renamed` returns what a name and its move are there."""
+    def __init__(self, ledger: Ledger, renamed: Callable[[str, Move], tuple[str, Move] | None]) -> None:
+        """Write to `ledger`; `renamed` returns a name and its move there, None for what is left out."""
         self._ledger, self._renamed = ledger, renamed
 
     @asynccontextmanager
     async def moving(self, target: str, names: Mapping[str, Move]) -> AsyncIterator[dict[str, Settled]]:
         """See `Ledger.moving`."""
-        moves = {name: self._renamed(name, move) for name, move in names.items()}
+        moves = {name: one for name, move in names.items() if (one := self._renamed(name, move))}
         async with self._ledger.moving(target, dict(moves.values())) as outcomes:
             found: dict[str, Settled] = {}
             try:
                 yield found
             finally:
-                outcomes.update({moves[name][0]: outcome for name, outcome in found.items()})
+                outcomes.update({moves[name][0]: outcome for name, outcome in found.items() if name in moves})
 
     async def newest(self) -> Mapping[tuple[str, str], LedgerEntry]:
         """See `Ledger.newest`: of all places, by the names there."""

@@ -20,6 +20,7 @@ from mirrord.names.denied import DeniedEntry
 
 BOOK, NOW = NameBook(), datetime(2026, 11, 28, 1, 2, tzinfo=UTC)
 ENTRY = DeniedEntry(0, 'their "mail": {no}, #7 权利 \U0001f600', "quay.io/a/b:v1", (Digest.of(b"x"),), at="2026-11-28")
+VERSION = DeniedEntry(0, "one", mirror="charts", digests=(Digest.of(b"x"),), item="図-1.0.0+a")
 OLD = "- {image: nginx, reason: one}"
 
 
@@ -35,13 +36,14 @@ OLD = "- {image: nginx, reason: one}"
         "- image: nginx\n  reason: one\n",
     ],
 )
-def test_an_entry_is_added_at_the_end(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("entry", [ENTRY, VERSION])
+def test_an_entry_is_added_at_the_end(tmp_path: Path, text: str, entry: DeniedEntry) -> None:
     """Whatever the file looks like: what was there stays as it is, and what comes back is what was written."""
     file = tmp_path / "denied.yaml"
     file.write_text(text)
     file.chmod(0o640)
-    denied = add_entry(file, ENTRY, BOOK)
-    assert replace(denied.entries[-1], line=0) == ENTRY
+    denied = add_entry(file, entry, BOOK)
+    assert replace(denied.entries[-1], line=0) == entry
     assert denied == load_denied(file, BOOK)
     assert file.read_text().startswith(text)
     assert (file.stat().st_mode & 0o777, sorted(tmp_path.iterdir())) == (0o640, [file])

@@ -66,6 +66,16 @@ def test_aliases_lead_to_one_name() -> None:
     assert denied("k8s.gcr.io/pause:3.9", book=book).image("registry.k8s.io/pause", "3.9")
 
 
+def test_one_item_of_a_mirror() -> None:
+    """By its name in that mirror, by its digest in each; the mirror itself is not denied."""
+    one = DeniedEntry(1, "why", mirror="charts", item="app-1.0.0", digests=(DIGEST,))
+    book = Denied([one, DeniedEntry(2, "why", mirror="gone")])
+    assert book.item("charts", "app-1.0.0") == book.item("more", "other", DIGEST) == one
+    assert not any((book.item("charts", "app-2.0.0"), book.item("more", "app-1.0.0"), book.mirror("charts")))
+    assert book.item("gone", "anything")
+    assert (one.what, one.whole, book.about("more")) == ("charts app-1.0.0", "", [one])
+
+
 def test_mirrors_and_the_first_of_several_entries() -> None:
     """A mirror is denied by its name; of two entries for one thing the first gives the reason."""
     book = Denied([DeniedEntry(1, "first", mirror="app"), DeniedEntry(2, "second", mirror="app")])

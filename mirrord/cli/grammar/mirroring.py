@@ -270,21 +270,23 @@ _TAKEDOWN = command(
     """Take down an image or a mirror: it is removed everywhere, and never mirrored, served or restored again.
 
 WHAT is a reference at its source or at a target, with a tag, with a digest, or without (all tags); a wildcard as in
-allow lists (`quay.io/acme/**`); or the name of a mirror. What is denied is first written into the file
-`settings.denied`, with the digests of the image: another tag or another name does not bring it back. Then it is removed
-from `local`, from the cache of the front and from every target, as far as the ledger says that mirrord wrote it there.
-Clients get the status 451 with the reason.
+allow lists (`quay.io/acme/**`); or the name of a mirror, of charts also with one version. What is denied is first
+written into the file `settings.denied`, with its digests: another tag or another name does not bring it back. Then it
+is removed from `local`, from the cache of the front and from every target, as far as the ledger says that mirrord wrote
+it there. Clients get the status 451 with the reason.
 
 What could not be removed is listed. The same command again, without `--reason`, removes what is left; run it also when
 a takedown was cut short. Without WHAT it lists what is denied, and where it may still be.
 
   $ mirrord takedown quay.io/acme/app:1.2 --reason 'ticket 4711'
   $ mirrord takedown quay.io/acme/app:1.2 --lift
+  $ mirrord takedown charts app-1.2.3 --reason 'ticket 4712'
 
 Exit code 0 when nothing is left, 2 when something could not be removed, 64 when WHAT is wrong, 74 when the file cannot
 be written or the database cannot be opened (then nothing was denied or removed), 78 when the file is wrong.
 """,
     click.Argument(["what"], required=False, metavar="[WHAT]", help="What is taken down.", shell_complete=mirrors),
+    click.Argument(["item"], required=False, metavar="[CHART-VERSION]", help="One version of the mirror WHAT."),
     value("--reason", "TEXT", "Say why, in one line; clients see it."),
     flag("--lift", "Deny it no longer: its line in the file becomes a comment. The next run mirrors it again."),
     CONFIG,

@@ -10,13 +10,14 @@ import re
 from functools import partial
 from urllib.parse import unquote
 
+from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.store import own
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.kept import files_of
-from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE
+from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, item_of
 
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")
 prefixes = ("/helm/",)
@@ -38,7 +39,7 @@ async def respond(request: Request, services: Services) -> Response:
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route:
         return refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
-    if denied := taken_down(route["mirror"], services):
+    if denied := taken_down(route["mirror"], services, item_of(route["name"])):
         return denied
     try:
         response = await _named(f"_helm/{route['mirror']}", route["name"], services)
@@ -67,6 +68,8 @@ async def _named(repository: str, name: str, services: Services) -> Response | N
         return None
     if found is None:
         return refusal(404, "no such file in this repository; its index.yaml lists all that there are")
+    if services.denied and (entry := services.denied.manifest("", await _archive(files, name, found.digest))):
+        return refusal(451, f"{item_of(name)} was taken down: {entry.reason}")
     if found.stored is None:
         return refusal(404, "this file was lost; the next run fetches it again")
     by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
@@ -76,3 +79,9 @@ async def _named(repository: str, name: str, services: Services) -> Response | N
     packed = await files.find(f"{INDEX}.gz")
     gzipped = own(packed.stored) if packed and packed.stored else None
     return Response(200, {**headers, "Cache-Control": "no-cache"}, own(found.stored), gzipped=gzipped)
+
+
+async def _archive(files: NamedFiles, name: str, digest: Digest) -> Digest:
+    """Return the digest of the archive that a name is about."""
+    archive = await files.find(name.removesuffix(PROVENANCE)) if name.endswith(PROVENANCE) else None
+    return archive.digest if archive else digest

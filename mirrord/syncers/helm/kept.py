@@ -46,7 +46,9 @@ class RunNotes:
         setup = repr((FORM, spec_of(mirror), places(mirror)))
         self.shape = hashlib.sha256(setup.encode()).hexdigest()  # of all that decides how an index is written
         # a fingerprint of all that decides what a run makes of the same index
-        self.setup = hashlib.sha256(f"{setup}{mirror.keep}".encode()).hexdigest() if mirror.keep else self.shape
+        denied = services.denied.about(mirror.name) if services.denied else ()
+        also = f"{mirror.keep or ''}{[(one.what, one.digests) for one in denied] if denied else ''}"
+        self.setup = hashlib.sha256(f"{setup}{also}".encode()).hexdigest() if also else self.shape
         # of the last run after which nothing was left to do; empty when something was, or `read` was not called
         self.facts: Mapping[str, str] = {}
         self.troubles: Troubles = {}  # what could not be had with this configuration
@@ -116,6 +118,17 @@ class RunNotes:
         """
         if facts or await self.of_target(target):
             await self._note(f".at.{target.name}", {**facts, PLACE: place_of(self._mirror, target)})
+
+    async def forget(self, target: Target, items: Collection[str] = ()) -> None:
+        """Forget that all was done, and what was noted of some versions at a target.
+
+        Raises:
+            StorageError: the disk said no.
+        """
+        await self._note("", {})
+        facts = await self.of_target(target)
+        if not facts.keys().isdisjoint(items):
+            await self.note_target(target, {item: fact for item, fact in facts.items() if item not in items})
 
     async def note(self, plan: Plan, finished: Collection[str], troubles: Troubles, *, whole: bool) -> None:
         """Note what upstream lists, what was wrong there, and that all was done that could be.

@@ -5,27 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.named import UNFINISHED
-from mirrord.blobs.purge import purge
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.errors import StorageError
+from mirrord.errors import MirrordError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
-from mirrord.names.denied import Denied
 from mirrord.syncer.port import Syncer, Verifies
 from mirrord.syncer.takedown import TakesDown
 from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import (
-    EARLIER,
     ChartVersion,
     address,
     api_of,
@@ -40,6 +37,7 @@ from mirrord.syncers.helm.plan.choice import choose
 from mirrord.syncers.helm.plan.restored import with_restored
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.takedown import wanted_still, with_denied, without_denied
 from mirrord.syncers.helm.plan.uses import link, uses
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target, versions_held
@@ -48,6 +46,7 @@ from mirrord.syncers.helm.transfer.published import PublishedIndexes
 from mirrord.syncers.helm.transfer.restoring import resetting, restored_wanted
 from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
+from mirrord.syncers.helm.upstream.archive import read_metadata
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.kept_archives import KeptArchives, archives, at_source
 from mirrord.syncers.helm.upstream.listed import ask, list_upstream
@@ -173,6 +172,7 @@ def _listing(data: bytes) -> Listing:
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime, notes: RunNotes) -> HelmSurvey:
     spec = spec_of(mirror)
     choices = await asyncio.to_thread(choose, index.entries, spec, now)
+    choices, said = await asyncio.to_thread(wanted_still, mirror, choices, services.denied)
     wanted = [choice.chart for choice in choices.values()]
     ours = PublishedIndexes(mirror, services, _listing, wanted)
     await ours.load()
@@ -184,21 +184,30 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
     )
     compared = HelmSurvey(index.entries, choices, targets, unasked, problems=stale, extras=files)
     compared = await asyncio.to_thread(with_troubles, compared, index, spec)
-    return await asyncio.to_thread(with_restored, compared, notes.restored, mirror)
+    compared = await asyncio.to_thread(with_denied, mirror, compared, services.denied, said)
+    restored = without_denied(mirror, notes.restored, services.denied)
+    return await asyncio.to_thread(with_restored, compared, restored, mirror)
 
 
-async def _purge(denied: Denied, services: Services) -> int:
-    """Remove mirrors that were taken down from `local`; see `TakesDown.purge`."""
-    if services.repositories is None or services.blobs is None:
-        return 0
-    ours = [one for one in services.mirrors.get("helm", ()) if denied.mirror(one.name)]
-    ends = ("", "/published", f"/{EARLIER}", f"/{UNFINISHED}", f"/published/{UNFINISHED}")
-    whole = {f"{repository_of(one)}{end}" for one in ours for end in ends}
+def _takes_down() -> TakesDown:
+    """Return how charts are taken down; see `Syncer.takes_down`."""
+    from mirrord.syncers.helm.transfer import purge, takedown  # noqa: PLC0415 - only a takedown needs them
 
-    def going(name: str, state: RepositoryState) -> tuple[Mapping[str, Digest], Collection[Digest]]:
-        return (state.tags, state.manifests.keys()) if name in whole else ({}, ())
+    return TakesDown(
+        partial(purge.purge_local, reading=_listing, read_item=_read_item),
+        concerned=takedown.concerned,
+        removing=partial(takedown.removing, SYNCER, _listing),
+        item=takedown.digests_of,
+    )
 
-    return await purge(services.repositories, services.blobs, going) if whole else 0
+
+def _read_item(archive: Path) -> str:
+    """Return what an archive says that it is; "" where it cannot be read. Blocks."""
+    try:
+        metadata = read_metadata(archive, archive.name)
+    except MirrordError:
+        return ""
+    return f"{metadata.get('name')}-{metadata.get('version')}"
 
 
 AT_ONCE = 16
@@ -266,7 +275,7 @@ SYNCER = Syncer(
     plan,
     _open,
     measured=_measured,
-    takes_down=lambda: TakesDown(_purge),
+    takes_down=_takes_down,
     resets=_resets,
     pruning=_pruning,
     sample={"from": "https://charts.example"},

@@ -16,6 +16,7 @@ from mirrord.syncers.helm.names import INDEX, ChartVersion, registry_lacks, regi
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.restored import TOGETHER, restored_steps
 from mirrord.syncers.helm.plan.survey import HelmDecisions, HelmSurvey, TargetContent, listing, published
+from mirrord.syncers.helm.plan.takedown import still_held
 from mirrord.syncers.helm.plan.trouble import Trouble, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
@@ -224,14 +225,17 @@ class _Steps:
     def _version(self, choice: VersionChoice, target: str, found: TargetContent) -> tuple[Action, str] | None:
         """Decide about a version at a target; None: what upstream has is wrong, which is reported as a problem."""
         chart, there = choice.chart, found.held.get(choice.chart.item)
-        if there is not None and choice.fits(there):
+        gone = self._survey.denied.get(target, {}).get(chart.item)
+        if there is not None and choice.fits(there) and not gone:
             trouble = self._survey.troubles.get(provenance_of(chart.item))
             due = trouble and found.own is not None and (self._allow or not trouble.waits(choice, self._now))
             return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
         if why := found.left(choice):
             return Action.KEEP, f"not kept: {why}"
         action, reason = Action.COPY, "not there"
-        if there is not None:
+        if gone:
+            reason = f"what is there was taken down: {gone}"
+        elif there is not None:
             action, reason = _CHANGED[self._spec.changed]
             reason = f"upstream changed its digest from {there} to {chart.digest}: {reason}"
         if action is not Action.COPY:
@@ -248,7 +252,8 @@ class _Steps:
         listed = {entry.item for entry in self._survey.entries}
         for target, found in self._survey.targets.items():
             for item in sorted(found.held.keys() - self._survey.choices.keys() - self._overridden[target]):
-                action, reason = self._unwanted(item, found, listed=item in listed)
+                gone = self._survey.denied.get(target, {}).get(item)
+                action, reason = still_held(gone, found) if gone else self._unwanted(item, found, listed=item in listed)
                 digest, names = str(found.held[item]), (f"{item}.tgz",)
                 yield Step(action, item, digest, target, names, reason, group=INDEX_ITEM)
 

@@ -67,6 +67,8 @@ class HelmSurvey:
     restored: Mapping[str, Mapping[str, VersionChoice]] = field(default_factory=dict)
     # target → item → the digest that is taken away there, since it was not there before a run that was undone
     away: Mapping[str, Mapping[str, Digest]] = field(default_factory=dict)
+    # target → item → why it was taken down: what it holds of that
+    denied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict)  # digest → what reasons say about where it comes from
     refused: tuple[Step, ...] = ()  # what cannot be restored
     alone: bool = False  # it is about some versions alone, restored or removed: nothing is said of all others

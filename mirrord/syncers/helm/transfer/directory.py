@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +16,10 @@ from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import BusyError, ContentError, ImmutableError, MissingError, StorageError
 from mirrord.files import beside, storage_errors, sync, write_durably
 from mirrord.model.digest import Digest
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
-from mirrord.syncers.helm.transfer.target import IndexFile, Reading
+from mirrord.syncers.helm.transfer.keeping import index_without
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
 
 GONE: Final = ".gone"
 """Names what no index lists any more and what is still to be removed."""
@@ -47,6 +49,23 @@ class DirectoryTarget:
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Read the index; a listed file that is gone is not there, one of `charts` that is not listed is hashed."""
         return await asyncio.to_thread(self._held, charts)
+
+    async def listing(self) -> Listing:
+        """Return what the index says that is there; one that cannot be read, or is none, says nothing."""
+        return await asyncio.to_thread(self._listing)
+
+    async def drop(self, mirror: Mirror, goes: Callable[[ChartVersion], object], items: Collection[str]) -> None:
+        """Show the index without some versions, and remove their files, and those of `items`, listed or not."""
+
+        def files() -> None:
+            with storage_errors(self.place):
+                for item in filter(lambda one: valid_name(one.replace("+", "-")), items):
+                    for end in (".tgz", f".tgz{PROVENANCE}"):
+                        (self._charts / f"{item}{end}").unlink(missing_ok=True)
+
+        if (data := await asyncio.to_thread(self._index)) is not None:
+            await self.finish(await asyncio.to_thread(index_without, data, mirror, self._reading, goes))
+        await asyncio.to_thread(files)
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write the files beside their places, make them durable, then rename them, the archive last."""
@@ -95,11 +114,19 @@ class DirectoryTarget:
             return held
 
     def _listed(self) -> Mapping[str, Digest]:
+        return self._listing().digests
+
+    def _listing(self) -> Listing:
         """Read the index that is there; one that cannot be read lists nothing, and will be replaced."""
+        data = self._index()
         try:
-            return self._reading((self._folder / INDEX).read_bytes()).digests
-        except (FileNotFoundError, ContentError):
-            return {}
+            return Listing() if data is None else self._reading(data)
+        except ContentError:
+            return Listing()
+
+    def _index(self) -> bytes | None:
+        with storage_errors(self.place):
+            return (self._folder / INDEX).read_bytes() if (self._folder / INDEX).is_file() else None
 
     def _digest(self, place: Path) -> Digest | None:
         try:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
 from mirrord.blobs.repositories import Repositories, RepositoryState
 from mirrord.blobs.store import BlobStore
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import EARLIER, PROVENANCE
+from mirrord.syncers.helm.names import EARLIER, PROVENANCE, item_of
 
 KEPT: Final = timedelta(days=30)
 
 
 async def keep_earlier(
-    repositories: Repositories, store: BlobStore, repository: str, shown: Mapping[str, Digest], *, now: float
+    repositories: Repositories,
+    store: BlobStore,
+    repository: str,
+    shown: Mapping[str, Digest],
+    *,
+    now: float,
+    denied: Callable[[str, Digest], object] | None = None,
 ) -> None:
     """Name the archives that are about to lose their names, with their provenance, and forget those of long ago.
 
@@ -26,6 +32,7 @@ async def keep_earlier(
         repository: of the mirror.
         shown: the names that it will have.
         now: Unix time.
+        denied: whether an item and the digest of its archive were taken down: that is not kept.
 
     Raises:
         StorageError: the disk said no.
@@ -38,7 +45,7 @@ async def keep_earlier(
     def found() -> tuple[Mapping[str, Digest], Mapping[str, Digest]]:
         fresh: dict[str, Digest] = {}
         for name, digest in old.tags.items():
-            if name.endswith(".tgz") and shown.get(name) != digest:
+            if name.endswith(".tgz") and shown.get(name) != digest and not (denied and denied(item_of(name), digest)):
                 fresh[f"{digest.hex}.tgz"] = digest
                 if (prov := old.tags.get(f"{name}{PROVENANCE}")) is not None:
                     fresh[f"{digest.hex}.tgz{PROVENANCE}"] = prov

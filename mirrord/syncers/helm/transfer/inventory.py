@@ -53,7 +53,8 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
         files = files_of(services, repository)
         if files is None or services.repositories is None or services.blobs is None:
             raise StorageError("the local target needs a state directory; give --state")
-        earlier = partial(keep_earlier, services.repositories, services.blobs, repository, now=visit.now)
+        denied = partial(services.denied.item, mirror.name) if services.denied else None
+        earlier = partial(keep_earlier, services.repositories, services.blobs, repository, now=visit.now, denied=denied)
         return LocalTarget(files, repository, visit.reading, earlier)
     if api == "directory":
         return DirectoryTarget(Path(place), visit.reading)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.kept import files_of
-from mirrord.syncers.helm.names import INDEX, PROVENANCE, repository_of, spec_of
+from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, repository_of, spec_of
 from mirrord.syncers.helm.plan.retained import by_version
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.published import PublishedIndexes
@@ -63,7 +63,10 @@ class _LocalIndex:
         repositories, blobs = self.services.repositories, self.services.blobs
         assert repositories
         assert blobs
-        index = await asyncio.to_thread(self._without, frozenset(files))
+        gone = frozenset(files)
+        index = await asyncio.to_thread(
+            index_without, self.data, self.mirror, self.reading, lambda chart: chart.path in gone
+        )
         new = {INDEX: (index.data, index.media_type), PACKED: (await asyncio.to_thread(index.packed), GZIP)}
         digests = {name: await asyncio.to_thread(Digest.of, content) for name, (content, _) in new.items()}
         links = {digests[name]: ManifestRef(media_type, len(content)) for name, (content, media_type) in new.items()}
@@ -79,10 +82,11 @@ class _LocalIndex:
             await self.ours.keep({LOCAL: index})
         return names, gone - {self.state.tags.get(name) for name in new}
 
-    def _without(self, files: frozenset[str]) -> IndexFile:
-        """Return the index without some archives."""
-        whole = self.reading(self.data)
-        charts = tuple(chart for chart in whole.charts.values() if chart.path not in files)
-        emit = emit_json if spec_of(self.mirror).index == "json" else emit_yaml
-        data = emit(charts, public_keys=whole.public_keys, annotations=whole.annotations)
-        return IndexFile(data, charts)
+
+def index_without(data: bytes, mirror: Mirror, reading: Reading, goes: Callable[[ChartVersion], object]) -> IndexFile:
+    """Return an index of ours without some versions. Raises as `reading`; blocks."""
+    whole = reading(data)
+    charts = tuple(chart for chart in whole.charts.values() if not goes(chart))
+    emit = emit_json if spec_of(mirror).index == "json" else emit_yaml
+    made = emit(charts, public_keys=whole.public_keys, annotations=whole.annotations)
+    return IndexFile(made, charts, None, frozenset(whole.charts))

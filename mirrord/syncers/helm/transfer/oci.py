@@ -126,7 +126,7 @@ class OciTarget:
         repository, tag = self._repository(chart), chart.tag
         if await repository.head_manifest(tag) is not None:
             manifest = await repository.get_manifest(tag)
-            there = _archive(manifest)
+            there = archive_of(manifest)
             if there == reader.digest and await self._whole(repository, manifest):
                 self._saw(chart, manifest)
                 return
@@ -186,7 +186,7 @@ class OciTarget:
             return
 
     def _saw(self, chart: ChartVersion, manifest: Manifest) -> None:
-        archive = _archive(manifest)
+        archive = archive_of(manifest)
         if archive is not None:
             self._facts[chart.item] = str(TagSeen(archive, manifest.digest, self._now))
 
@@ -198,7 +198,7 @@ def _tagged(
     return [(chart, seen, True) for chart, seen in versions if chart.tag in tags]
 
 
-def _archive(manifest: Manifest) -> Digest | None:
+def archive_of(manifest: Manifest) -> Digest | None:
     """Return the digest of the chart that a manifest is of, None when it is something else."""
     return next((blob.digest for blob in manifest.blobs if blob.media_type in names.CHART_TYPES), None)
 

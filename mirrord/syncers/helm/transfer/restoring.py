@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from mirrord.errors import MirrordError, MissingError
+from mirrord.errors import MirrordError, MissingError, TakenDownError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Step
@@ -20,6 +20,7 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.restored import called, version_of, with_restored
 from mirrord.syncers.helm.plan.steps import plan_restored
 from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.takedown import without_denied
 from mirrord.syncers.helm.transfer.inventory import Visit, look
 from mirrord.syncers.helm.transfer.target import Reading
 from mirrord.transfer.restoring import holding
@@ -60,11 +61,16 @@ async def _survey(
     mirror: Mirror, services: Services, now: datetime, wish: RestoreWish, *, archives: Archives, reading: Reading
 ) -> HelmSurvey:
     """Find out where archives are, and what the targets have. What is nowhere is refused."""
-    restored = NOTHING.holding(wish.names, now)
+    held = NOTHING.holding(wish.names, now)
+    restored = without_denied(mirror, held, services.denied)
     charts = {key: version_of(key[1], digest) for key, digest in restored.to_stay.items()}
     there, unknown = await archives.where(list(charts.values()))
     where = {str(digest): f"restored from {_listed(at)}" for digest, at in there.items() if at}
-    refused = []
+    refused = [
+        Step(Action.REFUSE, called(name), digest, target, (), "taken down, so not restored", code=TakenDownError.code)
+        for (target, name), digest in held.to_stay.items()
+        if (target, name) not in charts
+    ]
     for (target, _), chart in charts.items():
         if str(chart.digest) not in where:
             why = archives.nowhere(str(chart.digest), unknown)

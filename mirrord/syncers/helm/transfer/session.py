@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from operator import attrgetter
 
-from mirrord.errors import ContentError, MirrordError, kind_of
+from mirrord.errors import ContentError, MirrordError, TakenDownError, kind_of
 from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan, Step
@@ -157,6 +157,8 @@ class HelmSession:
         async with self._archive(choice, spools, group, here, signed=keeps) as archive:
             if not choice.restored:
                 self.troubles.pop(item, None)
+            if (known := self._services.denied) and (entry := known.item(self._mirror.name, item, archive.digest)):
+                raise TakenDownError(f"{item}: taken down, so not mirrored: {entry.reason}")
             prov, problem = await self._provenance(choice, archive) if keeps else (None, "")
             chart = archive.chart if choice.restored else choice.entry(archive.digest)
             remark = f"{item}: {'; '.join(archive.odd)}" if archive.odd else ""

@@ -70,7 +70,7 @@ def written_names(
 ) -> Iterator[DeniedName]:
     """Yield what a mirror wrote, as its ledger says, and may be at targets no more."""
     denied, name_of, targets = Denied([entry]), called(mirror), {target.name for target in mirror.targets}
-    whole, many = entry.mirror == mirror.name, is_many(mirror)
+    whole, many = entry.whole == mirror.name, is_many(mirror)
     for (target, name), move in moves.items():
         digest = move.after or move.before
         if digest is None or target not in targets:

@@ -218,7 +218,7 @@ async def _needed_in_local(doomed: Collection[Digest], services: Services) -> Co
 
 def concerned(entry: DeniedEntry, mirror: Mirror, moves: Mapping[tuple[str, str], LedgerEntry]) -> bool:
     """Whether a mirror may have what was taken down at a target. May read a list of images."""
-    if entry.mirror == mirror.name or next(written_names(mirror, moves, entry), None):
+    if entry.whole == mirror.name or next(written_names(mirror, moves, entry), None):
         return True
     name = parted(entry.image)[0]
     return bool(name) and any(_parts(mirror, {name}))

@@ -1,0 +1,96 @@
+"""What a person means who takes something down: an image, a mirror, or an item of one; and where that may still be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from mirrord.daemon.runtime import Snapshot
+from mirrord.errors import UsageError
+from mirrord.names.denied import Denied, DeniedEntry, check_item, parse_denied_image, parted
+from mirrord.names.natural import natural_order
+from mirrord.syncer.takedown import Moves
+
+
+def named(current: Snapshot, denied: Denied, what: str, item: str) -> DeniedEntry:
+    """Return what a text names, without looking anywhere; `item` is one of the mirror `what`.
+
+    Raises:
+        UsageError: it is no mirror and no reference, or nothing of it is taken down by name.
+    """
+    ours = what in current.names or any(what == entry.mirror for entry in denied.entries)
+    if item:
+        if not ours:
+            current.mirror(what)
+        _check_items(current, what)
+        return DeniedEntry(0, "", mirror=what, item=check_item(item))
+    if ours:
+        return DeniedEntry(0, "", mirror=what)
+    _check_version(current, what)
+    names = current.configuration.names
+    if "@" in what:
+        digest = names.meant(what).digest
+        assert digest is not None
+        return DeniedEntry(0, "", digests=(digest,))
+    return DeniedEntry(0, "", parse_denied_image(what, lambda one: names.canonical(names.meant(str(one)))))
+
+
+def check_known(current: Snapshot, what: str, image: str) -> None:
+    """Refuse one word, which may be the name of a mirror with a mistake: no image that it may mean was ever mirrored.
+
+    Raises:
+        UsageError: it is one word.
+    """
+    if any(sign in what for sign in "/:@*"):
+        return
+    near = get_close_matches(what, current.names, 1)
+    hint = f"did you mean {near[0]}?" if near else "`mirrord status` lists them;"
+    meant = f"for an image that was never mirrored write {image}"
+    raise UsageError(f"no mirror is called {what[:80]!r}; {hint} {meant}")
+
+
+def _check_items(current: Snapshot, name: str) -> None:
+    if name not in current.names:
+        return  # it is gone from the configuration, and its entries may be lifted
+    mirror = current.mirror(name)
+    how = current.syncer(mirror).takes_down
+    if how is None or how().item is None:
+        instead = "write its reference, such as quay.io/acme/app:1.2" if how else f"take down all of it: {name}"
+        raise UsageError(f"{name}: of a mirror of kind {mirror.kind} nothing is taken down by its name; {instead}")
+
+
+def _check_version(current: Snapshot, what: str) -> None:
+    """Refuse `MIRROR/ITEM`, which would mean an image at Docker Hub."""
+    name, slash, item = what.partition("/")
+    if not slash or name not in current.names or any(sign in item for sign in "/:@*"):
+        return
+    how = current.syncer(current.mirror(name)).takes_down
+    if how is not None and how().item is not None:
+        image = parse_denied_image(what)
+        raise UsageError(f"{what}: for a version of {name} write {name} {item}; for the image write {image}")
+
+
+def still_there(current: Snapshot, denied: Denied, moves: Mapping[str, Moves]) -> Mapping[int, list[str]]:
+    """Return by the line of an entry what the record says is at targets all the same, in natural order. Blocks."""
+    found = defaultdict[int, list[str]](list)
+    for name, moved in moves.items():
+        for line, text in _still(current, denied, name, moved):
+            found[line].append(text)
+    return {line: sorted(names, key=natural_order) for line, names in found.items()}
+
+
+def _still(current: Snapshot, denied: Denied, name: str, moved: Moves) -> Iterator[tuple[int, str]]:
+    mirror = current.mirror(name)
+    syncer = current.syncer(mirror)
+    called = syncer.called
+    name_of = called(mirror) if called else lambda item: (item, {})
+    item_of = syncer.resets().called if syncer.resets else str
+    for (target, known), move in moved.items():
+        if move.after is None:
+            continue
+        item = item_of(known)
+        entry = denied.item(name, item, move.after)
+        entry = entry or denied.image(*parted(name_of(known)[0].partition("@")[0]))
+        if entry is not None:
+            yield entry.line, f"{name} at {target}: {item}"

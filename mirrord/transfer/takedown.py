@@ -1,0 +1,102 @@
+"""Removes from one repository what was taken down: names, manifests, and the manifests that only they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from mirrord import failpoints
+from mirrord.errors import MirrordError, MissingError, RefusedError
+from mirrord.model.digest import Digest
+from mirrord.syncer.values import Ledger
+from mirrord.transfer.fanout import Workers
+from mirrord.transfer.removal import AT_ONCE, remove
+from mirrord.transfer.tagged import Place, tags_of
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import INDEXES, Descriptor
+from mirrord.wire.oci.tags import delete_manifest
+
+
+class RepositoryTakedown:
+    """What is taken down in one repository at one target."""
+
+    def __init__(
+        self, target: str, place: Place, ledger: Ledger, *, parts: Collection[Digest] = (), shared: bool = False
+    ) -> None:
+        """Remove from a place.
+
+        Args:
+            target: its name in the configuration, for the ledger.
+            place: the repository.
+            ledger: where each removal is written down before it happens.
+            parts: manifests that go with what is removed, unless something that stays needs them.
+            shared: whether others may have the same content there, so that it goes only with its last name.
+        """
+        self._target, self._place, self._ledger = target, place, ledger
+        self._parts, self._shared = parts, shared
+        self.remark = ""
+
+    async def run(self, names: Mapping[str, Digest], doomed: Collection[Digest]) -> Mapping[str, MirrordError | None]:
+        """Remove names, and the manifests `doomed`; return by name and digest why it is still there, None where not."""
+        place = self._place
+        others = await tags_of(place) if isinstance(place, Repository) else ()
+        asked = await self._heads(dict.fromkeys((*names, *others)))
+        await self._note_gone({name: digest for name, digest in names.items() if asked[name] is None})
+        if not isinstance(place, Repository):
+            return await remove(self._target, place, names, self._ledger, heads=asked)
+        heads = {tag: head for tag, head in asked.items() if head}
+        denied = set[Digest]() if self._shared else {*doomed}
+        same = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
+        parts = ({*self._parts} | await self._children(doomed)) - {*doomed}
+        left = {*doomed} - {*names.values()}
+        outcomes = dict(await remove(self._target, place, {**same, **names}, self._ledger, left=left, heads=asked))
+        kept = {names[name] for name, error in outcomes.items() if error is not None and name in names}
+        stays = [head for tag, head in heads.items() if head.digest not in denied and names.get(tag) != head.digest]
+        needed = kept | {head.digest for head in stays}
+        needed |= await self._children([*kept, *(head.digest for head in stays if head.media_type in INDEXES)])
+        for digest in {*doomed} - needed:
+            if error := await self._delete(digest):
+                outcomes |= {name: error for name in (*names, digest) if names.get(name, name) == digest}
+        ends = [await self._delete(digest) for digest in sorted(parts - needed)]
+        if there := [error for error in ends if error]:
+            said = "of its platforms stay there by digest until the registry collects them"
+            self.remark = f"{len(there)} {said}: {there[0]}"
+        return outcomes
+
+    async def _note_gone(self, names: Mapping[str, Digest]) -> None:
+        """Write into the ledger which names are gone already: those of `local` went at once, and others by hand."""
+        async with self._ledger.moving(self._target, {name: (digest, None) for name, digest in names.items()}):
+            pass
+
+    async def _heads(self, tags: Iterable[str]) -> Mapping[str, Descriptor | None]:
+        found: dict[str, Descriptor | None] = {}
+
+        async def look(tag: str) -> None:
+            found[tag] = await self._place.head_manifest(tag)
+
+        await Workers(AT_ONCE).each(tags, look)
+        return found
+
+    async def _children(self, digests: Collection[Digest]) -> set[Digest]:
+        """Return all manifests that these indexes reach; none of those that are gone."""
+        found, left = set[Digest](), [*digests]
+        while left:
+            try:
+                manifest = await self._place.get_manifest(left.pop())
+            except MissingError:
+                continue
+            fresh = [child for child in manifest.children if child.digest not in found]
+            found |= {child.digest for child in fresh}
+            left += [child.digest for child in fresh if child.media_type in INDEXES]
+        return found
+
+    async def _delete(self, digest: Digest) -> MirrordError | None:
+        """Delete a manifest; return why it is still there."""
+        assert isinstance(self._place, Repository)
+        if await self._place.head_manifest(digest) is None:
+            return None
+        try:
+            await delete_manifest(self._place, digest)
+        except RefusedError as error:
+            return RefusedError(f"{digest} can still be pulled by digest: {error}", error.status)
+        failpoints.hit("takedown.manifest")
+        return None

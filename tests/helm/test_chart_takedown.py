@@ -1,0 +1,210 @@
+"""Charts that were taken down, one version or a whole mirror: left out, removed where mirrord can, listed where not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirrord.commands import GetDenied, Lift, PlanRestore, Takedown
+from mirrord.errors import UsageError
+from mirrord.model.plan import Action
+from mirrord.model.run import Result, Run
+from mirrord.model.takedown import TakenDown
+from mirrord.syncer.serving import Request
+from mirrord.syncers.helm import front
+from mirrord.testing import Registry
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
+from tests.support.chartfiles import sign_chart
+from tests.support.chartservers import ChartMuseumServer, CodingServer
+from tests.support.verifying import Verified, opened
+
+ONE, TWO = build_chart("app", "1.0.0"), build_chart("app", "2.0.0")
+AGAIN = build_chart("app", "1.0.0", metadata={"description": "packaged again"})
+REASON = "ticket 4711"
+
+
+@dataclass
+class Shop:
+    """A source, and a place for each sort of target."""
+
+    folder: Path
+    source: ChartRepository
+    registry: Registry
+    coding: CodingServer
+    museum: ChartMuseumServer
+
+    def text(self, *targets: str, mirrors: tuple[str, ...] = ("charts",), **keys: Any) -> str:
+        """Return a configuration of mirrors, each with targets of its own."""
+        every = {
+            "registry": {"kind": "helm", "to": f"oci://{self.registry.host}/{{mirror}}"},
+            "site": {"kind": "helm", "to": f"{self.folder}/site/{{mirror}}"},
+            "museum": {"kind": "helm", "to": self.museum.url, "api": "chartmuseum"},
+            "coding": {"kind": "helm", "to": self.coding.url, "api": "coding"},
+        }
+        made = [{"name": n, "kind": "helm", "from": self.source.url, "to": [*targets], **keys} for n in mirrors]
+        denied = self.folder / "denied.yaml"
+        denied.touch()
+        sections = {"settings": {"denied": str(denied)}, "targets": every, "mirrors": made}
+        return "".join(f"{name}: {json.dumps(value)}\n" for name, value in sections.items())
+
+    def files(self, mirror: str = "charts") -> set[str]:
+        """Return the archives that a folder has."""
+        folder = self.folder / "site" / mirror / "charts"
+        return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+
+    def tags(self, mirror: str = "charts") -> set[str]:
+        """Return the tags that the registry has of the chart."""
+        return {*self.registry.content.tags.get(f"{mirror}/app", ())}
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with AsyncExitStack() as stack:
+        source, registry = ChartRepository(), Registry()
+        coding, museum = CodingServer(), ChartMuseumServer()
+        for server in (source, registry, coding, museum):
+            await stack.enter_async_context(server)
+        for chart in (ONE, TWO):
+            source.add(chart, prov=sign_chart(chart.data))
+        yield Shop(tmp_path, source, registry, coding, museum)
+
+
+async def take(one: Verified, what: str = "charts", item: str = "app-1.0.0", reason: str = REASON) -> TakenDown:
+    return await one.dispatcher.carry_out(Takedown(what, reason, item))
+
+
+async def status(one: Verified, path: str) -> int:
+    services = one.dispatcher.runtime.snapshot.services
+    return (await front.respond(Request("GET", "/helm/", path, {}), services)).status
+
+
+def kept(one: Verified) -> set[str]:
+    """Return the archives of 1.0.0 whose content the store has."""
+    return {chart.digest for chart in (ONE, AGAIN) if one.blob(chart.digest).exists()}
+
+
+def said(run: Run) -> str:
+    assert run.plan
+    return " ".join(run.plan.remarks)
+
+
+async def replaced(one: Verified, shop: Shop) -> None:
+    """Mirror a version, then another archive of it: `local` keeps the first one for a restore."""
+    assert (await one.sync("charts")).result is Result.SUCCESS
+    shop.source.entries.clear()
+    shop.source.add(AGAIN)
+    shop.source.add(TWO)
+    assert (await one.sync("charts")).result is Result.SUCCESS
+    assert kept(one) == {ONE.digest, AGAIN.digest}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_without_a_ledger_ours_goes_and_the_rest_is_said(shop: Shop, lost: bool) -> None:
+    """What mirrord alone writes, `local` and a folder, is cleaned in any case; a registry only by the ledger."""
+    text = shop.text("registry", "site", "local", changed="replace")
+    async with opened(shop.folder, text) as one:
+        await replaced(one, shop)
+    if lost:
+        for file in (shop.folder / "state").glob("mirrord.db*"):
+            file.unlink()
+    async with opened(shop.folder, text) as one:
+        done = await take(one)
+        assert [(left.target, "by hand" in left.why) for left in done.left] == ([("registry", True)] if lost else [])
+        assert shop.tags() == ({"1.0.0", "2.0.0"} if lost else {"2.0.0"})
+        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+        assert not kept(one)
+        assert [await status(one, f"charts/charts/app-{n}.0.0.tgz") for n in (1, 2)] == [451, 200]
+        assert await one.dispatcher.carry_out(GetDenied())
+        assert not any(thing.still for thing in await one.dispatcher.carry_out(GetDenied()))
+
+
+async def test_no_run_and_no_restore_brings_it_back(shop: Shop) -> None:
+    """Each run says that it leaves it out; a lift lets the next one bring it, although nothing changed upstream."""
+    async with opened(shop.folder, shop.text("registry", "site", "local", changed="replace")) as one:
+        await replaced(one, shop)
+        await take(one)
+        for _ in range(2):
+            run = await one.sync("charts")
+            assert run.result is Result.NOOP
+            assert f"app-1.0.0: taken down, so not mirrored: {REASON}" in said(run)
+        plan = await one.dispatcher.carry_out(PlanRestore("charts", (f"app-1.0.0@{ONE.digest}",), None))
+        assert {step.action for step in plan.steps if step.item == "app-1.0.0"} == {Action.REFUSE}
+        assert (shop.tags(), kept(one)) == ({"2.0.0"}, set())
+        await one.dispatcher.carry_out(Lift("charts", "app-1.0.0"))
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        assert shop.tags() == {"1.0.0", "2.0.0"}
+        assert {"app-1.0.0.tgz", "app-2.0.0.tgz"} <= shop.files()
+        assert await status(one, "charts/charts/app-1.0.0.tgz") == 200
+
+
+@pytest.mark.parametrize("digests", [True, False])
+async def test_the_same_archive_of_another_mirror_goes_with_it(shop: Shop, digests: bool) -> None:
+    """It is denied by its digest, also where upstream lists none: then it is known once it was read."""
+    text = shop.text("registry", "site", "local", mirrors=("charts", "more"))
+    async with opened(shop.folder, text) as one:
+        for name in ("charts", "more"):
+            assert (await one.sync(name)).result is Result.SUCCESS
+        done = await take(one)
+        assert not done.left
+        assert {(gone.mirror, gone.target) for gone in done.removed} == {
+            (mirror, target) for mirror in ("charts", "more") for target in ("local", "registry", "site")
+        }
+        assert (shop.tags("more"), kept(one)) == ({"2.0.0"}, set())
+        if not digests:
+            for entry in shop.source.entries:
+                entry.pop("digest", None)
+            shop.source.publish()
+        run = await one.sync("more")
+        assert "app-1.0.0: taken down" in " ".join((said(run), *(receipt.detail for receipt in run.receipts)))
+        assert (shop.tags("more"), shop.files("more") & {"app-1.0.0.tgz"}, kept(one)) == ({"2.0.0"}, set(), set())
+        assert [await status(one, f"more/charts/app-{n}.0.0.tgz") for n in (1, 2)] == [404, 200]
+
+
+async def test_a_whole_mirror_goes_where_it_can(shop: Shop) -> None:
+    """Registries and folders are cleaned; a server that mirrord deletes nothing at is listed until somebody did."""
+    async with opened(shop.folder, shop.text("registry", "site", "coding", "museum", "local")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        done = await take(one, item="")
+        (left,) = done.left
+        assert (left.target, "2 versions (app-1.0.0, app-2.0.0)" in left.what) == ("coding", True)
+        assert (shop.tags(), shop.files(), [*shop.museum.files]) == (set(), set(), [])
+        assert [await status(one, f"charts/{path}") for path in ("index.yaml", "charts/app-2.0.0.tgz")] == [451, 451]
+        (thing,) = await one.dispatcher.carry_out(GetDenied())
+        assert thing.still == ("charts at coding: app-1.0.0", "charts at coding: app-2.0.0")
+        shop.coding.files.clear()
+        assert not (await take(one, item="", reason="")).left
+        (thing,) = await one.dispatcher.carry_out(GetDenied())
+        assert thing.still == ()
+        await one.dispatcher.carry_out(Lift("charts"))
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        assert shop.tags() == {"1.0.0", "2.0.0"}
+        assert await status(one, "charts/charts/app-2.0.0.tgz") == 200
+
+
+@pytest.mark.parametrize(
+    ("what", "item", "words"),
+    [
+        (
+            "charts/app-1.0.0",
+            "",
+            "for a version of charts write charts app-1.0.0; for the image write docker.io/charts",
+        ),
+        ("chart", "app-1.0.0", "did you mean charts?"),
+        ("chart", "", "did you mean charts? for an image that was never mirrored write docker.io/library/chart"),
+        ("charts", "a\nb", "is no item of a mirror"),
+    ],
+)
+async def test_what_is_mistyped_denies_nothing(shop: Shop, what: str, item: str, words: str) -> None:
+    """One clear error says what was meant, and the file stays as it is."""
+    async with opened(shop.folder, shop.text("local")) as one:
+        with pytest.raises(UsageError) as caught:
+            await take(one, what, item)
+        assert words in str(caught.value)
+        assert (shop.folder / "denied.yaml").read_text() == ""
