@@ -22,7 +22,7 @@ from mirrord.errors import (
 from mirrord.model.history import Behind
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.plan import Action
-from mirrord.model.run import RECOVERY, Run
+from mirrord.model.run import RECOVERY, Outcome, Run
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
 from mirrord.record.store import PAGE
 from mirrord.record.verified import VERIFIED, facts_after
@@ -166,7 +166,8 @@ class Verifier:
         run = await self._run(mirror, "repair", lambda syncer: repairing(syncer, findings))
         async with current.lease():
             await self._look_again(current, mirror, inspection, drifted)
-        left = await self._left(mirror, inspection.drift())
+        sent = {(one.step.target, one.step.item) for one in run.receipts if one.outcome is Outcome.DONE}
+        left = await self._left(mirror, [one for one in inspection.drift() if (one.target, one.item) not in sent])
         recorded = {target.name: inspection.items(target.name) for target in mirror.targets}
         keys = {(one.target, one.item) for one in left if one.item in recorded[one.target]}
         if elsewhere is None or not keys:

@@ -80,7 +80,10 @@ async def test_each_loss_has_its_code_and_only_it_is_sent_again(tmp_path: Path, 
             lose_blob(there, PATH, layer("v3"))
             assert codes(await one.verify()) == [("there", "v1", "missing")]
             wrong = [("there", "v1", "missing"), ("there", "v2", "tree"), ("there", "v3", "blob")]
-            assert codes(await one.verify(Level.DEEP)) == wrong
+            found = await one.verify(Level.DEEP)
+            assert codes(found) == wrong
+            texts = [finding.text for finding in at(found, "there").findings]
+            assert not [text for text in texts if "check the name" in text or "credentials" in text], texts
             before, read = len(there.hits()), source.sent("/blobs/")
             found = await one.verify(Level.DEEP, repair=True)
             assert (found.repaired, found.drift, found.unknown, codes(found)) == (3, 0, 0, [])
@@ -123,6 +126,8 @@ async def test_damaged_bytes_are_found_where_a_head_says_200(tmp_path: Path, pro
             found = await one.verify(Level.BYTES, repair=True)
             assert found.repaired == 1
             assert codes(found) == [("there", "v1", "bytes")]
+            runs = await one.dispatcher.runtime.store.runs("app")
+            assert [run.trigger for run in runs] == ["repair", "command"]  # other places have no better bytes
             assert one.blob(layer("v2")).read_bytes() == IMAGES["v2"].blobs[layer("v2")]
 
 

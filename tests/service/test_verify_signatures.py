@@ -57,3 +57,23 @@ async def test_lost_signatures_are_found_and_come_back(tmp_path: Path, program: 
             found = await one.verify(Level.BYTES, repair=True)
             assert (found.repaired, codes(found), found.error) == (4, [], "")
             assert codes(await one.verify(Level.BYTES)) == []
+
+
+async def test_more_than_is_looked_at_is_no_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is about an image only so much is listed: that the rest was not looked at is said, and is not drift."""
+    require("docker-registry")
+    image = IMAGES["v1"]
+    async with Registry() as source, DockerRegistry() as there:
+        await push(image, source, "team/app", ["v1"])
+        for number in range(4):
+            await push(build_artifact(image, data=f"{number}".encode()), source, "team/app")
+        async with opened(tmp_path, CONFIGURATION.format(source=source.host, there=there.host)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            assert codes(await one.verify(Level.DEEP)) == []
+            monkeypatch.setattr("mirrord.syncers.image.upstream.compared_about.MOST", 3)
+            found = await one.verify(Level.DEEP)
+            assert (found.drift, found.unknown) == (0, 2)
+            assert {finding.text for target in found.targets for finding in target.findings} == {
+                "more than 3 signatures and attestations are about local/app:v1; the rest was not looked at",
+                f"more than 3 signatures and attestations are about {there.host}/{PATH}:v1; the rest was not looked at",
+            }

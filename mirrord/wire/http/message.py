@@ -239,6 +239,8 @@ def refusal(
     if status in (401, 403):
         return DeniedError(f"{text} ({login})" if login else text, status, formal=_formal(body))
     if status == 404:
+        if ":" in request.url.rpartition("/")[2] and reason.startswith(("BLOB_UNKNOWN", "MANIFEST_UNKNOWN")):
+            return MissingError(text, status)  # asked by a digest, of a repository that is known: no name is wrong
         return MissingError(f"{text} (check the name{f'; {login}' if login else ''})", status)
     return RefusedError(text, status)
 

@@ -123,8 +123,10 @@ class _Comparison:
         await about.look({item: tree.manifests_below(right[item]) for item in carried})
         for item, error in about.errors.items():
             self.inspection.untold(self._target, item, error)
+        for item in about.more:
+            self.inspection.untold(self._target, item, about.rest(place.called(item)))
         for item, found in about.found.items():
-            if len(found) < carried[item]:
+            if len(found) < carried[item] and item not in about.more:
                 there = f"{len(found)} of {carried[item]} signatures and attestations of {place.called(item)} are there"
                 self.inspection.differs(self._target, item, "signature", there)
         content = _Tree(place, self._ask, self.workers)
