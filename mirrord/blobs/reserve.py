@@ -2,7 +2,9 @@
 
 Content never takes the last `RESERVE` bytes. A quarter of them stays free, for manifests, notes and what the record
 writes every day. Three quarters lie in a file beside the record: whatever else fills the disk (git, another program)
-cannot take them, and when the record cannot be written the file is removed.
+cannot take them, and when the record cannot be written the file is removed. A process that ends leaves a small part of
+it, so that the next one can open the record although the disk is full: a collection of garbage has to write there what
+it is about to remove.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from mirrord.model.digest import Digest
 
 RESERVE: Final = 64 << 20
 HELD: Final = 48 << 20
+LEFT: Final = 1 << 20
 FILE: Final = "reserve"
 FEWEST: Final = 8  # free inodes of a usable disk
 _MIB: Final = 1 << 20
@@ -73,18 +76,37 @@ def keep(state: Path) -> None:
         raise StorageError(
             f"{state}: {there} MiB are free on its disk, and {kept} MiB are reserved for the database; free some space"
         )
-    if _held(state) == HELD:
-        return
-    with storage_errors(str(file := state / FILE)):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.posix_fallocate(handle, 0, HELD)
-        except OSError as error:
-            file.unlink(missing_ok=True)
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no space can be allocated here: it is left free
-                raise
-        finally:
-            os.close(handle)
+    if _held(state) != HELD:
+        with storage_errors(str(state / FILE)):
+            _allocate(state / FILE, HELD)
+
+
+def leave(state: Path, record: Path) -> None:
+    """Leave as much of the reserve as the record needs to note that all in it goes, if there is room."""
+    with contextlib.suppress(OSError):
+        _allocate(state / FILE, max(LEFT, min(record.stat().st_size, HELD)))
+
+
+def ease(state: Path) -> None:
+    """Release the reserve where the disk is full, for small files that are written to make room."""
+    with contextlib.suppress(StorageError):
+        if room(state) < 0:
+            give_up(state)
+
+
+def _allocate(file: Path, size: int) -> None:
+    """Let a file have this size, all of it allocated; without room there is none."""
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(handle).st_size > size:
+            os.ftruncate(handle, size)
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no space can be allocated here: it is left free
+            raise
+    finally:
+        os.close(handle)
 
 
 def give_up(state: Path) -> bool:

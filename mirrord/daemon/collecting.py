@@ -48,6 +48,7 @@ class GarbageCollection:
 
     async def collect(self, *, dry: bool = False) -> Collected:
         """Let go what is not kept, and remove what nothing needs; with `dry` only say what that would be."""
+        await asyncio.to_thread(self._runtime.ease)
         async with self._collector.collection() as collection, (current := self._runtime.snapshot).lease():
             if not dry:
                 await self._settle(current)

@@ -234,6 +234,7 @@ class Runtime:
     notices: tuple[tuple[str, str], ...] = ()  # level and text of what was found at opening
     collector: Collector | None = None  # of what `local` has
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
+    ease: Callable[[], None] = lambda: None  # gives small files the reserve where the disk is full; blocks
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the configuration is read or changed
 
     async def adopt(self, configuration: Configuration) -> None:
@@ -265,8 +266,9 @@ async def open_runtime(
     """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has."""
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(build_services(configuration, state, events))
-        stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
-        store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
+        record = state / "mirrord.db"
+        stack.callback(reserve.leave, state, record)  # a state that nobody uses takes little room
+        store = await open_store(file_url(record), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         losses = (*((store.lost,) if store.lost else ()), *await take_over(state, store))
         notices = [("warning", text) for text in (*configuration.notices, *losses)]
@@ -282,7 +284,8 @@ async def open_runtime(
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
         collector = _collector(services)
-        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses)
+        ease = partial(reserve.ease, state)
+        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses, ease)
         try:
             yield runtime
         finally:

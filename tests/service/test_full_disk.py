@@ -338,6 +338,26 @@ async def test_commands_say_that_it_was_the_disk(disk: Path) -> None:
         assert sum(source.count("GET", layer) for layer in BIG.layers) == 0
 
 
+async def test_a_collection_makes_room_on_a_full_disk(disk: Path) -> None:
+    """Without a daemon, on a disk that others filled to its last byte: `gc` removes what is not kept, and says so."""
+    desk, layers = Desk(disk), {}
+    async with Registry() as source:
+        for number in range(3):
+            image = build_image(["linux/amd64"], layers=1, layer_size=5 * MIB, seed=f"{number}")
+            layers[number] = image.layers[0]
+            await push(image, source, "up/app", [f"1.{number}"])
+        mirror = f"name: app, kind: image, from: {{repository: {source.host}/up/app, tags: ['*']}}, to: local"
+        desk.configure(f"mirrors: [{{{mirror}}}]\n")
+        assert (await desk.run("sync")).status == 0
+        desk.configure(f"mirrors: [{{{mirror}, keep: {{newest: 1}}}}]\n")
+        fill(disk / "filler")
+        said = await desk.run("gc")
+        assert (said.status, "2 of 3 names; freed 10.0 MiB" in said.out) == (0, True), said
+        kept = {file.name for file in (disk / "state" / "blobs").glob("*/*/*")}
+        assert {number for number, layer in layers.items() if layer.partition(":")[2] in kept} == {2}
+        assert (await desk.run("sync")).status == 0
+
+
 async def test_a_disk_that_became_read_only(disk: Path) -> None:
     """A state that cannot be written to any more (F9): every command says so with 74, and none breaks."""
     async with opened(disk) as house:

@@ -56,8 +56,9 @@ async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Pa
         # A command in a copy of it, as after kill -9: what is there only during use goes at its end.
         ended = await run(sys.executable, *words[:-1], copied, seconds=120)
         assert ended.status == 0, ended.output
-    assert entries(copied) == set(rows) - {"control.sock", "reserve"}
-    assert "exists while a process uses the directory" in rows["reserve"]
+    assert entries(copied) == set(rows) - {"control.sock"}
+    assert (copied / "reserve").stat().st_size == max(1 << 20, (copied / "mirrord.db").stat().st_size)
+    assert "while no process uses the directory it has the size of the database" in rows["reserve"]
     # What the rows say of the folders' content.
     assert [entry.name for entry in (copied / "git").iterdir()] == ["code.git"]
     assert "`<mirror>.git`" in rows["git/"]

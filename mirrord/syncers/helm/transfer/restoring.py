@@ -31,8 +31,8 @@ class Archives(Protocol):
 
     async def where(
         self, charts: Collection[ChartVersion]
-    ) -> tuple[Mapping[Digest, Sequence[str]], Mapping[str, MirrordError]]:
-        """Return by digest the places that have it, and why others could not be asked."""
+    ) -> tuple[Mapping[Digest, Sequence[str]], Mapping[Digest, Mapping[str, MirrordError]]]:
+        """Return by digest the places that have it, and why others could not say."""
 
     def nowhere(self, digest: str, errors: Mapping[str, MirrordError]) -> str:
         """Say that no place has it."""
@@ -51,8 +51,7 @@ def resetting(syncer: Syncer, archives: Callable[[Mirror, Services], Archives], 
     async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
         charts = [version_of(name, digest) for name, digests in names.items() for digest in digests]
         found, unknown = await archives(mirror, services).where(charts)
-        unsure = f"not found; {', '.join(unknown)} could not be asked" if unknown else "nowhere"
-        return {str(digest): ", ".join(at) or unsure for digest, at in found.items()}
+        return {str(digest): ", ".join(at) or _unsure(unknown[digest]) for digest, at in found.items()}
 
     return Resetting(variant, where, called)
 
@@ -73,7 +72,7 @@ async def _survey(
     ]
     for (target, _), chart in charts.items():
         if str(chart.digest) not in where:
-            why = archives.nowhere(str(chart.digest), unknown)
+            why = archives.nowhere(str(chart.digest), unknown[chart.digest] if chart.digest else {})
             of_item = chart.item, str(chart.digest), target, (chart.file,), why
             refused.append(Step(Action.REFUSE, *of_item, code=MissingError.code))
     left = restored.changed(lambda _, digest: digest if digest.startswith(AWAY) or digest in where else "")
@@ -90,6 +89,10 @@ def restored_wanted(wanted: Sequence[ChartVersion], restored: Restored) -> Seque
         return wanted
     have = {chart.item for chart in wanted}
     return [*wanted, *(version_of(name) for name in restored.names if called(name) not in have)]
+
+
+def _unsure(unknown: Collection[str]) -> str:
+    return f"not found; {', '.join(unknown)} could not be asked" if unknown else "nowhere"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,15 @@ from typing import Final
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import ContentError, DigestError, MirrordError, MissingError
+from mirrord.errors import (
+    ContentError,
+    DeniedError,
+    DigestError,
+    MirrordError,
+    MissingError,
+    ThrottledError,
+    UnreachableError,
+)
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.names import ChartVersion
@@ -28,8 +36,10 @@ from mirrord.transfer.feed import feed
 LOOKS: Final = 8  # parallel requests at one place
 
 
-_Where = tuple[Mapping[Digest, Sequence[str]], Mapping[str, MirrordError]]
-"""Digest → the places that have it, `local` first and the source last; and why others could not be asked, by name."""
+_OF_PLACE: Final = UnreachableError, ThrottledError, DeniedError  # say nothing about one archive
+
+_Where = tuple[Mapping[Digest, Sequence[str]], Mapping[Digest, Mapping[str, MirrordError]]]
+"""Digest → the places that have it, `local` first and the source last; and why others could not say, by name."""
 
 
 class KeptArchives:
@@ -46,24 +56,30 @@ class KeptArchives:
         return f"{digest} is nowhere: {'; '.join([*said, *(f'{name}: {error}' for name, error in errors.items())])}"
 
     async def where(self, charts: Collection[ChartVersion]) -> _Where:
-        """Ask all places for archives, one request each at most; a place that fails once is not asked again."""
-        asked = list({chart.digest: chart for chart in charts}.values())
+        """Ask all places for archives, one request each at most; one that does not answer is not asked again."""
+        asked = {chart.digest: chart for chart in charts if chart.digest}
         there: dict[str, set[Digest]] = {name: set() for name in self._places}
-        unknown: dict[str, MirrordError] = {}
+        unknown: dict[Digest, dict[str, MirrordError]] = {digest: {} for digest in asked}
 
         async def ask(name: str) -> None:
-            async def look(chart: ChartVersion) -> None:
-                if chart.digest and await self._places[name].find(chart):
-                    there[name].add(chart.digest)
+            gone: MirrordError | None = None
 
-            try:
-                await Workers(LOOKS).each(asked, look)
-            except MirrordError as error:
-                unknown[name] = error
+            async def look(digest: Digest) -> None:
+                nonlocal gone
+                try:
+                    if gone is None and await self._places[name].find(asked[digest]):
+                        there[name].add(digest)
+                except MirrordError as error:
+                    unknown[digest][name] = error
+                    gone = error if isinstance(error, _OF_PLACE) else gone
+
+            await Workers(LOOKS).each(asked, look)
+            if gone is not None:
+                for digest in asked.keys() - there[name]:
+                    unknown[digest].setdefault(name, gone)
 
         await together(*map(ask, self._places))
-        digests = (chart.digest for chart in asked if chart.digest)
-        return {one: [name for name in there if one in there[name]] for one in digests}, unknown
+        return {one: [name for name in there if one in there[name]] for one in asked}, unknown
 
     @asynccontextmanager
     async def archive(
