@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, LastSeen
 from mirrord.model.run import Result
 from mirrord.model.verification import Level
@@ -17,6 +18,7 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import DockerRegistry
 from tests.support.chartservers import ChartMuseumServer
+from tests.support.signing import ShapeSigner
 from tests.support.verifying import at, codes, damage, lose_blob, lose_tag, opened
 
 NOW = datetime(2024, 5, 17, tzinfo=UTC)
@@ -76,6 +78,32 @@ async def test_each_loss_of_a_chart_is_found_and_put_again(tmp_path: Path, progr
             manifests = sorted(path.rpartition("/")[2] for path in puts if "/manifests/" in path)
             assert manifests == ["1.0.0", "1.1.0"]
             assert len(puts) == 3  # and the archive that was lost
+
+
+async def test_a_provenance_that_was_carried_is_compared(tmp_path: Path) -> None:
+    """One that is gone, of another archive, or cut off is found at each kind of place, and comes back."""
+    require("docker-registry")
+    signer, (first, second, _) = ShapeSigner(), CHARTS
+    async with ChartRepository() as source, DockerRegistry() as registry, ChartMuseumServer() as museum:
+        for item, chart in CHARTS.items():
+            source.add(chart, prov=chart.provenance(signer) if item in (first, second) else None)
+        folder = tmp_path / "charts"
+        places = {"folder": folder, "registry": registry.host, "museum": museum.url, "charts": source.url}
+        async with opened(tmp_path, CONFIGURATION.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            assert codes(await one.verify(Level.DEEP)) == []
+            proofs = {item: CHARTS[item].provenance(signer) for item in (first, second)}
+            (folder / "app" / "charts" / f"{first}.tgz.prov").unlink()
+            (folder / "app" / "charts" / f"{second}.tgz.prov").write_bytes(proofs[second][:-30])
+            museum.files.pop(f"{first}.tgz.prov")
+            museum.files[f"{second}.tgz.prov"] = proofs[first]
+            lose_blob(registry, PATH, str(Digest.of(proofs[second])))
+            assert codes(await one.verify()) == []
+            wrong = [(place, item, "signature") for place in ("folder", "museum") for item in (first, second)]
+            wrong.append(("registry", second, "blob"))  # a layer beside that of the archive
+            assert codes(await one.verify(Level.DEEP)) == wrong
+            found = await one.verify(Level.DEEP, repair=True)
+            assert (codes(found), found.repaired) == ([], len(wrong)), found
 
 
 async def test_charts_that_were_there_already_are_verified_too(tmp_path: Path) -> None:

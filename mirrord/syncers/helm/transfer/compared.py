@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from mirrord.blobs.store import read_stored
 from mirrord.errors import DigestError, MirrordError, MissingError, RefusedError, ThrottledError, UnreachableError
@@ -24,7 +24,10 @@ from mirrord.syncers.helm.kept import RunNotes, files_of
 from mirrord.syncers.helm.names import (
     CHARTS,
     LONGEST_ARCHIVE,
+    LONGEST_PROVENANCE,
     OCI,
+    PROVENANCE,
+    PROVENANCE_TYPE,
     ChartVersion,
     api_of,
     below,
@@ -41,6 +44,7 @@ from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import check_url
 
 AT_ONCE: Final = 8
+_END: Final = b"-----END PGP SIGNATURE-----"  # of a provenance (helm's docs)
 
 
 async def look(mirror: Mirror, services: Services, inspection: Inspection, *, reading: Reading) -> None:
@@ -106,13 +110,15 @@ async def _content(
 
     async def check(item: str) -> None:
         chart, seen = right[item]
-        try:
-            size = None if found.gone else await archives.size(chart, Digest.parse(seen.digest))
+        digest = Digest.parse(seen.digest)
+        with found.reporting(item, "blob", seen.digest):
+            size = None if found.gone else await archives.size(chart, digest)
             if size is not None and seen.size not in (None, size):
                 raise DigestError(f"{item} has {size} bytes there, and had {seen.size} when it was mirrored")
             sizes[seen.digest] = size or seen.size or 0
-        except MirrordError as error:
-            found.failed([item], "blob", error, seen.digest)
+            if seen.referrers and not found.gone:
+                with found.reporting(item, "signature"):
+                    await archives.check_provenance(chart, digest)
 
     await Workers(AT_ONCE).each(right, check)
     if inspection.level is not Level.BYTES or found.gone:
@@ -135,6 +141,14 @@ class _Found:
     def __init__(self, target: str, inspection: Inspection) -> None:
         self._target, self._inspection = target, inspection
         self.gone = False  # it does not answer, which was said
+
+    @contextlib.contextmanager
+    def reporting(self, item: str, code: str, digest: str = "") -> Iterator[None]:
+        """Report an error about one item."""
+        try:
+            yield
+        except MirrordError as error:
+            self.failed([item], code, error, digest)
 
     def failed(self, items: Collection[str], code: str, error: MirrordError, digest: str) -> None:
         """Report an error; that the target does not answer once, whatever it was asked for."""
@@ -198,6 +212,32 @@ class _Archives:
         if found != digest:
             raise DigestError(f"{self._place}: the {count} bytes of {chart.file} are not those of {digest}")
         return count
+
+    async def check_provenance(self, chart: ChartVersion, digest: Digest) -> None:
+        """Check that the provenance of an archive is there, whole and of this archive."""
+        name = f"{chart.file}{PROVENANCE}"
+        body = await self._provenance(chart, name)
+        if body is None:
+            raise MissingError(f"{self._place}: {name} is not there")
+        if digest.hex.encode() not in body or _END not in body:
+            raise DigestError(f"{self._place}: {name} is cut off, or is not of {digest}")
+
+    async def _provenance(self, chart: ChartVersion, name: str) -> bytes | None:
+        """Read a small file beside an archive, or the layer that stands for it."""
+        if self._api == LOCAL:
+            return await self._files.read(f"{CHARTS}/{name}") if self._files else None
+        if self._api == "directory":
+            file = await asyncio.to_thread(LocalFile.whole, Path(self._place) / CHARTS / name)
+            return await read_stored(file, LONGEST_PROVENANCE) if file else None
+        if self._api == "oci":
+            repository = self._repository(chart)
+            blobs = (await repository.get_manifest(chart.tag)).blobs
+            signed = next((one for one in blobs if one.media_type == PROVENANCE_TYPE), None)
+            return await repository.get_blob(signed) if signed and signed.size <= LONGEST_PROVENANCE else None
+        parts = urlsplit(self._url(chart))
+        url = parts._replace(path=f"{parts.path}{PROVENANCE}").geturl()
+        request = HttpRequest("GET", url, check_url(self._place).authority, cap=LONGEST_PROVENANCE)
+        return (await self._services.http.fetch(request)).body
 
     async def _file(self, chart: ChartVersion, digest: Digest) -> LocalFile | None:
         """Return the file of an archive on this machine, None for other places; MissingError: it is lost."""

@@ -184,8 +184,16 @@ class HelmSession:
                 self._put[step.target][item] = chart
                 detail = f"{chart.file}: {archive.size} bytes{', signed' if beside is not None else ''}"
                 lacks = problem if target.provenance else ""
-                size = archive.size
-                return Receipt(step, Outcome.DONE, detail, sent=size, problem=lacks, remark=remark, size=size)
+                return Receipt(
+                    step,
+                    Outcome.DONE,
+                    detail,
+                    sent=archive.size,
+                    problem=lacks,
+                    remark=remark,
+                    size=archive.size,
+                    referrers=None if beside is None else 1,
+                )
 
             await fan_out(batch, deliver, 0.0, on_receipt)
 

@@ -26,7 +26,6 @@ from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.feed import feed
 
 METADATA: Final = "Chart.yaml"
-"""Bytes; the text holds one Chart.yaml."""
 
 _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _HEAD = re.compile(rb"(?:\A|\n)" + _BEGIN + rb"[ \t]*\n(?:Hash: [^\n]*\n)*[ \t]*\n")  # RFC 4880 section 7
