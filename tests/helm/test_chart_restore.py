@@ -248,6 +248,23 @@ async def test_an_entry_with_a_wrong_url_hides_no_other_archive(source: ChartRep
     assert not any(unknown.values())
 
 
+@pytest.mark.parametrize("status", [400, 403])
+async def test_one_archive_that_a_place_refuses_hides_no_other(
+    source: ChartRepository, runs: ChartRuns, status: int
+) -> None:
+    """What a registry says of one archive counts for that one; that it lets nobody in counts for all, and is enough."""
+    source.add(TWO)
+    async with Registry() as registry:
+        mirror = runs.mirror(source.url, registry=registry)
+        await runs.run(mirror)
+        fault = registry.faults.on("HEAD", f"/blobs/{ONE.digest}", times=None).status(status)
+        asked = [version_of("app:1.0.0", str(ONE.digest)), version_of("app:2.0.0", str(TWO.digest))]
+        found, unknown = await KeptArchives(mirror, runs.services).where(asked)
+        assert found == {ONE.digest: [], TWO.digest: ["registry", SOURCE]}
+        assert {digest: set(why) for digest, why in unknown.items()} == {ONE.digest: {"registry"}, TWO.digest: set()}
+        assert fault.hits == 1
+
+
 async def test_what_an_index_shows_besides_stays(source: ChartRepository, runs: ChartRuns) -> None:
     """A restore does not ask upstream, and leaves keys, annotations and files beside the index as they are."""
     source.files["artifacthub-repo.yml"] = b"repositoryID: 1\n"

@@ -96,6 +96,27 @@ async def test_signatures_come_along(world: World) -> None:
     assert one.tags["mirror/app"]["v1"] == OLD.digest
 
 
+async def test_signatures_that_cannot_be_listed_are_no_secret(world: World) -> None:
+    """The first place does not say what is about the image, the next one has nothing: it is restored, with a remark."""
+    source, one, two = [await world.registry(name) for name in ("source", "one", "two")]
+    mirror = world.mirror({"repository": f"{source.host}/team/app:main"}, one, two)
+    await push(OLD, source, "team/app", ["main"])
+    await push(build_artifact(OLD), source, "team/app", [])
+    for image in (OLD, NEW):
+        await push(image, source, "team/app", ["main"])
+        world.later(days=1)
+        assert (await world.run(mirror)).result is Result.SUCCESS
+    await source.stop()
+    for digest, (_, body) in list(two.manifests["mirror/app"].items()):
+        if b'"subject"' in body:
+            del two.manifests["mirror/app"][digest]
+    one.faults.on("GET", f"/referrers/{OLD.digest}", times=None).status(500)
+    run = await restore(world, mirror, "main")
+    remarks = [receipt.remark for receipt in run.receipts]
+    assert run.result is Result.SUCCESS, run
+    assert any("left out: signatures and attestations that only one has: " in remark for remark in remarks), remarks
+
+
 async def test_what_was_taken_down_is_not_restored(world: World) -> None:
     """A denied digest is refused with the reason; one that was restored before is not brought back."""
     source, one = await world.registry("source"), await world.registry("one")

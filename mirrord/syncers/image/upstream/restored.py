@@ -78,9 +78,10 @@ class RestoredSource:
         self._digest, self._places = digest, places
         self._chosen: tuple[str, ImageSource] | None = None
         self._errors: dict[str, MirrordError] = {}  # of places that failed; they are not asked again
+        self._unlisted: dict[str, MirrordError] = {}  # of those that failed to say what is about images
         self._choosing = asyncio.Lock()
 
-    async def _read(self, read: Callable[[ImageSource], Awaitable[_Read]]) -> _Read:
+    async def _read(self, read: Callable[[ImageSource], Awaitable[_Read]], *, listing: bool = False) -> _Read:
         """Return what the first place says that has the image and does not fail.
 
         Raises:
@@ -94,6 +95,8 @@ class RestoredSource:
                 return await read(source)
             except MirrordError as error:
                 self._errors[name] = error
+                if listing:
+                    self._unlisted[name] = error
                 if self._chosen is chosen:
                     self._chosen = None
 
@@ -137,11 +140,12 @@ class RestoredSource:
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """See `ImageSource.referrers`."""
-        return await self._read(lambda source: source.referrers(subject))
+        return await self._read(lambda source: source.referrers(subject), listing=True)
 
     def ignored(self, subject: Digest) -> Sequence[str]:
-        """See `ImageSource.ignored`."""
-        return self._chosen[1].ignored(subject) if self._chosen else ()
+        """See `ImageSource.ignored`; what a place did not list may be nowhere else."""
+        left = [f"signatures and attestations that only {name} has: {why}" for name, why in self._unlisted.items()]
+        return (*(self._chosen[1].ignored(subject) if self._chosen else ()), *left)
 
     def change(self, digest: Digest) -> str:  # noqa: ARG002 - the port's signature
         """Return "": all is as it was mirrored."""
