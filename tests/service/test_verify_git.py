@@ -9,6 +9,8 @@ from mirrord.model.verification import Level
 from mirrord.testing import require
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from tests.support.gitcontent import lfs_pointer
+from tests.support.lfshost import LfsHost
 from tests.support.verifying import at, codes, opened
 
 CONFIGURATION = """\
@@ -51,3 +53,44 @@ async def test_refs_and_objects_are_found_and_come_back(tmp_path: Path) -> None:
             await host.stop()
             found = await one.verify()
             assert (found.drift, at(found, "there").unknown, at(found, "local").equal) == (0, 2, True)
+
+
+async def test_lfs_objects_are_found_and_come_back(tmp_path: Path) -> None:
+    """What an LFS server lost, and what is lost here: asked for in batches by `deep`, and only that is sent again."""
+    require("git")
+    async with LfsHost(tmp_path / "git") as host:
+        upstream = Upstream(host.create("app.git"))
+        host.create("there.git")
+        data = [f"object {number}".encode() * 20 for number in range(120)]
+        files = {f"{number}.bin": lfs_pointer(one) for number, one in enumerate(data)}
+        upstream.commit("main", {".gitattributes": b"*.bin filter=lfs\n", **files})
+        oids = [host.put("app.git", one) for one in data]
+        text = CONFIGURATION.format(source=host.url("app.git"), there=host.url("there.git"))
+        async with opened(tmp_path, text) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            before = len(host.asked)
+            assert codes(await one.verify()) == []
+            assert len(host.asked) == before
+            assert codes(await one.verify(Level.DEEP)) == []
+            assert [(operation, len(ids)) for operation, ids in host.asked[before:]] == [
+                ("download", 100),
+                ("download", 20),
+            ]
+            del host.objects["there.git", oids[7]]
+            kept = tmp_path / "state" / "git" / "app.git" / "lfs" / "objects"
+            next(kept.rglob(oids[8])).unlink()
+            found = await one.verify(Level.DEEP)
+            assert codes(found) == [("local", MAIN, "blob"), ("there", MAIN, "blob")]
+            told = {finding.digest for target in found.targets for finding in target.findings}
+            assert told == {f"sha256:{oid}" for oid in oids[7:9]}
+            sent = [path for method, path, _ in host.requests if method in ("PUT", "GET")]
+            found = await one.verify(Level.DEEP, repair=True)
+            assert (found.repaired, codes(found)) == (2, []), found
+            again = [(method, path) for method, path, _ in host.requests if method in ("PUT", "GET")][len(sent) :]
+            assert sorted((method, path.rpartition("/")[2]) for method, path in again) == [
+                ("GET", oids[8]),
+                ("PUT", oids[7]),
+            ]
+            host.faults.on("POST", "there.git/info/lfs/objects/batch", times=None).status(403)
+            found = await one.verify(Level.DEEP)
+            assert (found.drift, at(found, "there").unknown, at(found, "local").equal) == (0, 1, True)

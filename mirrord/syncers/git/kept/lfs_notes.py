@@ -77,6 +77,25 @@ class LfsNotes:
         sure = {name: one for name, one in owed.items() if name not in doubted}
         await notes.write(_NOTE, {**kept, **await asyncio.to_thread(_written, sure, places)})
 
+    async def carried(self, refs: Refs, places: Mapping[str, str]) -> Owed:
+        """Return what each target should have of the history of `refs`, as far as it is known what it may lack.
+
+        Costs no process where a repository has no LFS objects. Raises as `owed`.
+        """
+        note = await asyncio.to_thread(Notes(self.folder).read, _NOTE)
+        known = await asyncio.to_thread(_known, note, places)
+        if not note.get("uses") or not known:
+            return {}
+        everything = await search(self.git, self.folder, refs.objects)
+        return {name: everything - lacks for name, lacks in known.items()}
+
+    async def doubt(self, targets: Collection[str]) -> None:
+        """Let the next run check these targets in full. Raises StorageError."""
+        notes = Notes(self.folder)
+        note = await asyncio.to_thread(notes.read, _NOTE)
+        gone = {f"{_OWED}{name}" for name in targets}
+        await notes.write(_NOTE, {key: value for key, value in note.items() if key not in gone})
+
     async def _here(self, owed: Owed) -> Owed:
         """Leave out what the cache turns out to have."""
         if not owed.get(LOCAL):
