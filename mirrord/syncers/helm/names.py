@@ -25,7 +25,6 @@ OCI = "oci://"
 EARLIER = "earlier"  # below a repository in `local`: archives that its index does not list any more
 LONGEST_NAME = 250  # bytes
 LARGEST_INDEX = 64 << 20  # bytes, unpacked; bitnami's, the largest known, had 28 MiB
-LONGEST_PROVENANCE = 1 << 20  # bytes
 LONGEST_ARCHIVE = 100 << 20  # bytes: what helm's loader lets it unpack to
 LONGEST_PROVENANCE = 1 << 20  # bytes; the text holds one Chart.yaml
 
