@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,12 +51,19 @@ async def test_each_loss_of_a_chart_is_found_and_put_again(tmp_path: Path, progr
         places = {"folder": folder, "registry": registry.host, "museum": museum.url, "charts": source.url}
         async with opened(tmp_path, CONFIGURATION.format(**places)) as one:
             assert (await one.sync()).result is Result.SUCCESS
-            asked = len(source.log)
+            asked, cost = len(source.log), dict[Level, Counter[tuple[str, str]]]()
             for level in Level:
+                before, logged = len(registry.hits()), len(museum.log)
                 found = await one.verify(level)
+                cost[level] = Counter((hit.method, hit.path.split("/")[4]) for hit in registry.hits()[before:])
+                cost[level] += Counter((hit.method, hit.path.split("/")[1]) for hit in museum.log[logged:])
                 assert [(target.checked, target.drift, target.unknown) for target in found.targets] == [(3, 0, 0)] * 4
             assert all(target.read == target.size > 0 for target in found.targets)
             assert len(source.log) == asked
+            names = {("GET", "tags"): 1, ("HEAD", "manifests"): 3, ("GET", "index.yaml"): 1}
+            assert cost[Level.NAMES] == names  # as docs/how-to/verify.md says
+            archives = {("GET", "manifests"): 3, ("HEAD", "blobs"): 6, ("HEAD", "charts"): 3, ("GET", "charts"): 3}
+            assert cost[Level.DEEP] == {**names, **archives}
             first, second, third = CHARTS
             lose_tag(registry, PATH, "1.0.0")
             lose_blob(registry, PATH, str(CHARTS[second].digest))
@@ -64,9 +72,9 @@ async def test_each_loss_of_a_chart_is_found_and_put_again(tmp_path: Path, progr
             one.blob(str(CHARTS[first].digest)).unlink()
             damage(one.blob(str(CHARTS[third].digest)))
             museum.files.pop(f"{first}.tgz")
-            names = [(target, first, "missing") for target in ("folder", "local", "museum", "registry")]
-            assert codes(await one.verify()) == names
-            deep = sorted([*names, ("registry", second, "blob")])
+            lost = [(target, first, "missing") for target in ("folder", "local", "museum", "registry")]
+            assert codes(await one.verify()) == lost
+            deep = sorted([*lost, ("registry", second, "blob")])
             assert codes(await one.verify(Level.DEEP)) == deep
             wrong = sorted([*deep, ("folder", second, "bytes"), ("local", third, "bytes")])
             assert codes(await one.verify(Level.BYTES)) == wrong
