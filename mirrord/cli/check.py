@@ -11,6 +11,7 @@ from mirrord.cli.folders import config_folder, configuration, state_folder
 from mirrord.config.crossings import check_parts
 from mirrord.config.front import check_fronts
 from mirrord.errors import ConfigError
+from mirrord.pointing.places import webhook_places
 from mirrord.printable import size
 from mirrord.syncer.addresses import addresses_of
 from mirrord.syncer.port import load_syncers
@@ -27,6 +28,7 @@ def check(*, config: Path | None, json: bool) -> int:
         read = configuration(folder, syncers)
         of_parts = check_parts(read.mirrors, syncers)
         fronts = check_fronts(read.fronts, syncers, read.names)
+        problems = webhook_places(read).problems if read.webhook else ()
     except ConfigError as error:
         if not json:
             raise
@@ -36,6 +38,7 @@ def check(*, config: Path | None, json: bool) -> int:
         *(one.problem for one in read.absent),
         *read.notices,
         *of_parts,
+        *problems,
         *(notice for one in fronts.values() for notice in one.notices),
     ]
     if read.needs_token():

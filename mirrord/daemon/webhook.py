@@ -14,7 +14,7 @@ from mirrord.config.webhook import WebhookKeys
 from mirrord.daemon.runtime import Runtime, now, open_http
 from mirrord.errors import ConfigError, MirrordError
 from mirrord.pointing.budget import PromptPointing
-from mirrord.pointing.places import Decision, Places
+from mirrord.pointing.places import Decision, webhook_places
 from mirrord.pointing.present import AskedMirror, asking_book
 from mirrord.serve.door import Listener
 from mirrord.serve.own_certificate import OwnCertificate
@@ -46,10 +46,7 @@ class WebhookPointing:
         async with self._changing:
             if read is self._read:
                 return
-            try:
-                places = await asyncio.to_thread(Places, read)
-            except MirrordError as error:
-                raise ConfigError(f"webhook: {error}") from error
+            places = await asyncio.to_thread(webhook_places, read)
             fresh, present = AsyncExitStack(), None
             if places.policy == "present":
                 http = open_http(asking_book(read, places.to), self._runtime.events)

@@ -5,14 +5,14 @@ A tag and a digest stay what they are. What is at the mirror already stays where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from mirrord.config.load import Configuration
 from mirrord.config.pointing import FRONT, Policy, unset
 from mirrord.errors import ConfigError, MirrordError, UsageError
-from mirrord.names.allows import AllowList
+from mirrord.names.allows import AllowEntry, AllowList
 from mirrord.names.naming import below, registry_prefix
 from mirrord.names.workloads import is_template
 from mirrord.pointing.image_mirrors import KIND, ImageMirrors, by_naming, place_at, takes
@@ -106,6 +106,20 @@ class Places:
         """What of the configuration is left out, one sentence each."""
         return self._mirrors.problems
 
+    @property
+    def ours(self) -> Sequence[str]:
+        """What the names of images at the mirror begin with, whole segments."""
+        return [*filter(None, (self._own, *self._read.names.hosts, *self._prefixes))]
+
+    @property
+    def excepted(self) -> Collection[AllowEntry]:
+        """Images that are never pointed elsewhere."""
+        return self._excepted.entries()
+
+    def sources(self) -> Iterator[Reference]:
+        """Yield the repositories that mirrors copy, each part of a list too."""
+        yield from filter(None, map(self._mirrors.source, self._mirrors.named))
+
     def read(self, text: str) -> Read:
         """Return the reference that stands in a text; templates, digests alone and what is no reference are left."""
         if is_template(text):
@@ -163,8 +177,7 @@ class Places:
             return ""
 
     def _is_at_mirror(self, reference: Reference) -> bool:
-        ours = reference.domain in (self._own, *self._read.names.hosts)
-        return ours or any(below(reference.name, prefix) for prefix in self._prefixes)
+        return any(below(reference.name, begin) for begin in self.ours)
 
     def _usual(self) -> tuple[str, ...]:
         if KIND in self._read.fronts:
@@ -174,6 +187,18 @@ class Places:
         if len(places) != 1:
             raise unset(places)
         return (places[0],)
+
+
+def webhook_places(read: Configuration) -> Places:
+    """Return the places of a configuration with a webhook. Blocking.
+
+    Raises:
+        ConfigError: it does not say where to point at.
+    """
+    try:
+        return Places(read)
+    except UsageError as error:
+        raise ConfigError(f"webhook: {error}") from error
 
 
 def own_registry(read: Configuration) -> str:

@@ -104,3 +104,13 @@ def test_editors_find_each_line(desk: Desk, typed: Typed) -> None:
     lines = said.err.splitlines()
     assert len(lines) >= 5
     assert [line for line in lines if not re.match(r"conf\.d/a\.yaml:[1-4]: [a-z]", line)] == []
+
+
+def test_a_webhook_that_knows_no_place(desk: Desk, typed: Typed) -> None:
+    """Where new Pods are pointed at has to be clear before a daemon starts."""
+    desk.configure(f"{MIRROR}webhook: {{listen: '127.0.0.1:0', names: [w]}}\n")
+    assert typed("check").status == 0
+    desk.configure("webhook: {listen: '127.0.0.1:0', names: [w]}\n")
+    said = typed("check")
+    assert (said.status, said.out) == (78, "")
+    assert said.err.startswith("webhook: there is no place to point at; add a target of kind image")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,6 +18,10 @@ from hypothesis import strategies as st
 from mirrord.pointing.admission.answer import ReviewAnswer, answered
 from mirrord.pointing.admission.review import IGNORE, MARK, MOST_IMAGES, ORIGINALS, ReviewError, read_review
 from mirrord.pointing.json_patch import PatchError, apply, pointer
+from mirrord.serve.own_certificate import OwnCertificate
+from mirrord.testing import require
+from mirrord.testing.running import run
+from tests.support.judges import admission_judge
 from tests.support.pods import DIGEST, HERE, decide, patch_in, pod, random_pod, review
 
 
@@ -259,3 +266,32 @@ def test_what_cannot_be_applied(operation: dict[str, Any]) -> None:
     """It is an error, since the API server would refuse the Pod."""
     with pytest.raises(PatchError):
         apply({"text": "x", "list": [1, 2]}, [operation])
+
+
+async def test_an_api_server_takes_every_answer() -> None:
+    """5 000 random Pods: its own packages decode, apply and decode strictly, and come to the same Pod as we do."""
+    require(admission_judge())
+    random = Random(20)
+    lines, expected = list[bytes](), list[dict[str, Any]]()
+    for _ in range(5000):
+        target = random_pod(random)
+        answer = asked(review(target)).body
+        lines.append(b'{"review": %b, "answer": %b}\n' % (json.dumps(review(target)).encode(), answer))
+        apply(target, patch_in(answer))
+        expected.append(target)
+    process = await asyncio.create_subprocess_exec(
+        admission_judge(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate(b"".join(lines))
+    assert process.returncode == 0
+    assert [json.loads(line) for line in out.splitlines()] == expected
+
+
+async def test_an_api_server_takes_the_certificate(tmp_path: Path) -> None:
+    """Go's verifier, which is strict about extensions, takes the certificate for the Service's name and no other."""
+    require(admission_judge())
+    own = OwnCertificate(tmp_path)
+    own.renew(["mirrord-webhook.shop.svc"], datetime.now(UTC))
+    (tmp_path / "ca.pem").write_bytes(own.authority(datetime.now(UTC)))
+    for name, status in (("mirrord-webhook.shop.svc", 0), ("other.shop.svc", 1)):
+        assert (await run(admission_judge(), tmp_path / "ca.pem", own.file, name)).status == status

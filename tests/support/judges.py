@@ -30,9 +30,19 @@ class JudgedError(Exception):
 
 
 def containerd_fetcher() -> str:
-    """Return the name of the program that pulls as containerd does: it changes with its sources, see `.ci/run`."""
-    sources = b"".join((FOLDER / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    return f"containerd-fetcher-{hashlib.sha256(sources).hexdigest()[:12]}"
+    """Return the name of the program that pulls as containerd does."""
+    return f"containerd-fetcher-{_sources(FOLDER)}"
+
+
+def admission_judge() -> str:
+    """Return the name of the program that takes answers of the webhook as an API server does."""
+    return f"admission-judge-{_sources(FOLDER.with_name('admission'))}"
+
+
+def _sources(folder: Path) -> str:
+    """Return what changes with the sources of a program of the tests, see `.ci/run`."""
+    files = [*sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 async def _done(*command: str | Path, folder: Path) -> Ran:

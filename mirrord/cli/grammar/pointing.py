@@ -132,10 +132,26 @@ Exit code 0, 64 when `webhook:` has a certificate of somebody else, 74 when the 
     JSON,
 )
 
+_WEBHOOK_POLICY = command(
+    "webhook policy",
+    """Print a MutatingAdmissionPolicy, with which the API server of Kubernetes points new Pods by itself.
+
+It needs Kubernetes 1.36 or newer, and no webhook. It only knows names: it points what the front allows and what mirrors
+copy, whatever their tag, without asking whether it is there. `pointing:` says where to and what is excepted. What is
+left out is named on standard error.
+
+  $ mirrord webhook policy > policy.json
+
+Exit code 0, 64 when no image has a place that follows from its name, or too many have one, 78 when the configuration is
+wrong.
+""",
+    CONFIG,
+)
+
 _WEBHOOK = click.Group(
     "webhook",
     help="Point new Pods at the mirror.",
-    commands=[_WEBHOOK_CERTIFICATE],
+    commands=[_WEBHOOK_CERTIFICATE, _WEBHOOK_POLICY],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
