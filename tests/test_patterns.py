@@ -237,15 +237,11 @@ class Found:
     methods: frozenset[str]
 
 
-@cache
-def modules() -> Mapping[str, ast.Module]:
-    """Return the source of every module of the service."""
-    names = (info.name for info in pkgutil.walk_packages(mirrord.__path__, "mirrord."))
-    return {
-        name: ast.parse(Path(importlib.import_module(name).__file__ or "").read_text())
-        for name in names
-        if not name.startswith("mirrord.testing") and not name.endswith("__main__")
-    }
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Yield every module of the service with its source; the trees of all of them at once are 100 MB."""
+    for info in pkgutil.walk_packages(mirrord.__path__, "mirrord."):
+        if not info.name.startswith("mirrord.testing") and not info.name.endswith("__main__"):
+            yield info.name, ast.parse(Path(importlib.import_module(info.name).__file__ or "").read_text())
 
 
 def held(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
@@ -268,21 +264,27 @@ def held(value: object, depth: int = 0) -> Iterator[re.Pattern[Any]]:
         yield from held(getattr(value, "__self__", None), 6)
 
 
-def methods(source: ast.Module, name: str) -> frozenset[str]:
+def calls(source: ast.Module) -> set[tuple[str, str]]:
+    """Return what a module does with patterns, each as a method and the name that it is called on, "" for another."""
+    uses = (node for node in ast.walk(source) if isinstance(node, ast.Attribute) and node.attr in METHODS)
+    return {(use.attr, use.value.id if isinstance(use.value, ast.Name) else "") for use in uses}
+
+
+def methods(made: set[tuple[str, str]], name: str) -> frozenset[str]:
     """Return how a module uses a pattern of that name; for one in a table, all that the module does with patterns."""
-    uses = [node for node in ast.walk(source) if isinstance(node, ast.Attribute) and node.attr in METHODS]
-    own = {use.attr for use in uses if isinstance(use.value, ast.Name) and use.value.id == name}
-    others = {use.attr for use in uses if not (isinstance(use.value, ast.Name) and use.value.id.isupper())}
+    own = {method for method, of in made if of == name}
+    others = {method for method, of in made if not of.isupper()}
     return frozenset(own or others - {"split"} or {"search", "fullmatch"})
 
 
 def found() -> list[Found]:
     """Return every pattern that stands ready in a module of the service, each once for each way to use it."""
     seen: dict[tuple[str | bytes, int, frozenset[str]], Found] = {}
-    for module, source in modules().items():
+    for module, source in modules():
+        made = calls(source)
         for name, value in vars(importlib.import_module(module)).items():
             for pattern in held(value):
-                uses = methods(source, name)
+                uses = methods(made, name)
                 key = pattern.pattern, pattern.flags, uses
                 count = sum(one.name.startswith(f"{module}.{name}") for one in seen.values())
                 seen.setdefault(key, Found(f"{module}.{name}[{count}]", pattern, uses))
@@ -307,7 +309,7 @@ def test_patterns_stand_where_they_are_found() -> None:
     """A pattern is made when its module is loaded, under a name: one inside a function would never be pumped."""
     hidden = {
         f"{module}.{owner.name}"
-        for module, source in modules().items()
+        for module, source in modules()
         for owner in ast.walk(source)
         if isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(owner)
