@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mirrord.cli.grammar import COMMANDS
+from mirrord.cli.grammar.words import function_name
 from mirrord.syncer import port
 from tests.support.commands import Desk, Said
 
@@ -22,6 +23,18 @@ _STATE = ("sqlalchemy", "sqlite3", "alembic")
 _DAEMON = ("apscheduler", "structlog", "prometheus_client", "logging.config", "aiohttp.web", "mirrord.serve", "jinja2")
 _SIGNATURES = ("cryptography", "sigstore", "mirrord.wire.cosign")
 _OTHERS = ("mirrord.syncers.helm", "mirrord.syncers.git", "mirrord.daemon.runtime", "mirrord.testing")
+
+FIRST = """
+import gc, importlib, os, sys
+import aiohttp, pydantic, rich, sqlalchemy, yaml  # what takes long to load, and is not ours
+gc.disable()
+
+for name in sys.argv[1:]:
+    if not os.fork():
+        importlib.import_module(name)
+        os._exit(0)
+    os.wait()
+"""  # a fork that fails says so on stderr, and goes on with what is left
 
 
 def loaded(code: str) -> list[str]:
@@ -53,6 +66,18 @@ def test_copy_loads_only_what_it_needs() -> None:
     modules = loaded("import mirrord.cli, mirrord.cli.copy")
     assert len([name for name in modules if name.startswith("mirrord")]) <= 152
     assert among(modules, *_READERS, "httpx", "git", *_STATE, *_DAEMON, *_SIGNATURES, *_OTHERS, "rich", "uvloop") == []
+
+
+def test_every_command_can_be_loaded_first() -> None:
+    """The modules of each command load in an interpreter that has loaded none of ours, in whatever order they do."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST, *(f"mirrord.cli.{function_name(name)}" for name in COMMANDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from mirrord.errors import BrokenError, StalledError
 from mirrord.testing.running import started
+from tests.support.forking import forkable, run_fork
 
 PATIENCE = 60.0  # seconds
 
@@ -93,13 +94,20 @@ class Desk:
         Raises:
             StalledError: it took longer than `PATIENCE`, and was killed.
         """
-        async with self.started(*arguments, **environ) as process:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    out, err = await process.communicate()
-            except TimeoutError as error:
-                raise StalledError(f"mirrord {' '.join(map(str, arguments))} did not end in {PATIENCE:g} s") from error
-            return Said(process.returncode or 0, out.decode(), err.decode())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._ended(list(map(str, arguments)), self._with(environ))
+        except TimeoutError as error:
+            raise StalledError(f"mirrord {' '.join(map(str, arguments))} did not end in {PATIENCE:g} s") from error
+
+    async def _ended(self, words: list[str], environ: Mapping[str, str]) -> Said:
+        if forkable(environ):
+            status, out, err = await run_fork(words, self.folder, environ)
+        else:
+            async with self.started(*words, **environ) as process:
+                out, err = await process.communicate()
+                status = process.returncode or 0
+        return Said(status, out.decode(), err.decode())
 
     @asynccontextmanager
     async def started(self, *arguments: str | Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
