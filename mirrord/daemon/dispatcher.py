@@ -107,7 +107,7 @@ class Dispatcher:
                 store, sizes = self.runtime.store, command.sizes
                 return await pipeline.plan_mirror(mirror, syncer, services, store, now(), sizes=sizes)
 
-        return await self._each(command.mirrors, plan)
+        return await self._each(command.mirrors or self.runtime.snapshot.allowed(), plan)
 
     async def publish(self, command: Publish) -> Run:
         """See `Publish`."""
@@ -157,7 +157,8 @@ class Dispatcher:
     async def verify(self, command: Verify) -> tuple[Verification, ...]:
         """See `Verify`."""
         level, repair = command.level, command.repair
-        return await self._each(command.mirrors, lambda name: self.verifier.verify(name, level, repair=repair))
+        names = command.mirrors or self.runtime.snapshot.allowed()
+        return await self._each(names, lambda name: self.verifier.verify(name, level, repair=repair))
 
     async def collect_garbage(self, command: CollectGarbage) -> Collected:
         """See `CollectGarbage`."""

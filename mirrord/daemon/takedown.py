@@ -62,6 +62,7 @@ class Takedowns:
         again, still = await self._purge(found)  # what runs needed that were under way
         purged += again
         left += (one for one in still if one not in left)
+        left += meant.left
         removed = tuple(one for run in runs for one in _removed(run))
         left += (one for run in runs for one in _left(run))
         shown = tuple(map(str, digests))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
+from mirrord.model.takedown import LeftName
 from mirrord.syncer.values import Mirror, Services
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ Moves = Mapping[tuple[str, str], LedgerEntry]
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """What a person means, and what is not known of it."""
+    """What a person means, what is not known of it, and what stays at targets whatever is removed."""
 
     entry: DeniedEntry
     remark: str = ""
+    left: Sequence[LeftName] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from mirrord import failpoints
-from mirrord.errors import MirrordError, MissingError, RefusedError
+from mirrord.errors import GuardError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Ledger
 from mirrord.transfer.fanout import Workers
@@ -39,24 +39,27 @@ class RepositoryTakedown:
         """Remove names, and the manifests `doomed`; return by name and digest why it is still there, None where not."""
         place = self._place
         others = await tags_of(place) if isinstance(place, Repository) else ()
-        asked = await self._heads(dict.fromkeys((*names, *others)))
-        await self._note_gone({name: digest for name, digest in names.items() if asked[name] is None})
+        asked, broken = await self._heads(dict.fromkeys((*names, *others)))
+        gone = {name: digest for name, digest in names.items() if name in asked and asked[name] is None}
+        await self._note_gone(gone)
         if not isinstance(place, Repository):
             return await remove(self._target, place, names, self._ledger, heads=asked)
         heads = {tag: head for tag, head in asked.items() if head}
         denied = set[Digest]() if self._shared else {*doomed}
         same = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
-        parts = ({*self._parts} | await self._children(doomed)) - {*doomed}
+        parts = ({*self._parts} | await self._children(doomed, [])) - {*doomed}
         left = {*doomed} - {*names.values()}
         outcomes = dict(await remove(self._target, place, {**same, **names}, self._ledger, left=left, heads=asked))
         kept = {names[name] for name, error in outcomes.items() if error is not None and name in names}
         stays = [head for tag, head in heads.items() if head.digest not in denied and names.get(tag) != head.digest]
-        needed = kept | {head.digest for head in stays}
-        needed |= await self._children([*kept, *(head.digest for head in stays if head.media_type in INDEXES)])
+        needed = kept | {head.digest for head in stays} | await self._children(kept, [])
+        unread = [error for tag, error in broken.items() if tag not in names]
+        needed |= await self._children([head.digest for head in stays if head.media_type in INDEXES], unread)
+        unsure = f"another tag may need it, and cannot be read: {unread[0]}" if unread else ""
         for digest in {*doomed} - needed:
-            if error := await self._delete(digest):
+            if error := await self._delete(digest, unsure):
                 outcomes |= {name: error for name in (*names, digest) if names.get(name, name) == digest}
-        ends = [await self._delete(digest) for digest in sorted(parts - needed)]
+        ends = [await self._delete(digest, unsure) for digest in sorted(parts - needed)]
         if there := [error for error in ends if error]:
             said = "of its platforms stay there by digest until the registry collects them"
             self.remark = f"{len(there)} {said}: {there[0]}"
@@ -67,33 +70,43 @@ class RepositoryTakedown:
         async with self._ledger.moving(self._target, {name: (digest, None) for name, digest in names.items()}):
             pass
 
-    async def _heads(self, tags: Iterable[str]) -> Mapping[str, Descriptor | None]:
+    async def _heads(self, tags: Iterable[str]) -> tuple[Mapping[str, Descriptor | None], Mapping[str, MirrordError]]:
+        """Return what tags stand for, and why that cannot be found out of others."""
         found: dict[str, Descriptor | None] = {}
+        broken: dict[str, MirrordError] = {}
 
         async def look(tag: str) -> None:
-            found[tag] = await self._place.head_manifest(tag)
+            try:
+                found[tag] = await self._place.head_manifest(tag)
+            except MirrordError as error:
+                broken[tag] = error
 
         await Workers(AT_ONCE).each(tags, look)
-        return found
+        return found, broken
 
-    async def _children(self, digests: Collection[Digest]) -> set[Digest]:
-        """Return all manifests that these indexes reach; none of those that are gone."""
+    async def _children(self, digests: Collection[Digest], broken: list[MirrordError]) -> set[Digest]:
+        """Return all manifests that these indexes reach; none of those that are gone, or cannot be read."""
         found, left = set[Digest](), [*digests]
         while left:
             try:
                 manifest = await self._place.get_manifest(left.pop())
             except MissingError:
                 continue
+            except MirrordError as error:
+                broken.append(error)
+                continue
             fresh = [child for child in manifest.children if child.digest not in found]
             found |= {child.digest for child in fresh}
             left += [child.digest for child in fresh if child.media_type in INDEXES]
         return found
 
-    async def _delete(self, digest: Digest) -> MirrordError | None:
-        """Delete a manifest; return why it is still there."""
+    async def _delete(self, digest: Digest, unsure: str = "") -> MirrordError | None:
+        """Delete a manifest; return why it is still there. `unsure` says why another tag may need it."""
         assert isinstance(self._place, Repository)
         if await self._place.head_manifest(digest) is None:
             return None
+        if unsure:
+            return GuardError(f"{digest} can still be pulled by digest: {unsure}")
         try:
             await delete_manifest(self._place, digest)
         except RefusedError as error:

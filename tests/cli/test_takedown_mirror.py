@@ -50,7 +50,9 @@ async def test_a_mirror_is_taken_down_and_comes_back(tmp_path: Path) -> None:
         stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
         assert (stands["gone"]["health"], stands["gone"]["consecutive_failures"]) == ("denied", 0)
         assert f"taken down: {REASON}" in (await desk.run("status")).out
-        looked = await desk.run("verify", "--deep")  # what must not be there is no drift, and not unknown either
+        assert (await desk.run("plan")).status == 0  # as in a sync
+        assert "gone" not in (await desk.run("verify")).out
+        looked = await desk.run("verify", "gone", "stays")  # what must not be there is no drift, and not unknown either
         assert (looked.status, looked.out.splitlines()[1].split()[:3]) == (0, ["gone", "gone", "refused"]), looked
         assert f"gone gone refused: taken down, so nothing of it is looked at: {REASON}" in looked.out
         typo = await desk.run("takedown", "gonne", "--reason", REASON)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
+
+from mirrord.commands import Takedown
+from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
+from mirrord.model.run import Result
+from mirrord.syncers.image.upstream import parents
+from mirrord.syncers.image.upstream.parents import left_in_indexes
 from mirrord.syncers.image.upstream.takedown import find
-from mirrord.testing import build_image, push
+from mirrord.testing import Image, Registry, build_image, push
 from tests.support.localstore import place_in
+from tests.support.verifying import Verified, opened
 from tests.support.world import World
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
 async def test_platforms_of_more_than_a_hundred_images(world: World) -> None:
@@ -49,3 +63,75 @@ async def test_a_damaged_manifest_in_local_stops_no_takedown(world: World) -> No
     found = await find(f"{source.host}/team/other@{index.digest}", world.services, {})
     assert found.entry.digests == (index.digest,)
     assert found.remark.startswith("the platforms of 1 of 1 images are not known, and not denied by digest: ")
+
+
+CONFIGURATION = """\
+settings: {{denied: {denied}}}
+targets: {{there: {{kind: image, to: "{target}/mirror"}}}}
+mirrors:
+- {{name: app, kind: image, from: {{repository: "{source}/team/app", tags: ["*"]}}, to: [there, local]}}
+"""
+
+
+@asynccontextmanager
+async def mirrored(folder: Path, **images: Image) -> AsyncIterator[tuple[Verified, Registry, Registry]]:
+    """Mirror images, by tag, to a registry and `local`."""
+    (folder / "denied.yaml").touch()
+    async with Registry() as source, Registry() as target:
+        for tag, image in images.items():
+            await push(image, source, "team/app", [tag])
+        text = CONFIGURATION.format(denied=folder / "denied.yaml", source=source.host, target=target.host)
+        async with opened(folder, text) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            yield one, source, target
+
+
+async def test_an_index_that_has_a_denied_platform_is_listed(tmp_path: Path) -> None:
+    """It stays at targets with the platform that was named alone, until it is taken down as well."""
+    index, other = build_image(["linux/amd64", "linux/arm64"]), build_image(["linux/amd64"], seed="other")
+    child = next(one for one in index.manifests if one != index.digest)
+    async with mirrored(tmp_path, v1=index, v2=other) as (one, source, target):
+        command = Takedown(f"{source.host}/team/app@{child}", "asked to")
+        for _ in range(2):
+            done = await one.dispatcher.carry_out(command)
+            assert [(left.target, left.what) for left in done.left] == [("local", "v1"), ("there", "v1")]
+            assert all(f"take down {index.digest}, too" in left.why for left in done.left)
+            command = replace(command, reason="")
+        assert {*target.content.tags["mirror/app"]} == {"v1", "v2"}
+        assert not (await one.dispatcher.carry_out(Takedown(f"{source.host}/team/app@{index.digest}", "too"))).left
+        assert not (await one.dispatcher.carry_out(command)).left
+        assert {*target.content.tags["mirror/app"]} == {"v2"}
+
+
+async def test_what_was_not_looked_at_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that cannot be read may have the platform, and so may those beyond the limit: none is told as gone."""
+    images = {f"v{number}": build_image(["linux/amd64", "linux/arm64"], seed=str(number)) for number in range(3)}
+    child = next(one for one in images["v0"].manifests if one != images["v0"].digest)
+    async with mirrored(tmp_path, **images) as (one, source, target):
+        services = replace(one.dispatcher.runtime.snapshot.services, repositories=None)  # which knows all of them
+        moves = {
+            ("there", tag): LedgerEntry("app", "there", tag, "", None, image.digest, NOW, NOW)
+            for tag, image in images.items()
+        }
+        first, second, _ = sorted(images, key=lambda tag: images[tag].digest)
+        monkeypatch.setattr(parents, "MOST", 2)
+        target.faults.on("*", f"/manifests/{images[first].digest}", times=None).status(403)
+        found = await left_in_indexes(Digest(child), f"{source.host}/team/app", services, {"app": moves})
+        said = {left.what: left.why for left in found}
+        assert f"whether it has {child} is not known" in said[first]
+        assert (second in said) is (second == "v0")
+        assert "only 2 were asked for" in said["1 more images"]
+
+
+async def test_one_broken_tag_leaves_others_alone(tmp_path: Path) -> None:
+    """Names go although another one cannot be read; a manifest that this one may need is listed by its digest."""
+    one, two, third = (build_image(["linux/amd64"], seed=seed) for seed in ("one", "two", "three"))
+    async with mirrored(tmp_path, v1=one, v2=two, v3=third) as (open_, source, target):
+        fault = target.faults.on("*", "/manifests/v3$", times=None).status(403)
+        done = await open_.dispatcher.carry_out(Takedown(f"{source.host}/team/app:v1", "asked to"))
+        assert {*target.content.tags["mirror/app"]} == {"v2", "v3"}
+        assert [(left.target, left.what) for left in done.left] == [("there", "v1")]
+        assert f"{one.digest} can still be pulled by digest: another tag may need it" in done.left[0].why
+        fault.times = 0
+        assert not (await open_.dispatcher.carry_out(Takedown(f"{source.host}/team/app:v1"))).left
+        assert one.digest not in target.content.manifests["mirror/app"]

@@ -26,6 +26,7 @@ from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
 from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, named, written_names
 from mirrord.syncers.image.upstream.many import parts_of
+from mirrord.syncers.image.upstream.parents import left_in_indexes
 from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
@@ -120,7 +121,8 @@ async def find(text: str, services: Services, moves: Moves) -> Meant:
     origin = replace(origin, tag=reference.tag, digest=reference.digest)  # where it is read, whatever it is called
     if reference.digest:
         digests, remark = await _with_parts([reference.digest], origin, services)
-        return Meant(DeniedEntry(0, "", digests=digests), remark)
+        left = await left_in_indexes(reference.digest, reference.name, services, moves)
+        return Meant(DeniedEntry(0, "", digests=digests), remark, left)
     image = f"{name}:{reference.tag}" if reference.tag else name
     tops, others = await asyncio.to_thread(_of_ledger, mirrors, moves, {name, reference.name}, reference.tag)
     for part in found:
