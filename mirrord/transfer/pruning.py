@@ -20,13 +20,13 @@ Called = Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]]
 async def unwanted_since(mirror: Mirror, services: Services, source: str) -> Mapping[str, datetime]:
     """Return since when names are not wanted, by earlier prunes of this source."""
     noted = await services.facts.recall(mirror.name, f"{FACTS}:{source}") if services.facts else {}
-    return {name: at for name, text in noted.items() if (at := moment(text))}
+    return await asyncio.to_thread(lambda: {name: at for name, text in noted.items() if (at := moment(text))})
 
 
 async def note_unwanted(mirror: Mirror, services: Services, source: str, since: Mapping[str, datetime]) -> None:
     """Note since when names are not wanted. Raises StorageError: it cannot be noted."""
     if services.facts:
-        facts = {name: at.isoformat() for name, at in since.items()}
+        facts = await asyncio.to_thread(lambda: {name: at.isoformat() for name, at in since.items()})
         await services.facts.note(mirror.name, f"{FACTS}:{source}", facts)
 
 

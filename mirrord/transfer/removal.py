@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final
 
@@ -290,7 +291,7 @@ class _Removal:
 def _chunks(names: Mapping[str, Digest]) -> Iterator[Mapping[str, Digest]]:
     """Yield all names some at a time, those of one digest together: a registry may delete them together only."""
     chunk: dict[str, Digest] = {}
-    for _, same in groupby(sorted(names.items(), key=lambda one: (one[1], one[0])), key=lambda one: one[1]):
+    for _, same in groupby(sorted(names.items(), key=itemgetter(1, 0)), key=itemgetter(1)):  # no calls of ours
         chunk |= same
         if len(chunk) >= CHUNK:
             yield chunk

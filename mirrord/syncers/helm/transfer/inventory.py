@@ -81,7 +81,7 @@ async def look(
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
-    asked = set() if whole else {chart.item for chart in visit.wanted}
+    asked = set() if whole else await asyncio.to_thread(lambda: {chart.item for chart in visit.wanted})
 
     async def ask(target: Target) -> TargetContent | MirrordError:
         listed: dict[str, ChartVersion] = {}

@@ -156,16 +156,18 @@ class OciTarget:
 
     async def remove(self, target: str, charts: Sequence[ChartVersion], ledger: Ledger, report: Report) -> None:
         """Remove tags whose manifest is the one that `held` saw."""
-        seen = {chart.item: TagSeen.read(self._facts.get(chart.item, "")) for chart in charts}
-        manifests = {item: one.manifest for item, one in seen.items() if one}
+
+        def manifests() -> Mapping[str, Digest]:
+            seen = {chart.item: TagSeen.read(self._facts.get(chart.item, "")) for chart in charts}
+            return {item: one.manifest for item, one in seen.items() if one}
 
         def ended(item: str, error: MirrordError | None) -> None:
             if error is None:
                 self._facts.pop(item, None)
             report(item, error)
 
-        opened = self._repository
-        await remove_charts(target, charts, ledger, ended, manifests=manifests, open_repository=opened)
+        there = await asyncio.to_thread(manifests)
+        await remove_charts(target, charts, ledger, ended, manifests=there, open_repository=self._repository)
 
     def _repository(self, chart: ChartVersion) -> Repository:
         return Repository(self._http, Reference(self._domain, names.below(self._path, chart.name)), push=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from mirrord.errors import GuardError, MirrordError
+from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Ledger
 from mirrord.syncers.helm.names import ChartVersion
@@ -35,18 +36,17 @@ async def remove_charts(
         charts: the versions, with the digests of their archives, as they are in the ledger.
         ledger: where each removal is written down before it happens.
         report: is told the end of each version, by its item.
-        manifests: by item, what its tag was seen to stand for.
+        manifests: by item, what the tag of each was seen to stand for.
         open_repository: opens the repository of a chart.
     """
-    alike = defaultdict[str, list[ChartVersion]](list)
-    for chart in charts:
-        if chart.item in manifests:
-            alike[chart.name].append(chart)
-        else:
-            report(chart.item, GuardError(f"{chart.item} stays: nobody saw what its tag stands for"))
 
-    async def of_chart(versions: Sequence[ChartVersion]) -> None:
-        tags = {chart.tag: chart for chart in versions}
+    def by_chart() -> Mapping[str, Mapping[str, ChartVersion]]:
+        alike = defaultdict[str, dict[str, ChartVersion]](dict)
+        for chart in charts:
+            alike[chart.name][chart.tag] = chart
+        return alike
+
+    async def of_chart(tags: Mapping[str, ChartVersion]) -> None:
 
         def renamed(tag: str, _: Move) -> tuple[str, Move]:
             return tags[tag].reference, (tags[tag].digest, None)
@@ -54,17 +54,18 @@ async def remove_charts(
         def ended(tag: str, error: MirrordError | None) -> None:
             report(tags[tag].item, error)
 
-        names = {tag: manifests[chart.item] for tag, chart in tags.items()}
-        await remove(target, open_repository(versions[0]), names, RenamedLedger(ledger, renamed), ended, alone=True)
+        names = await asyncio.to_thread(lambda: {tag: manifests[chart.item] for tag, chart in tags.items()})
+        repository = open_repository(next(iter(tags.values())))
+        await remove(target, repository, names, RenamedLedger(ledger, renamed), ended, alone=True)
 
     failed: list[MirrordError] = []
 
-    async def each(versions: Sequence[ChartVersion]) -> None:
+    async def each(tags: Mapping[str, ChartVersion]) -> None:
         try:
-            await of_chart(versions)
+            await of_chart(tags)
         except MirrordError as error:  # one chart that cannot be listed does not stop others
             failed.append(error)
 
-    await Workers(AT_ONCE).each(alike.values(), each)
+    await Workers(AT_ONCE).each((await asyncio.to_thread(by_chart)).values(), each)
     if failed:
         raise failed[0]

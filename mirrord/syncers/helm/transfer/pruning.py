@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -121,10 +121,14 @@ async def _tags(
             tags = [tag async for tag in repository.tags()]
         except MissingError:
             return
-        found[chart] = [version for tag in tags if valid_version(version := tag.replace("_", "+"))]
+        found[chart] = await asyncio.to_thread(_versions, tags)
 
     await Workers(LOOKS).each(charts, of_chart)
     return found
+
+
+def _versions(tags: Iterable[str]) -> Collection[str]:
+    return [version for tag in tags if valid_version(version := tag.replace("_", "+"))]
 
 
 async def _index(
@@ -143,25 +147,33 @@ async def _index(
         return listing
 
     await open_target(mirror, target, services, Visit(read, 0.0)).held(())
-    found = defaultdict[str, list[str]](list)
-    for listing in seen:
-        if isinstance(listing, ContentError):
-            raise listing
-        for chart in listing.charts.values():
-            if chart.name in charts:
-                found[chart.name].append(chart.version)
-    return found
+
+    def versions() -> Mapping[str, Collection[str]]:
+        found = defaultdict[str, list[str]](list)
+        for listing in seen:
+            if isinstance(listing, ContentError):
+                raise listing
+            for chart in listing.charts.values():
+                if chart.name in charts:
+                    found[chart.name].append(chart.version)
+        return found
+
+    return await asyncio.to_thread(versions)
 
 
 async def _held(
     mirror: Mirror, services: Services, names: PruneSurvey, going: Sequence[Unwanted], visit: Visit
 ) -> HelmPruneSurvey:
     """Ask all targets what the versions are there that may be removed; nothing is trusted that an earlier run saw."""
-    charts = list({one.name: version_of(one.name) for one in going}.values())
+    charts = await asyncio.to_thread(lambda: list({one.name: version_of(one.name) for one in going}.values()))
     visit, notes = replace(visit, wanted=charts), RunNotes(mirror, services)
     targets, unasked = await look(replace(mirror, trust=0.0), services, visit, notes, whole=False, puts=False)
     trouble = {**names.trouble, **{(name, ""): error for name, error in unasked.items() if name != LOCAL}}
-    held = {one.key: _digest(targets[one.target], one.name) for one in going if one.target in targets}
+
+    def digests() -> Mapping[Key, Digest | None]:
+        return {one.key: _digest(targets[one.target], one.name) for one in going if one.target in targets}
+
+    held = await asyncio.to_thread(digests)
     there = HelmSurvey(targets=targets, unasked=unasked, alone=True)
     return HelmPruneSurvey(replace(names, held=held, trouble=trouble), there)
 
@@ -177,9 +189,13 @@ async def _found(
     mirror: Mirror, services: Services, survey: HelmPruneSurvey, at_source: AtSource, now: datetime
 ) -> HelmPruneSurvey:
     """Find out where the archives of doomed versions are besides: at targets under their name, and at the source."""
-    going = await asyncio.to_thread(lambda: list(doomed(survey.names, now)))
-    wanted = {(one.name, digest): (one.repository, digest) for one, digest in going}
-    source = await at_source(mirror, services, [version_of(name, digest) for name, digest in wanted]) if wanted else ()
+
+    def going() -> tuple[Mapping[tuple[str, Digest], tuple[str, Digest]], Sequence[ChartVersion]]:
+        found = {(one.name, digest): (one.repository, digest) for one, digest in doomed(survey.names, now)}
+        return found, [version_of(name, digest) for name, digest in found]
+
+    wanted, charts = await asyncio.to_thread(going)
+    source = await at_source(mirror, services, charts) if charts else ()
     lasting = {target.name for target in mirror.targets if not passing(mirror, target)}
     contents = {name: content for name, content in survey.there.targets.items() if name in lasting}
 
@@ -187,6 +203,9 @@ async def _found(
         at = [target for target, content in contents.items() if _digest(content, name) == digest]
         return [*at, SOURCE] if digest in source else at
 
-    found = {key: places_of(name, digest) for (name, digest), key in wanted.items()}
+    def places_of_all() -> Mapping[tuple[str, Digest], Sequence[str]]:
+        return {key: places_of(name, digest) for (name, digest), key in wanted.items()}
+
+    found = await asyncio.to_thread(places_of_all)
     there = {name: content for name, content in survey.there.targets.items() if name != LOCAL}
     return HelmPruneSurvey(replace(survey.names, found=found), replace(survey.there, targets=there))

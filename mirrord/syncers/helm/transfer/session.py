@@ -217,7 +217,7 @@ class HelmSession:
     async def _finish(self, steps: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""
         name = steps[0].target
-        if not self._changes(name, steps):
+        if not self._publishes(name, steps):
             await tell((Receipt(step, Outcome.DONE, "not there any more") for step in steps), on_receipt)
             return
         try:
@@ -230,11 +230,10 @@ class HelmSession:
         said = (f"{step.item} is listed no more" if step.action is Action.DELETE else listed for step in steps)
         await tell((Receipt(step, Outcome.DONE, text) for step, text in zip(steps, said, strict=True)), on_receipt)
 
-    def _changes(self, name: str, steps: Sequence[Step]) -> bool:
-        """Whether there is anything to publish: what is to be deleted may be listed no more."""
+    def _publishes(self, name: str, steps: Sequence[Step]) -> bool:
+        """Whether there is an index to publish: none is made only to delete; one that stays removes what is left."""
         found = self._survey.targets.get(name)
-        own = found.own if found and found.own is not None else {}
-        return any(step.action is not Action.DELETE or step.item in own for step in steps)
+        return found is None or bool(found.own) or any(step.action is not Action.DELETE for step in steps)
 
     async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
         if name in self._survey.unasked:
