@@ -72,7 +72,16 @@ def site(read: Configuration, syncers: Mapping[str, Syncer], language: str, live
     for mirror in read.mirrors:
         if find := syncers[mirror.kind].parts_of(mirror):
             parts[mirror.name] = find().mirrors
-    return described(read.mirrors, syncers, words(language), url=url, book=read.book, parts=parts, live=live)
+    return described(
+        read.mirrors,
+        syncers,
+        words(language),
+        url=url,
+        book=read.book,
+        parts=parts,
+        live=live,
+        operator=read.settings.about.about,
+    )
 
 
 def _site_data(read: Configuration, syncers: Mapping[str, Syncer], config: Path | None, state: Path | None) -> SiteData:

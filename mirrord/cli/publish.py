@@ -41,7 +41,12 @@ def publish(
     return report(run, Show.of(quiet=quiet, verbose=verbose), json=json)
 
 
-def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:
+def build_name(commit: str | None, describe: str | None) -> str:
+    """Return what a build is called in its tags: a commit in its first seven digits, a description as it is.
+
+    Raises:
+        UsageError: there is none, both are given, or it is no commit.
+    """
     build = commit or describe
     if not build or (commit and describe):
         raise UsageError("give exactly one of --commit and --describe")
@@ -49,7 +54,11 @@ def _names(branch: str | None, pr: int | None, commit: str | None, describe: str
         raise UsageError(
             f"--commit {commit[:80]!r}: a commit is 7 to 64 hexadecimal digits; for other names use --describe"
         )
-    build = short_commit(build) if commit else build
+    return short_commit(build) if commit else build
+
+
+def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:
+    build = build_name(commit, describe)
     if branch and pr is None:
         return build_tags(branch, build)
     if pr is not None and not branch:

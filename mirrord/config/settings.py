@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from mirrord.config.about import AboutKeys
 from mirrord.config.check import Strict, check
 from mirrord.config.keep import LocalSettings
 from mirrord.config.lines import Problems, Trail, Value
@@ -192,6 +193,10 @@ class Settings(Strict):
             " hand, too. It must exist, outside of the folder of the configuration. Default: nothing is denied."
         ),
         examples=["/var/lib/mirrord/denied.yaml"],
+    )
+    about: AboutKeys = Field(
+        default=AboutKeys(),
+        description="What you say of the mirror: shown on pages, in documents, and where something was taken down.",
     )
     log: Log = Field(default=Log(), description="Logging.")
 

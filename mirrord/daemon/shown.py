@@ -117,7 +117,8 @@ class Shown:
             front=self.front(),
         )
         certificate_error = self.certificate.error if self.certificate else ""
-        return replace(status, certificate_error=certificate_error, notify=self.receivers())
+        about = self._runtime.snapshot.services.about
+        return replace(status, certificate_error=certificate_error, notify=self.receivers(), about=about)
 
     def front(self) -> FrontStatus | None:
         """Return what clients pulled through, or None where nothing can be."""
@@ -140,7 +141,7 @@ class Shown:
         if found is None or name not in snapshot.names:
             return None
         schedule = snapshot.mirror(name).schedule
-        detail = MirrorDetail(found, status.now, front=in_use(status.front), schedule=schedule)
+        detail = MirrorDetail(found, status.now, front=in_use(status.front), about=status.about, schedule=schedule)
         detail = await add_record(detail, snapshot, self._runtime.store, wish)
         url = snapshot.configuration.settings.address(self._listen)
         return await asyncio.to_thread(add_uses, detail, snapshot, url, wish)

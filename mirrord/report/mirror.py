@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
+from mirrord.model.about import Imprint
 from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen
@@ -77,6 +78,7 @@ class MirrorDetail:
         moves: entries of the ledger, newest first.
         older: whether there are entries before these.
         front: whether there is something to see at `/front`.
+        about: what the operator says of all mirrors.
         schedule: when it runs, None for on demand.
         trouble: why the record could not be read, or "".
     """
@@ -94,6 +96,7 @@ class MirrorDetail:
     moves: Sequence[LedgerEntry] = ()
     older: bool = False
     front: bool = False
+    about: Imprint = field(default_factory=Imprint)
     schedule: Schedule | None = None
     trouble: str = ""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
+from mirrord.model.about import Imprint
 from mirrord.model.history import LastRun, Noted
 from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
@@ -228,6 +229,7 @@ class Status:
         front: what clients pulled through since the start; null without a daemon, and where no kind can be.
         certificate_error: why changed files of `settings.tls` are not in use, or empty.
         notify: receivers of notifications, in the order of the configuration.
+        about: where rights holders write to (`takedown`), and the disclaimer by language; both may be empty.
         totals: number of mirrors by `health`, and of those that run (`running`).
     """
 
@@ -241,6 +243,7 @@ class Status:
     certificate_error: str = ""
     totals: Mapping[str, int] = field(default_factory=dict)
     notify: tuple[ReceiverStatus, ...] = ()
+    about: Imprint = field(default_factory=Imprint)
 
 
 def status_document(status: Status) -> Document:

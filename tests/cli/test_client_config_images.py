@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from mirrord.testing import Registry, build_image, push, require
 from mirrord.testing.running import run
@@ -88,6 +90,27 @@ async def test_the_last_tag(desk: Desk) -> None:
         said = await desk.run("client-config", "ecs", "--json")
         (file,) = said.document["files"]
         assert json.loads(file["text"])["containerDefinitions"] == [{"name": "app", "image": wanted}]
+
+
+async def test_compose_and_amazon_read_their_files(desk: Desk) -> None:
+    """docker-compose merges the file over a service of the user, and Amazon's own model of its API takes the other."""
+    require("docker-compose")
+    async with Registry() as source, Registry() as target:
+        await mirrored(desk, source, target)
+        wanted = f"{place(source, target)}:v10"
+        for client in ("compose", "ecs"):
+            said = await desk.run("client-config", client, "--output", desk.folder)
+            assert said.status == 0, said.err
+    own = desk.folder / "compose.yaml"
+    own.write_text("version: '3.8'\nservices: {app: {image: 'up.example/team/app:v1', command: [run]}}\n")
+    files = ("--file", own, "--file", desk.folder / "compose.override.yaml")
+    read = await run("docker-compose", *files, "config")
+    assert read.status == 0, read.output
+    assert yaml.safe_load(read.output)["services"] == {"app": {"image": wanted, "command": ["run"]}}
+    task = json.loads((desk.folder / "task-definition.json.part").read_text())
+    shape = get_session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
+    report = ParamValidator().validate({"family": "app", **task}, shape)
+    assert not report.has_errors(), report.generate_report()
 
 
 async def test_the_front_is_preferred(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, mirrors, value, values
 
 _CLIENTS: Final = (
     "containerd",
@@ -155,4 +155,53 @@ _WEBHOOK = click.Group(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-POINTING: Final = (_CLIENT_CONFIG, _REWRITE, _WEBHOOK)
+_COMMENT = command(
+    "comment",
+    """Print what to tell a pull request about its build: where its images can be pulled.
+
+The text is Markdown: for each target the commands that pull the images which `mirrord publish` has put there, and
+with `--helm` the command that installs a chart with them. Each target is asked whether it has the image.
+
+NAME is a mirror of an image. Write NAME=KEY where the values of the chart call it otherwise, and NAME= where they begin
+with `image:`.
+
+  $ mirrord comment craned metric-adapter=metricAdapter --pr 7 --commit $SHA --helm 'helm install crane crane/crane'
+
+With `--to` it becomes ONE comment of the pull request, which every later build writes anew. It is found by who wrote it
+and by a mark in it. The environment variable `FORGE_TOKEN` has a token that may comment there.
+
+  $ mirrord comment craned --pr 7 --commit $SHA --to https://github.com/gocrane/crane
+
+Exit code 0 when every target has every image, 2 when some are missing, 1 when all are, 64 when a name does not fit.
+""",
+    click.Argument(
+        ["names"],
+        nargs=-1,
+        required=True,
+        metavar="NAME[=KEY]...",
+        help="Names of mirrors of images, and the keys of their values.",
+        shell_complete=mirrors,
+    ),
+    click.Option(
+        ["--pr"], type=click.IntRange(min=1), required=True, metavar="N", help="The number of the pull request."
+    ),
+    value("--commit", "C", "The commit that was built: 7 to 64 hexadecimal digits."),
+    value("--describe", "D", "The output of `git describe`, or any other name, instead of `--commit`."),
+    value("--helm", "COMMAND", "What installs the chart; `--set` for each image is written behind it."),
+    click.Option(
+        ["--language"],
+        type=click.Choice(["en", "zh"]),
+        metavar="LANGUAGE",
+        help="The language: en or zh. Default: zh at Gitee, else en.",
+    ),
+    value("--to", "URL", "Write it into pull request N of this repository, and print nothing of it."),
+    click.Option(
+        ["--forge"],
+        type=click.Choice(["github", "gitee", "gitea"]),
+        metavar="KIND",
+        help="What the host of `--to` is: github, gitee or gitea (also for Forgejo). Default: by its name.",
+    ),
+    CONFIG,
+)
+
+POINTING: Final = (_CLIENT_CONFIG, _REWRITE, _WEBHOOK, _COMMENT)

@@ -73,4 +73,6 @@ class Site:
     about: tuple[str, ...]
     tip: str  # heading of the tips
     kinds: tuple[KindPart, ...]
+    disclaimer: str = ""
+    takedown: tuple[str, Cell] | None = None  # what is said, and the address of the operator
     others: Mapping[str, str] = field(default_factory=dict)

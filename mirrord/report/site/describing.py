@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from mirrord.model.about import Imprint
 from mirrord.model.catalog import CatalogEntry
 from mirrord.names.natural import natural_key
 from mirrord.report.site import Cell, Group, KindPart, MirrorPart, Site, Tab, Table
@@ -56,6 +57,7 @@ def described(
     book: HostBook,
     parts: Mapping[str, Sequence[Mirror]] = _NO_PARTS,
     live: SiteData | None = None,
+    operator: Imprint | None = None,
 ) -> Site:
     """Describe mirrors for their users. Places on this machine are left out: nobody else can use them.
 
@@ -67,6 +69,7 @@ def described(
         book: the rules for hosts.
         parts: by name of a mirror of many sources, a mirror of each that is known.
         live: what the daemon or the record knows, or None for the configuration alone.
+        operator: what the operator says of the mirrors.
     """
     about = [words.text("site.about")]
     if live:
@@ -78,7 +81,15 @@ def described(
     order = sorted(by_kind, key=lambda kind: (kind != "image", kind != "helm", kind))  # as people look for them
     kinds = tuple(part for part in (writer.kind(kind, by_kind[kind]) for kind in order) if part.groups)
     title, description = words.text("page.title"), words.text("site.description")
-    return Site(words.language, title, description, tuple(about), words.text("site.tip"), kinds)
+    said = operator or Imprint()
+    takedown = (words.text("page.takedown"), Cell(said.takedown, said.link)) if said.takedown else None
+    texts = said.said(words.language), takedown
+    return Site(words.language, title, description, tuple(about), words.text("site.tip"), kinds, *texts)
+
+
+def host_title(host: str) -> str:
+    """Return what people call a host: `Docker Hub`; the host itself where it has no other name."""
+    return next((title for name, title in _HOSTS.items() if f".{host}".endswith(f".{name}")), host)
 
 
 class _Writer:
@@ -131,7 +142,7 @@ class _Writer:
         place = self._url if target.name == LOCAL else self._place(mirror, target)
         host = place.partition("://")[2] or place
         host = host.partition("/")[0].rpartition("@")[2]
-        return next((title for name, title in _HOSTS.items() if f".{host}".endswith(f".{name}")), host)
+        return host_title(host)
 
     def _addresses(self, mirror: Mirror) -> Addresses:
         if (found := self._found.get(id(mirror))) is None:

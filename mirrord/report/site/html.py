@@ -23,6 +23,7 @@ html { background: var(--ground); }
 body { font: 16px/1.6 system-ui, "PingFang SC", "Noto Sans CJK SC", sans-serif; max-width: 72rem;
   margin: 0 auto; padding: 1rem; }
 a { color: var(--link); }
+footer { margin-top: 2.5rem; border-top: 1px solid var(--line); font-size: .875em; }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; }
@@ -65,6 +66,7 @@ def html(site: Site) -> str:
             *(f"<p>{_text(text)}</p>" for text in site.about),
             *(line for kind in site.kinds for line in _kind(kind, site.tip)),
             "</main>",
+            *_operator(site),
             "</body>",
             "</html>\n",
         )
@@ -76,6 +78,15 @@ def _others(site: Site) -> Iterator[str]:
         code = _CODES.get(language, language)
         link = f'<a href="{_text(file)}" rel="alternate" hreflang="{code}" lang="{code}">{LANGUAGES[language]}</a>'
         yield f"<p>{link}</p>"
+
+
+def _operator(site: Site) -> Iterator[str]:
+    if site.disclaimer or site.takedown:
+        yield "<footer>"
+        yield from (f"<p>{_text(line)}</p>" for line in site.disclaimer.splitlines() if line.strip())
+        if site.takedown:
+            yield f"<p>{_text(site.takedown[0])} {_cell(site.takedown[1])}</p>"
+        yield "</footer>"
 
 
 def _kind(kind: KindPart, tip: str) -> Iterator[str]:

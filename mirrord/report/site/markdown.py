@@ -36,6 +36,12 @@ def _document(site: Site) -> Iterator[str]:
     for kind in site.kinds:
         yield from ("", f"## {_text(kind.title)}")
         yield from _kind(kind, site.tip)
+    if site.disclaimer or site.takedown:
+        yield from ("", "---")
+    for line in site.disclaimer.splitlines():
+        yield from ("", _text(line.strip())) if line.strip() else ()
+    if site.takedown:
+        yield from ("", f"{_text(site.takedown[0])} {_cell(site.takedown[1])}")
 
 
 def _kind(kind: KindPart, tip: str) -> Iterator[str]:

@@ -50,6 +50,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "page.front": "Registry front",
     "page.version": "mirrord {version}",
     "page.as_of": "as of {time}",
+    "page.takedown": "You hold rights in something that is mirrored here? Write to",
     "page.stopping": "The daemon is stopping.",
     "page.reload_refused": "The last reload was refused; the configuration before stays in use: {error}",
     "page.certificate": "The new certificate cannot be used; the one before stays in use: {error}",
@@ -214,6 +215,13 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.list_missing": "An allow list was refused, nothing can be pulled through: {error}",
     "front.cache_error": "The cache of the registry front cannot be used: {error}",
     # Documents and badges
+    # The comment in a pull request
+    "build.title": "Images of this pull request",
+    "build.about": "Built from `{build}`; as of {time}. Each build writes this comment anew.",
+    "build.image": "Image",
+    "build.pull": "Pull command",
+    "build.lacking": "not there yet",
+    "build.install": "Install them by Helm:",
     "site.description": "Where the mirrors are, and how to use them.",
     "site.about": (
         "These mirrors are copies of resources that are slow or impossible to reach from some places."

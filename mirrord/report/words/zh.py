@@ -50,6 +50,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "page.front": "镜像代理",
     "page.version": "mirrord {version}",
     "page.as_of": "截至 {time}",
+    "page.takedown": "如果您是此处所镜像内容的权利人，请联系",
     "page.stopping": "守护进程正在退出。",
     "page.reload_refused": "上次重新加载配置被拒绝，仍使用之前的配置：{error}",
     "page.certificate": "新证书无法使用，仍使用之前的证书：{error}",
@@ -211,6 +212,13 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "front.list_missing": "允许列表被拒绝，无法通过代理拉取任何内容：{error}",
     "front.cache_error": "镜像代理的缓存无法使用：{error}",
     # Documents and badges
+    # The comment in a pull request
+    "build.title": "此合并请求的镜像",
+    "build.about": "由 `{build}` 构建；截至 {time}。每次构建都会更新此评论。",
+    "build.image": "镜像",
+    "build.pull": "拉取命令",
+    "build.lacking": "尚未就绪",
+    "build.install": "使用 Helm 安装：",
     "site.description": "镜像资源的地址和使用方法。",
     "site.about": "由于网络原因，部分地区访问源站较慢，甚至无法访问。以下镜像是这些资源的副本，更新会略晚于源站。",
     "site.as_of": "数据截至 {time}。",

@@ -53,7 +53,7 @@ class ClientPages(PageGroup):
 
 def page(status: Status, mirror: ClientMirror | None, look: Look) -> str:
     """Render the page for a reader."""
-    frame = Frame(look, status.now, status.version, PATH, front=in_use(status.front))
+    frame = Frame(look, status.now, status.version, PATH, front=in_use(status.front), about=status.about)
     mirror = mirror and public(mirror)
     return render("clients.html", frame=frame, mirror=mirror, setups=setups(mirror) if mirror else {})
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from mirrord.model.about import Imprint
 from mirrord.report.words import LANGUAGES, TEXTS, Words, negotiated, words
 
 POLICY: Final = (
@@ -65,6 +66,7 @@ class Frame:
         path: of the page, `/` for the overview.
         query: of the page, without language and theme.
         front: whether there is something to see at `/front`.
+        about: what the operator says of the mirror.
     """
 
     look: Look
@@ -73,6 +75,7 @@ class Frame:
     path: str = "/"
     query: Mapping[str, str] = field(default_factory=dict)
     front: bool = False
+    about: Imprint = field(default_factory=Imprint)
 
     @property
     def words(self) -> Words:

@@ -88,7 +88,7 @@ def changed(_: FrontShown, now: FrontShown, said: Words) -> str:
 def page(shown: FrontShown, look: Look) -> str:
     """Render the page for a reader."""
     status, front = shown.status, shown.front
-    frame = Frame(look, status.now, status.version, PATH, front=True)
+    frame = Frame(look, status.now, status.version, PATH, front=True, about=status.about)
     return render(
         "front.html",
         frame=frame,

@@ -85,7 +85,9 @@ class MirrorPages(PageGroup):
         if detail is None:
             status = await self._view.status()
             near = get_close_matches(name[:_LONGEST], [mirror.name for mirror in status.mirrors], 3)
-            frame = Frame(look, status.now, status.version, request.path, front=in_use(status.front))
+            frame = Frame(
+                look, status.now, status.version, request.path, front=in_use(status.front), about=status.about
+            )
             text = await asyncio.to_thread(render, "unknown.html", frame=frame, asked=name[:_LONGEST], near=near)
             return web.Response(body=text.encode(), status=404, headers={**HEADERS, "Cache-Control": "no-cache"})
         text = await asyncio.to_thread(page, detail, look, wish, __version__)
@@ -102,7 +104,7 @@ def page(detail: MirrorDetail, look: Look, wish: Wish, version: str) -> str:
     mirror = detail.mirror
     query = {"find": wish.find, "after": wish.after, "item": wish.item, "before": str(wish.before or "")}
     query |= {"name": wish.name}
-    frame = Frame(look, detail.now, version, f"{PREFIX}{mirror.name}", query, detail.front)
+    frame = Frame(look, detail.now, version, f"{PREFIX}{mirror.name}", query, detail.front, detail.about)
     plots = plots_of(detail.days, detail.now, frame.words)
     items = items_of(detail.items, [target.name for target in mirror.targets])
     return render(

@@ -100,7 +100,7 @@ def page(listed: Listed, look: Look, chosen: Filter) -> bytes:
     ]
     text = render(
         "overview.html",
-        frame=Frame(look, status.now, status.version, "/", chosen.query(), in_use(status.front)),
+        frame=Frame(look, status.now, status.version, "/", chosen.query(), in_use(status.front), status.about),
         listed=listed,
         chosen=chosen,
         states=STATES,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -56,10 +56,11 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class IssueComment:
-    """One comment of an issue: who wrote it, and its Markdown."""
+    """One comment of an issue or a pull request: who wrote it, its Markdown, and its identifier, "" for none."""
 
     author: str
     body: str
+    id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Issues:
     """
 
     per_page: tuple[str, int] = ("per_page", 100)
+    pulls = "issues"  # what comments of pull requests are below
     by_label = True
     filters: Mapping[str, str] = {"sort": "created", "direction": "asc"}
 
@@ -126,12 +128,25 @@ class Issues:
 
     async def comments(self, number: str) -> AsyncIterator[IssueComment]:
         """Yield the comments of an issue, the oldest first."""
-        async for one in self._list(f"issues/{number}/comments", {}, PAGES):
-            yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "")
+        async for one in self._comments(f"issues/{number}/comments"):
+            yield one
 
     async def comment(self, number: str, body: str) -> None:
         """Write a comment in Markdown."""
         await self._ask("POST", f"{self._url}/issues/{number}/comments", {"body": body})
+
+    async def comments_of_pull(self, number: str) -> AsyncIterator[IssueComment]:
+        """Yield the comments of a pull request, the oldest first; not those of lines of its code."""
+        async for one in self._comments(f"{self.pulls}/{number}/comments"):
+            yield one
+
+    async def comment_pull(self, number: str, body: str) -> None:
+        """Write a comment into a pull request, in Markdown."""
+        await self._ask("POST", f"{self._url}/{self.pulls}/{number}/comments", {"body": body})
+
+    async def revise_in_pull(self, comment: str, body: str) -> None:
+        """Write a comment of a pull request anew."""
+        await self._ask("PATCH", f"{self._url}/{self.pulls}/comments/{comment}", {"body": body})
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:
         """Add a label and close an issue, as completed or as not planned."""
@@ -169,6 +184,12 @@ class Issues:
             tuple(filter(None, names)),
         )
 
+    async def _comments(self, path: str) -> AsyncIterator[IssueComment]:
+        async for one in self._list(path, {}, PAGES):
+            found = mapping(one).get("id")
+            number = str(found) if isinstance(found, int) and not isinstance(found, bool) else ""
+            yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "", number)
+
     async def _list(self, path: str, query: Mapping[str, str], pages: int) -> AsyncIterator[object]:
         """Yield the entries of a list, page by page."""
         name, size = self.per_page
@@ -197,6 +218,7 @@ class Issues:
 class GiteeIssues(Issues):
     """At Gitee: the repository is in the body of a change, labels are one text, and strangers cannot set them."""
 
+    pulls = "pulls"
     by_label = False
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - its labels say that
