@@ -32,6 +32,7 @@ _NO_FILE: Final = (
     "settings.denied names no file; write settings: {denied: /var/lib/mirrord/denied.yaml}, make that file for the user"
     " of mirrord, and run `mirrord reload`"
 )
+_KEPT: Final = "it is not served; what the state directory has of it stays for a lift: remove it there by hand"
 _BY_HAND: Final = "mirrord does not remove what mirrors of kind {kind} wrote there; remove it by hand"
 
 
@@ -221,9 +222,14 @@ class Takedowns:
                 if found.whole == name:
                     async with runner.turns.hold(name):  # what its present run brings is purged afterwards
                         pass
-                    places, why = current.syncer(mirror).shown_places(mirror)[1], _BY_HAND.format(kind=mirror.kind)
+                    places = current.syncer(mirror).shown_places(mirror)[1]
+                    whys = {LOCAL: _KEPT, "": _BY_HAND.format(kind=mirror.kind)}
                     mine = {LOCAL} if takes_down else set[str]()
-                    left += (LeftName(name, target, at, why) for target, at in places.items() if target not in mine)
+                    left += (
+                        LeftName(name, one, at, whys.get(one, whys[""]))
+                        for one, at in places.items()
+                        if one not in mine
+                    )
                 continue
             beside = name in runner.turns  # a run that began before may bring it yet
             if beside or await asyncio.to_thread(takes_down.concerned, found, mirror, await self._newest(name)):

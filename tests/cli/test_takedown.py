@@ -184,6 +184,10 @@ async def test_what_is_left_without_a_ledger(station: Station) -> None:
     assert await station.at_targets("acme/app", "v1") == [200, 200]
     async with desk.serving() as daemon:
         assert await station.status(daemon.address, "quay.io/acme/app/manifests/v1") == 451
+    whole = await desk.run("takedown", "list", "--reason", REASON, "--json")
+    left = {(one["target"], one["what"].rpartition("/")[2]) for one in whole.document["left"]}
+    assert (whole.status, left) == (2, {(target, name) for target in ("t0", "t1") for name in ("app", "tool")})
+    assert (await desk.run("takedown", "list", "--lift")).status == 0
     assert (await desk.run("sync")).status == 0  # the record is rebuilt from the targets, and not from what is denied
     assert (await desk.run("takedown", "quay.io/acme/app:v1")).status == 2
 

@@ -35,6 +35,7 @@ from mirrord.wire.oci.reference import Reference
 from mirrord.wire.offload import offload
 
 _BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
+_NO_LEDGER: Final = "the ledger does not say what mirrord wrote there; remove by hand what is there of it"
 _READ: Final = 100  # images that a source is asked for, to know their platforms; it may count each as a pull
 Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]
 """By mirror, the newest move of each name at each target."""
@@ -49,12 +50,12 @@ class _Part:
     source: str
 
 
-def _parts(mirror: Mirror, names: AbstractSet[str]) -> Iterator[_Part]:
-    """Yield the repositories of a mirror that are called so, at their source or at a target. May read a list."""
+def _parts(mirror: Mirror, names: AbstractSet[str] | None) -> Iterator[_Part]:
+    """Yield the repositories of a mirror that are called so at their source or at a target, or all. May read a list."""
     for one in parts_of(mirror).mirrors if is_many(mirror) else (mirror,):
         with suppress(MirrordError):
             source = source_name(one)
-            if {source, *places(one)[1].values()} & names:
+            if names is None or {source, *places(one)[1].values()} & names:
                 yield _Part(one, source if is_many(mirror) else "", source)
 
 
@@ -71,6 +72,8 @@ async def survey(
 
     async def look(part: _Part, target: Target) -> None:
         place = open_target(part.mirror, target, services)
+        if entry.whole and target.name in {one.target for one in found}:
+            return  # what the ledger does not have is of others
         if not isinstance(place, Repository) or (tag and (target.name, part.key, tag) in known):
             return
         at = place.reference.name
@@ -80,10 +83,14 @@ async def survey(
         except MirrordError as error:
             left.append(LeftThere(target.name, at, f"it cannot be asked: {error}"))
             return
+        if entry.whole:
+            left.extend([LeftThere(target.name, at, _NO_LEDGER)] if refs else [])
+            return
         strange = [ref for ref in refs if (target.name, part.key, ref) not in known]
         left.extend(LeftThere(target.name, f"{at}{'@' if ':' in ref else ':'}{ref}", _BY_HAND) for ref in strange)
 
-    parts = await asyncio.to_thread(lambda: [*_parts(mirror, {name})]) if name else ()
+    asked = bool(name or entry.whole)
+    parts = await asyncio.to_thread(lambda: [*_parts(mirror, {name} if name else None)]) if asked else ()
     at = [(part, target) for part in parts for target in part.mirror.targets]
     await Workers(LOOKS).each(at, lambda one: look(*one))
     return TakedownSurvey(entry, found, sorted(left, key=lambda one: (one.target, one.what)))
