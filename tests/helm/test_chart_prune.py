@@ -20,7 +20,7 @@ from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.charts import build_chart
+from mirrord.testing.charts import build_chart, build_index
 from tests.support.chartprograms import helm, helms
 from tests.support.chartpruning import OTHER, V1, V2, V3, PrunedCharts
 from tests.support.chartregistry import put_chart
@@ -226,16 +226,33 @@ async def test_what_others_have_there_stays(source: ChartRepository, runs: Chart
 
 
 async def test_what_somebody_else_moved_stays(source: ChartRepository, runs: ChartRuns) -> None:
-    """A tag that another archive was pushed to is not ours any more."""
+    """A tag that another archive was pushed to is not ours any more; what was seen just before is not trusted."""
     async with Registry() as registry:
-        pruned = await PrunedCharts.open(runs, source, registry=registry, local=LOCAL)
+        keys = {"prune": {"after": "0s"}}
+        pruned = await PrunedCharts.open(runs, source, keys=keys, registry=registry, local=LOCAL)
         other = build_chart("app", "1.0.0", metadata={"description": "theirs"})
         put_chart(registry, "app", other, "1.0.0")
         pruned.lose(V1)
-        run = await pruned.twice()
+        await pruned.plan()
+        run = await pruned.prune()
         assert run.receipts == ()
         assert stays(run.plan) == {("registry", "app-1.0.0"): f"somebody else moved it: it is {other.digest} there"}
         assert "1.0.0" in await tags(registry)
+
+
+async def test_what_an_index_does_not_list_any_more(source: ChartRepository, runs: ChartRuns) -> None:
+    """Where somebody took a version out of a folder's index it is gone there, and the record says so."""
+    folder = runs.folder / "site"
+    pruned = await PrunedCharts.open(runs, source, site=folder, local=LOCAL)
+    pruned.lose(V1)
+    await pruned.plan()
+    runs.later(days=2)
+    (folder / "index.yaml").write_bytes(build_index([chart.entry() for chart in (V2, V3, OTHER)]))
+    run = await pruned.prune()
+    assert done(run) == {("site", "app-1.0.0")}
+    assert run.receipts[0].step.reason == "gone there already"
+    assert sound(site(folder)).keys() == LEFT
+    assert ("site", "app-1.0.0") not in await runs.store.memory("app")
 
 
 async def test_what_could_not_be_brought_back_stays(source: ChartRepository, runs: ChartRuns) -> None:
