@@ -51,7 +51,9 @@ class Snapshot:
         for mirror in configuration.mirrors:
             by_kind[mirror.kind].append(mirror)
         services = replace(services, mirrors=dict(by_kind), fronts=configuration.fronts, names=configuration.names)
-        self.services = replace(services, denied=configuration.denied or None, about=configuration.settings.about.about)
+        self.services = replace(
+            services, denied=configuration.denied or None, objection=configuration.settings.about.about.objection
+        )
         self._mirrors = {mirror.name: mirror for mirror in configuration.mirrors}
         self._users = 0
         self._retired = False

@@ -117,7 +117,7 @@ class Shown:
             front=self.front(),
         )
         certificate_error = self.certificate.error if self.certificate else ""
-        about = self._runtime.snapshot.services.about
+        about = self._runtime.snapshot.configuration.settings.about.about
         return replace(status, certificate_error=certificate_error, notify=self.receivers(), about=about)
 
     def front(self) -> FrontStatus | None:

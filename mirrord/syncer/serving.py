@@ -113,7 +113,7 @@ def refusal(status: int, reason: str) -> Response:
 def taken_down(mirror: str, services: Services, item: str = "") -> Response | None:
     """Return the answer for what was taken down, a mirror or an item of it (RFC 7725); None for anything else."""
     entry = services.denied.item(mirror, item) if services.denied else None
-    return refusal(451, f"{entry.what} was taken down: {entry.reason}{services.about.objection}") if entry else None
+    return refusal(451, f"{entry.what} was taken down: {entry.reason}{services.objection}") if entry else None
 
 
 @runtime_checkable

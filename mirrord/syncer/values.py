@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from mirrord.model.about import Imprint
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import NO_MEMORY, Memory
@@ -282,7 +281,7 @@ class Services:
     # what clients may pull through, by kind, and what names mean; replaced by a reload
     fronts: Mapping[str, FrontRules] = field(default_factory=dict)
     names: NameBook = field(default_factory=NameBook)
-    about: Imprint = field(default_factory=Imprint)  # what the operator says of the mirror; replaced by a reload
+    objection: str = ""  # what follows the reason of a takedown in answers; replaced by a reload
     denied: Denied | None = None  # what was taken down, None for nothing; replaced by a reload and by a takedown
     # the way of fronts to upstreams, without our credentials but where `front:` opts in; None outside of the daemon
     upstreams: Http | None = None

@@ -81,5 +81,5 @@ def taken_down(request: Request, entry: DeniedEntry, asked: Asked, services: Ser
     what = f"{called}{'@' if path.digest else ':'}{shown}" if shown else called
     client = client_of(request.client, request.token).name
     services.events.emit(FrontRefused(WORD, client, asked.reference.name if asked.reference else called, path.ref))
-    text = f"{what} was taken down: {entry.reason}{services.about.objection}"
+    text = f"{what} was taken down: {entry.reason}{services.objection}"
     return replace(refusal(451, "DENIED", text, warning(text)), outcome=WORD)
