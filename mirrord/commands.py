@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
+from mirrord.asking.asked import AskedImage
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
 from mirrord.model.plan import Plan
+from mirrord.model.request import ASKED
 from mirrord.model.run import Run
 from mirrord.model.takedown import DeniedThing, TakenDown
 from mirrord.model.verification import Level, Verification
@@ -50,6 +52,15 @@ class Sync(Command[tuple[Run, ...]]):
 
     mirrors: tuple[str, ...] = ()
     allow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskImages(Command[tuple[AskedImage, ...]]):
+    """Copy these images once, each as `asking:` says, and return how they ended."""
+
+    images: tuple[str, ...]
+    platforms: tuple[str, ...] = ()
+    about = frozenset({ASKED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Read tokens, and the file that has them: a token has 256 random bits, and only its SHA-256 is kept."""
+"""Tokens of clients, and the file that has them: a token has 256 random bits, and only its SHA-256 is kept."""
 
 from __future__ import annotations
 
@@ -26,13 +26,21 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _LARGEST: Final = 4 << 20
 
 
+READ: Final = "read"
+"""Scope of a token that reads `/v2/`; one that does not say has this one."""
+ASK: Final = "ask"
+"""Scope of a token that asks for images."""
+SCOPES: Final = (READ, ASK)
+
+
 @dataclass(frozen=True, slots=True)
-class ReadToken:
+class ClientToken:
     """What is kept of a token."""
 
     name: str
     sha256: str  # of the whole token, in hexadecimal digits
     created: datetime
+    scopes: tuple[str, ...] = (READ,)  # what it is for
 
 
 class TokenFile:
@@ -42,7 +50,7 @@ class TokenFile:
         """Use the file in this directory, which need not exist."""
         self.path = state / NAME
 
-    def add(self, name: str, now: datetime) -> str:
+    def add(self, name: str, now: datetime, scopes: Sequence[str] = (READ,)) -> str:
         """Make a token, and return it: it cannot be shown again.
 
         Raises:
@@ -57,7 +65,7 @@ class TokenFile:
         with self._changing() as tokens:
             if any(one.name == name for one in tokens):
                 raise UsageError(f"there is a token {name!r} already; remove it, or take another name")
-            tokens.append(ReadToken(name=name, sha256=sha256(token.encode()).hexdigest(), created=now))
+            tokens.append(ClientToken(name, sha256(token.encode()).hexdigest(), now, tuple(scopes)))
         return token
 
     def remove(self, name: str) -> None:
@@ -68,7 +76,7 @@ class TokenFile:
                 raise UsageError(f"there is no token {name[:80]!r}; `mirrord token list` shows them")
             tokens[:] = left
 
-    def read(self) -> Sequence[ReadToken]:
+    def read(self) -> Sequence[ClientToken]:
         """Return all tokens, the oldest first. StorageError: the file cannot be read, or is damaged."""
         try:
             with storage_errors(self.path, missing=True), self.path.open("rb") as file:
@@ -84,7 +92,7 @@ class TokenFile:
     def notices(self) -> Sequence[str]:
         """Say that a token is needed if there is none. A file that cannot be read is reported when clients come."""
         try:
-            there = bool(self.read())
+            there = any(READ in one.scopes for one in self.read())
         except StorageError:
             return ()
         make = f"there is none in {self.path.parent}; make one: mirrord token add NAME --read"
@@ -99,7 +107,7 @@ class TokenFile:
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[list[ReadToken]]:
+    def _changing(self) -> Iterator[list[ClientToken]]:
         """Yield the tokens to change, and write them; one process at a time."""
         folder = self.path.parent
         with storage_errors(folder):
@@ -119,9 +127,14 @@ class TokenFile:
             os.close(handle)
 
 
-def _parsed(data: bytes) -> Sequence[ReadToken]:
+def _parsed(data: bytes) -> Sequence[ClientToken]:
     tokens = [
-        ReadToken(one["name"], one["sha256"], datetime.fromisoformat(one["created"]))
+        ClientToken(
+            one["name"],
+            one["sha256"],
+            datetime.fromisoformat(one["created"]),
+            tuple(one.get("scopes", (READ,))),  # one of an earlier version has none
+        )
         for one in json.loads(data)["tokens"]
     ]
     if not all(_VALID.fullmatch(one.name) and _HASH.fullmatch(one.sha256) for one in tokens):

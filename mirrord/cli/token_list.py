@@ -1,4 +1,4 @@
-"""`mirrord token list`: the names of read tokens."""
+"""`mirrord token list`: the names of tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ def token_list(*, state: Path | None, json: bool) -> int:
     file = TokenFile(state_folder(state))
     tokens = file.read()
     if json:
-        say_json({"tokens": [{"name": one.name, "created": one.created.isoformat()} for one in tokens]})
+        say_json(
+            {
+                "tokens": [
+                    {"name": one.name, "scopes": list(one.scopes), "created": one.created.isoformat()} for one in tokens
+                ]
+            }
+        )
     elif tokens:
-        table(("NAME", "CREATED"), [(one.name, f"{one.created:%Y-%m-%d %H:%M} UTC") for one in tokens])
+        rows = [(one.name, ", ".join(one.scopes), f"{one.created:%Y-%m-%d %H:%M} UTC") for one in tokens]
+        table(("NAME", "SCOPES", "CREATED"), rows)
     else:
         say(f"no tokens in {file.path.parent}")
     return 0

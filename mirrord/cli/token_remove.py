@@ -1,4 +1,4 @@
-"""`mirrord token remove`: a read token ends."""
+"""`mirrord token remove`: a token ends."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.mirrors import Targets
 from mirrord.config.settings import Settings
 from mirrord.config.units import Deadline
+from mirrord.model.request import ASKED
 from mirrord.names.allows import AllowEntry, AllowList, parse_allow
 from mirrord.names.book import NameBook
 from mirrord.names.lists import ListLine
@@ -22,8 +23,6 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.platform import parse_platform
 
-ASKED: Final = "asked"
-"""Name of the mirror whose runs copy what people asked for."""
 _KIND: Final = "image"
 
 

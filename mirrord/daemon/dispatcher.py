@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from mirrord import __version__, pipeline
+from mirrord.asking.asked import AskedImage
 from mirrord.commands import (
+    AskImages,
     Backups,
     Changes,
     CollectGarbage,
@@ -36,9 +38,11 @@ from mirrord.commands import (
     word,
 )
 from mirrord.daemon import restoring
+from mirrord.daemon.asking import AskDesk
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.collecting import GarbageCollection
 from mirrord.daemon.detail import add_record, add_uses
+from mirrord.daemon.fronts import look_at_front
 from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
@@ -76,6 +80,7 @@ class Dispatcher:
         self.collecting = GarbageCollection(runtime, runtime.collector) if runtime.collector else None
         self.troubles: list[str] = []  # what else a command says, beside its answer
         self._denying = asyncio.Lock()  # one takedown at a time: each one changes the file
+        self.desk = AskDesk(runtime, listen)
         self.opened: dict[str, OpenedThrough] = {}  # by kind, what serves in place of its front
 
     async def carry_out(self, command: Command[_Answer]) -> _Answer:
@@ -91,10 +96,17 @@ class Dispatcher:
     async def sync(self, command: Sync) -> tuple[Run, ...]:
         """See `Sync`."""
         change, sync = _named if command.mirrors else None, self.runtime.runner.sync
-        names = command.mirrors or self.runtime.snapshot.allowed()
+        names = self.runtime.snapshot.to_run(command.mirrors)
+        if not names:
+            return ()
         runs = await self._each(names, lambda name: sync(name, allow=command.allow, change=change))
         await self.collect_after_runs()
         return runs
+
+    async def ask_images(self, command: AskImages) -> tuple[AskedImage, ...]:
+        """See `AskImages`."""
+        self._chosen(())
+        return await self.desk.ask_all(command.images, command.platforms)
 
     async def plan_mirrors(self, command: PlanMirrors) -> tuple[Plan, ...]:
         """See `PlanMirrors`."""
@@ -107,7 +119,7 @@ class Dispatcher:
                 store, sizes = self.runtime.store, command.sizes
                 return await pipeline.plan_mirror(mirror, syncer, services, store, now(), sizes=sizes)
 
-        return await self._each(command.mirrors or self.runtime.snapshot.allowed(), plan)
+        return await self._each(self.runtime.snapshot.to_run(command.mirrors), plan)
 
     async def publish(self, command: Publish) -> Run:
         """See `Publish`."""
@@ -234,17 +246,7 @@ class Dispatcher:
 
     async def look_at_front(self, command: LookAtFront) -> FrontLook:
         """See `LookAtFront`; where no daemon holds the front open it is opened for the time being."""
-        current, settings, text = self.runtime.snapshot, self.runtime.snapshot.configuration.settings, command.reference
-        for own in (settings.address(self._listen).partition("://")[2], self._listen or settings.listen):
-            text = text.removeprefix(f"{own}/")
-        needs_token = current.configuration.needs_token(self._listen)
-        for kind, syncer in current.syncers.items():
-            if kind in self.opened:
-                return replace(await self.opened[kind].look(text), needs_token=needs_token)
-            if syncer.through:
-                async with syncer.through.open(lambda: current.services) as front:
-                    return replace(await front.look(text), needs_token=needs_token)
-        raise UsageError("no installed kind can be pulled through; install the kind image")
+        return await look_at_front(self.runtime, self.opened, self._listen, command.reference)
 
     async def try_receiver(self, command: TryReceiver) -> Delivered:
         """See `TryReceiver`."""
@@ -267,7 +269,7 @@ class Dispatcher:
 
     def _pruning(self, name: str) -> Callable[[PruneWish], Syncer]:
         current = self.runtime.snapshot
-        mirror = current.mirror(name)
+        mirror = current.mirror(*current.to_run([name]))
         pruning = current.syncer(mirror).pruning
         if pruning is None:
             raise UsageError(f"{name}: `mirrord prune` is not for mirrors of kind {mirror.kind} yet")

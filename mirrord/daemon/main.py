@@ -25,11 +25,12 @@ from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
 from mirrord.daemon.webhook import WebhookPointing, open_webhook, renewing
-from mirrord.errors import ConfigError, MirrordError
+from mirrord.errors import ConfigError, MirrordError, StorageError
 from mirrord.events import Events
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
+from mirrord.serve.asking import AskPages
 from mirrord.serve.control import make_control
 from mirrord.serve.door import GRACE, Listener, address_of, bind
 from mirrord.serve.gate import TokenGate
@@ -157,11 +158,15 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
             daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.shown.services))
     budget = daemon.runtime.snapshot.configuration.settings.spool.budget
     room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
-    front = Listener(make_app(daemon.shown, Programs(room), gate=gate))
+    asking = AskPages(daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None)
+    front = Listener(make_app(daemon.shown, Programs(room), gate=gate, asking=asking))
     stack.push_async_callback(front.close)
+    stack.push_async_callback(daemon.desk.close)  # before the door: who follows an image is let go
     certificate = daemon.shown.certificate
     await front.listen(public, certificate.context if certificate else None)
     daemon.runtime.runner.settle()
+    with suppress(StorageError):  # a record that cannot be read is told elsewhere
+        await daemon.desk.resume()
     await daemon.notifying.follow()
     await daemon.start_clock()
     stack.callback(daemon.clock.stop)

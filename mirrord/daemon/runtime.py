@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -25,14 +24,16 @@ from mirrord.blobs.uses import ContentUses
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.daemon.runner import Runner
+from mirrord.daemon.taking_over import take_over
 from mirrord.errors import StorageError, TakenDownError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
+from mirrord.model.request import ASKED
 from mirrord.names.denied import Denied
 from mirrord.record.store import Store, file_url, open_store
 from mirrord.syncer.addresses import addresses_of
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Addresses, Facts, Mirror, Services
+from mirrord.syncer.values import Addresses, Mirror, Services
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import FRONT_LIMITS
@@ -74,11 +75,16 @@ class Snapshot:
 
     def allowed(self) -> Sequence[str]:
         """Return the mirrors that were not taken down; TakenDownError where all of them were."""
-        denied = self.denied()
-        found = [name for name in self.names if name not in denied]
-        if denied and not found:
+        found = [name for name in self.names if not self.denying(name)]
+        if self.names and not found:
             raise TakenDownError("all mirrors are taken down, so nothing is mirrored; `mirrord takedown` lists why")
         return found
+
+    def to_run(self, names: Sequence[str] = ()) -> Sequence[str]:
+        """Return these mirrors, or all that were not taken down; UsageError for that of what people ask for."""
+        if self.configuration.asking and ASKED in names:
+            raise UsageError(f"{ASKED}: has what somebody asked for, each once; run `mirrord sync IMAGE` for an image")
+        return names or [name for name in self.allowed() if name != ASKED or not self.configuration.asking]
 
     @property
     def names(self) -> Sequence[str]:
@@ -138,33 +144,6 @@ class Snapshot:
             await self.services.http.aclose()
             if self.services.upstreams:  # clients read through it, whom a reload must not cut off
                 await self.services.upstreams.retire()
-
-
-async def take_over(state: Path, facts: Facts) -> Sequence[str]:
-    """Move what `<state>/helm/<mirror>[.<what>].json` says into the record; each file goes when its facts are there.
-
-    What a StorageError leaves is taken over at the next start. Returns a sentence for each file that says nothing.
-    """
-    folder, lost = state / "helm", list[str]()
-    if not await asyncio.to_thread(folder.is_dir):
-        return ()
-    with storage_errors(str(folder)):
-        for file in await asyncio.to_thread(lambda: sorted(folder.glob("[!.]*.json"))):
-            mirror, dot, what = file.stem.partition(".")
-            try:
-                found = json.loads(await asyncio.to_thread(file.read_bytes))
-            except ValueError:
-                found = None
-            if not isinstance(found, dict):
-                means = f"the next run of {mirror} asks for everything again, and deletes nothing"
-                lost.append(f"{file}: is damaged, and was removed: what it said of earlier runs is lost; {means}")
-            elif found:
-                await facts.note(mirror, f"helm{dot}{what}", {str(key): str(value) for key, value in found.items()})
-            await asyncio.to_thread(file.unlink)
-        for stray in await asyncio.to_thread(lambda: list(folder.glob(".*.tmp"))):  # of a process that was killed
-            await asyncio.to_thread(stray.unlink)
-        await asyncio.to_thread(folder.rmdir)
-    return tuple(lost)
 
 
 @asynccontextmanager

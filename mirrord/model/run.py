@@ -17,8 +17,10 @@ RECOVERY: Final = "recovery"
 """Trigger of a repair without the source: it sends again what is recorded, and proves nothing new."""
 BESIDE: Final = frozenset({"gc", "prune", RECOVERY, "restore", "takedown"})
 """Triggers of runs that do not bring a mirror up to date: it stands afterwards as before, without what they removed."""
-ELSEWHERE: Final = BESIDE | {"publish"}
-"""Triggers of runs after which a schedule goes on as if there had been none; a publish has a source of its own."""
+APART: Final = frozenset({"publish", "asked"})
+"""Triggers of runs about a part of what a mirror has: each has a source of its own."""
+ELSEWHERE: Final = BESIDE | APART
+"""Triggers of runs after which a schedule goes on as if there had been none."""
 
 
 class Outcome(StrEnum):
@@ -79,7 +81,7 @@ class Run:
 
     mirror: str
     kind: str
-    trigger: str  # what started it: `schedule`, `command`, `publish`, `repair`, or one of `BESIDE`
+    trigger: str  # what started it: `schedule`, `command`, `publish`, `asked`, `repair`, or one of `BESIDE`
     started: datetime  # UTC
     finished: datetime  # UTC
     plan: Plan | None = None  # the plan, or None if the survey failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 from mirrord.errors import ConfigError, UsageError
@@ -85,3 +86,28 @@ def target_text(mirror: Mirror, target: Target, name: str, *, below: bool = Fals
         wrong = f"{target.to[:80]!r} has an unknown placeholder; write {{name}} or {{mirror}}"
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {wrong}")
     return text
+
+
+def layout_folder(path: str, source: Path | None) -> Path:
+    """Return the folder of a layout in canonical form, which skopeo accepts after `oci:`, too.
+
+    Args:
+        path: what stands behind `oci:`.
+        source: the folder of builds that the mirror reads, or None.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if path.startswith("//"):
+        raise UsageError(f"oci:{path}: is a URL; write {path[2:]} for a registry, or oci:/DIR for OCI layouts")
+    if not path.startswith("/"):
+        raise UsageError(f"oci:{path}: is not an absolute path; write oci:/DIR")
+    if ".." in path.split("/"):
+        raise UsageError(f"oci:{path}: contains `..`; write the path without `..`")
+    if ":" in path:
+        raise UsageError(f"oci:{path}: has a colon; write the folder only, each tag of the mirror is a name in it")
+    if not path.isprintable():
+        raise UsageError(f"oci:{ascii(path)[1:-1]}: has characters that cannot be displayed; write a plain path")
+    if source is not None and (folder := Path(path)).is_relative_to(source):
+        raise UsageError(f"oci:{folder}: is below from.layouts, and would be read as a build; write another folder")
+    return Path(path)

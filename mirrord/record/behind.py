@@ -9,7 +9,7 @@ from typing import Final
 from mirrord.errors import MirrordError, RefusedError, StoppedError
 from mirrord.model.history import Behind
 from mirrord.model.plan import Action, Step
-from mirrord.model.run import BESIDE, Outcome, Receipt, Run
+from mirrord.model.run import APART, BESIDE, Outcome, Receipt, Run
 
 BEHIND: Final = 1000
 """Items kept for each target, those that have been behind longest."""
@@ -41,7 +41,7 @@ class Lacking:
             return cls()
         found = {target: _at_target(run, *part) for target, part in parts.items()}
         planned = None
-        if run.trigger == "publish" or run.plan.missing:
+        if run.trigger in APART or run.plan.missing:
             planned = {target: frozenset(step.item for step in steps) for target, (steps, _) in parts.items()}
         return cls(found, planned, frozenset(run.places))
 

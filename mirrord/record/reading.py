@@ -12,9 +12,11 @@ from sqlalchemy import Engine, func, select, text, tuple_  # noqa: TID251 - this
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.model.request import AskRecord
 from mirrord.names.natural import natural_order
 from mirrord.record import tables
 from mirrord.record.file import DatabaseFile, rows_with, where
+from mirrord.record.requests import OPEN_REQUESTS
 from mirrord.record.standings import KEPT_DAYS
 from mirrord.record.tables import sort_of, value_of
 from mirrord.record.verified import VERIFIED, verified_of
@@ -40,6 +42,15 @@ class Reading(DatabaseFile):
         }
         names = self._read(rows_with(tables.names, mirror=mirror))
         return Memory(known, {(row["target"], row["name"]): value_of(NamedBuild, row) for row in names})
+
+    def open_requests(self) -> Sequence[AskRecord]:
+        """Read the images that were asked for and have not ended."""
+        return [value_of(AskRecord, row) for row in self._read(OPEN_REQUESTS)]
+
+    def request(self, number: str) -> AskRecord | None:
+        """Read an image that was asked for."""
+        found = self._read(rows_with(tables.asked, id=number))
+        return value_of(AskRecord, found[0]) if found else None
 
     def runs(self, mirror: str, limit: int, before: int | None) -> Sequence[RunRecord]:
         """Read the newest runs, or the newest before a number, newest first."""

@@ -13,12 +13,14 @@ from mirrord import failpoints
 from mirrord.model.history import Behind, Day, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import LastSeen
+from mirrord.model.request import AskRecord
 from mirrord.record import tables
 from mirrord.record.behind import BEHIND
 from mirrord.record.engine import unsynchronised
 from mirrord.record.file import put, rows_with, where
 from mirrord.record.learned import completed
 from mirrord.record.reading import Reading
+from mirrord.record.requests import note_asked
 from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
 from mirrord.record.store import FORGET, KEEP, MOVES
 from mirrord.record.summary import RunSummary
@@ -44,6 +46,7 @@ _COUNTED_ANYWHERE = text(
     " size = (SELECT coalesce(max(size), 0) FROM standing WHERE mirror = :m AND target <> '')"
     " WHERE mirror = :m AND target = ''"
 )
+_EVERY_ITEM = text("UPDATE standing SET items = counted WHERE mirror = :m AND target <> ''")
 _SURPLUS = text(
     "DELETE FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome <> 'open' AND id < ("
     "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
@@ -88,6 +91,10 @@ class Rows(Reading):
             return number
 
         return self._write(change)
+
+    def note_asked(self, request: AskRecord) -> None:
+        """Write how far an image is that somebody asked for."""
+        self._write(lambda link: note_asked(link, request))
 
     def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
         """Write one run, its targets, the resulting state and standings; all or nothing."""
@@ -205,7 +212,8 @@ def _follow(link: Connection, summary: RunSummary) -> None:
     put(
         link, tables.standing, "mirror target", [{name: row[name] for name in columns} | {"counted": 0} for row in rows]
     )
-    for statement in (_COUNTED, _COUNTED_ANYWHERE) if summary.learned else ():
+    whole = () if summary.record.trigger != "asked" else (_EVERY_ITEM,)  # the run is about a few of them
+    for statement in (_COUNTED, _COUNTED_ANYWHERE, *whole) if summary.learned else ():
         link.execute(statement, {"m": mirror})
     _count_day(link, summary)
 

@@ -19,6 +19,7 @@ from mirrord.errors import StorageError
 from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
+from mirrord.model.request import AskRecord
 from mirrord.model.run import Run
 from mirrord.record.store import PAGE
 from mirrord.record.summary import RunSummary
@@ -157,6 +158,18 @@ class SqliteStore:
         if self._settled:
             await self.intend(())
         return await self._call(self._opened.unsettled)
+
+    async def note_asked(self, request: AskRecord) -> None:
+        """See `Store.note_asked`."""
+        await self._call(self._relieved, partial(self._opened.note_asked, request))
+
+    async def open_requests(self) -> Sequence[AskRecord]:
+        """See `Store.open_requests`."""
+        return await self._call(self._opened.open_requests)
+
+    async def request(self, number: str) -> AskRecord | None:
+        """See `Store.request`."""
+        return await self._call(self._opened.request, number)
 
     async def _commit(self) -> None:
         async with self._committing:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mirrord.model.history import Behind, Day, LastRun, RunRecord, Standing, TargetRecord
-from mirrord.model.run import BESIDE, Result
+from mirrord.model.run import APART, BESIDE, Result
 from mirrord.record.summary import RunSummary
 
 KEPT_DAYS: Final = 90
@@ -43,7 +43,7 @@ def standings_after(
         items = _items(standing.items, part.result, summary.last.get(name))
         after = advance(standing, part.result, record.finished, part.code, part.error)
         until = summary.until if part.result is Result.DEFERRED else None
-        if record.trigger == "publish":  # the mirror itself goes on when it would have
+        if record.trigger in APART:  # the mirror itself goes on when it would have
             until = standing.until
         found[name] = replace(after, items=items, until=until)
     for name, lacks in behind.items():

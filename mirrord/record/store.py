@@ -20,11 +20,14 @@ from mirrord.syncer.values import Facts
 
 if TYPE_CHECKING:
     from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
+    from mirrord.model.request import AskRecord
 
 KEEP: Final = 1000
 """Runs kept for each mirror; older ones are deleted."""
 MOVES: Final = 20
 """Entries of the ledger kept for each name; the newest one stays as long as the name exists."""
+ASKED: Final = 10_000
+"""Images kept that people asked for; older ones that ended are deleted."""
 PAGE: Final = 1000
 """The largest number of rows that one call returns, whatever its limit."""
 FORGET: Final = timedelta(days=365)
@@ -107,6 +110,15 @@ class Store(Facts, Protocol):
 
     async def unsettled(self) -> Collection[str]:
         """Return the mirrors with open moves."""
+
+    async def note_asked(self, request: AskRecord) -> None:
+        """Record durably how far an image is that somebody asked for."""
+
+    async def open_requests(self) -> Sequence[AskRecord]:
+        """Return the images that were asked for and have not ended, the oldest first."""
+
+    async def request(self, number: str) -> AskRecord | None:
+        """Return an image that was asked for by its id; None for one that is not known, or not any more."""
 
     async def check(self) -> None:
         """Check that the record can be written."""

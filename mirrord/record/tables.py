@@ -23,7 +23,7 @@ from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 from mirrord.names.natural import natural_key
 
-REVISION: Final = "0009"
+REVISION: Final = "0010"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -97,12 +97,14 @@ _TIMES = (
     "behind_since",
     "failing_since",
     "until",
+    "asked",
+    "ended",
 )
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, when),
     "result": Result,
     "outcome": Settled,
-    "stays": bool,
+    **dict.fromkeys(("stays", "copied"), bool),
     "platforms": _words,
     "signer": intern,  # one name for thousands of items
     "day": lambda number: _EPOCH.date() + timedelta(days=number),
@@ -131,6 +133,7 @@ standing = _table(
     " behind behind_since counted size until",
 )
 facts = _table("facts", "mirror name facts")
+asked = _table("asked", "id image platforms who state reason text copied asked ended")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")
 behind = _table("behind", "mirror target item digest since code reason")
 days = _table("days", "mirror day runs failed seconds longest read sent done deleted result")

@@ -9,6 +9,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from aiohttp import web
 
 from mirrord.serve.api import ApiPages
+from mirrord.serve.asking import AskPages, takes
 from mirrord.serve.badges import Badges
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
@@ -50,12 +51,15 @@ def make_app(
     view: View,
     programs: Programs | None = None,
     bodies: Bodies | None = None,
+    *,
     gate: TokenGate | None = None,
     hooks: IssueHooks | None = None,
+    asking: AskPages | None = None,
 ) -> web.Application:
     """Build the application for the public address; `programs` and `bodies` are those of the fronts.
 
-    `gate` knows the clients of registries, and refuses those that need a token; `hooks` answers the forges.
+    `gate` knows the clients of registries, and refuses those that need a token; `hooks` answers the forges, and of
+    `asking` clients ask for images.
     """
     groups = page_groups(view)
     pages = {path: page for group in groups for path, page in group.pages().items()}
@@ -79,8 +83,9 @@ def make_app(
             if not gate.admits(token):
                 return unauthorized(path, origin_of(received, view.proxies()))
         plain = unquote(path) if "%" in path else path
-        page = pages.get(plain) or below.get(plain[: plain.find("/", 1) + 1])
-        found = None if page else await front.answer(request, path, token)
+        asks = asking if asking is not None and takes(path) else None
+        page = None if asks else pages.get(plain) or below.get(plain[: plain.find("/", 1) + 1])
+        found = await asks.answer(request) if asks else None if page else await front.answer(request, path, token)
         if found is None and request.method not in ("GET", "HEAD"):
             found = _error(path, 405, "read-only; use GET or HEAD")
             found.headers["Allow"] = "GET, HEAD"

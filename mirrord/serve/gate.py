@@ -25,7 +25,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from mirrord.errors import StorageError
-from mirrord.tokens import ReadToken, TokenFile
+from mirrord.tokens import READ, ClientToken, TokenFile
 
 GRANTS: Final = "/v2/_token"
 """Path that gives tokens for passwords; no name of a repository begins with `_`."""
@@ -48,14 +48,19 @@ class TokenGate:
         A file that cannot be read is reported to `warn` when it has changed, and the tokens before stay valid.
         """
         self._file, self._needed, self._warn, self._every = file, needed, warn, every
-        self._tokens: Sequence[ReadToken] = ()
+        self._tokens: Sequence[ClientToken] = ()
         self._stamp: tuple[int, ...] = ()
         self._looked = -math.inf
         self._looking = asyncio.Lock()
 
     async def holder(self, request: web.BaseRequest) -> str | None:
-        """Return the name of the token that a client sent; None for none, or a wrong one."""
-        return await self._holder(_sent(request.headers.get("Authorization", "")))
+        """Return the name of the token with which a client reads; None for none, or a wrong one."""
+        found = await self.token(request)
+        return found.name if found and READ in found.scopes else None
+
+    async def token(self, request: web.BaseRequest) -> ClientToken | None:
+        """Return the token that a client sent, whatever it is for; None for none, or a wrong one."""
+        return await self._token(_sent(request.headers.get("Authorization", "")))
 
     def admits(self, holder: str | None) -> bool:
         """Return whether the client with this token, or with none, may go on."""
@@ -72,19 +77,20 @@ class TokenGate:
             sent = _sent(request.headers.get("Authorization", ""))
         else:
             return web.Response(status=405, headers={"Allow": "GET, HEAD, POST"}, text="use GET or POST\n")
-        if await self._holder(sent) is None:
+        found = await self._token(sent)
+        if found is None or READ not in found.scopes:
             return unauthorized()
         body = {"token": sent.decode(), "access_token": sent.decode(), "expires_in": _LASTS}
         return web.json_response(body, headers={"Cache-Control": "no-store"})
 
-    async def _holder(self, sent: bytes) -> str | None:
+    async def _token(self, sent: bytes) -> ClientToken | None:
         if not sent:
             return None
         await self._refresh()
         digest, found = sha256(sent).hexdigest(), None
         for one in self._tokens:  # all of them, each in constant time
             if hmac.compare_digest(one.sha256, digest):
-                found = one.name
+                found = one
         return found
 
     async def _refresh(self) -> None:

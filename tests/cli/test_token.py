@@ -30,7 +30,7 @@ async def test_tokens_without_a_daemon(desk: Desk) -> None:
     assert (await desk.run("token", "list")).out == "no tokens in state\n"
     assert not (desk.folder / "state").exists()
     needless = await desk.run("token", "add", "one")
-    assert (needless.status, needless.err) == (64, "mirrord: say what the token is for: --read\n")
+    assert (needless.status, needless.err) == (64, "mirrord: say what the token is for: --read, --ask, or both\n")
     added = await desk.run("token", "add", "one", "--read")
     assert (added.status, added.err) == (0, "only its hash is kept: this is shown once\n")
     token = added.out.strip()

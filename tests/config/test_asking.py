@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.config.asking import ASKED
 from mirrord.config.load import Configuration, read_folder
 from mirrord.daemon.changes import changes_of
 from mirrord.errors import ConfigError
+from mirrord.model.request import ASKED
 from mirrord.syncer.port import load_syncers
 
 SYNCERS = load_syncers()

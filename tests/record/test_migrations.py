@@ -171,6 +171,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0007_no_indexes.py",
         "m0008_until.py",
         "m0009_signatures_and_order.py",
+        "m0010_asked.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]

@@ -19,7 +19,8 @@ from mirrord.config.load import load_folder
 from mirrord.daemon import runtime
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import Runtime, open_runtime, take_over
+from mirrord.daemon.runtime import Runtime, open_runtime
+from mirrord.daemon.taking_over import take_over
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.run import Result

@@ -18,13 +18,16 @@ from mirrord import failpoints
 from mirrord.errors import StorageError
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.request import AskRecord
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.engine import on_network
+from mirrord.record.requests import old_requests
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
 from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 def step(item: str, target: str, action: Action = Action.COPY, reason: str = "not there") -> Step:
@@ -310,6 +313,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_store as t
 from mirrord.record.engine import on_network
+from mirrord.record.requests import old_requests
 from mirrord.record.sqlite import SqliteStore
 async def main():
     store = await SqliteStore.open(Path(sys.argv[1]), t.T0)
@@ -342,3 +346,36 @@ def test_import_is_cheap() -> None:
     """Importing the record's modules does not load the database library."""
     code = "import sys, mirrord.record.sqlite, mirrord.record.store; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_images_that_were_asked_for(store: Store) -> None:
+    """Each is as it was written last; those that have not ended are listed by age, whatever came first."""
+    later, first = (
+        AskRecord(
+            f"id{n}", f"docker.io/library/a:{n}", ("linux/amd64",), "token a", "queued", "", "", False, T0 + n * HOUR
+        )
+        for n in (2, 1)
+    )
+    for one in (later, first):
+        await store.note_asked(one)
+    assert [*await store.open_requests()] == [first, later]
+    ended = replace(first, state="failed", reason="denied", text="no", copied=True, ended=T0)
+    await store.note_asked(ended)
+    assert [*await store.open_requests()] == [later]
+    assert await store.request("id1") == ended
+    assert await store.request("other") is None
+
+
+async def test_of_many_images_that_were_asked_for_the_newest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that ended long ago are forgotten, and none that waits."""
+    monkeypatch.setattr("mirrord.record.requests._OLD", old_requests(2))
+    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    for n in range(5):
+        end = None if n == 0 else T0
+        one = AskRecord(f"id{n}", "a", (), "", "done", "", "", copied=False, asked=T0 + n * HOUR, ended=end)
+        await store.note_asked(one)
+    found = [n for n in range(5) if await store.request(f"id{n}")]
+    await store.close()
+    assert found == [0, 3, 4]

@@ -18,6 +18,7 @@ from mirrord.errors import StorageError
 from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.model.request import AskRecord
 from mirrord.model.run import Run
 from mirrord.names.natural import natural_order
 from mirrord.record.behind import BEHIND
@@ -45,6 +46,7 @@ class MemoryStore:
         self._names: dict[str, dict[tuple[str, str], NamedBuild]] = {}
         self._facts: dict[tuple[str, str], Mapping[str, str]] = {}
         self._ledger: dict[tuple[str, str, str], dict[int, LedgerEntry]] = {}
+        self._requests: dict[str, AskRecord] = {}
         self._count = 0
         self._accepted: Counter[str] = Counter()
         self._standing: dict[tuple[str, str], Standing] = {}
@@ -55,6 +57,23 @@ class MemoryStore:
         """See `Store.memory`."""
         self._usable()
         return Memory(dict(self._known.get(mirror, {})), dict(self._names.get(mirror, {})))
+
+    async def note_asked(self, request: AskRecord) -> None:
+        """See `Store.note_asked`."""
+        self._usable()
+        self._requests[request.id] = request
+
+    async def open_requests(self) -> Sequence[AskRecord]:
+        """See `Store.open_requests`."""
+        self._usable()
+        return sorted(
+            (one for one in self._requests.values() if one.ended is None), key=lambda one: (one.asked, one.id)
+        )
+
+    async def request(self, number: str) -> AskRecord | None:
+        """See `Store.request`."""
+        self._usable()
+        return self._requests.get(number)
 
     async def accept(self, mirror: str) -> int:
         """See `Store.accept`."""
@@ -268,6 +287,7 @@ class FileFacts:
 def before_signatures(file: Path) -> None:
     """Make a record one of before what is known of signatures was recorded."""
     with closing(sqlite3.connect(file)) as link, link:
+        link.execute("DROP TABLE asked")
         link.execute("DROP INDEX known_by_name")
         for name in ("referrers", "signer", "origin", "sort"):
             link.execute(f"ALTER TABLE known DROP COLUMN {name}")

@@ -55,25 +55,29 @@ _TOKEN_NAME = click.Argument(["name"], metavar="NAME", help="The name of the tok
 
 _TOKEN_ADD = command(
     "token add",
-    """Make a token with which clients read `/v2/`, and print it. It is shown once: only its hash is kept.
+    """Make a token for clients, and print it. It is shown once: only its hash is kept.
 
-A token is needed where `front:` reads an upstream with `credentials: true`, and clients beyond this machine can reach
-mirrord. Elsewhere it is not needed, but tells clients apart for their limits.
+With `--read` it reads `/v2/`, with `--ask` it asks for images by `POST /api/v1/sync`; neither does the other.
+
+To read, one is needed where `front:` reads an upstream with `credentials: true`, and clients beyond this machine can
+reach mirrord. Elsewhere it is not needed, but tells clients apart for their limits.
 Clients send it as a password, with any user name. A running daemon knows it within two seconds.
 
   $ mirrord token add cluster-1 --read
+  $ mirrord token add ci --ask
 
 Exit code 0 when it is made, 64 when the name is wrong or taken, 74 when it cannot be written.
 """,
     _TOKEN_NAME,
-    flag("--read", "Let it read images. Required, since there are no other tokens yet."),
+    flag("--read", "Let it read images."),
+    flag("--ask", "Let it ask for images, as `asking:` allows."),
     STATE,
     JSON,
 )
 
 _TOKEN_LIST = command(
     "token list",
-    """Print the names of all tokens, and when they were made.
+    """Print the names of all tokens, what they are for, and when they were made.
 
   $ mirrord token list
 

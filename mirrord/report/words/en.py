@@ -26,6 +26,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.schedule": "schedule",
     "trigger.command": "command",
     "trigger.publish": "publish",
+    "trigger.asked": "request",
     "trigger.restore": "restore",
     "trigger.prune": "prune",
     "trigger.takedown": "takedown",

@@ -26,6 +26,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "trigger.schedule": "定时",
     "trigger.command": "命令",
     "trigger.publish": "发布",
+    "trigger.asked": "请求",
     "trigger.restore": "恢复",
     "trigger.prune": "清理",
     "trigger.takedown": "下架",

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, cast
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
-from mirrord.plan.naming import target_text
+from mirrord.plan.naming import layout_folder, target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names.folder import layout_folder
 from mirrord.syncers.image.names.signatures import Signatures
 from mirrord.wire.oci.reference import Reference, parse_repository
 

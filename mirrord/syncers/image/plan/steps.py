@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.errors import MirrordError, ThrottledError, TransportError
+from mirrord.errors import MirrordError, MissingError, ThrottledError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
@@ -92,10 +92,10 @@ class ImageSource(Protocol):
         """Say in a clause what of an image was changed; "" for an image as it was found."""
 
 
-def throttled_alone(errors: Iterable[MirrordError]) -> str:
-    """Return the code of throttling if there are errors, and all are of that kind; else ""."""
+def shared_code(errors: Iterable[MirrordError]) -> str:
+    """Return the code of errors if all are about throttling, or about what does not exist; else ""."""
     found = {error.code for error in errors}
-    return ThrottledError.code if found == {ThrottledError.code} else ""
+    return found.pop() if found in ({ThrottledError.code}, {MissingError.code}) else ""
 
 
 def check_reached(errors: Sequence[MirrordError], tried: int) -> None:
@@ -182,7 +182,7 @@ class ImageSurvey:
 def code_with(listing: SourceListing, errors: Collection[MirrordError]) -> str:
     """Return the `code` of a listing of which more is missing, by these errors."""
     codes = {listing.code} if listing.missing else set[str]()
-    codes |= {throttled_alone(errors)} if errors else set()
+    codes |= {shared_code(errors)} if errors else set()
     return codes.pop() if len(codes) == 1 else ""
 
 

@@ -39,7 +39,7 @@ from mirrord.syncers.image.plan.many import (
     prefix,
     with_key,
 )
-from mirrord.syncers.image.plan.steps import ImageSurvey, throttled_alone
+from mirrord.syncers.image.plan.steps import ImageSurvey, shared_code
 from mirrord.syncers.image.upstream.losses import lost, refuse_loss
 from mirrord.syncers.image.upstream.survey import names_held, survey
 from mirrord.transfer.fanout import Workers
@@ -153,7 +153,7 @@ def _joined(
     errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
     if errors and not surveyed:
         raise errors[0]
-    known = wanted.remarks, wanted.listed, wanted.lost, throttled_alone(errors), pinned(wanted.parts)
+    known = wanted.remarks, wanted.listed, wanted.lost, shared_code(errors), pinned(wanted.parts)
     return ManySurvey(surveyed, wanted.problems, missing, *known)
 
 

@@ -19,7 +19,7 @@ from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
 from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
-from mirrord.syncers.image.plan.steps import Referrer, SourceListing, check_reached, throttled_alone
+from mirrord.syncers.image.plan.steps import Referrer, SourceListing, check_reached, shared_code
 from mirrord.syncers.image.upstream.referrers import RepositoryReferrers, referrers_apis
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
@@ -212,7 +212,7 @@ def _listing(
         dict.fromkeys((offer.item.name for offer in usable), source),
         tuple(f"{tag}: {error}" for tag, error in failures if tag in wrong),
         tuple(f"{tag}: {error}" for tag, error in failures if tag not in wrong),
-        code=throttled_alone(error for tag, error in failures if tag not in wrong),
+        code=shared_code(error for tag, error in failures if tag not in wrong),
     )
 
 

@@ -1,0 +1,214 @@
+"""Images that people ask for: what is refused, what is one run, what survives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirrord.asking.asked import AskedImage, AskState
+from mirrord.config.load import load_folder
+from mirrord.daemon.asking import AskDesk
+from mirrord.daemon.runtime import Runtime, open_runtime
+from mirrord.events import Events
+from mirrord.model.request import ASKED
+from mirrord.model.run import Result
+from mirrord.syncer.port import load_syncers
+from mirrord.testing import Image, Registry, build_image, push
+
+SYNCERS = load_syncers()
+TWO = ["linux/amd64", "linux/arm64"]
+
+
+@dataclass(slots=True)
+class Counter:
+    """An open mirrord that may be asked."""
+
+    runtime: Runtime
+    desk: AskDesk
+
+    async def copied(self, image: str, *platforms: str) -> AskedImage:
+        asked = await self.desk.ask(image, platforms, ["token a"])
+        assert not asked.over, asked
+        ended = await self.desk.wait(asked.id)
+        assert ended
+        return ended
+
+    async def settled(self) -> None:
+        """Wait until all is recorded."""
+        await asyncio.gather(*self.desk._tasks)
+
+    async def runs(self) -> list[tuple[str, Result]]:
+        return [(run.trigger, run.result) for run in await self.runtime.store.runs(ASKED)]
+
+
+@asynccontextmanager
+async def asking(folder: Path, section: str, more: str = "") -> AsyncIterator[Counter]:
+    conf, state = folder / "conf.d", folder / "state"
+    conf.mkdir(exist_ok=True)
+    state.mkdir(exist_ok=True)
+    (conf / "a.yaml").write_text(f"asking: {section}\n{more}\n")
+    read = await asyncio.to_thread(load_folder, conf, SYNCERS, {})
+    async with open_runtime(read, SYNCERS, state, Events()) as runtime:
+        desk = AskDesk(runtime)
+        await desk.resume()
+        yield Counter(runtime, desk)
+        await runtime.runner.stop(0.0)
+        await desk.close()
+
+
+def small(seed: str) -> Image:
+    return build_image(["linux/amd64"], layers=1, layer_size=500, seed=seed)
+
+
+def rules(source: Registry, target: Registry, more: str = "") -> tuple[str, str]:
+    section = f"{{to: [hub, local], allow: ['{source.host}/team/**'], {more}}}"
+    return section, f"targets: {{hub: {{kind: image, to: {target.host}/m}}}}"
+
+
+async def test_an_image_is_copied_once(tmp_path: Path) -> None:
+    """It is at every place under the name that is answered; asked for again, it is there, and nothing is written."""
+    image = small("a")
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(image, source, "team/app", ["v1"])
+        asked = await counter.desk.ask(f" {source.host}/team/app:v1", [], ["token a"])
+        assert (asked.over, asked.image, asked.copied) == (False, f"{source.host}/team/app:v1", False)
+        ended = await counter.desk.wait(asked.id)
+        assert ended
+        assert (ended.id, ended.state, ended.copied, ended.reason, ended.text) == (
+            asked.id,
+            AskState.DONE,
+            True,
+            "",
+            "",
+        )
+        name = f"{source.host.replace(':', '_')}/team/app"
+        assert ended.places == (f"{target.host}/m/{name}:v1", f"127.0.0.1:8080/{name}:v1")
+        assert target.content.tags[f"m/{name}"]["v1"] == image.digest
+        target.forget()
+        again = await counter.desk.ask(f"{source.host}/team/app:v1", [], ["token a"])
+        assert (again.state, again.copied) == (AskState.DONE, False)
+        assert target.count("HEAD|GET") == target.count("*") <= 1
+        assert await counter.desk.find(again.id) == again
+        assert await counter.runs() == [("asked", Result.SUCCESS)]
+
+
+async def test_equal_questions_are_one_run_and_what_waits_is_the_next(tmp_path: Path) -> None:
+    """Who asks for what is under way gets that one; what comes meanwhile is copied by one further run."""
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        for name in ("a", "b", "c"):
+            await push(small(name), source, f"team/{name}", ["v1"])
+        images = [f"{source.host}/team/{name}:v1" for name in ("a", "a", "b", "c", "a")]
+        asked = await asyncio.gather(*(counter.desk.ask(image, [], ["token a"]) for image in images))
+        assert len({one.id for one in asked}) == 3
+        ended = await asyncio.gather(*(counter.desk.wait(one.id) for one in asked))
+        assert [one and one.state for one in ended] == [AskState.DONE] * 5
+        assert 1 <= len(await counter.runs()) <= 2
+        assert source.count("GET", "/blobs/") == sum(len(small(name).blobs) for name in ("a", "b", "c"))
+        (whole, *_) = await counter.runtime.store.standing(ASKED)
+        assert (whole.result, whole.failures, whole.behind) == (Result.SUCCESS, 0, 0)
+
+
+async def test_refusals(tmp_path: Path) -> None:
+    """Each has a reason for programs and a sentence for people; none begins a run, and only one asks a registry."""
+    async with Registry() as source, Registry() as target:
+        section, more = rules(source, target, "platforms: [linux/amd64]")
+        (tmp_path / "denied.yaml").write_text(f"- {{image: '{source.host}/team/gone', reason: malware}}\n")
+        more += f"\nsettings: {{denied: {tmp_path}/denied.yaml}}"
+        async with asking(tmp_path, section, more) as counter:
+            for image, platforms, reason, text in (
+                ("", [], "not_an_image", ""),
+                ("no image", [], "not_an_image", "no image"),
+                ("x" * 5000, [], "not_an_image", "has 5000 characters"),
+                ("https://quay.io/a/b", [], "not_an_image", ""),
+                ("quay.io/a/b:1", [], "not_allowed", "is not among the images"),
+                (f"{source.host}/team/gone:1", [], "taken_down", "malware"),
+                (f"{source.host}/team/app:1", ["x86"], "platform", "'x86' is not a platform"),
+                (f"{source.host}/team/app:1", ["linux/s390x"], "platform", "choose among linux/amd64"),
+                (f"{source.host}/team/app:1", ["linux/amd64"] * 50, "platform", "at most 32"),
+                (f"{source.host}/team/app:1", [], "missing", "app"),
+            ):
+                assert source.count("*") == 0
+                asked = await counter.desk.ask(image, platforms, ["token a"])
+                assert (asked.id, asked.state, asked.reason) == ("", AskState.REFUSED, reason)
+                assert text in asked.text
+                assert len(asked.image) <= 600
+            assert source.count("*") > 0
+            assert await counter.runs() == []
+            assert await counter.runtime.store.open_requests() == []
+
+
+async def test_without_the_section_nobody_can_ask(tmp_path: Path) -> None:
+    """Nothing of it is on by default."""
+    async with asking(tmp_path, "") as counter:
+        asked = await counter.desk.ask("nginx", [], ())
+        assert (asked.state, asked.reason) == (AskState.REFUSED, "off")
+        assert await counter.desk.find("x") is None
+        assert await counter.desk.wait("x") is None
+
+
+async def test_rates_and_the_queue_are_bounded(tmp_path: Path) -> None:
+    """Who asks for too much waits; the operator has no rate, but the queue has an end for everybody."""
+    async with (
+        Registry() as source,
+        Registry() as target,
+        asking(tmp_path, *rules(source, target, "limits: {an_hour: 1, waiting: 1}")) as counter,
+    ):
+        await push(small("a"), source, "team/a", ["v1", "v2"])
+        await counter.copied(f"{source.host}/team/a:v1")
+        limited = await counter.desk.ask(f"{source.host}/team/a:v2", [], ["token a", "198.51.100.1"])
+        assert (limited.reason, 3500 < limited.after <= 3600) == ("rate", True)
+        one, other = await asyncio.gather(
+            counter.desk.ask(f"{source.host}/team/a:v2", [], ()), counter.desk.ask(f"{source.host}/team/b", [], ())
+        )
+        assert (one.over, other.reason, other.after > 0) == (False, "full", True)
+        ended = await counter.desk.wait(one.id)
+        assert ended
+        assert ended.state is AskState.DONE
+
+
+async def test_nobody_loses_a_platform(tmp_path: Path) -> None:
+    """Two people who ask for one platform each find both; a third one asks for nothing new."""
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(build_image([*TWO, "linux/s390x"], layers=1, layer_size=500), source, "team/app", ["v1"])
+        image = f"{source.host}/team/app:v1"
+        assert (await counter.copied(image, "linux/amd64")).platforms == ("linux/amd64",)
+        assert {*(await counter.copied(image, "linux/arm64")).platforms} == {*TWO}
+        await counter.settled()
+        again = await counter.desk.ask(image, ["linux/amd64"], ())
+        assert (again.state, again.copied) == (AskState.DONE, False)
+        known = await counter.runtime.store.memory(ASKED)
+        assert {*known["hub", image].platforms} == {*TWO}
+        assert (await counter.copied(image)).platforms == ()
+        await counter.settled()
+        assert len((await counter.runtime.store.memory(ASKED))["hub", image].platforms) == 3
+
+
+async def test_an_image_survives_a_restart(tmp_path: Path) -> None:
+    """What was queued when mirrord was killed is copied by the next process, under the same id."""
+    async with Registry() as source, Registry() as target:
+        await push(small("a"), source, "team/a", ["v1"])
+        async with asking(tmp_path, *rules(source, target)) as counter:
+            await counter.runtime.runner.stop(0.0)
+            counter.runtime.runner.stopping = False  # as a process that is killed: nothing ends in order
+            asked = await counter.desk.ask(f"{source.host}/team/a:v1", [], ["token a"])
+            counter.runtime.runner.stopping = True
+            assert (await counter.desk.ask(f"{source.host}/team/b", [], ())).reason == "stopping"
+        async with asking(tmp_path, *rules(source, target)) as counter:
+            ended = await counter.desk.wait(asked.id)
+            assert ended
+            assert (ended.state, ended.copied) == (AskState.DONE, True)
+            assert await counter.runtime.store.open_requests() == []
+        async with asking(tmp_path, *rules(source, target)) as counter:
+            assert await counter.desk.find(asked.id) == ended
+
+
+async def test_a_failure_is_told(tmp_path: Path) -> None:
+    """A target that refuses the image fails it, with the code of the error."""
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(small("a"), source, "team/a", ["v1"])
+        target.faults.on("PUT", "/manifests/", times=None).status(403)
+        ended = await counter.copied(f"{source.host}/team/a:v1")
+        assert (ended.state, ended.reason) == (AskState.FAILED, "denied")
