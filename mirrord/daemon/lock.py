@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import stat
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,6 +17,7 @@ from mirrord.errors import BusyError, StorageError
 from mirrord.files import storage_errors
 
 SERVE: Final = "serve"
+_LOOK: Final = 0.1  # seconds until the daemon tries again to take a state that a command holds
 _OTHERS: Final = 0o077
 _OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody else has anything
 
@@ -90,6 +93,27 @@ class StateLock:
     def _release(self) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+@contextlib.asynccontextmanager
+async def held(state: Path, *, patience: float = 10.0) -> AsyncIterator[StateLock]:
+    """Hold the state directory for the daemon.
+
+    A command that looks, such as `mirrord status`, holds it for a moment: it gets `patience` seconds to end.
+    BusyError: another daemon holds it, or a command that goes on.
+    """
+    lock = StateLock(state, SERVE)
+    for left in reversed(range(1 + round(patience / _LOOK))):
+        try:
+            lock.__enter__()
+            break
+        except BusyError:
+            if lock.serving or not left:
+                raise
+        await asyncio.sleep(_LOOK)
+    with contextlib.ExitStack() as stack:
+        stack.push(lock)
+        yield lock
 
 
 def close_to_others(path: Path) -> bool:

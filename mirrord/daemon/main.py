@@ -19,7 +19,7 @@ from mirrord.config.load import load_folder
 from mirrord.config.settings import TlsSettings
 from mirrord.config.webhook import WebhookKeys
 from mirrord.daemon.daemon import Daemon
-from mirrord.daemon.lock import SERVE, StateLock
+from mirrord.daemon.lock import held
 from mirrord.daemon.notifying import NOTIFY_GRACE
 from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
@@ -70,7 +70,7 @@ async def serve(
     syncers = load_syncers()
     configuration = await asyncio.to_thread(load_folder, config_folder, syncers, environ)
     async with AsyncExitStack() as stack:
-        lock = stack.enter_context(StateLock(state, SERVE))
+        lock = await stack.enter_async_context(held(state))
         public = bind(listen or configuration.settings.listen)
         stack.callback(public.close)
         style, log = ("text" if sys.stdout.isatty() else "json"), configuration.settings.log

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mirrord.cli import folders
 from mirrord.cli.folders import config_folder
 from mirrord.commands import Sync
 from mirrord.config.files import list_folder
-from mirrord.daemon.lock import SERVE, StateLock, exists, used
+from mirrord.daemon.lock import SERVE, StateLock, exists, held, used
 from mirrord.errors import BusyError, ConfigError, StorageError
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
@@ -52,6 +54,19 @@ async def test_two_daemons(tmp_path: Path) -> None:
     with lock:
         lock.check()
     assert (tmp_path / "lock").read_text() == f"{os.getpid()} serve\n"
+
+
+async def test_a_daemon_that_starts_waits_for_a_command_that_looks(tmp_path: Path) -> None:
+    """A10: `mirrord status` at that moment does not keep the service from starting; a long command is named."""
+    async with AsyncExitStack() as daemon:
+        with StateLock(tmp_path, "status"):
+            start = asyncio.create_task(daemon.enter_async_context(held(tmp_path)))
+            with pytest.raises(BusyError, match=rf"in use by process {os.getpid()} \(`mirrord status`\); wait until"):
+                await daemon.enter_async_context(held(tmp_path, patience=0.1))
+            assert not start.done()
+        await start
+        with pytest.raises(BusyError, match=r"\(`mirrord serve`\); stop it"):
+            await daemon.enter_async_context(held(tmp_path))
 
 
 def test_a_lock_knows_its_directory(tmp_path: Path) -> None:
