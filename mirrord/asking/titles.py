@@ -38,6 +38,10 @@ _VERSION: Final = re.compile(r"v?[0-9][A-Za-z0-9._-]{0,127}|latest")
 _PLATFORM: Final = re.compile(
     r"(?<![\w./:-])(?:linux|windows)/(?:386|amd64|arm|arm64|loong64|mips64le|ppc64le|riscv64|s390x)(?:/v[0-9])?(?![\w/])"
 )
+_BETWEEN: Final = re.compile(r"[\s，。；（）]+")
+_BLANKS: Final = re.compile(r"\s+")
+_SLASHES: Final = re.compile(r"/{2,}")
+_SIGN: Final = re.compile(r" ?([:/@]) ?")
 _UNTICKED: Final = re.compile(r"\s*[-*+]\s+\[ \]")
 
 
@@ -115,7 +119,7 @@ def _meant(text: str) -> Iterator[Reference]:
     if page := image_of_page(plain):
         yield from _parsed(page)
     yield from _parsed(_joined(plain))
-    words = [word.strip("`'\"“”‘’「」,;()<>") for word in re.split(r"[\s，。；（）]+", plain)]  # noqa: RUF001 - as above
+    words = [word.strip("`'\"“”‘’「」,;()<>") for word in _BETWEEN.split(plain)]  # noqa: RUF001 - as above
     images = {one for word in words if "/" in word or ":" in word for one in _parsed(word)}
     if len(images) == 1:
         yield from images
@@ -125,11 +129,12 @@ def _parsed(text: str) -> Iterator[Reference]:
     """Yield the image of a text in which only what is no part of a reference was wrong."""
     if scheme := _SCHEME.match(text):
         text = text[scheme.end() :]
-        if not re.match(r"[^/\s]*[.:][^/\s]*/.", text):
+        host, _, path = text.partition("/")
+        if not path or not ({*host} & {".", ":"}) or _BLANKS.search(host):
             return  # the beginning of a URL is a host, and never a path at Docker Hub
     if _NO_REGISTRY.match(text):
         return
-    text = re.sub(r"/{2,}", "/", text).rstrip("/:,;").lstrip("/")
+    text = _SLASHES.sub("/", text).rstrip("/:,;").lstrip("/")
     name, colon, tag = text.partition("@") if "@" in text else _parted(text)
     try:
         yield _reference(f"{name.lower()}{colon}{tag}")
@@ -146,7 +151,7 @@ def _parted(text: str) -> tuple[str, str, str]:
 
 def _joined(text: str) -> str:
     """Return a text without blanks around its signs; a version behind a blank is a tag."""
-    text = re.sub(r" ?([:/@]) ?", r"\1", re.sub(r"\s+", " ", text))
+    text = _SIGN.sub(r"\1", _BLANKS.sub(" ", text))
     name, blank, version = text.partition(" ")
     if blank and _VERSION.fullmatch(version) and ":" not in name.rpartition("/")[2]:
         return f"{name}:{version}"

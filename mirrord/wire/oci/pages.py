@@ -31,6 +31,7 @@ _PAGES: Final = (
         "ghcr.io/",
     ),
 )
+_BEGIN: Final = re.compile(r"\A(?:https?://)?(?:www\.)?", re.IGNORECASE)
 _READ: Final = tuple((re.compile(pattern, re.IGNORECASE), registry) for pattern, registry in _PAGES)
 
 
@@ -40,7 +41,7 @@ def image_of_page(address: str) -> str:
     Args:
         address: of the page, with or without `https://` and `www.`. The image may be no valid reference.
     """
-    page = re.sub(r"\A(?:https?://)?(?:www\.)?", "", address[:500], flags=re.IGNORECASE)
+    page = _BEGIN.sub("", address[:500])
     for pattern, registry in _READ:
         if found := pattern.fullmatch(page):
             parts = {key: unquote(value or "") for key, value in found.groupdict().items()}
