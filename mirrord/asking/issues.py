@@ -27,7 +27,7 @@ from mirrord.wire.forges.issues import Issue, IssueComment, Label
 from mirrord.wire.oci.reference import Reference
 
 ASKS: Final = "<!-- mirrord:ask -->"
-"""A hidden mark in our templates: at Gitee, strangers cannot set labels."""
+"""A hidden mark in our templates: at Gitee and Gitea, strangers cannot set labels."""
 OVER: Final = 1000
 """The most issues of a repository that are remembered as over: the newest."""
 HOUR: Final = 3600.0

@@ -28,6 +28,7 @@ from mirrord.config.load import load_folder, read_folder
 from mirrord.daemon.areas import areas
 from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.daemon.issue_desks import IssueDesks
 from mirrord.daemon.notifying import Notifying
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.scheduled import ScheduledVerifier
@@ -85,6 +86,7 @@ class Daemon(Dispatcher):
         self.verifying.after = self.after_verification
         self.notifying = Notifying(runtime, self.shown.status)
         self.shown.receivers = self.notifying.standing
+        self.issues = IssueDesks(runtime, self.desk, logs.write)
         runtime.runner.after = self.after
         self._collect = asyncio.Event()  # set when a run may have left something to collect
         if uses := runtime.snapshot.services.uses:
@@ -123,6 +125,7 @@ class Daemon(Dispatcher):
                 await self.verifying.follow()
                 await self.follow_fronts()
                 await self.notifying.follow()
+                await self.issues.follow()
                 changes = replace(changes, notices=(*changes.notices, *await self.token_notices()))
                 for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)

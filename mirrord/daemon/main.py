@@ -34,6 +34,7 @@ from mirrord.serve.asking import AskPages
 from mirrord.serve.control import make_control
 from mirrord.serve.door import GRACE, Listener, address_of, bind
 from mirrord.serve.gate import TokenGate
+from mirrord.serve.hooks import IssueHooks
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
@@ -107,6 +108,7 @@ async def serve(
         garbage.keep()
         await _until_signal(daemon, logs, notifier)
         daemon.clock.stop()
+        await daemon.issues.close()  # before runs end: what they leave is no answer
         if not await runtime.runner.stop(stop_timeout):
             logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
         await daemon.notifying.close()
@@ -159,7 +161,8 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     budget = daemon.runtime.snapshot.configuration.settings.spool.budget
     room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
     asking = AskPages(daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None)
-    front = Listener(make_app(daemon.shown, Programs(room), gate=gate, asking=asking))
+    hooks = IssueHooks(daemon.issues.hook, lambda: now().timestamp())
+    front = Listener(make_app(daemon.shown, Programs(room), gate=gate, asking=asking, hooks=hooks))
     stack.push_async_callback(front.close)
     stack.push_async_callback(daemon.desk.close)  # before the door: who follows an image is let go
     certificate = daemon.shown.certificate
@@ -167,6 +170,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     daemon.runtime.runner.settle()
     with suppress(StorageError):  # a record that cannot be read is told elsewhere
         await daemon.desk.resume()
+    await daemon.issues.follow()
     await daemon.notifying.follow()
     await daemon.start_clock()
     stack.callback(daemon.clock.stop)

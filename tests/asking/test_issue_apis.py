@@ -81,11 +81,15 @@ async def forge(request: pytest.FixtureRequest, server: HTTPServer) -> AsyncIter
 
 
 async def test_open_issues_are_listed_in_pages(forge: Forge) -> None:
-    """All pages up to the first short one, filtered by the forge; a pull request is no issue."""
+    """All pages up to the first short one, by label at GitHub, where templates set it; a pull request is no issue."""
     name, size = ("limit", 50) if forge.kind == "gitea" else ("per_page", 100)
     query = {"state": "open", "since": "2026-11-28T09:30:00Z", name: str(size)}
-    query |= {} if forge.kind == "gitee" else {"labels": "sync image"}
-    query |= {"type": "issues"} if forge.kind == "gitea" else {"sort": "created", "direction": "asc"}
+    query |= {"labels": "sync image"} if forge.kind == "github" else {}
+    query |= (
+        {"type": "issues"}
+        if forge.kind == "gitea"
+        else {"sort": "created", "direction": "asc" if forge.kind == "github" else "desc"}
+    )
     full = [written(forge.kind, number) for number in range(size)]
     forge.expect("GET", f"{forge.root}/issues", full, query_string=query | {"page": "1"})
     pull = written(forge.kind, 98, pull_request={"url": "https://example.com"})

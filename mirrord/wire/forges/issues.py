@@ -112,7 +112,9 @@ class Issues:
             return None
 
     async def opened(self, label: str, since: datetime | None, pages: int = PAGES) -> AsyncIterator[Issue]:
-        """Yield the open issues with a label, the oldest first, pull requests left out; at Gitee those without it, too.
+        """Yield the open issues, pull requests left out: at GitHub those with a label, the oldest first.
+
+        Elsewhere strangers cannot set labels, so there they are all open ones, the newest first.
 
         Args:
             label: its name.
@@ -220,6 +222,7 @@ class GiteeIssues(Issues):
 
     pulls = "pulls"
     by_label = False
+    filters: Mapping[str, str] = {"sort": "created", "direction": "desc"}
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - its labels say that
         """Add a label and close an issue."""
@@ -233,8 +236,9 @@ class GiteeIssues(Issues):
 
 
 class GiteaIssues(Issues):
-    """At Gitea and Forgejo: labels are set by a request of their own, and there are no reasons to close."""
+    """At Gitea and Forgejo: labels are set by a request of their own; strangers cannot set them."""
 
+    by_label = False
     per_page = ("limit", 50)
     filters: Mapping[str, str] = {"type": "issues"}
 
