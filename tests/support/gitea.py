@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import getpass
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -54,6 +55,8 @@ ENABLED = false
 ENABLED = false
 [packages]
 ENABLED = {packages}
+[webhook]
+ALLOWED_HOST_LIST = loopback
 [cron]
 ENABLED = false
 [log]
@@ -86,9 +89,9 @@ class Gitea:
         """Return where a repository is, there or not."""
         return f"http://{self.host}/{OWNER}/{name}.git"
 
-    async def api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def api(self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = "") -> Any:
         """Ask the API below `/api/v1`, as somebody in a browser would; return the document, None when there is none."""
-        headers = {"Authorization": f"token {self.token}"}
+        headers = {"Authorization": f"token {token or self.token}"}
         url = f"http://{self.host}/api/v1{path}"
         async with (
             aiohttp.ClientSession(headers=headers) as session,
@@ -103,6 +106,14 @@ class Gitea:
         """Return one more token of the user, for these scopes alone."""
         words = ("--username", OWNER, "--token-name", "-".join(scopes).replace(":", "-"), "--scopes", ",".join(scopes))
         return (await self._command("admin", "user", "generate-access-token", *words, "--raw")).split()[-1]
+
+    async def make_user(self, name: str) -> str:
+        """Make one more user, and return a token for everything."""
+        mail = ("--email", f"{name}@example.com", "--random-password", "--must-change-password=false")
+        made = await self._command("admin", "user", "create", "--username", name, *mail, "--access-token")
+        found = re.search(r"\b[0-9a-f]{40}\b", made)
+        assert found, made
+        return found[0]
 
     async def settle(self) -> None:
         """Wait until its API and pages show what was pushed: it takes that in after the push has ended."""
