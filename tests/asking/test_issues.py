@@ -38,7 +38,10 @@ async def test_an_image_is_queued_copied_and_closed(scene: Scene) -> None:
     scene.start()
     await scene.forge.until(lambda: scene.forge.ours(number))
     assert "`linux/arm64`) is queued" in scene.forge.ours(number)[0]
+    looks = len(scene.forge.listed)
+    await scene.forge.until(lambda: len(scene.forge.listed) > looks + 3)
     assert scene.forge.issues[number].open
+    assert scene.forge.read["comments"] == 1, "what waits costs nothing but the list"
     scene.asker.end(NGINX)
     await scene.forge.until(lambda: closed(scene, number, DONE))
     assert f"docker pull m.example/{NGINX}\n" in scene.forge.ours(number)[1]
@@ -204,6 +207,39 @@ async def test_only_what_changed_is_listed(scene: Scene) -> None:
     assert scene.forge.listed == [None]
 
 
+async def test_a_bell_that_failed_rings_again(scene: Scene) -> None:
+    """The answer to a comment is lost long before the next look: the issue is closed all the same."""
+    desk = scene.start(rules=replace(RULES, every=3600.0))
+    await scene.forge.until(lambda: scene.forge.listed)
+    number = scene.forge.open("Nginx")
+    scene.forge.faults[f"comment {number}"] = BrokenError("reset")
+    desk.ring(number)
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    assert len(scene.forge.ours(number)) == 1
+
+
+async def test_a_forge_that_is_gone_is_told_once(scene: Scene) -> None:
+    """However often it fails in the same way; when it is back, all open issues are looked at."""
+    number = scene.forge.open("Nginx")
+    scene.forge.down = BrokenError("reset")
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > 4)
+    scene.forge.down = None
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+    assert [fields["error"] for level, _, fields in scene.lines if level == "warning"] == ["reset"]
+    assert set(scene.forge.listed[:5]) == {None}
+
+
+async def test_a_long_list_is_read_whole_each_time(scene: Scene) -> None:
+    """Where there may be more issues than one look takes, none is missed for not having changed."""
+    for _ in range(60):
+        scene.forge.open("a question", labels=())
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > 3)
+    assert set(scene.forge.listed) == {None}
+    assert scene.forge.read == {"issue": 0, "comments": 0}
+
+
 async def test_bells_and_memory_are_bounded(scene: Scene) -> None:
     """A thousand bells cost a list, and of thousands of issues the newest thousand are remembered."""
     name = "issues.github.com/acme/mirror"
@@ -216,3 +252,4 @@ async def test_bells_and_memory_are_bounded(scene: Scene) -> None:
         desk.ring(f"9{bell}")
     await scene.forge.until(lambda: closed(scene, number, REFUSED))
     await scene.forge.until(lambda: len(scene.facts.kept["", name]) == OVER and number in scene.facts.kept["", name])
+    assert scene.forge.read["issue"] <= issue_desk.RUNG

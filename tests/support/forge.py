@@ -32,6 +32,9 @@ class MemoryForge:
         writes: what was written, in order: `comment 1`, `close 1`.
         faults: by write, an exception that is raised when it was done.
         locked: issues that take no comment.
+        down: why nothing can be listed, or None.
+        listed: since when each list was asked for.
+        read: how often single issues, and comments, were asked for.
     """
 
     def __init__(self) -> None:
@@ -41,7 +44,9 @@ class MemoryForge:
         self.writes: list[str] = []
         self.faults: dict[str, BaseException] = {}
         self.locked: dict[str, MirrordError] = {}
+        self.down: MirrordError | None = None
         self.listed: list[datetime | None] = []
+        self.read = {"issue": 0, "comments": 0}
         self._changed = asyncio.Event()
 
     def open(self, title: str, author: str = "octocat", body: str = "", labels: Sequence[str] = (LABEL,)) -> str:
@@ -65,16 +70,20 @@ class MemoryForge:
         return BOT
 
     async def find(self, number: str) -> Issue | None:
+        self.read["issue"] += 1
         return self.issues.get(number)
 
     async def opened(self, label: str, since: datetime | None, pages: int) -> AsyncIterator[Issue]:
         self.listed.append(since)
+        self._changed.set()
+        if self.down:
+            raise self.down
         for issue in [*self.issues.values()]:
             if issue.open:
                 yield issue
-        self._changed.set()
 
     async def comments(self, number: str) -> AsyncIterator[IssueComment]:
+        self.read["comments"] += 1
         for comment in [*self.said[number]]:
             yield comment
 
