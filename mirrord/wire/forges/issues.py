@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PAGES: Final = 10
 """The most pages of a list that are read at a time."""
 
+BODY: Final = 20_000
+"""Characters of an issue's text that are kept: hundreds are in memory at a time."""
+
 _NUMBER: Final = re.compile(r"[A-Za-z0-9]{1,20}")
 _EXISTS: Final = frozenset({400, 409, 422})
 _NEEDED: Final = "give the token's account the right to read and write issues of the repository"
@@ -40,7 +43,7 @@ class Issue:
     Attributes:
         number: `12`; Gitee's have letters: `I6ABCD`.
         title: one line.
-        body: Markdown, "" for none.
+        body: Markdown, "" for none; its first `BODY` characters.
         author: login of who opened it.
         open: whether it is open.
         labels: their names.
@@ -180,7 +183,7 @@ class Issues:
         return Issue(
             number,
             text(found, "title") or "",
-            text(found, "body") or "",
+            (text(found, "body") or "")[:BODY],
             text(found, "user", "login") or "",
             found.get("state") == "open",
             tuple(filter(None, names)),
