@@ -98,12 +98,7 @@ async def serve(
             notice(level, text)
         for text in await daemon.token_notices():
             notice("warning", text)
-        gate = TokenGate(
-            TokenFile(state),
-            lambda: daemon.runtime.snapshot.configuration.needs_token(address),
-            partial(notice, "warning"),
-        )
-        await _open(stack, daemon, public, state, gate)
+        await _open(stack, daemon, public, state, partial(notice, "warning"))
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()
         await _until_signal(daemon, logs, notifier)
@@ -149,7 +144,7 @@ def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> Serv
         raise ConfigError(f"settings.tls: {tls.certificate} and {tls.key} {error}") from error
 
 
-async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, gate: TokenGate) -> None:
+async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, warn: Callable[[str], None]) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
     control = Listener(make_control(daemon.carry_out, daemon.runtime.events, daemon.folder))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
@@ -160,6 +155,8 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
             daemon.opened[kind] = await stack.enter_async_context(syncer.through.open(daemon.shown.services))
     budget = daemon.runtime.snapshot.configuration.settings.spool.budget
     room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
+    address = address_of(public)
+    gate = TokenGate(TokenFile(state), lambda: daemon.runtime.snapshot.configuration.needs_token(address), warn)
     asking = AskPages(daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None)
     hooks = IssueHooks(daemon.issues.hook, lambda: now().timestamp())
     front = Listener(make_app(daemon.shown, Programs(room), gate=gate, asking=asking, hooks=hooks))
