@@ -41,6 +41,7 @@ from mirrord.report.schemas import status_schema
 from mirrord.report.site.markdown import markdown
 from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
+from mirrord.serve.asking import SYNC_PATH
 from mirrord.serve.hooks import HOOKS
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
@@ -303,7 +304,8 @@ def test_routes_are_documented() -> None:
     served = {path for part in page_groups(shown) for path in (*part.pages(), *part.below())}
     fronts = (syncer.front for syncer in load_syncers().values())
     prefixes = {prefix for front in fronts if front for prefix in front.prefixes}
-    assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes | {HOOKS}
+    written = {HOOKS, SYNC_PATH}
+    assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes | written
 
 
 def test_the_schema_of_the_status_is_made_from_the_values() -> None:

@@ -8,6 +8,7 @@ from mirrord.cli.ask import ask_whom
 from mirrord.cli.console import say_json
 from mirrord.cli.exits import exit_code
 from mirrord.cli.results import Show, say_runs
+from mirrord.cli.sync_images import is_image, sync_images
 from mirrord.commands import Sync
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
@@ -22,8 +23,13 @@ def sync(
     verbose: bool,
     json: bool,
     allow: bool,
+    platform: tuple[str, ...],
 ) -> int:
     """Run the command and return its exit code."""
+    if any(map(is_image, names)) or platform:
+        if allow or not all(map(is_image, names)):
+            raise UsageError("name images, such as docker.io/library/nginx:1.25, or mirrors, and --allow for mirrors")
+        return sync_images(names, platform, config=config, state=state, quiet=quiet, json=json)
     if allow and not names:
         raise UsageError("--allow needs the names of the mirrors, such as `mirrord sync crane --allow`")
     runs, daemon = ask_whom(Sync(names, allow), config, state, quiet=json or quiet)

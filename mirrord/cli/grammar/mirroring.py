@@ -97,8 +97,9 @@ intended, run
 
   $ mirrord sync grafana --allow
 
-Exit code 0 done or nothing to do, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk or database
-failed, 75 rate-limited or busy, 78 wrong configuration.
+A name with a slash, a dot, a colon or an `@` is an image, which is copied once, as `asking:` says.
+
+Exit code 0 done or nothing to do, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk failed, 75 busy.
 """,
     NAMES,
     CONFIG,
@@ -107,6 +108,7 @@ failed, 75 rate-limited or busy, 78 wrong configuration.
     VERBOSE,
     JSON,
     flag("--allow", "Proceed even if the source looks emptied or rewritten; retry what was left out."),
+    values("--platform", "OS/ARCH", "Of an image, copy this platform, such as linux/amd64; may be given again."),
 )
 
 _PUBLISH = command(
