@@ -99,7 +99,7 @@ intended, run
 
 A name with a slash, a dot, a colon or an `@` is an image, which is copied once, as `asking:` says.
 
-Exit code 0 done or nothing to do, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk failed, 75 busy.
+Exit code 0 done, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk, 75 busy, 78 configuration.
 """,
     NAMES,
     CONFIG,
