@@ -14,7 +14,7 @@ from mirrord.asking.asked import ImageAsker
 from mirrord.asking.issues import HOUR, Conversations, Recent, RepositoryIssues, Tell, result_label, time
 from mirrord.asking.words import Answers
 from mirrord.config.issues import IssueRules
-from mirrord.errors import MirrordError, RefusedError, TransportError
+from mirrord.errors import MirrordError, RefusedError, TooLargeError, TransportError
 from mirrord.syncer.values import Facts
 from mirrord.wire.forges.issues import Issue, Label
 from mirrord.wire.secret import bug, redact
@@ -122,8 +122,7 @@ class IssueDesk:
         while self._rung:
             number, _ = self._rung.popitem(last=False)
             try:
-                if not self._conversations.is_over(number) and (issue := await self._issues.find(number)):
-                    await self._answer(issue)
+                await self._look_at(number)
             except MirrordError:
                 self._rung[number] = None
                 raise
@@ -152,17 +151,32 @@ class IssueDesk:
             await self._answer(issue)
         look.since, look.due = began - _OVERLAP, time() + self.rules.every
 
+    async def _look_at(self, number: str) -> None:
+        """Read an issue, and answer it."""
+        if self._conversations.is_over(number) or self._stuck.within(number, HOUR):
+            return
+        try:
+            issue = await self._issues.find(number)
+        except TooLargeError as error:
+            self._leave(number, error)
+        else:
+            if issue:
+                await self._answer(issue)
+
     async def _answer(self, issue: Issue) -> None:
-        """Answer an issue; one that takes no answer, such as a locked one, is left alone for an hour."""
+        """Answer an issue; one that takes no answer, such as a locked one, or is too large, stops no other."""
         if self._stuck.within(issue.number, HOUR):
             return
         try:
             if not await self._conversations.answer(issue):
                 self._look.whole = False
-        except RefusedError as error:
-            if error.status == 401:  # so will be all others
+        except (RefusedError, TooLargeError) as error:
+            if isinstance(error, RefusedError) and error.status == 401:  # so will be all others
                 raise
-            self._stuck.note(issue.number)
-            self._look.whole = False
-            found = {"repository": self.rules.hook, "number": issue.number, "error": redact(str(error))}
-            self._tell("warning", "issue.failed", **found)
+            self._leave(issue.number, error)
+
+    def _leave(self, number: str, error: MirrordError) -> None:
+        """Leave an issue alone for an hour."""
+        self._stuck.note(number)
+        self._look.whole = False
+        self._tell("warning", "issue.failed", repository=self.rules.hook, number=number, error=redact(str(error)))

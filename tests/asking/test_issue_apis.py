@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
-from werkzeug import Response
+from werkzeug import Request, Response
 
-from mirrord.errors import ContentError, DeniedError, MirrordError, RefusedError, ThrottledError
+from mirrord.errors import ContentError, DeniedError, MirrordError, RefusedError, ThrottledError, TooLargeError
+from mirrord.wire import api
 from mirrord.wire.forges.issues import PAGES, Issue, IssueComment, Issues, Label, issues_of, valid_number
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook
@@ -82,7 +84,7 @@ async def forge(request: pytest.FixtureRequest, server: HTTPServer) -> AsyncIter
 
 async def test_open_issues_are_listed_in_pages(forge: Forge) -> None:
     """All pages up to the first short one, by label at GitHub, where templates set it; a pull request is no issue."""
-    name, size = ("limit", 50) if forge.kind == "gitea" else ("per_page", 100)
+    name, size = ("limit", 32) if forge.kind == "gitea" else ("per_page", 64)
     query = {"state": "open", "since": "2026-11-28T09:30:00Z", name: str(size)}
     query |= {"labels": "sync image"} if forge.kind == "github" else {}
     query |= (
@@ -103,7 +105,7 @@ async def test_open_issues_are_listed_in_pages(forge: Forge) -> None:
 
 async def test_a_list_without_end_is_read_in_part(forge: Forge) -> None:
     """A forge that always has one more full page is asked for ten, or for as many as were wanted."""
-    size = 50 if forge.kind == "gitea" else 100
+    size = 32 if forge.kind == "gitea" else 64
     full = [{"body": "x", "user": {"login": "a"}}] * size
     forge.server.expect_request(f"{forge.root}/issues/{forge.number}/comments").respond_with_json(full)
     assert len([one async for one in forge.issues.comments(forge.number)]) == PAGES * size
@@ -112,17 +114,36 @@ async def test_a_list_without_end_is_read_in_part(forge: Forge) -> None:
     assert len(forge.server.log) == PAGES + 2
 
 
+async def test_issues_that_are_too_large_hide_no_others(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller pages are asked for where strangers made one too large, and what is too large alone is left out."""
+    monkeypatch.setattr(api, "_PAGE", 5_000)
+    there = [written(forge.kind, number, body="x" * (9_000 if number == 13 else 0)) for number in range(10, 30)]
+
+    def answer(request: Request) -> Response:
+        size, page = int(request.args.get("limit") or request.args["per_page"]), int(request.args["page"])
+        return Response(json.dumps(there[(page - 1) * size : page * size]), 200, content_type="application/json")
+
+    forge.server.expect_request(f"{forge.root}/issues").respond_with_handler(answer)
+    found = [one.number async for one in forge.issues.opened("x", None)]
+    assert found == [str(one["number"]) for one in there if not one["body"]]
+    assert len(forge.server.log) < 24
+    there[:] = [written(forge.kind, body="x" * 9_000)] * 64
+    with pytest.raises(TooLargeError):
+        [one async for one in forge.issues.opened("x", None)]
+
+
 async def test_one_issue_is_read(forge: Forge) -> None:
-    """By its number; a closed one is told, a pull request and a missing one are none, and no path is asked for."""
+    """By its number; a closed one is told; a pull request, a missing and a moved one are none; no path is asked for."""
     path = f"{forge.root}/issues/{forge.number}"
     forge.expect("GET", path, written(forge.kind, state="closed"))
     forge.expect("GET", path, written(forge.kind, pull_request={"merged": False}))
     forge.expect("GET", path, {"message": "Not Found"}, 404)
+    forge.expect("GET", path, written(forge.kind, 77))
     found = await forge.issues.find(forge.number)
     assert found is not None
     assert not found.open
-    assert await forge.issues.find(forge.number) is None
-    assert await forge.issues.find(forge.number) is None
+    for _ in range(3):
+        assert await forge.issues.find(forge.number) is None
     for odd in ("", "../pulls/1", "1?x=y", "1" * 21, "１"):  # noqa: RUF001 - a digit of Chinese keyboards
         assert not valid_number(odd)
         assert await forge.issues.find(odd) is None

@@ -11,7 +11,7 @@ import pytest
 from mirrord.asking import issue_desk
 from mirrord.asking.asked import AskRefusal, AskState
 from mirrord.asking.issues import ASKS, OVER
-from mirrord.errors import BrokenError, DeniedError
+from mirrord.errors import BrokenError, DeniedError, MirrordError, TooLargeError
 from mirrord.wire.forges.issues import IssueComment
 from tests.support.forge import LABEL, RULES, Scene
 
@@ -180,14 +180,28 @@ async def test_a_full_queue_leaves_issues_open(scene: Scene) -> None:
     assert set(scene.forge.listed) == {None}, "what was left for later is in the next list"
 
 
-async def test_a_locked_issue_stops_no_other(scene: Scene) -> None:
-    """It takes no comment: this is told once, and the next issue is answered."""
+@pytest.mark.parametrize("error", [DeniedError("the conversation is locked", 403), TooLargeError("more than 8 MiB")])
+async def test_a_locked_issue_stops_no_other(scene: Scene, error: MirrordError) -> None:
+    """It takes no comment, or has comments without end: this is told once, and the next issue is answered."""
     locked, other = scene.forge.open("Nginx"), scene.forge.open("Nginx")
-    scene.forge.locked[locked] = DeniedError("the conversation is locked", 403)
+    scene.forge.locked[locked] = error
     scene.start()
     await scene.forge.until(lambda: closed(scene, other, REFUSED))
     await scene.forge.until(lambda: len(scene.forge.listed) > 3)
     assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [locked]
+
+
+async def test_an_issue_that_cannot_be_read_stops_no_other(scene: Scene) -> None:
+    """A bell for one that is too large is answered with a line in the log, and the next bell rings."""
+    scene.forge.unread["1"] = TooLargeError("more than 8 MiB")
+    large, other = scene.forge.open("Nginx", labels=()), scene.forge.open("Nginx", labels=())
+    desk = scene.start(rules=replace(RULES, every=3600.0))
+    await scene.forge.until(lambda: scene.forge.listed)
+    scene.forge.issues[other] = replace(scene.forge.issues[other], labels=(LABEL,))
+    desk.ring(large)
+    desk.ring(other)
+    await scene.forge.until(lambda: closed(scene, other, REFUSED))
+    assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [large]
 
 
 async def test_only_what_changed_is_listed(scene: Scene) -> None:

@@ -35,6 +35,7 @@ class MemoryForge:
         down: why nothing can be listed, or None.
         listed: since when each list was asked for.
         read: how often single issues, and comments, were asked for.
+        unread: issues that cannot be read alone.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class MemoryForge:
         self.faults: dict[str, BaseException] = {}
         self.locked: dict[str, MirrordError] = {}
         self.down: MirrordError | None = None
+        self.unread: dict[str, MirrordError] = {}
         self.listed: list[datetime | None] = []
         self.read = {"issue": 0, "comments": 0}
         self._changed = asyncio.Event()
@@ -71,6 +73,8 @@ class MemoryForge:
 
     async def find(self, number: str) -> Issue | None:
         self.read["issue"] += 1
+        if number in self.unread:
+            raise self.unread[number]
         return self.issues.get(number)
 
     async def opened(self, label: str, since: datetime | None, pages: int) -> AsyncIterator[Issue]:

@@ -7,13 +7,14 @@ logs and proxies find it.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
+from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError, TooLargeError
 from mirrord.wire.answers import mapping, needed, text
 from mirrord.wire.forges.known import FORGES
 from mirrord.wire.forges.owned import OwnerForge
@@ -32,6 +33,8 @@ BODY: Final = 20_000
 """Characters of an issue's text that are kept: hundreds are in memory at a time."""
 
 _NUMBER: Final = re.compile(r"[A-Za-z0-9]{1,20}")
+_ENTRIES: Final = 1000  # of one answer; Gitea has no pages of comments
+_TOO_LARGE: Final = 20  # answers of one list that may be too large, so that smaller pages are asked for
 _EXISTS: Final = frozenset({400, 409, 422})
 _NEEDED: Final = "give the token's account the right to read and write issues of the repository"
 
@@ -87,7 +90,7 @@ class Issues:
     when) or cannot be reached. What writes is sent once: after a `TransportError` nobody knows whether it was done.
     """
 
-    per_page: tuple[str, int] = ("per_page", 100)
+    per_page: tuple[str, int] = ("per_page", 64)  # a power of two: see `_list`
     pulls = "issues"  # what comments of pull requests are below
     by_label = True
     filters: Mapping[str, str] = {"sort": "created", "direction": "asc"}
@@ -106,13 +109,14 @@ class Issues:
         return needed(await self._ask("GET", f"{self._root}/user"), self._host, "login")
 
     async def find(self, number: str) -> Issue | None:
-        """Return an issue; None for none, and for a pull request."""
+        """Return an issue; None for none, for a pull request, and for one that was moved to another repository."""
         if not valid_number(number):
             return None
         try:
-            return self._issue(await self._ask("GET", f"{self._url}/issues/{number}"))
+            found = self._issue(await self._ask("GET", f"{self._url}/issues/{number}"))
         except MissingError:
             return None
+        return found if found and found.number.casefold() == number.casefold() else None
 
     async def opened(self, label: str, since: datetime | None, pages: int = PAGES) -> AsyncIterator[Issue]:
         """Yield the open issues, pull requests left out: at GitHub those with a label, the oldest first.
@@ -127,7 +131,7 @@ class Issues:
         query = {"state": "open", **({"labels": label} if self.by_label else {}), **self.filters}
         if since:
             query["since"] = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        async for one in self._list("issues", query, pages):
+        async for one in self._list("issues", query, pages, smaller=True):
             if issue := self._issue(one):
                 yield issue
 
@@ -195,15 +199,31 @@ class Issues:
             number = str(found) if isinstance(found, int) and not isinstance(found, bool) else ""
             yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "", number)
 
-    async def _list(self, path: str, query: Mapping[str, str], pages: int) -> AsyncIterator[object]:
-        """Yield the entries of a list, page by page."""
+    async def _list(
+        self, path: str, query: Mapping[str, str], pages: int, *, smaller: bool = False
+    ) -> AsyncIterator[object]:
+        """Yield the entries of a list, page by page.
+
+        With `smaller`, halves are asked for in place of a page that is too large to be read, as strangers may make
+        one, down to single entries; one that is too large by itself is left out.
+        """
         name, size = self.per_page
-        for page in range(1, pages + 1):
+        waiting, left = deque((page, size) for page in range(1, pages + 1)), _TOO_LARGE if smaller else 0
+        while waiting:
+            page, size = waiting.popleft()
             url = f"{self._url}/{path}?{urlencode({**query, name: size, 'page': page})}"
-            found = await self._ask("GET", url)
+            try:
+                found = await self._ask("GET", url)
+            except TooLargeError:
+                if not left:
+                    raise
+                left -= 1
+                if size > 1:
+                    waiting.extendleft(((2 * page, size // 2), (2 * page - 1, size // 2)))
+                continue
             if not isinstance(found, list):
                 raise ContentError(f"{self._host}: the answer of its API is no list; has the API changed?")
-            for one in found[: 10 * size]:  # Gitea has no pages of comments
+            for one in found[:_ENTRIES]:
                 yield one
             if len(found) != size:
                 return
@@ -242,7 +262,7 @@ class GiteaIssues(Issues):
     """At Gitea and Forgejo: labels are set by a request of their own; strangers cannot set them."""
 
     by_label = False
-    per_page = ("limit", 50)
+    per_page = ("limit", 32)
     filters: Mapping[str, str] = {"type": "issues"}
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - as above
