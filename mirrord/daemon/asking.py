@@ -23,7 +23,7 @@ from mirrord.events import Event
 from mirrord.model.request import ASKED, AskRecord
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
-from mirrord.wire.secret import bug
+from mirrord.wire.secret import bug, redact
 
 OFF: Final = "nobody may ask for images here; write asking: {to: [local], allow: [docker.io/library/*]}"
 """What is answered without `asking:`."""
@@ -147,11 +147,11 @@ class AskDesk:
     def _begin(
         self, image: str, wanted: tuple[str, ...], rules: AskingRules, who: Sequence[str]
     ) -> OpenRequest | AskedImage:
+        if len(self._open) >= rules.waiting:  # which counts for nobody
+            return refused(image, AskRefusal.FULL, f"{len(self._open)} images wait; ask again later", _LATER)
         if who and (wait := self._rates.take(who, rules.an_hour, asyncio.get_running_loop().time())):
             limit = f"more than {rules.an_hour} images in an hour were asked for"
             return refused(image, AskRefusal.RATE, f"{limit}; ask again later", wait)
-        if len(self._open) >= rules.waiting:
-            return refused(image, AskRefusal.FULL, f"{len(self._open)} images wait; ask again later", _LATER)
         number = secrets.token_urlsafe(12)
         first = who[0] if who else ""
         record = AskRecord(number, image, wanted, first, AskState.QUEUED, "", "", copied=False, asked=now())
@@ -240,6 +240,8 @@ class AskDesk:
             ends = dict.fromkeys(images, AskEnd(AskState.REFUSED, AskRefusal.OFF, OFF))
         except MirrordError as error:
             ends = dict.fromkeys(images, AskEnd(AskState.FAILED, error.code, str(error)))
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of a bug, and the next image be copied
+            ends = dict.fromkeys(images, AskEnd(AskState.FAILED, MirrordError.code, bug(error)))
         for request in requests:
             await self._end(request, ends[request.record.image])
         return True
@@ -250,7 +252,7 @@ class AskDesk:
             return
         # Who was refused at once has no use for it later.
         state = AskState.FAILED if request.recorded and end.state is AskState.REFUSED else end.state
-        ended = replace(request.record, state=state, reason=end.reason, text=end.text, copied=end.copied)
+        ended = replace(request.record, state=state, reason=end.reason, text=redact(end.text), copied=end.copied)
         request.record = replace(ended, ended=now())
         if state is not AskState.REFUSED:
             with suppress(MirrordError):

@@ -19,15 +19,20 @@ from aiohttp import web
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState, ImageAsker
 from mirrord.errors import MirrordError
 from mirrord.report.documents import adapter
+from mirrord.serve.bodies import PATIENCE, Bodies, BodyError
 from mirrord.serve.gate import TokenGate
 from mirrord.serve.incoming import address_in
 from mirrord.serve.problem import problem
+from mirrord.serve.slots import FullError, Slots
 from mirrord.tokens import ASK, ClientToken
 
 SYNC_PATH: Final = "/api/v1/sync"
 """Where images are asked for."""
 ALIVE: Final = 15.0
 """Seconds after which something is sent though nothing has changed, so that no proxy ends the answer."""
+FOLLOWED: Final = 50
+"""Images that are followed at a time with one token; who follows more gets the state of now."""
+_ALL_FOLLOWED: Final = 500  # with all tokens
 _LARGEST: Final = 64 * 1024  # bytes of a question
 _LINES, _EVENTS, _JSON = "application/x-ndjson", "text/event-stream", "application/json"
 _STATUS: Final = {
@@ -56,9 +61,19 @@ class _Question:
 class AskPages:
     """The handlers of `SYNC_PATH` and what is below it."""
 
-    def __init__(self, asker: ImageAsker, gate: TokenGate, on: Callable[[], bool], *, alive: float = ALIVE) -> None:
-        """Let clients ask while `on` says that somebody may."""
+    def __init__(
+        self,
+        asker: ImageAsker,
+        gate: TokenGate,
+        on: Callable[[], bool],
+        *,
+        alive: float = ALIVE,
+        patience: float = PATIENCE,
+        followed: int = FOLLOWED,
+    ) -> None:
+        """Let clients ask while `on` says that somebody may; see `ALIVE`, `PATIENCE` and `FOLLOWED`."""
         self._asker, self._gate, self._on, self._alive = asker, gate, on, alive
+        self._bodies, self._streams = Bodies(patience), Slots(_ALL_FOLLOWED, followed, patience=0.0)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for a path that `takes` accepts."""
@@ -72,31 +87,48 @@ class AskPages:
         if request.method not in methods:
             return problem(405, f"use {methods[0]}", {"Allow": ", ".join(methods)})
         try:
-            return await (self._look(request, number) if number else self._ask(request, f"token {token.name}"))
+            return await (self._look(request, number, token) if number else self._ask(request, token))
         except MirrordError:
             return problem(503, _BROKEN, {"Retry-After": "10"})
 
-    async def _ask(self, request: web.Request, who: str) -> web.StreamResponse:
-        question = await _question(request)
+    async def _ask(self, request: web.Request, token: ClientToken) -> web.StreamResponse:
+        try:
+            async with self._bodies.whole(request, _LARGEST) as body:
+                question = _question(body)
+        except BodyError as error:
+            status, reason = error.args
+            answer = problem(status, f"{reason}; write {_EXAMPLE}")
+            answer.force_close()  # the rest of the body may be anything
+            return answer
         if isinstance(question, web.Response):
             return question
-        asked = await self._asker.ask(question.image, question.platforms, (who, _network(request.remote or "")))
+        who = (f"token {token.name}", _network(request.remote or ""))
+        asked = await self._asker.ask(question.image, question.platforms, who)
         if asked.state is AskState.REFUSED:
             return _refused(asked)
         if "respond-async" in request.headers.get("Prefer", "").lower():
             return _whole(asked, 202)
         if asked.over:
             return _whole(asked, 200, _EVENTS if _accepts(request, _EVENTS) else _LINES)
-        return await self._stream(request, asked.id, _EVENTS if _accepts(request, _EVENTS) else _LINES)
+        return await self._follow(request, asked, _EVENTS if _accepts(request, _EVENTS) else _LINES, token)
 
-    async def _look(self, request: web.Request, number: str) -> web.StreamResponse:
+    async def _look(self, request: web.Request, number: str, token: ClientToken) -> web.StreamResponse:
         found = await self._asker.find(number)
         if found is None:
             return problem(404, "nothing of this id was asked for here, or too long ago")
         for kind in (_EVENTS, _LINES):
             if _accepts(request, kind) and request.method == "GET":
-                return await self._stream(request, number, kind)
+                return await self._follow(request, found, kind, token)
         return _whole(found, 200)
+
+    async def _follow(
+        self, request: web.Request, asked: AskedImage, kind: str, token: ClientToken
+    ) -> web.StreamResponse:
+        try:
+            async with self._streams.slot(token.name):
+                return await self._stream(request, asked.id, kind)
+        except FullError:
+            return _whole(asked, 202)
 
     async def _stream(self, request: web.Request, number: str, kind: str) -> web.StreamResponse:
         fields = {"Content-Type": kind, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -124,16 +156,8 @@ def _forbidden(token: ClientToken | None) -> web.Response:
     return problem(403, f"this token is for {only} only; `mirrord token add NAME --ask` makes one", reason="scope")
 
 
-async def _question(request: web.Request) -> _Question | web.Response:
+def _question(body: bytes) -> _Question | web.Response:
     """Read what a client asks for, or return what is wrong with it."""
-    try:
-        body = await request.content.readexactly(_LARGEST + 1)
-    except asyncio.IncompleteReadError as whole:
-        body = whole.partial
-    if len(body) > _LARGEST:
-        answer = problem(413, f"the body is larger than {_LARGEST} bytes; write {_EXAMPLE}")
-        answer.force_close()
-        return answer
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

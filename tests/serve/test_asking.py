@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from tests.support.frontserver import Shown
 
 T0 = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
 QUEUED = AskedImage("n1", "docker.io/library/nginx:1", (), AskState.QUEUED, places=("m.example/nginx:1",), asked=T0)
+GZIP = {"Content-Encoding": "gzip"}
 STATES = (QUEUED, replace(QUEUED, state=AskState.RUNNING, sent=5, total=10), replace(QUEUED, state=AskState.DONE))
 
 
@@ -75,7 +77,7 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     made, nobody = Site(tmp_path / "state"), cast("Any", None)
-    pages = AskPages(made.clerk, made.gate, lambda: made.on, alive=0.01)
+    pages = AskPages(made.clerk, made.gate, lambda: made.on, alive=0.01, patience=0.2, followed=2)
     app = make_app(Shown(nobody), gate=made.gate, asking=pages)
     listener, connection = Listener(app, grace=0.05), bind("127.0.0.1:0")
     await listener.listen(connection)
@@ -141,6 +143,36 @@ async def test_a_body_that_is_too_large(site: Site) -> None:
     """More than 64 KiB are not read, whatever the client says of its length."""
     assert "65536 bytes" in (await refused(site, b"x" * 65_537, 413))["detail"]
     assert site.clerk.asked == []
+
+
+async def test_bodies_that_cannot_be_read(site: Site) -> None:
+    """Packed ones are unpacked to no more than others may have; what comes too slowly is not waited for."""
+    for packed, status in ((gzip.compress(b" " * 70_000), 413), (b"no gzip", 400)):
+        await refused(site, packed, status, **GZIP)
+    await refused(site, b"{}", 415, **{"Content-Encoding": "br"})
+    assert site.clerk.asked == []
+    async with site.post(gzip.compress(b'{"image": "nginx"}'), Prefer="respond-async", **GZIP) as answer:
+        assert answer.status == 202
+    host, _, port = site.url.removeprefix("http://").partition("/")[0].partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.token}\r\nContent-Length: 9\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_few_are_followed_with_one_token(site: Site) -> None:
+    """Who follows more gets the state of now, and may look later; nobody holds connections without end."""
+    async with site.post({"image": "nginx"}) as first, site.post({"image": "nginx"}) as second:
+        assert (await first.content.readline()) == (await second.content.readline())
+        async with site.post({"image": "nginx"}) as third:
+            assert (third.status, third.content_type) == (202, "application/json")
+            assert (await third.json())["state"] == "queued"
+    async with aiohttp.ClientSession() as session:
+        fields = {"Authorization": f"Bearer {site.token}", "Accept": "application/x-ndjson"}
+        site.clerk.go.set()
+        async with session.get(f"{site.url}/n1", headers=fields) as followed:
+            assert followed.status == 200
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from mirrord.asking.asked import AskedImage, AskState
 from mirrord.config.load import load_folder
 from mirrord.daemon.asking import AskDesk
 from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.events import Events
 from mirrord.model.request import ASKED
-from mirrord.model.run import Result
+from mirrord.model.run import Result, Run
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Image, Registry, build_image, push
 
@@ -161,12 +163,31 @@ async def test_rates_and_the_queue_are_bounded(tmp_path: Path) -> None:
         limited = await counter.desk.ask(f"{source.host}/team/a:v2", [], ["token a", "198.51.100.1"])
         assert (limited.reason, 3500 < limited.after <= 3600) == ("rate", True)
         one, other = await asyncio.gather(
-            counter.desk.ask(f"{source.host}/team/a:v2", [], ()), counter.desk.ask(f"{source.host}/team/b", [], ())
+            counter.desk.ask(f"{source.host}/team/a:v2", [], ()),
+            counter.desk.ask(f"{source.host}/team/b", [], ["token b"]),
         )
         assert (one.over, other.reason, other.after > 0) == (False, "full", True)
         ended = await counter.desk.wait(one.id)
         assert ended
         assert ended.state is AskState.DONE
+        await counter.settled()
+        late = await counter.desk.ask(f"{source.host}/team/b", [], ["token b"])
+        assert late.reason == "missing", "a full queue counts for nobody"
+
+
+async def test_a_bug_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits hears of it, without what it names; the next image is copied."""
+
+    async def broken(*_: object, **__: object) -> Run:
+        raise ZeroDivisionError("https://a:secret-0123@example.com/")
+
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(small("a"), source, "team/a", ["v1"])
+        with monkeypatch.context() as patch:
+            patch.setattr(counter.runtime.runner, "sync", broken)
+            ended = await counter.copied(f"{source.host}/team/a:v1")
+        assert (ended.state, "secret-0123" in ended.text) == (AskState.FAILED, False)
+        assert (await counter.copied(f"{source.host}/team/a:v1")).state is AskState.DONE
 
 
 async def test_nobody_loses_a_platform(tmp_path: Path) -> None:
