@@ -1,4 +1,4 @@
-"""`mirrord token`: made and removed beside a daemon or without one, and what skopeo and podman do with a token."""
+"""`mirrord token`: made and revoked beside a daemon or without one, and what skopeo and podman do with a token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ mirrors: [{{name: app, kind: image, from: {{repository: {host}/app, tags: [v1]}}
 
 
 async def test_tokens_without_a_daemon(desk: Desk) -> None:
-    """A token is printed once, listed by name, and removed; mistakes are named, and leave nothing behind."""
+    """A token is printed once, listed by name, and revoked; mistakes are named, and leave nothing behind."""
     assert (await desk.run("token", "list")).out == "no tokens in state\n"
     assert not (desk.folder / "state").exists()
     needless = await desk.run("token", "add", "one")
@@ -42,8 +42,8 @@ async def test_tokens_without_a_daemon(desk: Desk) -> None:
     assert [line.split()[0] for line in listed.out.splitlines()] == ["NAME", "one", "two"]
     assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["one", "two"]
     assert token not in listed.out + (desk.folder / "state" / "tokens.json").read_text()
-    assert (await desk.run("token", "remove", "one")).status == 0
-    assert (await desk.run("token", "remove", "one")).status == 64
+    assert (await desk.run("token", "revoke", "one")).status == 0
+    assert (await desk.run("token", "revoke", "one")).status == 64
     assert [one["name"] for one in (await desk.run("token", "list", "--json")).document["tokens"]] == ["two"]
 
 
@@ -66,7 +66,7 @@ async def test_a_token_that_is_missing(desk: Desk) -> None:
         assert (await desk.run("token", "add", "one", "--read")).status == 0
         assert lacking not in (await desk.run("check")).err
         assert lacking not in (await desk.run("reload")).out
-        assert (await desk.run("token", "remove", "one")).status == 0
+        assert (await desk.run("token", "revoke", "one")).status == 0
         assert lacking in (await desk.run("reload")).out
 
 
@@ -128,14 +128,14 @@ async def test_clients_log_in(desk: Desk) -> None:
                     assert pulled.status == 0, pulled.output
             except UnreachableError as error:
                 pytest.skip(str(error))
-            assert (await desk.run("token", "remove", "cluster-1")).status == 0
+            assert (await desk.run("token", "revoke", "cluster-1")).status == 0
             asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{daemon.address}/v2/")
             for _ in range(50):
                 if (await run(*asked, "-u", f"any:{token}")).output == "401":
                     break
                 await asyncio.sleep(0.2)
             else:
-                pytest.fail("a removed token is still valid")
+                pytest.fail("a revoked token is still valid")
             assert (await run(*asked)).output == "401"
             open_pages = await run("curl", "-sf", f"http://{daemon.address}/status")
             assert open_pages.status == 0

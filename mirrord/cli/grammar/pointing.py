@@ -165,7 +165,8 @@ with `--helm` the command that installs a chart with them. Each target is asked 
 NAME is a mirror of an image. Write NAME=KEY where the values of the chart call it otherwise, and NAME= where they begin
 with `image:`.
 
-  $ mirrord comment craned metric-adapter=metricAdapter --pr 7 --commit $SHA --helm 'helm install crane crane/crane'
+  $ mirrord comment craned metric-adapter=metricAdapter --pr 7 --commit $SHA
+  $ mirrord comment craned --pr 7 --commit $SHA --helm 'helm install c c/crane'
 
 With `--to` it becomes ONE comment of the pull request, which every later build writes anew. It is found by who wrote it
 and by a mark in it. The environment variable `FORGE_TOKEN` has a token that may comment there.

@@ -87,13 +87,13 @@ Exit code 0, or 74 when they cannot be read.
     JSON,
 )
 
-_TOKEN_REMOVE = command(
-    "token remove",
-    """Remove a token. A running daemon refuses it within two seconds.
+_TOKEN_REVOKE = command(
+    "token revoke",
+    """Revoke a token: it counts no more. A running daemon refuses it within two seconds.
 
-  $ mirrord token remove cluster-1
+  $ mirrord token revoke cluster-1
 
-Exit code 0 when it is removed, 64 when there is none of this name, 74 when the rest cannot be written.
+Exit code 0 when it is revoked, 64 when there is none of this name, 74 when the rest cannot be written.
 """,
     _TOKEN_NAME,
     STATE,
@@ -102,8 +102,8 @@ Exit code 0 when it is removed, 64 when there is none of this name, 74 when the 
 
 _TOKEN = click.Group(
     "token",
-    help="Make and remove tokens for clients.",
-    commands=[_TOKEN_ADD, _TOKEN_LIST, _TOKEN_REMOVE],
+    help="Make and revoke tokens for clients.",
+    commands=[_TOKEN_ADD, _TOKEN_LIST, _TOKEN_REVOKE],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

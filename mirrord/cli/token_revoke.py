@@ -1,4 +1,4 @@
-"""`mirrord token remove`: a token ends."""
+"""`mirrord token revoke`: a token ends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mirrord.cli.folders import state_folder
 from mirrord.tokens import TokenFile
 
 
-def token_remove(name: str, *, state: Path | None, json: bool) -> int:
+def token_revoke(name: str, *, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     TokenFile(state_folder(state)).remove(name)
     if json:
-        say_json({"removed": name})
+        say_json({"revoked": name})
     else:
-        say(f"{name}: removed; a running daemon refuses it within two seconds")
+        say(f"{name}: revoked; a running daemon refuses it within two seconds")
     return 0
