@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from mirrord.config.denied import load_denied
 from mirrord.config.denied_file import add_entry, lift_entry
 from mirrord.daemon.meaning import check_known, named, still_there
 from mirrord.daemon.runtime import Runtime, now
@@ -51,7 +52,7 @@ class Takedowns:
             ConfigError: the file cannot be read.
             StorageError: it cannot be written, so nothing was removed.
         """
-        file, moves = self._file(), await self._moves()
+        file, moves = await self._reread(), await self._moves()
         meant = await self._meant(what, item, moves)
         found = meant.entry
         entry = await self._deny(file, found, reason)
@@ -72,7 +73,7 @@ class Takedowns:
 
     async def lift(self, what: str, item: str = "") -> str:
         """See `Lift`. Raises as `take_down`."""
-        file, found = self._file(), self._named(what, item)
+        file, found = await self._reread(), self._named(what, item)
         matching = [one for one in self._denied.entries if _same(one, found)]
         if not matching:
             wider = self._entry(found)
@@ -100,6 +101,12 @@ class Takedowns:
     @property
     def _denied(self) -> Denied:
         return self._runtime.snapshot.configuration.denied
+
+    async def _reread(self) -> Path:
+        """Use what the file says now: people edit it, too. Returns where it is."""
+        file = self._file()
+        await self._change(partial(load_denied, file))
+        return file
 
     def _file(self) -> Path:
         path = self._runtime.snapshot.configuration.settings.denied
@@ -170,10 +177,13 @@ class Takedowns:
         known = self._entry(found)
         if known is None and not reason:
             raise UsageError(f"{found.what} is not denied yet: say why with --reason; clients see it")
-        lacking = tuple(one for one in found.digests if not self._denied.manifest("", one))
+        own = {digest for one in self._denied.entries if _same(one, found) for digest in one.digests}
+        lacking = tuple(one for one in found.digests if one not in own)  # what others deny they may lift
         if known is None or lacking:
             text = check_reason(reason) if reason else known.reason if known else ""
-            fresh = replace(found, reason=text, digests=lacking, at=f"{now():%Y-%m-%dT%H:%MZ}")
+            named = () if found.image or found.mirror else found.digests[:1]
+            digests = tuple(dict.fromkeys((*named, *lacking)))
+            fresh = replace(found, reason=text, digests=digests, at=f"{now():%Y-%m-%dT%H:%MZ}")
             await self._change(lambda names: add_entry(file, fresh, names))
         entry = self._entry(found)
         assert entry is not None
@@ -252,7 +262,7 @@ def _same(one: DeniedEntry, found: DeniedEntry) -> bool:
     """Whether an entry is about this and nothing more."""
     if found.image or found.mirror:
         return (one.image, one.mirror, one.item) == (found.image, found.mirror, found.item)
-    return not one.image and not one.mirror and found.digests[0] in one.digests
+    return not one.image and not one.mirror and found.digests[0] == one.digests[0]
 
 
 def _removed(run: Run) -> Iterator[RemovedName]:

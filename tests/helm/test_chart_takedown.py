@@ -188,6 +188,63 @@ async def test_a_whole_mirror_goes_where_it_can(shop: Shop) -> None:
         assert await status(one, "charts/charts/app-2.0.0.tgz") == 200
 
 
+@pytest.mark.parametrize("index", ["entries: [\n", None])
+async def test_archives_that_no_index_lists_go_too(shop: Shop, index: str | None) -> None:
+    """A folder whose index is broken or does not list them, and no database: the files are what is served."""
+    text = shop.text("site", "local")
+    async with opened(shop.folder, text) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+    for file in (shop.folder / "state").glob("mirrord.db*"):
+        file.unlink()
+    place = shop.folder / "site" / "charts"
+    if index is not None:
+        (place / "index.yaml").write_text(index)
+    (place / "charts" / "app-3.0.0+x.tgz").write_bytes(b"of a run that was killed")
+    async with opened(shop.folder, text) as one:
+        for item in ("app-3.0.0+x", "app-1.0.0"):
+            done = await take(one, item=item)
+            assert {(gone.target, gone.name) for gone in done.removed} == {("site", item)}
+            assert not done.left
+        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+        assert (await one.sync("charts")).result in {Result.SUCCESS, Result.NOOP}
+        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+
+
+async def test_a_file_that_people_edited_meanwhile(shop: Shop) -> None:
+    """Without a reload, too: a lift finds its line, and what somebody took out of the file is denied anew."""
+    file = shop.folder / "denied.yaml"
+    async with opened(shop.folder, shop.text("local")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        await take(one)
+        file.write_bytes(b"# by hand\r\n- {image: quay.io/acme/app, reason: x}\r\n" + file.read_bytes())
+        await one.dispatcher.carry_out(Lift("charts", "app-1.0.0"))
+        assert [thing.what for thing in await one.dispatcher.carry_out(GetDenied())] == ["quay.io/acme/app"]
+        await take(one, item="app-2.0.0")
+        file.write_text("")
+        await take(one, item="app-2.0.0")
+        assert "app-2.0.0" in file.read_text()
+
+
+async def test_each_entry_holds_by_itself(shop: Shop) -> None:
+    """A lift of one mirror's version leaves the same archive denied by the entry of another; a digest has its own."""
+    file = shop.folder / "denied.yaml"
+    async with opened(shop.folder, shop.text("local", mirrors=("charts", "more"))) as one:
+        for name in ("charts", "more"):
+            assert (await one.sync(name)).result is Result.SUCCESS
+        for name in ("charts", "more"):
+            await take(one, name)
+            await take(one, name)  # again adds no line
+        await one.dispatcher.carry_out(Lift("charts", "app-1.0.0"))
+        assert file.read_text().count("\n- ") == 1
+        assert one.dispatcher.runtime.snapshot.configuration.denied.manifest("", ONE.digest)
+    both = f"- {{digests: ['{ONE.digest}', '{TWO.digest}'], reason: x}}\n"
+    file.write_text(both)
+    async with opened(shop.folder, shop.text("local")) as one:
+        with pytest.raises(UsageError, match="has no entry of its own"):
+            await one.dispatcher.carry_out(Lift(f"x@{TWO.digest}"))
+        assert file.read_text() == both
+
+
 @pytest.mark.parametrize(
     ("what", "item", "words"),
     [

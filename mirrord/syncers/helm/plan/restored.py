@@ -11,6 +11,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Item, Step
 from mirrord.plan.offer import Offer
 from mirrord.plan.restored import Restored
+from mirrord.plan.semver import valid_version
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import ChartVersion, registry_lacks
 from mirrord.syncers.helm.plan.choice import VersionChoice
@@ -23,6 +24,13 @@ def called(name: str) -> str:
     """Return the item of a name of the ledger (`ChartVersion.reference`)."""
     chart, _, version = name.partition(":")
     return f"{chart}-{version}"
+
+
+def reference_of(item: str) -> str:
+    """Return the name of the ledger that has this item, "" for none; of several the one with the longest version."""
+    ends = (place for place, sign in enumerate(item) if sign == "-" and valid_version(item[place + 1 :]))
+    end = next(ends, None)
+    return f"{item[:end]}:{item[end + 1 :]}" if end else ""
 
 
 def version_of(name: str, digest: str | None = None) -> ChartVersion:

@@ -54,17 +54,22 @@ class DirectoryTarget:
         """Return what the index says that is there; one that cannot be read, or is none, says nothing."""
         return await asyncio.to_thread(self._listing)
 
+    async def unlisted(self) -> Mapping[str, Digest]:
+        """Return the archives that no index lists, by item: runs that were killed left them, or others put them."""
+        return await asyncio.to_thread(self._unlisted)
+
     async def drop(self, mirror: Mirror, goes: Callable[[ChartVersion], object], items: Collection[str]) -> None:
         """Show the index without some versions, and remove their files, and those of `items`, listed or not."""
 
         def files() -> None:
             with storage_errors(self.place):
                 for item in filter(lambda one: valid_name(one.replace("+", "-")), items):
-                    for end in (".tgz", f".tgz{PROVENANCE}"):
+                    for end in (f".tgz{PROVENANCE}", ".tgz"):  # what is left after a crash is found by its archive
                         (self._charts / f"{item}{end}").unlink(missing_ok=True)
 
         if (data := await asyncio.to_thread(self._index)) is not None:
-            await self.finish(await asyncio.to_thread(index_without, data, mirror, self._reading, goes))
+            with contextlib.suppress(ContentError):  # one that cannot be read shows nothing; the next run replaces it
+                await self.finish(await asyncio.to_thread(index_without, data, mirror, self._reading, goes))
         await asyncio.to_thread(files)
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
@@ -113,6 +118,14 @@ class DirectoryTarget:
                     held[chart.item] = digest
             return held
 
+    def _unlisted(self) -> Mapping[str, Digest]:
+        listed = self._listing().charts
+        with storage_errors(self.place):
+            files = [file.name for file in self._charts.iterdir()] if self._charts.is_dir() else []
+        items = (name.removesuffix(".tgz") for name in files if name.endswith(".tgz") and not name.startswith("."))
+        hashed = ((item, self._digest(self._charts / f"{item}.tgz")) for item in items if item not in listed)
+        return {item: digest for item, digest in hashed if digest}
+
     def _listed(self) -> Mapping[str, Digest]:
         return self._listing().digests
 
@@ -138,9 +151,9 @@ class DirectoryTarget:
     def _finish(self, index: IndexFile) -> None:
         with storage_errors(self.place), self._locked():
             old = self._listed()
-            others = (
-                old.keys() - (old.keys() if index.knew is None else index.knew) - {one.item for one in index.charts}
-            )
+            knew = old if index.knew is None else index.knew
+            shown = {one.item for one in index.charts}
+            others = [item for item, digest in old.items() if item not in shown and knew.get(item) != digest]
             if others:
                 names = ", ".join(sorted(others)[:5])
                 raise BusyError(f"{self.place}: another writer published {names} meanwhile; the next run lists both")

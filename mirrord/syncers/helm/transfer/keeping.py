@@ -89,4 +89,4 @@ def index_without(data: bytes, mirror: Mirror, reading: Reading, goes: Callable[
     charts = tuple(chart for chart in whole.charts.values() if not goes(chart))
     emit = emit_json if spec_of(mirror).index == "json" else emit_yaml
     made = emit(charts, public_keys=whole.public_keys, annotations=whole.annotations)
-    return IndexFile(made, charts, None, frozenset(whole.charts))
+    return IndexFile(made, charts, None, {item: chart.digest for item, chart in whole.charts.items()})

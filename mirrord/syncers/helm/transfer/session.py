@@ -260,7 +260,8 @@ class HelmSession:
         emit = emit_json if spec_of(self._mirror).index == "json" else emit_yaml
         keys, annotations = found.shown if survey.alone else (survey.public_keys, survey.annotations)
         data = emit(charts, public_keys=keys, annotations=annotations)
-        return IndexFile(data, charts, None if survey.alone else survey.extras, frozenset(found.own))
+        knew = {item: chart.digest for item, chart in found.own.items()}
+        return IndexFile(data, charts, None if survey.alone else survey.extras, knew)
 
 
 def _moves(

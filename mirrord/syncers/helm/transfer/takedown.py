@@ -23,7 +23,7 @@ from mirrord.syncer.takedown import Moves
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import CHARTS, OCI, ChartVersion, api_of, below, place_of, repository_of
-from mirrord.syncers.helm.plan.restored import called, version_of
+from mirrord.syncers.helm.plan.restored import called, reference_of, version_of
 from mirrord.syncers.helm.plan.takedown import (
     LeftVersion,
     TakenDownVersions,
@@ -116,12 +116,17 @@ class _Survey:
         self._versions += [one for one in written if not one.gone]
 
     async def _folder(self, target: Target, written: Sequence[WrittenVersion]) -> None:
-        """Look at an index of ours; what it does not list any more is noted."""
-        listing = await DirectoryTarget(Path(place_of(self._mirror, target)), self._reading).listing()
+        """Look at an index of ours, and at archives beside it; what is not there any more is noted."""
+        place = DirectoryTarget(Path(place_of(self._mirror, target)), self._reading)
+        listing, unlisted = await place.listing(), await place.unlisted()
+        found = [(chart.reference, chart.digest or "") for chart in listing.charts.values()]
+        names = {one.item: one.reference for one in written}
+        others = ((names.get(item) or reference_of(item), digest) for item, digest in unlisted.items())
+        found += [(name, digest) for name, digest in others if name]
         there = {
-            chart.reference: WrittenVersion(target.name, chart.reference, chart.digest or "")
-            for chart in listing.charts.values()
-            if self._denied.item(self._mirror.name, chart.item, chart.digest or "")
+            name: WrittenVersion(target.name, name, digest)
+            for name, digest in found
+            if self._denied.item(self._mirror.name, called(name), digest)
         }
         self._versions += [*there.values(), *(one for one in written if not one.gone and one.reference not in there)]
 

@@ -51,9 +51,9 @@ class IndexFile:
     charts: tuple[ChartVersion, ...]  # what it lists, every one with the digest of its archive
     # small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`); None: those that are there
     extras: Mapping[str, bytes] | None = field(default_factory=dict, hash=False, repr=False)
-    # items that the index listed which this one was made from, None when nobody knows: should somebody else have added
-    # others since, they must not be lost
-    knew: frozenset[str] | None = field(default=None, repr=False)
+    # what the index listed which this one was made from, by item, None when nobody knows: should somebody else have
+    # added or replaced others since, they must not be lost
+    knew: Mapping[str, Digest | None] | None = field(default=None, hash=False, repr=False)
 
     @property
     def media_type(self) -> str:
