@@ -18,6 +18,8 @@ from mirrord.model.run import Outcome, Result
 from mirrord.plan.restored import hold
 from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.transfer.directory import DirectoryTarget
+from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart, build_index
@@ -278,6 +280,48 @@ async def test_what_could_not_be_brought_back_stays(source: ChartRepository, run
         run = await pruned.prune(irrecoverable=True)
         assert done(run) == {("one", "app-1.0.0"), ("two", "app-1.0.0"), ("site", "app-1.0.0")}
         assert {one.step.reason.partition("; ")[2] for one in run.receipts} == {"cannot be brought back"}
+
+
+async def test_what_somebody_replaced_in_a_folder_meanwhile_stays(
+    source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its index and the new one another archive came: it is theirs."""
+    folder = runs.folder / "site"
+    pruned = await PrunedCharts.open(runs, source, site=folder, local=LOCAL)
+    pruned.lose(V1)
+    await pruned.plan()
+    runs.later(days=2)
+    theirs = build_chart("app", "1.0.0", metadata={"description": "theirs"})
+    finish = DirectoryTarget.finish
+
+    async def replaced(target: DirectoryTarget, index: IndexFile) -> None:
+        file = folder / "index.yaml"
+        file.write_text(file.read_text().replace(V1.digest.hex, theirs.digest.hex))
+        (folder / "charts" / theirs.file).write_bytes(theirs.data)
+        await finish(target, index)
+
+    monkeypatch.setattr(DirectoryTarget, "finish", replaced)
+    (receipt,) = (await pruned.prune()).receipts
+    assert (receipt.outcome, receipt.code) == (Outcome.FAILED, "busy")
+    assert sound(site(folder)).keys() == {*LEFT, "app-1.0.0"}
+
+
+async def test_the_source_counts_only_by_name(source: ChartRepository, runs: ChartRuns) -> None:
+    """A blob that a registry has not collected yet, and an archive that an index lists and is gone, are no way back."""
+    async with Registry() as upstream, Registry() as one, Registry() as two:
+        for chart in (V1, V2, V3):
+            put_chart(upstream, chart.name, chart, chart.version)
+        mirror = runs.mirror(f"oci://{upstream.host}/team/charts", keys={"charts": ["app"]}, registry=one)
+        assert (await runs.run(mirror)).result is Result.SUCCESS
+        of_registry = PrunedCharts(runs, source, mirror)
+        del upstream.tags["team/charts/app"]["1.0.0"]
+        of_index = await PrunedCharts.open(runs, source, registry=two)
+        of_index.select(newest=1)
+        del source.files[f"charts/{V1.file}"]
+        for pruned, expected in ((of_registry, set()), (of_index, {("registry", "app-2.0.0")})):
+            await pruned.plan()
+            runs.later(days=2)
+            assert going(await pruned.plan()) == expected
 
 
 async def test_another_target_keeps_it(source: ChartRepository, runs: ChartRuns) -> None:

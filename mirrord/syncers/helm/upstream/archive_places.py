@@ -76,10 +76,15 @@ def open_places(mirror: Mirror, services: Services) -> Mapping[str, ArchivePlace
     targets = sorted(mirror.targets, key=lambda target: target.name != LOCAL)
     every = ((target.name, _place(mirror, target, services)) for target in targets)
     found = {name: place for name, place in every if place}
+    return {**found, SOURCE: open_source(mirror, services)}
+
+
+def open_source(mirror: Mirror, services: Services, *, named: bool = False) -> ArchivePlace:
+    """Return the source as such a place; `named`: only what can be had by name counts, as nothing else stays there."""
     url, credentials = source_of(mirror), spec_of(mirror).pass_credentials
     if is_oci(url):
-        return {**found, SOURCE: _Registry(services, url, alone=not _names_charts(mirror))}
-    return {**found, SOURCE: _Repository(services, url, credentials=credentials)}
+        return _Registry(services, url, alone=not _names_charts(mirror), named=named)
+    return _Repository(services, url, credentials=credentials, named=named)
 
 
 def _names_charts(mirror: Mirror) -> bool:
@@ -169,8 +174,8 @@ def _digest(file: Path) -> Digest:
 class _Repository:
     """A repository with an index: only what that lists, with this digest, is there."""
 
-    def __init__(self, services: Services, url: str, *, credentials: bool) -> None:
-        self._http, self._url = services.http, url
+    def __init__(self, services: Services, url: str, *, credentials: bool, named: bool = False) -> None:
+        self._http, self._url, self._named = services.http, url, named
         self._source = ChartSource(services.http, url, pass_credentials=credentials)
         self._once = asyncio.Lock()
         self._listed: Mapping[tuple[str, str, Digest | None], ChartVersion] | MirrordError | None = None
@@ -178,7 +183,7 @@ class _Repository:
     async def find(self, chart: ChartVersion) -> ArchiveFound | None:
         listed = await self._entries()
         entry = listed.get((chart.name, chart.version, chart.digest))
-        if entry is None:
+        if entry is None or (self._named and await self._source.lacks(entry)):
             return None
         try:
             return ArchiveFound(await self._source.blob(entry), entry)
@@ -209,9 +214,10 @@ class _Repository:
 class _Registry:
     """Repositories of a registry: an archive is there as long as its blob is, whatever its tag means by now."""
 
-    def __init__(self, services: Services, url: str, *, alone: bool = False) -> None:
-        """`alone`: the URL is the repository of one chart."""
+    def __init__(self, services: Services, url: str, *, alone: bool = False, named: bool = False) -> None:
+        """`alone`: the URL is the repository of one chart; `named`: only what a version's tag stands for is there."""
         self._http, self._reference, self._alone = services.http, Reference.parse(url[len(OCI) :]), alone
+        self._named = named
 
     def _repository(self, chart: ChartVersion) -> Repository:
         path = self._reference.path if self._alone else below(self._reference.path, chart.name)
@@ -220,6 +226,8 @@ class _Registry:
     async def find(self, chart: ChartVersion) -> ArchiveFound | None:
         assert chart.digest is not None
         repository = self._repository(chart)
+        if self._named and all(one.digest != chart.digest for one in (await repository.get_manifest(chart.tag)).blobs):
+            return None
         size = await blob_size(Endpoint.at(self._http, repository.reference, PULL), chart.digest)
         if size is None:
             return None

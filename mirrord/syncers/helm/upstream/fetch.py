@@ -129,17 +129,29 @@ class ChartSource:
     async def size(self, chart: ChartVersion) -> int | None:
         """Ask for the size of an archive; None when the server does not give it."""
         try:
-            if is_oci(chart.urls[0]):
-                reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
-                repository = Repository(self._http, reference)
-                layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_TYPES)
-                return layer.size if layer else None
-            location = locate(self._repository, chart.urls[0], self._http.book)
-            call = HttpRequest("HEAD", location.url, location.host, headers=await self._headers(location))
-            length = (await self._http.fetch(call)).headers.get("content-length", "")
+            return await self._size(chart)
         except (errors.MirrordError, IndexError):
             return None
-        return whole(length)
+
+    async def lacks(self, chart: ChartVersion) -> bool:
+        """Whether the server says that an archive is not there; one that does not tell lacks nothing."""
+        try:
+            await self._size(chart)
+        except errors.MissingError:
+            return True
+        except (errors.MirrordError, IndexError):
+            pass
+        return False
+
+    async def _size(self, chart: ChartVersion) -> int | None:
+        if is_oci(chart.urls[0]):
+            reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
+            repository = Repository(self._http, reference)
+            layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_TYPES)
+            return layer.size if layer else None
+        location = locate(self._repository, chart.urls[0], self._http.book)
+        call = HttpRequest("HEAD", location.url, location.host, headers=await self._headers(location))
+        return whole((await self._http.fetch(call)).headers.get("content-length", ""))
 
     async def _place(self, chart: ChartVersion, same: Validator | None) -> _Place:
         """Find out where the archive is; helm looks at the first URL only, and so do we.

@@ -27,7 +27,7 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.survey import ChartArchive
 from mirrord.syncers.helm.upstream.archive import brought, check_provenance, read_metadata
-from mirrord.syncers.helm.upstream.archive_places import SOURCE, ArchiveFound, open_places
+from mirrord.syncers.helm.upstream.archive_places import ArchiveFound, open_places, open_source
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, record
 from mirrord.transfer.fanout import Workers, together
@@ -137,8 +137,8 @@ class KeptArchives:
 
 
 async def at_source(mirror: Mirror, services: Services, charts: Collection[ChartVersion]) -> Collection[Digest]:
-    """Return which archives the source has; one that cannot be asked has none."""
-    place, found = open_places(mirror, services)[SOURCE], set[Digest]()
+    """Return which archives the source has under the names of their versions; one that cannot be asked has none."""
+    place, found = open_source(mirror, services, named=True), set[Digest]()
 
     async def look(chart: ChartVersion) -> None:
         with suppress(MirrordError):
