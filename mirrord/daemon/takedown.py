@@ -60,7 +60,8 @@ class Takedowns:
         digests = sorted({*found.digests, *(digest for one in own for digest in one.digests)})
         found = replace(found, reason=entry.reason, digests=tuple(digests))
         purged, left = await self._purge(found)
-        runs = await self._remove(found, left)
+        runs, again = await self._remove(found, left)
+        purged += again
         again, still = await self._purge(found)  # what runs needed that were under way
         purged += again
         left += (one for one in still if one not in left)
@@ -221,8 +222,12 @@ class Takedowns:
         async with through.open(lambda: current.services) as front:
             return await front.purge(denied)
 
-    async def _remove(self, found: DeniedEntry, left: list[LeftName]) -> Sequence[Run]:
-        """Remove it at the targets of all mirrors that may have it; add to `left` what mirrord cannot remove."""
+    async def _remove(self, found: DeniedEntry, left: list[LeftName]) -> tuple[Sequence[Run], int]:
+        """Remove it at the targets of all mirrors that may have it; add to `left` what mirrord cannot remove.
+
+        Return the runs, and how much went from this machine that other runs had just brought.
+        """
+        purged = 0
         current, runner, runs = self._runtime.snapshot, self._runtime.runner, list[Run]()
         for name in current.names:
             mirror = current.mirror(name)
@@ -242,11 +247,14 @@ class Takedowns:
                     )
                 continue
             beside = name in runner.turns  # a run that began before may bring it yet
+            if beside:
+                async with runner.turns.hold(name):
+                    purged += (await self._purge(found))[0]
             if beside or await asyncio.to_thread(takes_down.concerned, found, mirror, await self._newest(name)):
                 removing = takes_down.removing(found)
                 change = lambda one, _, removing=removing: (one, removing)  # noqa: E731 - bound to this mirror
                 runs.append(await runner.sync(name, "takedown", change=change))
-        return runs
+        return runs, purged
 
 
 def _lifted(file: Path, entry: DeniedEntry, names: NameBook) -> Denied:

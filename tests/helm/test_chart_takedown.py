@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,12 +14,15 @@ from typing import Any
 import pytest
 
 from mirrord.commands import GetDenied, Lift, PlanRestore, Takedown
+from mirrord.daemon.takedown import Takedowns
 from mirrord.errors import UsageError
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.model.takedown import TakenDown
 from mirrord.syncer.serving import Request
 from mirrord.syncers.helm import front
+from mirrord.syncers.helm.transfer.local import LocalTarget
+from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
@@ -200,14 +205,42 @@ async def test_archives_that_no_index_lists_go_too(shop: Shop, index: str | None
     if index is not None:
         (place / "index.yaml").write_text(index)
     (place / "charts" / "app-3.0.0+x.tgz").write_bytes(b"of a run that was killed")
+    os.mkfifo(place / "charts" / "pipe-1.0.0.tgz")
     async with opened(shop.folder, text) as one:
         for item in ("app-3.0.0+x", "app-1.0.0"):
             done = await take(one, item=item)
             assert {(gone.target, gone.name) for gone in done.removed} == {("site", item)}
             assert not done.left
-        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+        left = {"app-2.0.0.tgz", "app-2.0.0.tgz.prov", "pipe-1.0.0.tgz"}
+        assert shop.files() == left
         assert (await one.sync("charts")).result in {Result.SUCCESS, Result.NOOP}
-        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+        assert shop.files() == left
+
+
+async def test_beside_a_run_that_is_bringing_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that began before ends after `local` was cleaned: what it linked goes, too, and is not said to stay."""
+    brought, cleaned = asyncio.Event(), asyncio.Event()
+    finish, remove = LocalTarget.finish, Takedowns._remove
+
+    async def linked(target: LocalTarget, index: IndexFile) -> None:
+        brought.set()
+        await cleaned.wait()
+        await finish(target, index)
+
+    async def removed(takedowns: Takedowns, *args: Any) -> Any:
+        cleaned.set()
+        return await remove(takedowns, *args)
+
+    monkeypatch.setattr(LocalTarget, "finish", linked)
+    monkeypatch.setattr(Takedowns, "_remove", removed)
+    async with opened(shop.folder, shop.text("registry", "local")) as one, asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(one.sync("charts"))
+        await brought.wait()
+        done = await take(one)
+        assert (await run).result is Result.SUCCESS
+        assert not done.left
+        assert (shop.tags(), kept(one)) == ({"2.0.0"}, set())
+        assert not any(thing.still for thing in await one.dispatcher.carry_out(GetDenied()))
 
 
 async def test_a_file_that_people_edited_meanwhile(shop: Shop) -> None:

@@ -121,7 +121,8 @@ class DirectoryTarget:
     def _unlisted(self) -> Mapping[str, Digest]:
         listed = self._listing().charts
         with storage_errors(self.place):
-            files = [file.name for file in self._charts.iterdir()] if self._charts.is_dir() else []
+            there = self._charts.iterdir() if self._charts.is_dir() else ()
+            files = [file.name for file in there if file.is_file()]
         items = (name.removesuffix(".tgz") for name in files if name.endswith(".tgz") and not name.startswith("."))
         hashed = ((item, self._digest(self._charts / f"{item}.tgz")) for item in items if item not in listed)
         return {item: digest for item, digest in hashed if digest}
