@@ -51,7 +51,7 @@ def judge(
     try:
         wanted = _platforms(platforms, rules)
     except UsageError as error:
-        return refused(name, AskRefusal.PLATFORM, str(error))
+        return refused(name, AskRefusal.PLATFORM, f"is not copied: {error}")
     if source.digest:  # with some of its platforms it would be another image
         return source, ()
     return source, wanted or rules.platforms

@@ -45,7 +45,9 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     given = parse_repository(reference)
     copies = ImageMirrors(read)
     meaning = _meaning(given, copies, read)
-    writers = copies.of(given, meaning.source) if meaning.source else [meaning.mirror] if meaning.mirror else []
+    writers = [*filter(None, (meaning.mirror,))]
+    if meaning.source:
+        writers = [*copies.of(given, meaning.source), *copies.asked(meaning.source)]
     # A list may name one repository several times, with digests.
     rows = [*dict.fromkeys(row for target in targets for row in _rows(target, meaning, writers, given, read))]
     if meaning.source and at is None and (place := copies.served(meaning.source, _own_host(read))):

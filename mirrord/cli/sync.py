@@ -27,8 +27,11 @@ def sync(
 ) -> int:
     """Run the command and return its exit code."""
     if any(map(is_image, names)) or platform:
-        if allow or not all(map(is_image, names)):
-            raise UsageError("name images, such as docker.io/library/nginx:1.25, or mirrors, and --allow for mirrors")
+        if allow:
+            raise UsageError("--allow is for mirrors alone, and an image is named, or --platform")
+        if not names or (mirrors := [name for name in names if not is_image(name)]):
+            named = f"{mirrors[0]!r} is read as a mirror" if names else "no image is named"
+            raise UsageError(f"{named}; name images alone, such as docker.io/library/nginx:1.25")
         return sync_images(names, platform, config=config, state=state, quiet=quiet, json=json)
     if allow and not names:
         raise UsageError("--allow needs the names of the mirrors, such as `mirrord sync crane --allow`")

@@ -65,6 +65,16 @@ class ImageMirrors:
                 with suppress(MirrordError):  # it cannot have a name at some target
                     yield from self._kept([derived(mirror, source) for source in named])
 
+    def asked(self, source: Reference) -> Iterator[Mirror]:
+        """Yield the mirror that copies an image when people ask for it, as `asking` allows; `source` is canonical.
+
+        Whether somebody has asked is not known here.
+        """
+        asking = self._read.asking
+        if asking and asking.mirror.kind == KIND and asking.allows(source.name):
+            with suppress(MirrordError):  # it cannot have a name at some target
+                yield derived(asking.mirror, Source(repository=source.name)).mirror
+
     def served(self, source: Reference, own: str) -> str:
         """Return what clients pull an image as through the front at `own` (`host[:port]`); "" if it does not allow it.
 

@@ -154,10 +154,16 @@ class Places:
         if denied := self._read.denied.image(source.name, source.digest or source.tag or "latest"):
             return Left("denied", f"was taken down: {denied.reason}")
         found = [place for name in self.to for place in self._at(name, reference, source)]
-        return found or Left("unnamed", f"no mirror copies it to {' or '.join(self.to)}, and no naming or list has it")
+        return found or Left("unnamed", " and ".join(self._nameless()))
+
+    def _nameless(self) -> Iterator[str]:
+        if FRONT in self.to:
+            yield "the front does not serve it"
+        if targets := [name for name in self.to if name != FRONT]:
+            yield f"no mirror and no naming gives it a name at {' or '.join(targets)}"
 
     def _at(self, where: str, reference: Reference, source: Reference) -> Iterator[MirrorPlace]:
-        """Yield the names of an image at one place: by the mirrors that copy it, else by the naming."""
+        """Yield the names of an image at one place: by the mirrors that copy it, by `asking`, else by the naming."""
         if where == FRONT and KIND in self._read.fronts:
             if text := self._mirrors.served(source, self._own):
                 yield from _placed(text, reference, FRONT, None, listed=True)
@@ -167,7 +173,10 @@ class Places:
         tried = [(mirror, takes(mirror, source)) for mirror in writers]
         for mirror, listed in sorted(tried, key=lambda each: not each[1]):
             yield from _placed(self._name(mirror, target), reference, where, mirror.name, listed=listed)
-        if not writers and (nobody := by_naming(source, target, self._read.names)):
+        asked = [one for one in self._mirrors.asked(source) if _writes(one, where)]
+        for mirror in asked:
+            yield from _placed(self._name(mirror, target), reference, where, mirror.name, listed=False)
+        if not writers and not asked and (nobody := by_naming(source, target, self._read.names)):
             yield from _placed(self._name(nobody, target), reference, where, None, listed=False)
 
     def _name(self, mirror: Mirror, target: Target) -> str:

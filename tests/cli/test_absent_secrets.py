@@ -156,6 +156,23 @@ def test_the_shipped_examples_pass(desk: Desk, typed: Typed) -> None:
     assert said.out.splitlines()[-1] == f"{CONF}: 6 files, 12 mirrors, no problem, 8 notices"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("app", "--platform", "linux/amd64"), "'app' is read as a mirror; name images alone"),
+        (("app", "nginx:1"), "'app' is read as a mirror; name images alone"),
+        (("--platform", "linux/amd64"), "no image is named; name images alone"),
+        (("nginx:1", "--allow"), "--allow is for mirrors alone"),
+    ],
+)
+def test_images_and_mirrors_are_not_mixed(desk: Desk, typed: Typed, arguments: tuple[str, ...], what: str) -> None:
+    """`sync` says which word it took for a mirror, and does nothing."""
+    desk.configure(NEEDY)
+    said = typed("sync", *arguments)
+    assert (said.status, said.out) == (64, "")
+    assert said.err.startswith(f"mirrord: {what}")
+
+
 def test_allow_without_a_name(desk: Desk, typed: Typed) -> None:
     """`sync --allow` needs names; the error shows a command that has one."""
     desk.configure(NEEDY)

@@ -168,6 +168,15 @@ def test_a_name_that_a_registry_refuses_is_none(typed: Typed) -> None:
     assert "at most 255" in err
 
 
+def test_what_people_may_ask_for(typed: Typed, tmp_path: Path) -> None:
+    """An image that no mirror copies has the name under which it is copied when somebody asks for it."""
+    asking = "asking: {to: [harbor], allow: [ghcr.io/a/*]}\n"
+    (tmp_path / "asking.yaml").write_text(asking)
+    found = named(typed, "ghcr.io/a/new:1")
+    assert found["harbor"] == [(f"{HARBOR}/ghcr.io/a/new:1", "asked")]
+    assert found["hub"] == [("docker.io/corp/ghcr.io__a__new:1", None)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -79,7 +79,7 @@ def test_what_is_left_is_said_once(rewrite: Callable[..., Said]) -> None:
     """File, line, image and reason, each once; what is at the mirror already is not worth a line."""
     said = rewrite("- image: ghcr.io/a/b:1\n- image: ghcr.io/a/b:1\n- image: m.daocloud.io/x/y:1\n- image: ':::'\n")
     first, second = said.err.splitlines()
-    assert first == "in.yaml:1: ghcr.io/a/b:1 is left: no mirror copies it to front, and no naming or list has it"
+    assert first == "in.yaml:1: ghcr.io/a/b:1 is left: the front does not serve it"
     assert second.startswith("in.yaml:4: ::: is left: ")
     assert said.status == 0
 

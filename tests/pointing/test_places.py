@@ -112,6 +112,20 @@ def test_the_front(read: Configuration) -> None:
     assert found(places, "ghcr.io/a/b:1") == "unnamed"
 
 
+def test_what_people_may_ask_for(tmp_path: Path) -> None:
+    """It has the name under which it is copied when somebody asks, after those of mirrors; no mirror names it."""
+    asking = "asking: {to: [harbor], allow: [docker.io/library/*, ghcr.io/a/*]}\n"
+    read = configured(tmp_path, CONFIGURATION.replace("list: mirror.txt", "repository: quay.io/x/y") + asking)
+    assert found(Places(read, to=["harbor"]), "nginx:9") == "unlisted"
+    always = Places(read, to=["harbor"], policy="always")
+    assert found(always, "redis:7") == "harbor harbor.example/m/docker.io/library/redis:7 asked"
+    assert found(always, "ghcr.io/a/c:1") == "harbor harbor.example/m/ghcr.io/a/c:1 asked"
+    assert found(Places(read, to=["local"], policy="always"), "redis:7").endswith(" None")
+    places = always.candidates(Reference.parse("nginx:9"))
+    assert not isinstance(places, Left)
+    assert [(one.mirror, one.listed) for one in places] == [("nginx", False), ("asked", False)]
+
+
 def test_the_preferred_place_comes_first(read: Configuration) -> None:
     """What the first place does not have comes from the next one; mirrorless names are the last resort of `always`."""
     places = Places(read, to=["local", "hub", "harbor"], policy="listed")

@@ -127,7 +127,7 @@ async def test_refusals(tmp_path: Path) -> None:
                 ("https://quay.io/a/b", [], "not_an_image", ""),
                 ("quay.io/a/b:1", [], "not_allowed", "is not among the images"),
                 (f"{source.host}/team/gone:1", [], "taken_down", "malware"),
-                (f"{source.host}/team/app:1", ["x86"], "platform", "'x86' is not a platform"),
+                (f"{source.host}/team/app:1", ["x86"], "platform", "is not copied: 'x86' is not a platform"),
                 (f"{source.host}/team/app:1", ["linux/s390x"], "platform", "choose among linux/amd64"),
                 (f"{source.host}/team/app:1", ["linux/amd64"] * 50, "platform", "at most 32"),
                 (f"{source.host}/team/app:1", [], "missing", "app"),

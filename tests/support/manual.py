@@ -17,6 +17,7 @@ from mirrord.config.notify import ReceiverKeys
 from mirrord.config.pointing import PointingKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
+from mirrord.config.webhook import WebhookKeys
 from mirrord.syncer.port import load_syncers
 from mirrord.syncers.image.spec.front import FrontKeys
 
@@ -41,6 +42,7 @@ def tables() -> dict[str, str]:
         "## `pointing`": _table(keys_of(PointingKeys)),
         "## `asking`": _table(keys_of(AskingKeys)),
         "### `issues`": _table(keys_of(IssueKeys)),
+        "## `webhook`": _table(keys_of(WebhookKeys)),
         "## `notify`": _table(keys_of(ReceiverKeys)),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
@@ -67,6 +69,7 @@ def models() -> Iterator[type[BaseModel]]:
         PointingKeys,
         AskingKeys,
         IssueKeys,
+        WebhookKeys,
         Envelope,
         TargetEnvelope,
         FrontKeys,
