@@ -33,9 +33,9 @@ class BodyError(Exception):
 class Bodies:
     """Reads the bodies of a server's requests."""
 
-    def __init__(self, patience: float = PATIENCE, *, large: int = 16, each: int = 4) -> None:
-        """Read at most `large` large bodies at once, `each` per client; see `PATIENCE`."""
-        self._patience = patience
+    def __init__(self, patience: float = PATIENCE, *, large: int = 16, each: int = 4, pace: float = PACE) -> None:
+        """Read at most `large` large bodies at once, `each` per client; see `PATIENCE` and `PACE`."""
+        self._patience, self._pace = patience, pace
         self._slots = Slots(large, each)
 
     @asynccontextmanager
@@ -74,7 +74,7 @@ class Bodies:
                         waited = loop.time()
                         await stack.enter_async_context(self._slots.slot(client_of(request.remote or "")))
                         began += loop.time() - waited
-                    watch.reschedule(began + self._patience + len(body) / PACE)
+                    watch.reschedule(began + self._patience + len(body) / self._pace)
         except TimeoutError as error:
             raise BodyError(408, "timed out while reading the request body") from error
         return body

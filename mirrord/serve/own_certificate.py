@@ -10,7 +10,7 @@ from typing import Final
 
 from mirrord.errors import MissingError, StorageError
 from mirrord.files import beside, make_folder, storage_errors, write_durably
-from mirrord.wire.authority import is_current, new_authority, new_certificate
+from mirrord.wire.authority import check_authority, is_current, new_authority, new_certificate
 
 _BEGIN: Final = b"-----BEGIN PRIVATE KEY-----"
 _LARGEST: Final = 64 << 10
@@ -45,16 +45,21 @@ class OwnCertificate:
         authority = self._whole(now)
         if is_current(_read(self.file), authority, names, now):
             return False
-        try:
-            fresh = new_certificate(authority, names, now)
-        except ValueError as error:
-            renew = "move it away, start again, and give the new caBundle to the cluster"
-            raise StorageError(f"{self._authority}: is no authority with its key; {renew}") from error
-        write_durably(self.file, fresh)
+        write_durably(self.file, new_certificate(authority, names, now))
         return True
 
     def _whole(self, now: datetime) -> bytes:
-        """Return the authority with its key. Of two processes that make one at a time, both get the first."""
+        """Return a good authority with its key. Of two processes that make one at a time, both get the first."""
+        authority = self._found(now)
+        try:
+            check_authority(authority, now)
+        except ValueError as error:  # the cluster would not trust another one, so that none is made unasked
+            renew = "else move it away, start again, and give the new caBundle to the cluster"
+            raise StorageError(f"{self._authority}: {error}; restore it from a backup, {renew}") from error
+        return authority
+
+    def _found(self, now: datetime) -> bytes:
+        """Return what is in the file, which is made if there is none."""
         if found := _read(self._authority):
             return found
         fresh = beside(self._authority)

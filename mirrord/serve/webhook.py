@@ -21,6 +21,8 @@ from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.door import ALWAYS, SERVER
 
 PATH: Final = "/mutate"
+_PATIENCE: Final = 10.0  # seconds for a body; the API server, which waits no longer than 30 s, has it whole
+_PACE: Final = 1 << 20  # bytes a second
 _LONG: Final = 64 << 10  # bytes of a review; a larger one would block the event loop for too long
 
 Decide = Callable[[Collection[str]], Awaitable[Mapping[str, Decision]]]
@@ -41,7 +43,7 @@ class _Webhook:
 
     def __init__(self, decide: Decide, emit: Callable[[Event], None], namespaces: Collection[str]) -> None:
         self._decide, self._emit, self._namespaces = decide, emit, namespaces
-        self._bodies = Bodies(large=32, each=32)  # the API server is the only client
+        self._bodies = Bodies(_PATIENCE, large=32, each=32, pace=_PACE)  # the API server is the only client
 
     async def mutate(self, request: web.Request) -> web.StreamResponse:
         """Answer one review."""

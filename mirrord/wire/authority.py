@@ -31,6 +31,17 @@ def new_authority(now: datetime) -> bytes:
     return _pem(builder, key, key)
 
 
+def check_authority(authority: bytes, now: datetime) -> None:
+    """Find out whether an authority can give certificates.
+
+    Raises:
+        ValueError: it cannot; the text says why, without its name.
+    """
+    issuer, _ = _loaded(authority)
+    if now >= issuer.not_valid_after_utc:
+        raise ValueError(f"is an authority that ended on {issuer.not_valid_after_utc:%Y-%m-%d}; is the clock right?")
+
+
 def new_certificate(authority: bytes, names: Sequence[str], now: datetime) -> bytes:
     """Return a certificate of an authority for a server with these names and addresses, and its key, as PEM.
 
@@ -38,11 +49,9 @@ def new_certificate(authority: bytes, names: Sequence[str], now: datetime) -> by
         ValueError: the authority cannot be read.
     """
     from cryptography import x509  # noqa: PLC0415 - as above
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
 
-    issuer = x509.load_pem_x509_certificate(authority)
-    signer: Any = serialization.load_pem_private_key(authority, None)
+    issuer, signer = _loaded(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     # A common name has at most 64 characters, and nobody reads it any more.
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mirrord webhook")])
@@ -70,6 +79,22 @@ def is_current(certificate: bytes, authority: bytes, names: Sequence[str], now: 
         return False
     lasts = found.not_valid_before_utc <= now < found.not_valid_after_utc - RENEWED_BEFORE
     return lasts and [*listed] == [_general(one) for one in names]
+
+
+def _loaded(authority: bytes) -> tuple[x509.Certificate, Any]:
+    """Return the certificate and the key of an authority. Raises ValueError."""
+    from cryptography import x509  # noqa: PLC0415 - as above
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as above
+
+    try:
+        issuer = x509.load_pem_x509_certificate(authority)
+        signer: Any = serialization.load_pem_private_key(authority, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
+        raise ValueError("is no authority with its key") from None
+    if signer.public_key() != issuer.public_key():
+        raise ValueError("is no authority with its key, but with that of another one")
+    return issuer, signer
 
 
 def _begun(name: x509.Name, key: Any, now: datetime, until: datetime) -> Any:

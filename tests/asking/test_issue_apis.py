@@ -104,7 +104,7 @@ async def test_open_issues_are_listed_in_pages(forge: Forge) -> None:
 
 
 async def test_a_list_without_end_is_read_in_part(forge: Forge) -> None:
-    """A forge that always has one more full page is asked for ten, or for as many as were wanted."""
+    """A forge that always has one more full page is asked for some, or for as many as were wanted."""
     size = 32 if forge.kind == "gitea" else 64
     full = [{"body": "x", "user": {"login": "a"}}] * size
     forge.server.expect_request(f"{forge.root}/issues/{forge.number}/comments").respond_with_json(full)

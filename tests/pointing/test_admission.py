@@ -181,6 +181,7 @@ def test_a_hostile_pod_gives_short_warnings() -> None:
     answer = asked(review(pod("x" * 1_000_000, "\x1b[31m:::", "https://me:hunter2@h/x", *["é"] * 100)))
     assert (answer.outcome, len(answer.warnings)) == ("unchanged", 8)
     assert not any("hunter2" in one or "x" * 256 in one for one in answer.warnings)
+    assert len(read_review(json.dumps(review(pod("nginx", name="x" * 100_000))).encode()).name) < 500
 
 
 def test_5000_random_pods() -> None:

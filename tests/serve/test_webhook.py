@@ -21,6 +21,7 @@ from mirrord.events import AnswerBroken, Event, Reviewed
 from mirrord.pointing.admission.review import LARGEST
 from mirrord.pointing.budget import PromptPointing
 from mirrord.pointing.places import Decision, Left, MirrorPlace, Places
+from mirrord.serve import webhook
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.own_certificate import OwnCertificate
 from mirrord.serve.tls import ServedCertificate
@@ -115,6 +116,20 @@ async def test_what_is_no_review(site: Site) -> None:
                 assert answer.status == status
 
 
+async def test_slow_bodies_keep_no_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body that does not go on gives its place back while an API server would still wait."""
+    monkeypatch.setattr(webhook, "_PATIENCE", 0.05)
+    app = make_webhook(site.decide, site.events.append)
+    listener, connection = Listener(app, grace=0.05), bind("127.0.0.1:0")
+    await listener.listen(connection)
+    reader, writer = await asyncio.open_connection(*connection.getsockname())
+    writer.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + b" " * 70_000)
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    await listener.close()
+
+
 async def test_a_bug_keeps_no_pod_from_being_created(site: Site) -> None:
     """It is answered allowed and unchanged with a warning, and logged."""
     site.broken = True
@@ -164,12 +179,28 @@ def test_a_certificate_is_renewed_in_time(tmp_path: Path) -> None:
     assert not own.renew(NAMES, NOW)
 
 
-def test_a_damaged_authority(tmp_path: Path) -> None:
-    """It is never replaced in silence: the cluster would not trust the next one."""
-    (tmp_path / "webhook").mkdir()
-    (tmp_path / "webhook" / "authority.pem").write_bytes(b"x")
-    with pytest.raises(StorageError, match="is no authority with its key; move it away"):
-        OwnCertificate(tmp_path).renew(NAMES, NOW)
+@pytest.mark.parametrize("left", [0, 1, 200, 620, -60])
+def test_a_damaged_authority(tmp_path: Path, left: int) -> None:
+    """It is never replaced in silence, since the cluster would not trust the next one; nor is half of it given out."""
+    own, file = OwnCertificate(tmp_path), tmp_path / "webhook" / "authority.pem"
+    own.renew(NAMES, NOW)
+    file.write_bytes(file.read_bytes()[:left])
+    for ask in (lambda: own.renew(NAMES, NOW), lambda: own.authority(NOW)):
+        with pytest.raises(StorageError, match=r"authority\.pem: is no authority with its key; .* move it away"):
+            ask()
+
+
+def test_an_authority_that_gives_no_certificates(tmp_path: Path) -> None:
+    """One that has ended says when, as after a jump of the clock; the key of another one is none."""
+    own, other = OwnCertificate(tmp_path / "a"), OwnCertificate(tmp_path / "b")
+    first, second = own.authority(NOW), other.authority(NOW)
+    with pytest.raises(StorageError, match=rf"ended on {NOW + AUTHORITY_LASTS:%Y-%m-%d}; is the clock right\?"):
+        own.renew(NAMES, NOW + AUTHORITY_LASTS)
+    assert own.renew(NAMES, NOW)
+    file = tmp_path / "b" / "webhook" / "authority.pem"
+    file.write_bytes(file.read_bytes().replace(second, first))
+    with pytest.raises(StorageError, match="with that of another one"):
+        other.authority(NOW)
 
 
 class Slow:

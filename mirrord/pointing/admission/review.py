@@ -19,6 +19,7 @@ MARK, IGNORE = "mirrord/webhook", "ignore"
 ORIGINALS: Final = "mirrord/original-images"
 """The annotation with what a Pod named: a JSON object such as `{"containers/app": "nginx:1"}`."""
 
+_NAME: Final = 400  # characters of a Pod and its namespace; the API server checks them after this
 _VERSION: Final = "admission.k8s.io/v1"
 _STATIC: Final = "kubernetes.io/config.mirror"  # the API's copy of a Pod that a node has in a file
 _RULES: Final = "correct `rules` of the MutatingWebhookConfiguration"
@@ -106,7 +107,7 @@ def _read(version: object, request: Mapping[str, Any], review: Review, namespace
     ignored = marked or _STATIC in annotations or namespace in namespaces
     originals = _originals(annotations.get(ORIGINALS, ""))
     left = [one for one in images if not _was_direct(originals.get(one.key, ""), one.text)]
-    shown = f"{namespace}/{name}"
+    shown = f"{namespace}/{name}"[:_NAME]
     return Review(review.version, review.uid, pod, shown, () if ignored else left, originals, ignored)
 
 

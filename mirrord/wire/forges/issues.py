@@ -26,7 +26,7 @@ from mirrord.wire.trust import api_owner
 if TYPE_CHECKING:
     from mirrord.wire.http.client import Http
 
-PAGES: Final = 10
+PAGES: Final = 16
 """The most pages of a list that are read at a time."""
 
 BODY: Final = 20_000
