@@ -217,6 +217,16 @@ async def test_archives_that_no_index_lists_go_too(shop: Shop, index: str | None
         assert shop.files() == left
 
 
+async def test_a_whole_mirror_leaves_archives_that_nobody_knows(shop: Shop) -> None:
+    """No index lists it and the ledger does not have it: it may be of others, and is said to be there."""
+    async with opened(shop.folder, shop.text("site")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        (shop.folder / "site" / "charts" / "charts" / "theirs-1.0.0.tgz").write_bytes(b"theirs")
+        (left,) = (await take(one, item="")).left
+        assert (left.target, "archives that no index lists: theirs-1.0.0" in left.what) == ("site", True)
+        assert shop.files() == {"theirs-1.0.0.tgz"}
+
+
 async def test_beside_a_run_that_is_bringing_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that began before ends after `local` was cleaned: what it linked goes, too, and is not said to stay."""
     brought, cleaned = asyncio.Event(), asyncio.Event()

@@ -121,6 +121,10 @@ class _Survey:
         listing, unlisted = await place.listing(), await place.unlisted()
         found = [(chart.reference, chart.digest or "") for chart in listing.charts.values()]
         names = {one.item: one.reference for one in written}
+        if self._entry.whole and (strange := sorted(unlisted.keys() - names.keys())):  # perhaps of others
+            what = f"{place.place}: archives that no index lists: {some(strange)}"
+            self._left.append(LeftVersion(target.name, what, _BY_HAND))
+            unlisted = {item: digest for item, digest in unlisted.items() if item in names}
         others = ((names.get(item) or reference_of(item), digest) for item, digest in unlisted.items())
         found += [(name, digest) for name, digest in others if name]
         there = {
