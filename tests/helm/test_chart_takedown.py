@@ -227,6 +227,18 @@ async def test_a_whole_mirror_leaves_archives_that_nobody_knows(shop: Shop) -> N
         assert shop.files() == {"theirs-1.0.0.tgz"}
 
 
+async def test_an_archive_that_somebody_removed_stops_no_takedown(shop: Shop) -> None:
+    """The index that lists it is written anew all the same; a run brings the archive back."""
+    async with opened(shop.folder, shop.text("site")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        place = shop.folder / "site" / "charts"
+        (place / "charts" / TWO.file).unlink()
+        assert not (await take(one)).left
+        assert (shop.files(), "app-1.0.0.tgz" in (place / "index.yaml").read_text()) == (set(), False)
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
+
+
 async def test_beside_a_run_that_is_bringing_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that began before ends after `local` was cleaned: what it linked goes, too, and is not said to stay."""
     brought, cleaned = asyncio.Event(), asyncio.Event()

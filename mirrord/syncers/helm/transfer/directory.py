@@ -59,7 +59,18 @@ class DirectoryTarget:
         return await asyncio.to_thread(self._unlisted)
 
     async def drop(self, mirror: Mirror, goes: Callable[[ChartVersion], object], items: Collection[str]) -> None:
-        """Show the index without some versions, and remove their files, and those of `items`, listed or not."""
+        """Show the index without some versions, and remove their files, and those of `items`, listed or not.
+
+        What it lists and is not there is listed no more, either; the next run brings what is wanted.
+        """
+
+        def without() -> IndexFile | None:
+            data, held = self._index(), self._held(())
+            try:
+                lost = lambda chart: chart.item not in held or goes(chart)  # noqa: E731 - as short as a name
+                return None if data is None else index_without(data, mirror, self._reading, lost)
+            except ContentError:  # one that cannot be read shows nothing; the next run replaces it
+                return None
 
         def files() -> None:
             with storage_errors(self.place):
@@ -67,9 +78,8 @@ class DirectoryTarget:
                     for end in (f".tgz{PROVENANCE}", ".tgz"):  # what is left after a crash is found by its archive
                         (self._charts / f"{item}{end}").unlink(missing_ok=True)
 
-        if (data := await asyncio.to_thread(self._index)) is not None:
-            with contextlib.suppress(ContentError):  # one that cannot be read shows nothing; the next run replaces it
-                await self.finish(await asyncio.to_thread(index_without, data, mirror, self._reading, goes))
+        if index := await asyncio.to_thread(without):
+            await self.finish(index)
         await asyncio.to_thread(files)
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
