@@ -171,7 +171,7 @@ with `image:`.
 With `--to` it becomes ONE comment of the pull request, which every later build writes anew. It is found by who wrote it
 and by a mark in it. The environment variable `FORGE_TOKEN` has a token that may comment there.
 
-  $ mirrord comment craned --pr 7 --commit $SHA --to https://github.com/gocrane/crane
+  $ mirrord comment craned --pr 7 --commit $SHA --to https://gitee.com/acme/app
 
 Exit code 0 when every target has every image, 2 when some are missing, 1 when all are, 64 when a name does not fit.
 """,
