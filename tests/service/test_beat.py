@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +13,7 @@ from mirrord.config.load import Configuration
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.systemd import Notifier
 from mirrord.events import Events
+from mirrord.report.logs import Logs
 
 
 class Fed(Notifier):
@@ -35,7 +38,8 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     )
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()
-    daemon = Daemon(runtime, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={}, listen="")
+    logs = Logs(io.StringIO(), lambda: datetime.now(UTC))
+    daemon = Daemon(runtime, logs, metrics, notifier, folder=Path(), state=Path(), environ={}, listen="")
     beating = asyncio.create_task(daemon.beat(every=0.001))
     try:
         for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from mirrord.events import Events
 from mirrord.model.history import Standing
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import MirrorStatus
 from mirrord.syncer.values import Mirror, Target
@@ -62,7 +64,7 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runtime.collector = None
     made = Daemon(
         cast("Any", runtime),
-        cast("Any", None),
+        Logs(io.StringIO(), lambda: T0),
         Metrics("1"),
         Notifier({}),
         folder=tmp_path,
