@@ -179,8 +179,10 @@ def _check_site(text: str) -> None:
         return
     from mirrord.wire.oci.pages import image_of_page  # noqa: PLC0415 - only mistakes need it
 
-    meant = image_of_page(text)
-    meant = meant if _PATH.fullmatch(meant.partition("/")[2].partition(":")[0]) else f"{HUB}/owner/name"
+    try:
+        meant = str(Reference.parse(image_of_page(text)))
+    except UsageError:  # what stands there may be anything
+        meant = f"{HUB}/owner/name"
     raise UsageError(f"{_shown(text)}: {_HUB_SITE} is Docker Hub's web site, not its registry; write {meant}")
 
 

@@ -58,6 +58,8 @@ def test_reads_what_docker_reads(text: str, canonical: str) -> None:
         pytest.param("hub.docker.com/_/nginx", "write docker.io/library/nginx", id="hub-official"),
         pytest.param("hub.docker.com/repository/docker/a/b/general", "write docker.io/a/b", id="hub-owner"),
         pytest.param("hub.docker.com", "write docker.io/owner/name", id="hub-front"),
+        pytest.param("hub.docker.com/r/a/b:\n\x1b[31m\ud800", "write docker.io/owner/name", id="hub-hostile"),
+        pytest.param("hub.docker.com/r/a/b@c", "write docker.io/owner/name", id="hub-password"),
         pytest.param("foo/Bar:1", "write foo/bar", id="upper-path"),
         pytest.param("Foo/bar", "write foo/bar", id="upper-first"),
         pytest.param("ghcr.io/Bar", "write bar", id="upper-after-host"),
@@ -102,6 +104,7 @@ def test_refuses_and_says_why(text: str, says: str) -> None:
         Reference.parse(text)
     assert says in str(caught.value)
     assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable(), "it is written to terminals and logs"
 
 
 @pytest.mark.parametrize("text", ["https://ann:s3cret@reg.io/x", "ann:s3cret@reg.io/x", "docker://a:s3cret@reg.io/x:1"])
