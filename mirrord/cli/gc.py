@@ -8,6 +8,7 @@ from pathlib import Path
 from mirrord.cli.ask import ask
 from mirrord.cli.console import note, say, say_json, short, table
 from mirrord.commands import CollectGarbage
+from mirrord.model.collected import Gone
 from mirrord.printable import size
 
 
@@ -20,10 +21,7 @@ def gc(*, config: Path | None, state: Path | None, dry_run: bool, quiet: bool, v
         say_json(asdict(found))
     elif not quiet:
         digest = str if verbose else short
-        rows = [
-            (f"{one.repository}:{one.name}".rstrip(":"), digest(one.digest), size(one.size), one.why)
-            for one in found.gone
-        ]
+        rows = [(_called(one), digest(one.digest), size(one.size), one.why) for one in found.gone]
         if rows:
             table(("NAME", "CONTENT", "SIZE", "WHY"), rows)
         would = "would free" if dry_run else "freed"
@@ -32,3 +30,10 @@ def gc(*, config: Path | None, state: Path | None, dry_run: bool, quiet: bool, v
         if found.remark:
             say(f"remark: {found.remark}")
     return 1 if found.troubles else 0
+
+
+def _called(one: Gone) -> str:
+    """Name an image as `app:v1`, and of a chart the path under which it is served: no image has such a name."""
+    if one.repository.startswith("_helm/"):
+        return f"/{one.repository[1:]}/{one.name}".rstrip("/")
+    return f"{one.repository}:{one.name}".rstrip(":")

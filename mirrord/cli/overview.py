@@ -97,6 +97,7 @@ def _front(front: FrontStatus) -> Iterator[str]:
     """Yield what the front did since the start, and what is wrong with it; nothing where it did nothing."""
     if front.answers or front.refusals or front.cache_entries:
         yield f"front: answers since the start: {front.answered()}; refused: {front.refused()}"
+    if front.cache_limit and (front.answers or front.refusals or front.cache_entries):
         kept = f"{size(front.cache_bytes)} of {size(front.cache_limit)}"
         yield f"front: cache: {kept}, {front.cache_entries} blobs and manifests"
     for trouble in (front.cache_error, *front.list_troubles()):
@@ -167,9 +168,11 @@ def doing(run: Running | Sending) -> str:
 
 
 def next_of(mirror: MirrorStatus, status: Status) -> str:
-    """Return when a mirror runs: `in 5 minutes`, `on demand`; without a daemon its schedule, `every 6 h`."""
+    """Return when a mirror runs: `in 5 minutes`, `on demand`, `-` if taken down; without a daemon `every 6 h`."""
     if mirror.next_run:
         return SAID.until(status.now, mirror.next_run)
+    if mirror.denied:
+        return "-"
     return mirror.schedule or "on demand"
 
 

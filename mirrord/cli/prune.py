@@ -9,6 +9,7 @@ from mirrord.cli.console import note, say_json
 from mirrord.cli.exits import exit_code, plan_exit_code
 from mirrord.cli.results import Show, say_plans, say_runs
 from mirrord.commands import PlanPrune, Prune
+from mirrord.model.plan import Action
 from mirrord.report.documents import plan_document, run_document
 from mirrord.syncer.values import PruneWish
 
@@ -41,4 +42,7 @@ def prune(
         say_json({"runs": [run_document(run) for run in runs]})
     else:
         say_runs(runs, Show.of(quiet=quiet, verbose=verbose))
+        steps = (step for run in runs if run.plan for step in run.plan.steps)
+        if not (quiet or verbose) and any(step.action is Action.KEEP for step in steps):
+            note(f"`mirrord prune {' '.join(names)}` says why names are left there")
     return exit_code(runs)

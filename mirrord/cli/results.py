@@ -244,7 +244,7 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False, goes_on
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
     kept = "left there" if run.trigger in BESIDE else "up to date"
-    unchanged = f", {sum(step.count for step in keep)} {kept}" if keep else ""
+    unchanged = f", {count} {kept}" if (count := sum(step.count for step in keep)) else ""
     counted = f", {count} problem{'' if count == 1 else 's'}" if (count := len(run.problems)) else ""
     later = "; continues at" if goes_on and not copied else "; run it again after"
     later = f"{later} {run.until:%Y-%m-%d %H:%M} UTC" if run.until else ""

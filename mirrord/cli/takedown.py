@@ -51,7 +51,8 @@ def _tell(done: TakenDown, *, verbose: bool) -> None:
     say(f"{done.what}: denied by {done.place}{digests}: {done.reason}")
     if done.remark:
         say(f"remark: {done.remark}")
-    say(f"local and cache: {done.purged} names and manifests removed")
+    purged = "1 name or manifest" if done.purged == 1 else f"{done.purged} names and manifests"
+    say(f"local and cache: {purged} removed")
     if not (done.purged or done.removed or done.left):
         say("nothing of it was here or at a target; check the name if something should have been")
     digest = str if verbose else short

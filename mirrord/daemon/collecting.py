@@ -61,7 +61,7 @@ class GarbageCollection:
                 except (MirrordError, OSError) as error:  # such as a publication meanwhile: the next one looks again
                     troubles += [] if isinstance(error, ConflictError) else [f"{name}: {error}"]
                     state = await self._collector.repositories.read(name) or RepositoryState()
-                    left, went, stay = set(state.content), [], len(state.tags)
+                    left, went, stay = set(state.content), [], _names(name, state.tags)
                 linked |= left
                 gone += went
                 kept += stay
@@ -138,7 +138,7 @@ class GarbageCollection:
             tags, manifests = await self._drop(name, owner, state, found, listed, current=current)
             failpoints.hit("gc.dropped")
         content, gone = await asyncio.to_thread(went, name, state, found, tags, manifests)
-        return content, gone, len(state.tags) - len(tags)
+        return content, gone, _names(name, state.tags.keys() - tags)
 
     async def _drop(
         self,
@@ -226,6 +226,13 @@ class GarbageCollection:
         except (MirrordError, OSError) as error:
             troubles.append(str(error))
         return await asyncio.to_thread(_counted, replace(collected, troubles=tuple(troubles)), sizes, gone)
+
+
+def _names(repository: str, tags: Collection[str]) -> int:
+    """Count names; of charts their archives, and neither indexes nor what is kept of earlier ones."""
+    if not repository.startswith(_CHARTS):
+        return len(tags)
+    return sum(tag.startswith("charts/") and tag.endswith(".tgz") for tag in tags) if repository.count("/") == 1 else 0
 
 
 def _pins(memory: Memory, restored: Restored) -> tuple[list[str], frozenset[str]]:

@@ -21,7 +21,7 @@ from mirrord.plan.unwanted import PruneSurvey, Unwanted, divided, joined
 from mirrord.syncer.values import Mirror
 from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
-_LOST: Final = "no other place keeps its content, so it could not be brought back; `--irrecoverable` removes it"
+_LOST: Final = "no place would keep its content, so it could not be brought back; `--irrecoverable` removes it"
 
 
 def loss(survey: PruneSurvey, max_loss: float) -> str:

@@ -78,7 +78,7 @@ def chosen(mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets:
 
 NO_LEDGER: Final = (
     "nothing is known of what its names had before: no run has moved one yet, or mirrord.db was lost, and its ledger "
-    "with it; `mirrord copy REPOSITORY@DIGEST REPOSITORY:TAG` sets a name whose digest you know"
+    "with it; `mirrord copy REPOSITORY@DIGEST REPOSITORY:TAG` sets a tag of an image whose digest you know"
 )
 
 

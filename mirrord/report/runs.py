@@ -19,6 +19,8 @@ TONES: Final[Mapping[Result, str]] = {
 }
 """The health whose colour and sign a result has; that of any other is `ok`."""
 _COUNTS: Final = ("done", "kept", "refused", "failed", "cancelled")
+_REMOVING: Final = frozenset({"gc", "prune", "takedown"})  # triggers of runs that only delete
+_REMOVES: Final = {"done": "deleted", "kept": "left"}  # what such a run does, and what it leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ def shown(run: RunRecord, said: Words) -> RunShown:
 def items(run: RunRecord, said: Words) -> str:
     """Count the items of a run, at all targets together: `3 written, 12 up to date`."""
     found = {key: sum(getattr(target, key) for target in run.targets) for key in _COUNTS}
-    return said.text("list.comma").join(said.text(f"last.{key}", count=count) for key, count in found.items() if count)
+    named = _REMOVES if run.trigger in _REMOVING else {}
+    return said.text("list.comma").join(
+        said.text(f"last.{named.get(key, key)}", count=count) for key, count in found.items() if count
+    )
 
 
 def sent(run: RunRecord) -> int:

@@ -40,7 +40,7 @@ async def test_nothing_to_mirror_is_said(desk: Desk) -> None:
         source.add(build_chart("good", "1.0.0"))
         for path, more, none in (
             ("/empty", "", "lists no charts yet"),
-            ("", '    versions: ">=2"\n', "lists 1 versions, and this mirror's selection takes none"),
+            ("", '    versions: ">=2"\n', "lists 1 version, and this mirror's selection takes none"),
         ):
             configured(desk, source.url + path, more)
             remark = f"upstream {none}: there is nothing to mirror"

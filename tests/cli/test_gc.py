@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
 from tests.support.commands import Desk
 
 CONFIGURATION = """\
@@ -34,3 +36,18 @@ async def test_it_says_why_every_name_stays(tmp_path: Path) -> None:
         said = await desk.run("gc", "--dry-run")
         assert (said.status, "remark" in said.out) == (0, False), said
         assert "2 of 3 names" in said.out, said
+
+
+async def test_charts_are_called_as_they_are_served(tmp_path: Path) -> None:
+    """The list has the path of an archive below the address, and counts versions, not the indexes of them."""
+    desk = Desk(tmp_path)
+    async with ChartRepository() as source:
+        for version in ("1.0.0", "2.0.0"):
+            source.add(build_chart("app", version))
+        mirrors = f"mirrors: [{{name: web, kind: helm, from: '{source.url}', to: local}}]\n"
+        desk.configure(mirrors)
+        assert (await desk.run("sync")).status == 0
+        desk.configure(f"settings: {{local: {{keep: {{newest: 1}}}}}}\n{mirrors}")
+        said = await desk.run("gc", "--dry-run")
+        assert said.out.splitlines()[1].split()[0] == "/helm/web/charts/app-1.0.0.tgz", said
+        assert "1 of 2 names" in said.out, said

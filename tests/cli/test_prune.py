@@ -33,6 +33,7 @@ async def test_a_prune(tmp_path: Path) -> None:
         del source.content.tags["up/app"]["v1"]
         early = await desk.run("prune", "app", "--apply")
         assert (early.status, "1 left there" in early.out) == (0, True), early
+        assert "`mirrord prune app` says why names are left there" in early.err, early
 
         desk.configure(text.format(more=", prune: {after: 0s}"))
         said = await desk.run("prune", "app")
@@ -53,6 +54,11 @@ async def test_a_prune(tmp_path: Path) -> None:
         assert await tags_at(server) == {"v2", "v3", "v4"}
         runs = (await desk.run("runs", "app", "--json")).document["runs"]
         assert [one["trigger"] for one in runs[:2]] == ["prune", "prune"]
+        rows = (await desk.run("runs", "app")).out.splitlines()[1:3]
+        assert [said in row for said, row in zip(("  1 deleted  ", "  1 left there  "), rows, strict=True)] == [
+            True,
+            True,
+        ]
         status = (await desk.run("status", "--json")).document["mirrors"][0]
         assert {one["name"]: one["items"] for one in status["targets"]} == {"there": 3, "local": 4}
 

@@ -119,7 +119,11 @@ async def test_one_version_goes_everywhere_and_comes_back(station: Station) -> N
         assert "app-1.0.0: taken down, so not mirrored: ticket 4711" in said.out, said
         assert await station.at_registries("1.0.0") == [404, 404]
         assert station.on_site()[1] is False
-        assert (await desk.run("restore", "charts", "app-1.0.0")).status != 0
+        listed = (await desk.run("restore", "charts")).out.splitlines()
+        assert all(f"taken down: {REASON}" in row for row in listed if row.startswith("app-1.0.0"))
+        refused = await desk.run("restore", "charts", "app-1.0.0")
+        why = f"it was taken down, and is not restored: {REASON}"
+        assert (refused.status, why in refused.out) == (1, True), refused
         assert await status(f"{served}/charts/app-1.0.0.tgz") == 451
         assert (await desk.run("takedown", "charts", "app-1.0.0", "--lift")).status == 0
         assert (await desk.run("sync", "charts")).status == 0

@@ -49,7 +49,9 @@ async def test_a_mirror_is_taken_down_and_comes_back(tmp_path: Path) -> None:
         assert (asked.status, REASON in asked.out + asked.err) == (1, True), (asked.out, asked.err)
         stands = {one["name"]: one for one in (await desk.run("status", "--json")).document["mirrors"]}
         assert (stands["gone"]["health"], stands["gone"]["consecutive_failures"]) == ("denied", 0)
-        assert f"taken down: {REASON}" in (await desk.run("status")).out
+        shown = (await desk.run("status")).out
+        assert f"taken down: {REASON}" in shown
+        assert all("on demand" not in row for row in shown.splitlines() if row.startswith("denied"))
         assert (await desk.run("plan")).status == 0  # as in a sync
         assert "gone" not in (await desk.run("verify")).out
         looked = await desk.run("verify", "gone", "stays")  # what must not be there is no drift, and not unknown either

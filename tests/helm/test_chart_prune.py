@@ -266,7 +266,7 @@ async def test_what_could_not_be_brought_back_stays(source: ChartRepository, run
         runs.later(days=2)
         plan = await pruned.plan()
         assert {step.reason.partition("; ")[2] for step in plan.active} == {"can be brought back from local"}
-        lost = "no other place keeps its content, so it could not be brought back; `--irrecoverable` removes it"
+        lost = "no place would keep its content, so it could not be brought back; `--irrecoverable` removes it"
         whole = pruned.mirror
         for mirror in (
             replace(whole, keep=Keep(newest=1)),

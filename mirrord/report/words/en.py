@@ -105,6 +105,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "last.done": "{count} written",
     "last.deleted": "{count} deleted",
     "last.kept": "{count} up to date",
+    "last.left": "{count} left there",
     "last.refused": "{count} refused",
     "last.failed": "{count} failed",
     "last.cancelled": "{count} not finished",

@@ -102,6 +102,7 @@ TEXTS: Final[Mapping[str, str | tuple[str, str]]] = {
     "last.done": "写入 {count} 项",
     "last.deleted": "删除 {count} 项",
     "last.kept": "{count} 项已是最新",
+    "last.left": "保留 {count} 项",
     "last.refused": "{count} 项被拒绝",
     "last.failed": "{count} 项失败",
     "last.cancelled": "{count} 项未完成",

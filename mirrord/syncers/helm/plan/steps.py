@@ -57,9 +57,13 @@ def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
 def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
-    if not survey.choices:
+    if not survey.choices and not survey.left_out:
         count = len(survey.entries)
-        none = f"lists {count} versions, and this mirror's selection takes none" if count else "lists no charts yet"
+        none = (
+            f"lists {count} version{'' if count == 1 else 's'}, and this mirror's selection takes none"
+            if count
+            else "lists no charts yet"
+        )
         yield f"upstream {none}: there is nothing to mirror"
     listed, spec = {(entry.name, entry.version) for entry in survey.entries}, spec_of(mirror)
     skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
@@ -149,7 +153,9 @@ def plan_restored(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about restored versions alone; what else targets have stays."""
     steps = _Steps(mirror, survey, now)
     made = (*survey.refused, *restored_steps(survey, registry_paths(mirror), INDEX_ITEM))
-    indexes = tuple(steps.indexes({step.target for step in made if step.active}))
+    indexes = tuple(
+        step for step in steps.indexes({step.target for step in made if step.active}) if step.action is not Action.KEEP
+    )
     decisions = HelmDecisions(survey, (), steps.listed)
     return Plan(mirror.name, mirror.kind, now, (*made, *indexes), decisions=decisions)
 

@@ -69,6 +69,7 @@ class HelmSurvey:
     away: Mapping[str, Mapping[str, Digest]] = field(default_factory=dict)
     # target → item → why it was taken down: what it holds of that
     denied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    left_out: bool = False  # whether something that is wanted is left out, since it was taken down
     where: Mapping[str, str] = field(default_factory=dict)  # digest → what reasons say about where it comes from
     refused: tuple[Step, ...] = ()  # what cannot be restored
     alone: bool = False  # it is about some versions alone, restored or removed: nothing is said of all others

@@ -128,7 +128,7 @@ def with_denied(mirror: Mirror, survey: HelmSurvey, denied: Denied | None, said:
         for target, content in survey.targets.items()
     }
     held = {target: items for target, items in found.items() if items}
-    return replace(survey, denied=held, remarks=(*survey.remarks, *said))
+    return replace(survey, denied=held, left_out=bool(said), remarks=(*survey.remarks, *said))
 
 
 def without_denied(mirror: Mirror, restored: Restored, denied: Denied | None) -> Restored:

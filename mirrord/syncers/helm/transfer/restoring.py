@@ -11,6 +11,7 @@ from mirrord.errors import MirrordError, MissingError, TakenDownError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Step
+from mirrord.names.denied import Denied
 from mirrord.plan.restored import AWAY, NOTHING, Restored, hold
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.restoring import Resetting, RestoreWish
@@ -51,7 +52,8 @@ def resetting(syncer: Syncer, archives: Callable[[Mirror, Services], Archives], 
     async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
         charts = [version_of(name, digest) for name, digests in names.items() for digest in digests]
         found, unknown = await archives(mirror, services).where(charts)
-        return {str(digest): ", ".join(at) or _unsure(unknown[digest]) for digest, at in found.items()}
+        there = {str(digest): ", ".join(at) or _unsure(unknown[digest]) for digest, at in found.items()}
+        return {**there, **_taken_down(mirror, services.denied, charts)}
 
     return Resetting(variant, where, called)
 
@@ -66,7 +68,7 @@ async def _survey(
     there, unknown = await archives.where(list(charts.values()))
     where = {str(digest): f"restored from {_listed(at)}" for digest, at in there.items() if at}
     refused = [
-        Step(Action.REFUSE, called(name), digest, target, (), "taken down, so not restored", code=TakenDownError.code)
+        _denied_step(mirror, target, version_of(name, digest), services.denied)
         for (target, name), digest in held.to_stay.items()
         if (target, name) not in charts
     ]
@@ -89,6 +91,23 @@ def restored_wanted(wanted: Sequence[ChartVersion], restored: Restored) -> Seque
         return wanted
     have = {chart.item for chart in wanted}
     return [*wanted, *(version_of(name) for name in restored.names if called(name) not in have)]
+
+
+def _taken_down(mirror: Mirror, denied: Denied | None, charts: Sequence[ChartVersion]) -> Mapping[str, str]:
+    """Say of archives that they were taken down, under each name that they had."""
+    entries = (
+        [(str(chart.digest), denied.item(mirror.name, chart.item, str(chart.digest))) for chart in charts]
+        if denied
+        else []
+    )
+    allowed = {digest for digest, entry in entries if entry is None}
+    return {digest: f"taken down: {entry.reason}" for digest, entry in entries if entry and digest not in allowed}
+
+
+def _denied_step(mirror: Mirror, target: str, chart: ChartVersion, denied: Denied | None) -> Step:
+    entry = denied.item(mirror.name, chart.item, str(chart.digest)) if denied else None
+    why = f"it was taken down, and is not restored: {entry.reason if entry else ''}"
+    return Step(Action.REFUSE, chart.item, str(chart.digest), target, (chart.file,), why, code=TakenDownError.code)
 
 
 def _unsure(unknown: Collection[str]) -> str:

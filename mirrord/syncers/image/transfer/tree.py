@@ -218,4 +218,4 @@ def check_denied(denied: Denied | None, item: str, digest: Digest) -> None:
     """
     if denied and (entry := denied.manifest("", digest)):
         why = f"{item}: contains {digest}, which was taken down: {entry.reason}"
-        raise TakenDownError(f"{why}; with platforms: it is mirrored without that")
+        raise TakenDownError(f"{why}; with `platforms:` it is mirrored without that")

@@ -258,10 +258,11 @@ def listed(names: Sequence[str]) -> str:
 async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
     """Say of digests where they can be read now, a clause each; `names` has the digests of each name."""
     if not is_many(mirror):
-        return await _where_one(mirror, services, {digest for those in names.values() for digest in those})
-    repositories: dict[str, set[str]] = {}
+        return await _where_one(mirror, services, names)
+    repositories: dict[str, dict[str, Collection[str]]] = {}
     for name, digests in names.items():
-        repositories.setdefault(name.rpartition(":")[0], set()).update(digests)
+        repository, _, tag = name.rpartition(":")
+        repositories.setdefault(repository, {})[tag] = digests
     said: dict[str, str] = {}
 
     async def look(repository: str) -> None:
@@ -269,13 +270,18 @@ async def where(mirror: Mirror, services: Services, names: Mapping[str, Collecti
             part = derived(mirror, Source(repository=repository))
             said.update(await _where_one(part.mirror, services, repositories[repository]))
         except MirrordError as error:
-            said.update(dict.fromkeys(repositories[repository], f"unknown: {error}"))
+            digests = {digest for those in repositories[repository].values() for digest in those}
+            said.update(dict.fromkeys(digests, f"unknown: {error}"))
 
     await Workers(REPOSITORIES).each(repositories, look)
     return said
 
 
-async def _where_one(mirror: Mirror, services: Services, digests: Collection[str]) -> Mapping[str, str]:
-    found = await whereabouts(mirror, services, [Digest.parse(one) for one in digests])
+async def _where_one(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
+    pairs = [(name, digest) for name, digests in names.items() for digest in digests]
+    denied = denied_names(mirror, services.denied, pairs) if services.denied else {}
+    allowed = {pair[1] for pair in pairs if pair not in denied}
+    found = await whereabouts(mirror, services, [Digest.parse(one) for one in sorted(allowed)])
     unsure = f"not found; {', '.join(found.unknown)} could not be asked" if found.unknown else "nowhere"
-    return {str(digest): ", ".join(at) or unsure for digest, at in found.found.items()}
+    said = {digest: f"taken down: {entry.reason}" for (_, digest), entry in denied.items()}
+    return said | {str(digest): ", ".join(at) or unsure for digest, at in found.found.items()}
