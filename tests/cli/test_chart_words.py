@@ -50,6 +50,19 @@ async def test_nothing_to_mirror_is_said(desk: Desk) -> None:
             assert f"m: remark: {remark}" in (await desk.run("status")).out
 
 
+async def test_all_was_taken_down(desk: Desk) -> None:
+    """Where nothing is left since it was taken down, that is said, and not that the selection takes none."""
+    async with ChartRepository() as source:
+        source.add(build_chart("good", "1.0.0"))
+        denied = desk.folder / "denied.yaml"
+        denied.write_text("- {mirror: m, item: good-1.0.0, reason: a claim}\n")
+        mirror = f"{{name: m, kind: helm, from: '{source.url}', to: local}}"
+        desk.configure(f"settings: {{denied: '{denied}'}}\nmirrors: [{mirror}]\n")
+        said = await desk.run("sync")
+        assert (said.status, "good-1.0.0: taken down, so not mirrored: a claim" in said.out) == (0, True), said
+        assert "there is nothing to mirror" not in said.out
+
+
 async def test_what_cannot_be_fetched(desk: Desk) -> None:
     """When not one archive can be fetched no index is written, and both are said."""
     async with ChartRepository() as source:
