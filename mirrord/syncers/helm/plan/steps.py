@@ -59,11 +59,9 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     yield from survey.remarks
     if not survey.choices and not survey.left_out:
         count = len(survey.entries)
-        none = (
-            f"lists {count} version{'' if count == 1 else 's'}, and this mirror's selection takes none"
-            if count
-            else "lists no charts yet"
-        )
+        versions = "1 version" if count == 1 else f"{count} versions"
+        some = f"lists {versions}, and this mirror's selection takes none"
+        none = some if count else "lists no charts yet"
         yield f"upstream {none}: there is nothing to mirror"
     listed, spec = {(entry.name, entry.version) for entry in survey.entries}, spec_of(mirror)
     skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
@@ -153,9 +151,8 @@ def plan_restored(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about restored versions alone; what else targets have stays."""
     steps = _Steps(mirror, survey, now)
     made = (*survey.refused, *restored_steps(survey, registry_paths(mirror), INDEX_ITEM))
-    indexes = tuple(
-        step for step in steps.indexes({step.target for step in made if step.active}) if step.action is not Action.KEEP
-    )
+    changing = {step.target for step in made if step.active}
+    indexes = [step for step in steps.indexes(changing) if step.action is not Action.KEEP]
     decisions = HelmDecisions(survey, (), steps.listed)
     return Plan(mirror.name, mirror.kind, now, (*made, *indexes), decisions=decisions)
 
