@@ -45,9 +45,11 @@ class WorkloadDocument:
 
 def read_workloads(data: bytes, file: str) -> Iterator[WorkloadDocument]:
     """Yield the documents of a file, in their order."""
+    begin = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:3]
+    is_template = begin[:2] == b"{{" and begin != b"{{{"
     if len(data) > MAX_WORKLOADS:
         yield WorkloadDocument(problem=f"{file}:1: is longer than {MAX_WORKLOADS >> 20} MiB; split it")
-    elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+    elif begin[:1] in (b"{", b"[") and not is_template:
         yield from _json(data, file)
     else:
         yield from _yaml(data, file)

@@ -167,6 +167,7 @@ def test_several_files_stay_documents(rewrite: Callable[..., Said], typed: Typed
     [
         ("a: 1\nb: ]\n", "in.yaml:2: is not YAML; correct it; nothing was written"),
         ("a: 1\n---\nimage: {{ .Values.image }}\n", "in.yaml:3: has a template, {{ }}; render it first; nothing"),
+        ("{{ if .x }}\nimage: {{ .v }}\n{{ end }}\n", "in.yaml:1: has a template, {{ }}; render it first; nothing"),
         ('{"image": "a"', "in.yaml:1: is not JSON ("),
         ("a: &a [*a]\n", "in.yaml:1: contains itself: an alias stands inside its own anchor; nothing was written"),
         (b"a: \xff\n", "in.yaml:1: is not UTF-8 (byte 3); save it as UTF-8"),
