@@ -239,6 +239,25 @@ async def test_an_archive_that_somebody_removed_stops_no_takedown(shop: Shop) ->
         assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
 
 
+async def test_an_archive_is_the_last_that_goes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends between the files of a version leaves the archive, by which the next takedown finds it."""
+    unlink = Path.unlink
+
+    def broken(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == ONE.file:
+            raise OSError("no")
+        unlink(path, missing_ok=missing_ok)
+
+    async with opened(shop.folder, shop.text("site")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", broken)
+            assert [left.target for left in (await take(one)).left] == ["site"]
+        assert shop.files() & {ONE.file, f"{ONE.file}.prov"} == {ONE.file}
+        assert not (await take(one)).left
+        assert shop.files() & {ONE.file, f"{ONE.file}.prov"} == set()
+
+
 async def test_beside_a_run_that_is_bringing_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that began before ends after `local` was cleaned: what it linked goes, too, and is not said to stay."""
     brought, cleaned = asyncio.Event(), asyncio.Event()

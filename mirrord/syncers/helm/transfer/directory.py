@@ -75,8 +75,7 @@ class DirectoryTarget:
         def files() -> None:
             with storage_errors(self.place):
                 for item in filter(lambda one: valid_name(one.replace("+", "-")), items):
-                    for end in (f".tgz{PROVENANCE}", ".tgz"):  # what is left after a crash is found by its archive
-                        (self._charts / f"{item}{end}").unlink(missing_ok=True)
+                    self._unlink(item)
 
         if index := await asyncio.to_thread(without):
             await self.finish(index)
@@ -187,11 +186,15 @@ class DirectoryTarget:
             if (self._folder / INDEX).read_bytes() != index.data:
                 raise StorageError(f"{self.place}: a file reads back other than it was written; check the disk")
             for item in gone:
-                for end in (".tgz", f".tgz{PROVENANCE}"):
-                    (self._charts / f"{item}{end}").unlink(missing_ok=True)
+                self._unlink(item)
             (self._charts / GONE).unlink(missing_ok=True)
             for stray in (*self._folder.glob(".*.tmp"), *self._charts.glob(".*.tmp")):  # what a crash left half written
                 stray.unlink(missing_ok=True)
+
+    def _unlink(self, item: str) -> None:
+        """Remove an archive, and its provenance before: what a crash leaves is found by the archive."""
+        for end in (f".tgz{PROVENANCE}", ".tgz"):
+            (self._charts / f"{item}{end}").unlink(missing_ok=True)
 
     def _flip(self, index: Mapping[Path, Path]) -> None:
         """Rename replaced archives into place, then the index: nothing else happens in between."""
