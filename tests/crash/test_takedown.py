@@ -65,12 +65,13 @@ async def test_a_version_of_a_chart(desk: Desk, place: str) -> None:
         denied, folder = desk.folder / "denied.yaml", desk.folder / "site"
         denied.touch()
         places = {"one": f"oci://{target.host}/m", "site": str(folder), "museum": museum.url}
+        targets = {one: {"kind": "helm", "to": to} for one, to in places.items()}
+        targets["museum"]["api"] = "chartmuseum"
         sections = {
             "settings": {"denied": str(denied)},
-            "targets": {one: {"kind": "helm", "to": to} for one, to in places.items()},
+            "targets": targets,
             "mirrors": [{"name": "charts", "kind": "helm", "from": source.url, "to": [*places, "local"]}],
         }
-        sections["targets"]["museum"]["api"] = "chartmuseum"
         desk.configure("".join(f"{key}: {json.dumps(value)}\n" for key, value in sections.items()))
         assert (await desk.run("sync")).status == 0
         words = ("takedown", "charts", "app-1.0.0")
