@@ -15,6 +15,7 @@ from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied
 from mirrord.wire.oci.platform import parse_platform
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.secret import bug
 
 _LONGEST = 600  # characters of what is asked for; a name of 255, a tag of 128 and a digest of 135 have 520
 _PLATFORMS = 32  # in one question
@@ -139,6 +140,13 @@ def receipted(steps: Sequence[Step], receipts: Collection[Receipt]) -> AskEnd | 
 def _refusing(steps: Iterable[Step]) -> AskEnd | None:
     step = next((step for step in steps if step.action is Action.REFUSE), None)
     return _failed(step.code, step.reason) if step else None
+
+
+def failed(error: Exception) -> AskEnd:
+    """Return the end with an error; a bug is one, too."""
+    if isinstance(error, MirrordError):
+        return _failed(error.code, str(error))
+    return _failed(MirrordError.code, bug(error))
 
 
 def _failed(code: str, text: str) -> AskEnd:

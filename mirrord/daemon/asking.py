@@ -12,7 +12,7 @@ from typing import Any, Final
 from mirrord import pipeline
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState
 from mirrord.asking.batch import AskBatch
-from mirrord.asking.judged import AskEnd, judge, planned, ran, refused, with_earlier
+from mirrord.asking.judged import AskEnd, failed, judge, planned, ran, refused, with_earlier
 from mirrord.asking.places import asked_places
 from mirrord.asking.rates import AskRates
 from mirrord.asking.request import OpenRequest
@@ -23,7 +23,7 @@ from mirrord.events import Event
 from mirrord.model.request import ASKED, AskRecord
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
-from mirrord.wire.secret import bug, redact
+from mirrord.wire.secret import redact
 
 OFF: Final = "nobody may ask for images here; write asking: {to: [local], allow: [docker.io/library/*]}"
 """What is answered without `asking:`."""
@@ -31,6 +31,7 @@ TOGETHER: Final = 50
 """Images of one run."""
 _LOOKS: Final = 8  # plans at a time
 _LOOK: Final = 30.0  # seconds for a plan; a slow registry is left to the run
+_PROMPT: Final = 5.0  # seconds after which who asks is told that it is queued, whoever is slow
 _EVERY: Final = 0.5  # seconds between two looks at bytes, for whoever follows
 _LATER: Final = 30.0  # seconds after which to ask again
 
@@ -68,7 +69,12 @@ class AskDesk:
             if isinstance(found, AskedImage):
                 return found
             request = found
-        await asyncio.shield(request.looked.wait())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PROMPT):
+                await request.looked.wait()
+        if not request.looked.is_set() and not request.recorded:
+            request.recorded = True  # who is told an id finds it
+            await self._runtime.store.note_asked(request.record)
         return self._seen(request)
 
     async def find(self, number: str) -> AskedImage | None:
@@ -150,8 +156,8 @@ class AskDesk:
         if len(self._open) >= rules.waiting:  # which counts for nobody
             return refused(image, AskRefusal.FULL, f"{len(self._open)} images wait; ask again later", _LATER)
         if who and (wait := self._rates.take(who, rules.an_hour, asyncio.get_running_loop().time())):
-            limit = f"more than {rules.an_hour} images in an hour were asked for"
-            return refused(image, AskRefusal.RATE, f"{limit}; ask again later", wait)
+            limit = f"more than {rules.an_hour} images in an hour were asked for; ask again later"
+            return refused(image, AskRefusal.RATE, limit, wait)
         number = secrets.token_urlsafe(12)
         first = who[0] if who else ""
         record = AskRecord(number, image, wanted, first, AskState.QUEUED, "", "", copied=False, asked=now())
@@ -170,10 +176,8 @@ class AskDesk:
             if end is None and request.record.id in self._open:
                 await self._runtime.store.note_asked(request.record)
                 request.recorded = True
-        except MirrordError as error:
-            end = AskEnd(AskState.FAILED, error.code, str(error))
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of a bug
-            end = AskEnd(AskState.FAILED, MirrordError.code, bug(error))
+            end = failed(error)
         if end is not None:
             await self._end(request, end)
         request.looked.set()
@@ -223,10 +227,9 @@ class AskDesk:
         for request in requests:
             request.batch = batch
             request.move()
-        platforms = requests[0].record.platforms
 
         def narrowed(mirror: Mirror, syncer: Syncer) -> tuple[Mirror, Syncer]:
-            return _narrowed(mirror, syncer, images, platforms), syncer
+            return _narrowed(mirror, syncer, images, requests[0].record.platforms), syncer
 
         ends: Mapping[str, AskEnd]
         try:
@@ -238,10 +241,8 @@ class AskDesk:
             return False
         except UsageError:  # a reload took the mirror away
             ends = dict.fromkeys(images, AskEnd(AskState.REFUSED, AskRefusal.OFF, OFF))
-        except MirrordError as error:
-            ends = dict.fromkeys(images, AskEnd(AskState.FAILED, error.code, str(error)))
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of a bug, and the next image be copied
-            ends = dict.fromkeys(images, AskEnd(AskState.FAILED, MirrordError.code, bug(error)))
+            ends = dict.fromkeys(images, failed(error))
         for request in requests:
             await self._end(request, ends[request.record.image])
         return True
@@ -285,8 +286,7 @@ class AskDesk:
         whole = AskedImage(number, record.image, record.platforms, state, record.reason, record.text)
         times = replace(whole, copied=record.copied, asked=record.asked, ended=record.ended)
         current = self._runtime.snapshot
-        places = asked_places(current.configuration, current.syncers, record.image, self._listen)
-        return replace(times, places=places)
+        return replace(times, places=asked_places(current.configuration, current.syncers, record.image, self._listen))
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

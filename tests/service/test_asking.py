@@ -12,6 +12,7 @@ import pytest
 
 from mirrord.asking.asked import AskedImage, AskState
 from mirrord.config.load import load_folder
+from mirrord.daemon import asking as daemon
 from mirrord.daemon.asking import AskDesk
 from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.events import Events
@@ -173,6 +174,21 @@ async def test_rates_and_the_queue_are_bounded(tmp_path: Path) -> None:
         await counter.settled()
         late = await counter.desk.ask(f"{source.host}/team/b", [], ["token b"])
         assert late.reason == "missing", "a full queue counts for nobody"
+
+
+async def test_a_slow_registry_lets_nobody_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks is told that it is queued, may look by the id, and hears how it ended; a restart knows of it."""
+    monkeypatch.setattr(daemon, "_PROMPT", 0.0)
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        asked = await counter.desk.ask(f"{source.host}/team/none:v1", [], ["token a"])
+        assert (asked.state, await counter.desk.find(asked.id)) == (AskState.QUEUED, asked)
+        assert [one.id for one in await counter.runtime.store.open_requests()] == [asked.id]
+        ended = await counter.desk.wait(asked.id)
+        await counter.settled()
+        assert ended
+        assert (ended.id, ended.state, ended.reason) == (asked.id, AskState.FAILED, "missing")
+        assert await counter.desk.find(asked.id) == ended
+        assert await counter.runtime.store.open_requests() == []
 
 
 async def test_a_bug_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
