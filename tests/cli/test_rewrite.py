@@ -338,3 +338,25 @@ async def test_a_rendered_chart(desk: Desk, program: str) -> None:
     raw = await desk.run("rewrite", "app/templates/deployment.yaml")
     assert (raw.status, raw.out, raw.err.count("\n")) == (78, "", 1)
     assert "has a template, {{ }}; render it first" in raw.err
+
+
+async def test_what_kustomize_and_compose_make_of_it(desk: Desk) -> None:
+    """Kustomize and docker-compose read the rewritten files, and name the images at the mirror."""
+    require("kubectl", "docker-compose")
+    desk.configure("front: {image: {upstreams: [docker.io], allow: [docker.io/**]}}\npointing: {policy: always}\n")
+    files = {
+        "compose.yaml": "services:\n  web: {image: 'nginx:1.27', build: {context: ., cache_from: [redis:7]}}\n",
+        "app.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers: [{name: a, image: app}]\n",
+        "kustomization.yaml": "resources: [app.yaml]\nimages:\n- {name: app, newName: grafana/grafana, newTag: '12'}\n",
+    }
+    for name, text in files.items():
+        (desk.folder / name).write_text(text)
+    said = await desk.run("rewrite", "-i", "compose.yaml", "kustomization.yaml")
+    assert said.status == 0, said.err
+    built = await run("kubectl", "kustomize", desk.folder)
+    assert "image: 127.0.0.1:8080/docker.io/grafana/grafana:12\n" in built.output
+    composed = await run("docker-compose", "--file", desk.folder / "compose.yaml", "config")
+    assert composed.status == 0, composed.output
+    service = yaml.safe_load(composed.output)["services"]["web"]
+    assert service["image"] == "127.0.0.1:8080/docker.io/library/nginx:1.27"
+    assert service["build"]["cache_from"] == ["127.0.0.1:8080/docker.io/library/redis:7"]
