@@ -26,6 +26,9 @@ from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
+from mirrord.testing.distribution import Ask
+from mirrord.testing.intake import Intake
+from mirrord.testing.reply import Reply
 from tests.support.chartfiles import sign_chart
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.verifying import Verified, opened
@@ -191,6 +194,30 @@ async def test_a_whole_mirror_goes_where_it_can(shop: Shop) -> None:
         assert (await one.sync("charts")).result is Result.SUCCESS
         assert shop.tags() == {"1.0.0", "2.0.0"}
         assert await status(one, "charts/charts/app-2.0.0.tgz") == 200
+
+
+@pytest.mark.parametrize("server", ["coding", "museum"])
+async def test_a_server_that_hands_out_no_archives(shop: Shop, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    """Its index lists a version without a digest, and the archive may not be read: it is not said to be gone."""
+    double = shop.coding if server == "coding" else shop.museum
+    index, answer = double.index, double.answer
+
+    def silent(prefix: str = "charts/", **_: Any) -> Reply:
+        return index(prefix, digests=False)
+
+    async def closed(ask: Ask, intake: Intake) -> Reply:
+        return Reply(403) if ask.method == "GET" and ask.path.endswith(".tgz") else await answer(ask, intake)
+
+    monkeypatch.setattr(double, "index", silent)
+    async with opened(shop.folder, shop.text(server)) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        monkeypatch.setattr(double, "answer", closed)
+        double.times = {file: at + 1 for file, at in double.times.items()}  # what was noted of it counts no more
+        done = await take(one)
+        there = "app-1.0.0.tgz" in double.files
+        assert (there, [left.target for left in done.left]) == ((True, [server]) if server == "coding" else (False, []))
+        (thing,) = await one.dispatcher.carry_out(GetDenied())
+        assert bool(thing.still) == there
 
 
 @pytest.mark.parametrize("index", ["entries: [\n", None])

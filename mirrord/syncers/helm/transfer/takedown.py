@@ -137,7 +137,7 @@ class _Survey:
     async def _server(self, target: Target, written: Sequence[WrittenVersion]) -> None:
         """Ask a server that makes its own index; what it does not delete, or the ledger does not have, is left."""
         opened = open_target(self._mirror, target, self._services, Visit(self._reading, 0.0))
-        held = await opened.held([version_of(one.reference) for one in written])
+        held = await opened.held([version_of(one.reference, one.digest) for one in written])
         there = {item: one for item, one in held.items() if self._denied.item(self._mirror.name, item, one)}
         due = [one for one in written if not one.gone and there.get(one.item, one.digest) == one.digest]
         deletes = isinstance(opened, Removes)
