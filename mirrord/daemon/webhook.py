@@ -50,7 +50,7 @@ class WebhookPointing:
             fresh, present = AsyncExitStack(), None
             if places.policy == "present":
                 http = open_http(asking_book(read, places.to), self._runtime.events)
-                fresh.push_async_callback(http.aclose)
+                fresh.push_async_callback(http.retire)
                 present = AskedMirror(http)
             pointing = PromptPointing(places, present)
             fresh.push_async_callback(pointing.aclose)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 
+from mirrord.config.load import read_folder
+from mirrord.daemon.runtime import Runtime
+from mirrord.daemon.webhook import WebhookPointing
+from mirrord.events import Events
+from mirrord.pointing.places import MirrorPlace
+from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk
 from tests.support.pods import patch_in, pod, review
@@ -64,3 +72,30 @@ async def test_new_pods_are_pointed_at_what_the_mirror_has(tmp_path: Path) -> No
             refused = await desk.run("reload")
             assert (refused.status, "there is no place to point at" in refused.err) == (78, True)
             assert await ask("nginx:1") == []
+
+
+async def test_a_reload_breaks_no_question(tmp_path: Path) -> None:
+    """What the mirror is being asked for a Pod is answered, by one request, although the configuration changes."""
+    async with Registry() as registry:
+        host = registry.url.partition("://")[2]
+        await push(build_image(["linux/amd64"], layers=1, seed="a"), registry, "m/docker.io/library/nginx", ["1"])
+        registry.forget()
+        (tmp_path / "a.yaml").write_text(f"""
+            settings: {{listen: "127.0.0.1:0"}}
+            names: {{naming: path}}
+            targets: {{t: {{kind: image, to: {host}/m}}}}
+            mirrors: [{{name: nginx, kind: image, from: {{repository: nginx}}, to: [t]}}]
+            webhook: {{listen: "127.0.0.1:0", names: [a.svc]}}
+        """)
+        before, after = (read_folder(tmp_path, load_syncers(), {}) for _ in range(2))
+        runtime = SimpleNamespace(events=Events(), snapshot=SimpleNamespace(configuration=before))
+        pointing = WebhookPointing(cast("Runtime", runtime))
+        held = registry.faults.on("HEAD", "/manifests/").hold()
+        asked = asyncio.create_task(pointing.decide(["nginx:1"]))
+        await held.reached.wait()
+        runtime.snapshot = SimpleNamespace(configuration=after)
+        await pointing.follow(after)
+        held.release()
+        assert isinstance((await asked)["nginx:1"], MirrorPlace)
+        assert registry.count("HEAD", "/manifests/") == 1
+        await pointing.aclose()
