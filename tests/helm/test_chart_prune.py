@@ -20,9 +20,12 @@ from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.target import IndexFile
-from mirrord.testing import DockerRegistry, Registry, require
+from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart, build_index
+from mirrord.testing.distribution import Ask
+from mirrord.testing.intake import Intake
+from mirrord.testing.reply import Reply
 from tests.support.chartprograms import helm, helms
 from tests.support.chartpruning import OTHER, V1, V2, V3, PrunedCharts
 from tests.support.chartregistry import put_chart
@@ -240,6 +243,31 @@ async def test_what_somebody_else_moved_stays(source: ChartRepository, runs: Cha
         assert run.receipts == ()
         assert stays(run.plan) == {("registry", "app-1.0.0"): f"somebody else moved it: it is {other.digest} there"}
         assert "1.0.0" in await tags(registry)
+
+
+async def test_what_is_listed_and_cannot_be_read_stays(
+    source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server lists no digest and hands out no archive, or a tag is no chart any more: neither is called gone."""
+    async with ChartMuseumServer() as museum, Registry() as registry:
+        index, answer = museum.index, museum.answer
+
+        async def closed(ask: Ask, intake: Intake) -> Reply:
+            return Reply(403) if ask.method == "GET" and ask.path.endswith(".tgz") else await answer(ask, intake)
+
+        monkeypatch.setattr(museum, "index", lambda **_: index(digests=False))
+        pruned = await PrunedCharts.open(runs, source, museum=museum, registry=registry)
+        monkeypatch.setattr(museum, "answer", closed)
+        museum.times = {file: at + 1 for file, at in museum.times.items()}  # what was noted of it counts no more
+        await push(build_image(["linux/amd64"], layers=1, seed="a"), registry, f"{CHARTS_AT}/app", ["1.0.0"])
+        pruned.lose(V1)
+        run = await pruned.twice()
+        assert run.receipts == ()
+        assert {target for target, item in stays(run.plan) if item == "app-1.0.0"} == {"museum", "registry"}
+        assert {target for target, item in await runs.store.memory("app") if item == "app-1.0.0"} == {
+            "museum",
+            "registry",
+        }
 
 
 async def test_what_an_index_does_not_list_any_more(source: ChartRepository, runs: ChartRuns) -> None:

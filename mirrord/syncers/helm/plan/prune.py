@@ -26,6 +26,7 @@ from mirrord.syncers.helm.plan.survey import HelmDecisions, HelmSurvey
 _UNNAMED: Final = "the mirror does not name this chart any more"
 _LEFT_OUT: Final = "the mirror does not select it any more"
 _GONE: Final = "upstream does not list it any more"
+_UNREAD: Final = "it is listed there, and what it is cannot be read"
 _CODING: Final = "CODING has no API by which mirrord deletes charts; delete it there by hand"
 
 
@@ -103,16 +104,25 @@ def plan_prune(mirror: Mirror, found: HelmPruneSurvey, now: datetime) -> Plan:
     apis = {target.name: api_of(mirror, target) for target in mirror.targets}
     doomed = {one.key: (one.name, digest) for one, digest in prune.doomed(found.names, now)}
     charts = {(key[0], called(name)): version_of(name, digest) for key, (name, digest) in doomed.items()}
-    steps = tuple(_step(step, apis[step.target], charts) for step in made.steps)
+    listed = {
+        (target, f"{chart}-{version}")
+        for (target, chart), versions in found.names.there.items()
+        for version in versions
+        if apis[target] != "directory"  # of an index of ours that lists what is not there, the entry goes
+    }
+    unread = listed - charts.keys()
+    steps = tuple(_step(step, apis[step.target], charts, unread) for step in made.steps)
     removing = {(step.target, step.item) for step in steps if step.action is Action.DELETE}
     decisions = HelmDecisions(found.there, removing={key: chart for key, chart in charts.items() if key in removing})
     return replace(made, steps=steps, decisions=decisions)
 
 
-def _step(step: Step, api: str, charts: Mapping[Key, object]) -> Step:
+def _step(step: Step, api: str, charts: Mapping[Key, object], unread: Collection[Key]) -> Step:
     """Return a step as it is done at a target: a folder has an index, which is written once."""
     if step.whole:
         return step
+    if step.action is Action.DELETE and step.names and (step.target, step.item) in unread:
+        step = replace(step, action=Action.KEEP, reason=_UNREAD)
     step = replace(step, names=(f"{step.item}.tgz",), group=INDEX_ITEM if api == "directory" else f"at {step.target}")
     if api == "coding" and step.action is Action.DELETE and (step.target, step.item) in charts:
         return replace(step, action=Action.REFUSE, reason=f"{step.reason}; {_CODING}", code=UnsupportedError.code)
