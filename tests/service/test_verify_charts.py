@@ -19,6 +19,7 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import DockerRegistry
 from tests.support.chartservers import ChartMuseumServer
+from tests.support.giteacharts import GiteaServer
 from tests.support.signing import ShapeSigner
 from tests.support.verifying import at, codes, damage, lose_blob, lose_tag, opened
 
@@ -112,6 +113,19 @@ async def test_a_provenance_that_was_carried_is_compared(tmp_path: Path) -> None
             assert codes(await one.verify(Level.DEEP)) == wrong
             found = await one.verify(Level.DEEP, repair=True)
             assert (codes(found), found.repaired) == ([], len(wrong)), found
+
+
+async def test_a_server_that_keeps_no_provenance_lacks_none(tmp_path: Path) -> None:
+    """Gitea's API has no place for one: it is offered once, not recorded, and not missed."""
+    async with ChartRepository() as source, GiteaServer() as gitea:
+        for chart in CHARTS.values():
+            source.add(chart, prov=chart.provenance(ShapeSigner()))
+        text = CONFIGURATION.replace("[folder, registry, museum, local]", "museum")
+        places = {"folder": tmp_path, "registry": "127.0.0.1:1", "museum": gitea.url, "charts": source.url}
+        async with opened(tmp_path, text.format(**places)) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            assert gitea.count("POST", "/api/prov") == 1
+            assert codes(await one.verify(Level.DEEP)) == []
 
 
 async def test_charts_that_were_there_already_are_verified_too(tmp_path: Path) -> None:

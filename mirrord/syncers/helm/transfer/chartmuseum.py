@@ -58,7 +58,6 @@ class ChartMuseumTarget:
     and nothing is put that would cost something newer.
     """
 
-    provenance = True
     oldest_first = True
 
     def __init__(self, index: ServedIndex, museum: Museum = Museum()) -> None:
@@ -67,7 +66,7 @@ class ChartMuseumTarget:
         self._museum = museum
         self._room: Retention | None = None
         self._api = ""
-        self._forms = False
+        self.provenance = True  # until it turns out that the server has no place for it, as Gitea and GitLab
         self._once = asyncio.Lock()
         self._put: dict[str, ChartVersion] = {}
         self._dropped: set[str] = set()
@@ -109,12 +108,13 @@ class ChartMuseumTarget:
             raise GuardError(f"{self.place}: {chart.item}: {why}")
         risky, force = room.risky(chart), "?force" if replace else ""
         await self._make_way(chart, room)
-        if replace and prov is None:
+        if self.provenance and prov is not None:
+            await self._sign(chart, prov, force)
+        elif self.provenance and replace:
             await self._unsign(chart)
-        beside = prov if prov is not None and not await self._signed(chart, prov, force) else None
         boundary = secrets.token_hex(16)  # no file can be made to hold it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        body = form(boundary, chart.file, reader, beside)
+        body = form(boundary, chart.file, reader)
         call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
         if await self._index.send(call, chart.item, reader, lambda refusal: refusal.status == 409):
             room.came(chart, asyncio.get_running_loop().time())
@@ -249,14 +249,12 @@ class ChartMuseumTarget:
             await self._http.fetch(HttpRequest("GET", url, self._index.host, cap=LONGEST_PROVENANCE))
             await self._delete(chart.name, chart.version)
 
-    async def _signed(self, chart: ChartVersion, prov: bytes, force: str) -> bool:
-        """Put a provenance by itself; False where the server has no place for that (Gitea, GitLab).
+    async def _sign(self, chart: ChartVersion, prov: bytes, force: str) -> None:
+        """Put a provenance by itself; a server that has no place for it gets none.
 
         In one form with its archive a ChartMuseum with a limit takes it for a chart, drops its oldest version for
         it, and refuses both ("invalid chart package").
         """
-        if self._forms:
-            return False
         headers = {"Content-Type": "application/octet-stream"}
         url = f"{self._api.removesuffix('charts')}prov{force}"
         try:
@@ -265,11 +263,9 @@ class ChartMuseumTarget:
             )
         except RefusedError as error:
             if error.status in (404, 405):
-                self._forms = True
-                return False
-            if error.status != 409:  # then it is there; of another archive, it is refused with that one
+                self.provenance = False
+            elif error.status != 409:  # then it is there; of another archive, it is refused with that one
                 raise type(error)(f"{chart.file}.prov: {error}", error.status) from error
-        return True
 
     def _learn(self, listing: Listing) -> Listing:
         if self._room:

@@ -29,11 +29,11 @@ def _front(context: str) -> str:
     return f"/{context.strip('/')}" if context.strip("/") else ""
 
 
-def form(boundary: str, file: str, reader: SpoolReader, prov: bytes | None) -> Upload:
-    """Return a form (RFC 7578) whose first part is the archive as it comes."""
-    head = _part(boundary, "chart", file)
-    tail = b"" if prov is None else b"\r\n" + _part(boundary, "prov", f"{file}.prov") + prov
-    tail += f"\r\n--{boundary}--\r\n".encode()
+def form(boundary: str, file: str, reader: SpoolReader) -> Upload:
+    """Return a form (RFC 7578) with the archive as it comes."""
+    disposition = f'Content-Disposition: form-data; name="chart"; filename="{file}"'
+    head = f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
 
     async def chunks() -> AsyncIterator[bytes]:
         yield head
@@ -42,11 +42,6 @@ def form(boundary: str, file: str, reader: SpoolReader, prov: bytes | None) -> U
         yield tail
 
     return Upload(len(head) + reader.size + len(tail), chunks)
-
-
-def _part(boundary: str, field: str, file: str) -> bytes:
-    disposition = f'Content-Disposition: form-data; name="{field}"; filename="{file}"'
-    return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
 
 
 def version_url(charts: str, name: str, version: str) -> str:

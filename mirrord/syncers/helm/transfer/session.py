@@ -182,7 +182,8 @@ class HelmSession:
                 finally:
                     turn.leave()
                 self._put[step.target][item] = chart
-                detail = f"{chart.file}: {archive.size} bytes{', signed' if beside is not None else ''}"
+                signed = beside is not None and target.provenance  # as the server has shown meanwhile
+                detail = f"{chart.file}: {archive.size} bytes{', signed' if signed else ''}"
                 lacks = problem if target.provenance else ""
                 return Receipt(
                     step,
@@ -192,7 +193,7 @@ class HelmSession:
                     problem=lacks,
                     remark=remark,
                     size=archive.size,
-                    referrers=None if beside is None else 1,
+                    referrers=1 if signed else None,
                 )
 
             await fan_out(batch, deliver, 0.0, on_receipt)
