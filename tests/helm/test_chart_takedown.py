@@ -196,6 +196,18 @@ async def test_a_whole_mirror_goes_where_it_can(shop: Shop) -> None:
         assert await status(one, "charts/charts/app-2.0.0.tgz") == 200
 
 
+async def test_what_is_left_by_digest_is_listed(shop: Shop) -> None:
+    """Somebody moved the tag: it stays with what they put there, and ours, which can still be pulled, is listed."""
+    async with opened(shop.folder, shop.text("registry")) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        tags = shop.registry.content.tags["charts/app"]
+        ours, tags["1.0.0"] = tags["1.0.0"], tags["2.0.0"]
+        done = await take(one)
+        assert [left.what.partition("@")[2] for left in done.left] == [ours, ""]
+        assert all("by hand" in left.why for left in done.left)
+        assert shop.tags() == {"1.0.0", "2.0.0"}
+
+
 @pytest.mark.parametrize("server", ["coding", "museum"])
 async def test_a_server_that_hands_out_no_archives(shop: Shop, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
     """Its index lists a version without a digest, and the archive may not be read: it is not said to be gone."""

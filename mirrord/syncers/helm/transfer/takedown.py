@@ -159,8 +159,9 @@ class _Survey:
 
         async def look(one: WrittenVersion) -> None:
             chart, seen = version_of(one.reference), TagSeen.read(facts.get(one.item, ""))
+            place = repository_at(self._mirror, target, self._services, chart.name)
             try:
-                manifest = await repository_at(self._mirror, target, self._services, chart.name).get_manifest(chart.tag)
+                manifest = await place.get_manifest(chart.tag)
             except MissingError:
                 known = seen is not None and seen.archive == one.digest
                 if seen and known:  # it may still be there by digest
@@ -171,7 +172,11 @@ class _Survey:
             if there == one.digest:
                 self._manifests[one.target, one.reference] = manifest.digest
                 self._versions.append(replace(one, gone=False))
-            elif there and self._denied.item(self._mirror.name, one.item, there):
+                return
+            if seen and seen.archive == one.digest and await place.head_manifest(seen.manifest):
+                what = f"{place.reference.name}@{seen.manifest}"
+                self._left.append(LeftVersion(target.name, what, "its tag stands for other content; remove it by hand"))
+            if there and self._denied.item(self._mirror.name, one.item, there):
                 why = f"it is {there} there, and not {one.digest}, which mirrord wrote; remove it by hand"
                 self._left.append(LeftVersion(target.name, one.item, why))
 
