@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -121,8 +122,14 @@ def ran(run: Run, image: str) -> AskEnd:
     if run.error:
         return _failed(run.code, run.error)
     told = [*run.plan.missing, *run.plan.problems, *run.plan.remarks] if run.plan else []
-    about = next((text for text in told if image.partition("@")[0].rpartition(":")[0] in text), "nothing was copied")
-    return _failed(run.plan.missing_code if run.plan and run.plan.missing else MirrordError.code, about)
+    code = run.plan.missing_code if run.plan and run.plan.missing else MirrordError.code
+    return _failed(code, _about(told, image) or "nothing was copied")
+
+
+def _about(told: Sequence[str], image: str) -> str:
+    """Return the sentence about an image, else one about its repository; "" for none."""
+    found = (re.compile(rf"{re.escape(name)}(?!\.?[\w/-])") for name in (image, Reference.parse(image).name))
+    return next((text for about in found for text in told if about.search(text)), "")
 
 
 def receipted(steps: Sequence[Step], receipts: Collection[Receipt]) -> AskEnd | None:

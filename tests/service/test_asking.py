@@ -191,6 +191,21 @@ async def test_a_slow_registry_lets_nobody_wait(tmp_path: Path, monkeypatch: pyt
         assert await counter.runtime.store.open_requests() == []
 
 
+async def test_each_image_of_a_run_is_told_its_own_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that are missing, also by digest, and with names that begin with that of another one."""
+    monkeypatch.setattr(daemon, "_LOOK", 0.0)  # so that the run finds it
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(small("a"), source, "team/a", ["v1"])
+        names = ("a:v70", "a:v7", "a:v8", f"b@sha256:{'0' * 64}", f"a@sha256:{'1' * 64}", f"a@sha256:{'2' * 64}")
+        images = [f"{source.host}/team/{name}" for name in names]
+        asked = await asyncio.gather(*(counter.desk.ask(image, [], ()) for image in images))
+        for image, one in zip(images, asked, strict=True):
+            ended = await counter.desk.wait(one.id)
+            assert ended
+            assert (ended.state, ended.reason) == (AskState.FAILED, "missing")
+            assert ended.text.startswith((f"{image} ", f"{image}: ")), ended.text
+
+
 async def test_a_bug_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits hears of it, without what it names; the next image is copied."""
 
