@@ -166,6 +166,7 @@ class IssueDesk:
     async def _answer(self, issue: Issue) -> None:
         """Answer an issue; one that takes no answer, such as a locked one, or is too large, stops no other."""
         if self._stuck.within(issue.number, HOUR):
+            self._look.whole = False  # later it is listed, though it has not changed
             return
         try:
             if not await self._conversations.answer(issue):

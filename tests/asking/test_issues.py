@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mirrord.asking import issue_desk
+from mirrord.asking import issue_desk, issues
 from mirrord.asking.asked import AskRefusal, AskState
 from mirrord.asking.issues import ASKS, OVER
 from mirrord.errors import BrokenError, DeniedError, MirrordError, TooLargeError
@@ -189,6 +189,20 @@ async def test_a_locked_issue_stops_no_other(scene: Scene, error: MirrordError) 
     await scene.forge.until(lambda: closed(scene, other, REFUSED))
     await scene.forge.until(lambda: len(scene.forge.listed) > 3)
     assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [locked]
+
+
+async def test_a_locked_issue_is_looked_at_after_an_hour(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has not changed since, and is listed all the same as long as it was left alone."""
+    later = 0.0
+    monkeypatch.setattr(issues, "time", lambda: asyncio.get_running_loop().time() + later)
+    number = scene.forge.open("Nginx")
+    scene.forge.locked[number] = DeniedError("the conversation is locked", 403)
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > 4)
+    assert set(scene.forge.listed) == {None}
+    del scene.forge.locked[number]
+    later = issues.HOUR
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
 
 
 async def test_an_issue_that_cannot_be_read_stops_no_other(scene: Scene) -> None:
