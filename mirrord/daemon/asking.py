@@ -42,12 +42,10 @@ class AskDesk:
     def __init__(self, runtime: Runtime, listen: str = "") -> None:
         """Use what is open; `listen` as for `Settings.address`."""
         self._runtime, self._listen = runtime, listen
-        self._rates = AskRates()
-        self._looks = asyncio.Semaphore(_LOOKS)
+        self._rates, self._looks = AskRates(), asyncio.Semaphore(_LOOKS)
         self._open: dict[str, OpenRequest] = {}  # by id, in the order in which they were asked for
         self._tasks: set[asyncio.Task[None]] = set()
-        self._working = False
-        self._stopped = asyncio.Event()
+        self._working, self._stopped = False, asyncio.Event()
         runtime.events.listen(self._hear)
 
     # What `ImageAsker` promises
@@ -249,20 +247,22 @@ class AskDesk:
 
     async def _end(self, request: OpenRequest, end: AskEnd) -> None:
         """Note how one ended; what the record does not take is lost with this process alone."""
-        if self._open.pop(request.record.id, None) is None:
+        if request.ending:
             return
+        request.ending = True
         # Who was refused at once has no use for it later.
         state = AskState.FAILED if request.recorded and end.state is AskState.REFUSED else end.state
         ended = replace(request.record, state=state, reason=end.reason, text=redact(end.text), copied=end.copied)
-        request.record = replace(ended, ended=now())
+        ended = replace(ended, ended=now())
         if state is not AskState.REFUSED:
             with suppress(MirrordError):
-                await self._runtime.store.note_asked(request.record)
-        request.move()
+                await self._runtime.store.note_asked(ended)
+        del self._open[ended.id]  # from now on the record has its end
+        request.end(ended)
 
     def _hear(self, event: Event) -> None:
         """End an image whose last step is done, though others of its run are not."""
-        batch = next((one.batch for one in self._open.values() if one.batch), None)
+        batch = next((one.batch for one in self._open.values() if one.batch and not one.ending), None)
         if batch is None or (done := batch.hear(event)) is None:
             return
         for request in self._open.values():

@@ -16,7 +16,7 @@ from mirrord.daemon import asking as daemon
 from mirrord.daemon.asking import AskDesk
 from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.events import Events
-from mirrord.model.request import ASKED
+from mirrord.model.request import ASKED, AskRecord
 from mirrord.model.run import Result, Run
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Image, Registry, build_image, push
@@ -204,6 +204,34 @@ async def test_each_image_of_a_run_is_told_its_own_reason(tmp_path: Path, monkey
             assert ended
             assert (ended.state, ended.reason) == (AskState.FAILED, "missing")
             assert ended.text.startswith((f"{image} ", f"{image}: ")), ended.text
+
+
+async def test_an_end_is_told_by_who_looks_while_it_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins to follow an image just then hears of its end, and not that it is queued."""
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(small("a"), source, "team/a", ["v1"])
+        store, writing, write = counter.runtime.store, asyncio.Event(), asyncio.Event()
+        note = store.note_asked
+
+        async def slow(record: AskRecord) -> None:
+            if record.ended:
+                writing.set()
+                await write.wait()
+            await note(record)
+
+        monkeypatch.setattr(store, "note_asked", slow)
+        asked = await counter.desk.ask(f"{source.host}/team/a:v1", [], ["token a"])
+        await writing.wait()
+        late = asyncio.create_task(counter.desk.wait(asked.id))
+        seen = await counter.desk.find(asked.id)
+        write.set()
+        ended = await late
+        assert seen
+        assert ended
+        assert (seen.over, ended.state, ended.copied) == (False, AskState.DONE, True)
+        assert await counter.desk.find(asked.id) == ended
 
 
 async def test_a_bug_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
