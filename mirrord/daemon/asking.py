@@ -70,7 +70,7 @@ class AskDesk:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PROMPT):
                 await request.looked.wait()
-        if not request.looked.is_set() and not request.recorded:
+        if not request.recorded and not request.record.ended:  # also of one that `close` has left
             request.recorded = True  # who is told an id finds it
             await self._runtime.store.note_asked(request.record)
         return self._seen(request)

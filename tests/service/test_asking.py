@@ -285,6 +285,25 @@ async def test_an_image_survives_a_restart(tmp_path: Path) -> None:
             assert await counter.desk.find(asked.id) == ended
 
 
+async def test_who_asks_while_mirrord_ends_is_not_forgotten(tmp_path: Path) -> None:
+    """It shuts down while a slow registry is asked: who is told an id finds the image there after the restart."""
+    async with Registry() as source, Registry() as target:
+        await push(small("a"), source, "team/a", ["v1"])
+        async with asking(tmp_path, *rules(source, target)) as counter:
+            held = source.faults.on("*", "/manifests/").hold()
+            question = asyncio.create_task(counter.desk.ask(f"{source.host}/team/a:v1", [], ["token a"]))
+            await held.reached.wait()
+            await counter.runtime.runner.stop(0.0)
+            await counter.desk.close()
+            held.release()
+            asked = await question
+            assert (asked.state, bool(asked.id)) == (AskState.QUEUED, True)
+        async with asking(tmp_path, *rules(source, target)) as counter:
+            ended = await counter.desk.wait(asked.id)
+            assert ended
+            assert (ended.id, ended.state) == (asked.id, AskState.DONE)
+
+
 async def test_a_failure_is_told(tmp_path: Path) -> None:
     """A target that refuses the image fails it, with the code of the error."""
     async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
