@@ -124,7 +124,7 @@ class AskDesk:
     async def resume(self) -> None:
         """Go on with what an earlier process left. Raises StorageError."""
         for record in await self._runtime.store.open_requests():
-            request = self._open[record.id] = OpenRequest(record, recorded=True)
+            request = self._open.setdefault(record.id, OpenRequest(record, recorded=True))
             request.looked.set()
         self._work()
 

@@ -285,6 +285,22 @@ async def test_an_image_survives_a_restart(tmp_path: Path) -> None:
             assert await counter.desk.find(asked.id) == ended
 
 
+async def test_who_asks_while_mirrord_starts_hears_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The door opens before the record is read, which may have this image already: there is one request for it."""
+    async with Registry() as source, Registry() as target, asking(tmp_path, *rules(source, target)) as counter:
+        await push(small("a"), source, "team/a", ["v1"])
+        with monkeypatch.context() as patch:
+            patch.setattr(counter.desk, "_work", lambda: None)
+            asked = await counter.desk.ask(f"{source.host}/team/a:v1", [], ["token a"])
+        follower = counter.desk.follow(asked.id)
+        assert await anext(follower) == asked
+        await counter.desk.resume()
+        async with asyncio.timeout(20):
+            assert [one.state async for one in follower][-1] is AskState.DONE
+
+
 async def test_who_asks_while_mirrord_ends_is_not_forgotten(tmp_path: Path) -> None:
     """It shuts down while a slow registry is asked: who is told an id finds the image there after the restart."""
     async with Registry() as source, Registry() as target:
