@@ -153,6 +153,7 @@ class Conversations:
         """
         labelled = self._rules.label.casefold() in map(str.casefold, issue.labels)
         if self.is_over(issue.number) or not issue.open or not (labelled or ASKS in issue.body):
+            self._known.asked.pop(issue.number, None)  # a person has closed it
             return True
         known = self._known.asked.get(issue.number)
         asked = await self._asker.find(known) if known else None

@@ -156,6 +156,19 @@ async def test_an_issue_that_is_over_stays_over(scene: Scene) -> None:
     assert scene.forge.writes == ["comment 1", "close 1"]
 
 
+async def test_an_issue_that_a_person_closes_is_forgotten(scene: Scene) -> None:
+    """While its image waits: nothing is said when that is there, and nothing is kept for it."""
+    number = scene.forge.open("nginx:1.27")
+    desk = scene.start()
+    await scene.forge.until(lambda: scene.forge.ours(number))
+    scene.forge.issues[number] = replace(scene.forge.issues[number], open=False)
+    scene.asker.end(NGINX)
+    looks = len(scene.forge.listed)
+    await scene.forge.until(lambda: scene.forge.read["issue"] and len(scene.forge.listed) > looks + 2)
+    assert scene.forge.writes == ["comment 1"]
+    assert not desk._conversations._known.asked
+
+
 async def test_a_flood_of_one_author_is_bounded(scene: Scene) -> None:
     """Two an hour are read, the limit is told once, the rest is closed; others are answered as ever."""
     flood = [scene.forge.open("Nginx", author="mallory") for _ in range(20)]
