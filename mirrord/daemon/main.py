@@ -157,7 +157,9 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
     address = address_of(public)
     gate = TokenGate(TokenFile(state), lambda: daemon.runtime.snapshot.configuration.needs_token(address), warn)
-    asking = AskPages(daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None)
+    asking = AskPages(
+        daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None, daemon.runtime.events
+    )
     hooks = IssueHooks(daemon.issues.hook, lambda: now().timestamp())
     front = Listener(make_app(daemon.shown, Programs(room), gate=gate, asking=asking, hooks=hooks))
     stack.push_async_callback(front.close)

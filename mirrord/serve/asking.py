@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Final
 
@@ -18,12 +20,15 @@ from aiohttp import web
 
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState, ImageAsker
 from mirrord.errors import MirrordError
+from mirrord.events import AnswerBroken, Events
 from mirrord.report.documents import adapter
 from mirrord.serve.bodies import PATIENCE, Bodies, BodyError
 from mirrord.serve.gate import TokenGate
 from mirrord.serve.incoming import address_in
 from mirrord.serve.problem import problem
+from mirrord.serve.sending import STALL
 from mirrord.serve.slots import FullError, Slots
+from mirrord.serve.streaming import send_stream
 from mirrord.tokens import ASK, ClientToken
 
 SYNC_PATH: Final = "/api/v1/sync"
@@ -66,13 +71,16 @@ class AskPages:
         asker: ImageAsker,
         gate: TokenGate,
         on: Callable[[], bool],
+        events: Events,
         *,
         alive: float = ALIVE,
         patience: float = PATIENCE,
+        stall: float = STALL,
         followed: int = FOLLOWED,
     ) -> None:
-        """Let clients ask while `on` says that somebody may; see `ALIVE`, `PATIENCE` and `FOLLOWED`."""
-        self._asker, self._gate, self._on, self._alive = asker, gate, on, alive
+        """Let clients ask while `on` says that somebody may; see `ALIVE`, `PATIENCE`, `STALL` and `FOLLOWED`."""
+        self._asker, self._gate, self._on, self._events = asker, gate, on, events
+        self._alive, self._stall = alive, stall
         self._bodies, self._streams = Bodies(patience), Slots(_ALL_FOLLOWED, followed, patience=0.0)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -132,15 +140,22 @@ class AskPages:
 
     async def _stream(self, request: web.Request, number: str, kind: str) -> web.StreamResponse:
         fields = {"Content-Type": kind, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        response = web.StreamResponse(headers={**fields, "Location": f"{SYNC_PATH}/{number}"})
-        await response.prepare(request)
+        answer = web.StreamResponse(headers={**fields, "Location": f"{SYNC_PATH}/{number}"})
+        pieces, broken = self._pieces(number, kind), partial(self._broken, request.raw_path)
+        return await send_stream(request, answer, pieces, broken, self._stall, prompt=True)
+
+    async def _pieces(self, number: str, kind: str) -> AsyncGenerator[bytes, None]:
+        """Yield what is sent of one that is followed."""
         last = b""
-        async for one in _paced(self._asker.follow(number), self._alive):
-            if one is not None:
-                last = _event(one) if kind == _EVENTS else _line(one)
-            await response.write(last if one is not None or kind == _LINES else b": still there\n\n")
-        await response.write_eof()
-        return response
+        async with aclosing(_paced(self._asker.follow(number), self._alive)) as states:
+            async for one in states:
+                if one is not None:
+                    last = _event(one) if kind == _EVENTS else _line(one)
+                yield last if one is not None or kind == _LINES else b": still there\n\n"
+
+    def _broken(self, path: str, error: Exception) -> None:
+        """Report an answer that was ended before the image was."""
+        self._events.emit(AnswerBroken(path, str(error) or type(error).__name__))
 
 
 def takes(path: str) -> bool:
@@ -210,7 +225,7 @@ def _network(address: str) -> str:
     return str(IPv6Network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found or address)
 
 
-async def _paced(states: AsyncIterator[AskedImage], alive: float) -> AsyncIterator[AskedImage | None]:
+async def _paced(states: AsyncIterator[AskedImage], alive: float) -> AsyncGenerator[AskedImage | None, None]:
     """Yield the states, and None after each time without one."""
     waiting = asyncio.ensure_future(anext(states, None))
     try:

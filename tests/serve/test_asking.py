@@ -17,6 +17,7 @@ import pytest
 
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState
 from mirrord.errors import StorageError
+from mirrord.events import AnswerBroken, Events
 from mirrord.serve.app import make_app
 from mirrord.serve.asking import SYNC_PATH, AskPages
 from mirrord.serve.door import Listener, bind
@@ -35,8 +36,8 @@ class Clerk:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
-        self.first, self.error = QUEUED, ""
-        self.go = asyncio.Event()
+        self.first, self.error, self.flood = QUEUED, "", ""
+        self.go, self.left = asyncio.Event(), asyncio.Event()
 
     async def ask(self, image: str, platforms: Sequence[str], who: Sequence[str]) -> AskedImage:
         if self.error:
@@ -49,7 +50,14 @@ class Clerk:
 
     async def follow(self, number: str) -> AsyncIterator[AskedImage]:
         yield STATES[0]
+        try:
+            while self.flood:
+                yield replace(QUEUED, text=self.flood)
+        finally:
+            self.left.set()
         await self.go.wait()
+        if self.error:
+            raise StorageError(self.error)
         for state in STATES[1:]:
             yield state
 
@@ -64,7 +72,7 @@ class Site:
         self.clerk, self.on, file = Clerk(), True, TokenFile(state)
         self.token, self.reader = file.add("ci", T0, [ASK]), file.add("node", T0, [READ])
         self.gate = TokenGate(file, lambda: True, lambda _: None, every=0.0)
-        self.url = ""
+        self.url, self.heard = "", list[object]()
 
     @asynccontextmanager
     async def post(self, body: Any, token: str = "", **fields: str) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -77,7 +85,9 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     made, nobody = Site(tmp_path / "state"), cast("Any", None)
-    pages = AskPages(made.clerk, made.gate, lambda: made.on, alive=0.01, patience=0.2, followed=2)
+    events = Events()
+    events.listen(made.heard.append)
+    pages = AskPages(made.clerk, made.gate, lambda: made.on, events, alive=0.01, patience=0.2, stall=0.5, followed=2)
     app = make_app(Shown(nobody), gate=made.gate, asking=pages)
     listener, connection = Listener(app, grace=0.05), bind("127.0.0.1:0")
     await listener.listen(connection)
@@ -210,6 +220,30 @@ async def test_an_image_is_followed_to_its_end(site: Site) -> None:
     assert [state["state"] for state in states if state["state"] != "queued"] == ["running", "done"]
     assert [(state["sent"], state["total"]) for state in states if state["state"] == "running"] == [(5, 10)]
     assert site.clerk.asked == [("nginx:1", ("linux/amd64",), ("token ci", "127.0.0.1"))]
+
+
+async def test_who_stops_reading_is_not_waited_for(site: Site) -> None:
+    """The connection ends after a time, and the place is free again."""
+    site.clerk.flood = "x" * 100_000
+    host, _, port = site.url.removeprefix("http://").partition("/")[0].partition(":")
+    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    body = b'{"image": "nginx"}'
+    head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.token}\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    async with asyncio.timeout(20):
+        await site.clerk.left.wait()
+    writer.close()
+
+
+async def test_a_record_that_breaks_meanwhile_ends_the_answer(site: Site) -> None:
+    """What was sent by then does not look as if it were all, and the log says why."""
+    async with site.post({"image": "nginx"}) as answer:
+        assert json.loads(await answer.content.readline())["state"] == "queued"
+        site.clerk.error = "disk is full"
+        site.clerk.go.set()
+        with pytest.raises(aiohttp.ClientError):
+            await answer.content.read()
+    assert site.heard == [AnswerBroken(SYNC_PATH, "disk is full")]
 
 
 async def test_server_sent_events(site: Site) -> None:
