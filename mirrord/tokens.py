@@ -64,7 +64,7 @@ class TokenFile:
         token = _PREFIX + secrets.token_urlsafe(32)
         with self._changing() as tokens:
             if any(one.name == name for one in tokens):
-                raise UsageError(f"there is a token {name!r} already; remove it, or take another name")
+                raise UsageError(f"there is a token {name!r} already; revoke it, or take another name")
             tokens.append(ClientToken(name, sha256(token.encode()).hexdigest(), now, tuple(scopes)))
         return token
 
