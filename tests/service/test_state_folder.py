@@ -27,14 +27,17 @@ def entries(state: Path) -> set[str]:
 
 
 async def use_the_front(stage: Stage) -> None:
-    """Let its allow list be a file, pull an image through it, and add a token."""
+    """Let its allow list be a file, pull an image through it, add a token, and make the webhook's certificate."""
     (stage.folder / "allows.txt").write_text("source.example/team/*\n")
     configuration = stage.folder / "conf.d" / "demo.yaml"
     written = "allow: [source.example/team/*]"
     assert written in configuration.read_text()
     configuration.write_text(configuration.read_text().replace(written, f"allow: {stage.folder}/allows.txt"))
     reference = Reference.parse(stage.pulled)
-    for command in (("reload",), ("token", "add", "reader", "--read")):
+    with configuration.open("a") as file:
+        file.write("webhook: {listen: '127.0.0.1:0', names: [mirrord.example]}\n")
+    where = ("-c", configuration.parent)
+    for command in (("reload",), ("token", "add", "reader", "--read"), ("webhook", "certificate", *where)):
         done = await run(sys.executable, "-m", "mirrord", *command, "--state", stage.state, seconds=60)
         assert done.status == 0, done.output
     async with Http(HostBook()) as http:

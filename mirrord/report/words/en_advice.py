@@ -21,7 +21,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.server": "The host has a fault of its own. Wait, or ask its operator.",
     "advice.refused": "Read what the host says, and correct the address or the rights there.",
     "advice.denied": "Check the credential for this host (auth: under hosts:): whether it is valid, and its rights.",
-    "advice.missing": "Check the address: create the repository at the target, or correct from: if the source moved.",
+    "advice.missing": "Check names and tags in from: if the source lacks it; create the repository if the target does.",
     "advice.immutable": "The target forbids to overwrite this tag. Allow it there, or write to another name (as:).",
     "advice.quota": "The account has as many as it may have: remove what is not needed, or ask the host for more.",
     "advice.untrusted": "Check whether the host may be asked there; if so, allow it under hosts: as the message says.",

@@ -21,7 +21,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.server": "对方主机自身出现故障。请等待恢复，或联系其管理员。",
     "advice.refused": "请查看对方返回的说明，并修正地址或在对方处调整权限。",
     "advice.denied": "请检查该主机的凭据（hosts: 下的 auth:）是否有效，以及是否有相应的读写权限。",
-    "advice.missing": "请检查地址：目标端可能需要先创建仓库；源端如已迁移，请修改 from:。",
+    "advice.missing": "源端没有时，请检查 from: 中的名称和标签；目标端没有时，请先创建仓库。",
     "advice.immutable": "目标端不允许覆盖该标签。请在目标端放开限制，或用 as: 写入其他名称。",
     "advice.quota": "该账户已达到配额上限：请删除不再需要的内容，或向主机方申请提高配额。",
     "advice.untrusted": "请确认是否允许访问该地址；如果允许，请按提示在 hosts: 下放行。",
