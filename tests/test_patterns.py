@@ -37,6 +37,7 @@ METHODS = frozenset(("search", "match", "fullmatch", "sub", "findall", "finditer
 
 # Where a pattern is made inside a function, and why that is in order.
 MADE_LATER = {
+    "mirrord.asking.judged._about": "the name of an image, as it is written",
     "mirrord.plan.select._compiled": "the operator's globs",
     "mirrord.syncers.git.plan.survey._selector": "the operator's globs",
     "mirrord.wire.git.failures._row": "makes the rows of a table, when the module is loaded",

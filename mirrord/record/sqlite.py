@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -188,6 +189,9 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._settled and self._rows is not None:
+            with suppress(StorageError):  # they stay open, and the next run looks what came of them
+                await self.intend(())
         if self._rows is not None:
             rows, self._rows = self._rows, None
             await self._call(rows.close)

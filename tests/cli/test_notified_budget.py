@@ -40,9 +40,9 @@ async def test_a_registry_without_requests(desk: Desk, httpserver: HTTPServer) -
             for _ in range(3):
                 ran = await desk.run("sync", "app", "--json")
                 assert [run["result"] for run in ran.document["runs"]] == ["deferred"]
-            async with asyncio.timeout(60):
-                while [*map(len, got.values())] != [2, 1]:  # noqa: ASYNC110 - another process is looked at
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(60):  # the first run is told, and the others are not
+                    while [*map(len, got.values())] != [2, 1]:  # noqa: ASYNC110 - another process is looked at
+                        await asyncio.sleep(0.05)
             (before,) = (await desk.run("status", "--json")).document["mirrors"]
             assert before["next_run"] == before["deferred_until"]
             assert len(registry.log) == asked  # of three runs the first one alone

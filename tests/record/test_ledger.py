@@ -204,3 +204,14 @@ async def test_the_history_of_one_name(store: Store) -> None:
     assert [(one.before, one.after) for one in found] == [("a", "c"), (None, "a")]
     (last,) = await store.moves("m", name="v1", limit=1)
     assert [one.after for one in await store.moves("m", name="v1", before=last.id)] == ["a"]
+
+
+async def test_what_was_settled_last_is_written_at_the_end(tmp_path: Path) -> None:
+    """No later change is needed: moves that were settled stay settled when the process ends as it should."""
+    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    await store.intend([MAIN])
+    await store.settle([replace(MAIN, outcome=Settled.DONE)])
+    await store.close()
+    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    assert await store.moves("m", unsettled=True) == []
+    await store.close()
