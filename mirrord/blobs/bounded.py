@@ -35,7 +35,7 @@ class BoundedStore:
         folder: Path,
         room: Callable[[], int],
         *,
-        evicting: Callable[[Digest, int], None] = lambda _digest, _size: None,
+        removing: Callable[[Digest], None] = lambda _: None,
         evicted: Callable[[int, int], None] = lambda _count, _size: None,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - it is compared with modification times
     ) -> None:
@@ -44,12 +44,12 @@ class BoundedStore:
         Args:
             folder: of the files.
             room: returns how many bytes content may still take on the disk.
-            evicting: is called with each entry to be evicted and its bytes, before its file goes.
+            removing: is called with the digest of each entry to be removed, before its file goes.
             evicted: is called once for each `evict` that removed something, with the number of entries and their bytes.
             clock: returns the time in seconds.
         """
         self._folder, self._room, self._clock = folder, room, clock
-        self._evicting, self._evicted = evicting, evicted
+        self._removing, self._evicted = removing, evicted
         self._disk = DiskStore(folder)
         self.order = EvictionOrder()
         self._locks, self._turn = KeyedLock(), asyncio.Lock()
@@ -94,6 +94,10 @@ class BoundedStore:
             return found
         return None  # also when it was evicted meanwhile
 
+    def place(self, digest: Digest) -> Path:
+        """Return where the file of an entry is; that is no use of it."""
+        return self._disk.place(digest)
+
     def link(self, digest: Digest, size: int, to: Path) -> bool:
         """Give an entry a second name; it counts as used now."""
         if digest in self:
@@ -104,7 +108,7 @@ class BoundedStore:
                     return True
         return False
 
-    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
+    async def missing(self, digests: Collection[Digest], *, linked: bool = False) -> frozenset[Digest]:  # noqa: ARG002 - a disk is looked at each time
         """Look at the files of those in the index."""
         await self._check(await self._disk.missing([digest for digest in digests if digest in self]))
         return frozenset(digest for digest in digests if digest not in self)
@@ -119,6 +123,7 @@ class BoundedStore:
 
     async def remove(self, digest: Digest) -> None:
         """Remove an entry; `find` misses it from now on."""
+        self._removing(digest)
         await self._finish(self._remove(digest))
 
     async def has_room(self, size: int) -> bool:
@@ -143,7 +148,6 @@ class BoundedStore:
             count = size = 0
             try:
                 while (digest := self.order.next(self._clock(), lack)) and (held := self.order.get(digest)):
-                    self._evicting(digest, held.size)
                     count, size, lack = count + 1, size + held.size, lack - held.size
                     await self.remove(digest)  # goes on when this is cancelled, so it counts already
             finally:

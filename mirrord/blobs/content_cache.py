@@ -10,15 +10,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mirrord.blobs.bounded import BoundedStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reader import SpoolReader
-from mirrord.blobs.repositories import ManifestRef, RepositoryState
+from mirrord.blobs.repositories import ManifestRef, RepositoryState, reached
+from mirrord.blobs.store import BlobStore, Remote, Stored
 from mirrord.errors import ConflictError, StorageError
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
+
+if TYPE_CHECKING:
+    from mirrord.blobs.shared_cache import SharedCache
 
 EVERY: Final = 60.0
 """Seconds between two turns of `ContentCache.tend_on`."""
@@ -57,13 +62,23 @@ class ContentCache:
     Attributes:
         store: the content.
         repositories: what was seen under each name; publish with `link`.
+        shared: the part that other replicas use, too; or None. What is read from there is kept here as well.
     """
 
-    def __init__(self, folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spools: SpoolPool,
+        evicted: Callable[[int, int], None],
+        shared: SharedCache | None = None,
+    ) -> None:
         """Keep everything below `folder`; see `open_cache`."""
-        self.store = BoundedStore(folder / "blobs", spools.cache.room, evicting=self._evicting, evicted=self._count)
+        self.shared = shared
+        # Their name of a file would keep the bytes of what goes on the disk.
+        removing = spools.cache.give_up
+        self.store = BoundedStore(folder / "blobs", spools.cache.room, removing=removing, evicted=self._count)
         self.repositories = DiskRepositories(folder / "repositories")
-        self._spools, self._evicted, self._evictions, self._evicted_bytes = spools, evicted, 0, 0
+        self._evicted, self._evictions, self._evicted_bytes = evicted, 0, 0
         self._pins: Callable[[str], bool] | None = None
         self._pinned_by: dict[str, frozenset[Digest]] = {}
         self._pinned: frozenset[Digest] = frozenset()
@@ -91,13 +106,50 @@ class ContentCache:
         order = self.store.order
         order.limit, order.unused, order.pinned = size, unused, lambda digest: digest in self._pinned
         order.unpin()
+        if self.shared is not None:
+            self.shared.limits(size, unused, pinned)
         self._changed.set()
 
     async def link(self, name: str, manifests: Mapping[Digest, ManifestRef], tags: Mapping[str, Digest]) -> None:
-        """Note that manifests, which are in the store, and tags were seen under a name. Raises as `publish`."""
+        """Note that manifests, which are in the store, and tags were seen under a name now. Raises as `publish`."""
+        await self.link_here(name, manifests, tags)
+        await self.tell(name, manifests, tags)
+
+    async def link_here(self, name: str, manifests: Mapping[Digest, ManifestRef], tags: Mapping[str, Digest]) -> None:
+        """Note what other replicas have told, as `link`."""
         await self.repositories.publish(name, manifests, tags)
         if self._pins is not None and self._pins(name):
             await self._pin(name)
+
+    async def tell(self, name: str, manifests: Mapping[Digest, ManifestRef], tags: Mapping[str, Digest]) -> None:
+        """Tell other replicas that manifests, and tags of what is linked, were seen just now. Raises as `manifest`."""
+        if self.shared is None:
+            return
+        links = dict(manifests)
+        for digest in set(tags.values()) - links.keys():
+            if (link := await self.repositories.manifest(name, digest)) is not None:
+                links[digest] = link
+        self.shared.saw(name, links, {tag: one for tag, one in tags.items() if one in links}, self.store.place)
+
+    async def find(self, digest: Digest) -> LocalFile | None:
+        """Return content that is on this machine, for a client."""
+        found = await self.store.find(digest)
+        if found is not None and self.shared is not None:
+            self.shared.note(digest)
+        return found
+
+    async def besides(self, store: BlobStore, digest: Digest) -> Stored | None:
+        """Return content that another store has; one in the bucket may be away, and nobody waits for it then."""
+        return await (self.shared.bucket.asked(lambda: store.find(digest)) if self.shared else store.find(digest))
+
+    async def elsewhere(self, digest: Digest) -> Remote | None:
+        """Return content that other replicas have shared."""
+        return await self.shared.find(digest) if self.shared else None
+
+    async def links(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest that was seen under a name, by any replica, is or refers to this content."""
+        here = await self.repositories.links(name, digest)
+        return here or (self.shared is not None and await self.shared.links(name, digest))
 
     async def keep(self, reader: SpoolReader) -> bool:
         """Store a blob when it is whole, unless it is too large; for `SpoolPool.reader(keep=…)`. Returns whether it is.
@@ -112,6 +164,8 @@ class ContentCache:
             return False
         file = await reader.verified()
         await self.store.adopt(reader.digest, file)
+        if self.shared is not None:
+            self.shared.share(reader.digest, self.store.place)
         return True
 
     def standing(self) -> CacheStanding:
@@ -173,17 +227,7 @@ class ContentCache:
             self.store.order.unpin()
 
     async def _tagged(self, name: str) -> frozenset[Digest]:
-        """Return the digests of everything that the tags of a repository reach."""
-        state = await self.repositories.state(name) or RepositoryState()
-        reached, left = set[Digest](), list(state.tags.values())
-        while left:
-            if (digest := left.pop()) not in reached:
-                reached.add(digest)
-                left += state.manifests[digest].refs if digest in state.manifests else ()
-        return frozenset(reached)
-
-    def _evicting(self, digest: Digest, _: int) -> None:
-        self._spools.cache.give_up(digest)  # its name of the file would keep the bytes on the disk
+        return reached(await self.repositories.state(name) or RepositoryState())
 
     def _count(self, count: int, size: int) -> None:
         self._evictions, self._evicted_bytes = self._evictions + count, self._evicted_bytes + size
@@ -192,7 +236,10 @@ class ContentCache:
 
 @asynccontextmanager
 async def open_cache(
-    folder: Path, spools: SpoolPool, evicted: Callable[[int, int], None] = lambda _count, _size: None
+    folder: Path,
+    spools: SpoolPool,
+    evicted: Callable[[int, int], None] = lambda _count, _size: None,
+    shared: SharedCache | None = None,
 ) -> AsyncIterator[ContentCache]:
     """Open the cache below `folder` (`<state>/cache/<kind>`), which the state's lock protects.
 
@@ -200,19 +247,25 @@ async def open_cache(
         folder: created with the first content.
         spools: of the same disk; the cache makes way when they need space.
         evicted: is called once for each pass that evicts, with the number of entries and their bytes.
+        shared: the part that other replicas use, too; or None. It is closed with the cache.
 
     Raises:
         StorageError: the folder cannot be read.
     """
-    cache = ContentCache(folder, spools, evicted)
+    cache = ContentCache(folder, spools, evicted, shared)
     await asyncio.to_thread(cache.repositories.sweep)
     await cache.store.open_()
+    if shared is not None:
+        await shared.look()
     spools.cache.others.append(cache.store)
-    tending = asyncio.create_task(cache.tend_on(), name=f"tend {folder}")
+    tending = [asyncio.create_task(one.tend_on(), name=f"tend {folder}") for one in (cache, shared) if one]
     try:
         yield cache
     finally:
         spools.cache.others.remove(cache.store)
-        tending.cancel()
-        await asyncio.gather(tending, return_exceptions=True)
+        for task in tending:
+            task.cancel()
+        await asyncio.gather(*tending, return_exceptions=True)
+        if shared is not None:
+            await shared.aclose()
         await cache.store.aclose()

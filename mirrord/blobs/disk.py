@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Container
+from collections.abc import AsyncIterator, Callable, Collection, Container
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from mirrord import failpoints
+from mirrord.blobs.reserve import eased
 from mirrord.errors import DigestError
-from mirrord.files import LocalFile, link_durably, storage_errors, write_durably
+from mirrord.files import LocalFile, link_durably, nothing, storage_errors, sync, write_durably
 from mirrord.model.digest import Digest
 
 FRESH: Final = 1.0
@@ -24,9 +25,9 @@ _MOST: Final = 10_000  # remembered files
 class DiskStore:
     """The embedded default; implements `BlobStore`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep content below `folder`, which is created with the first content."""
-        self._folder = folder
+    def __init__(self, folder: Path, ease: Callable[[], object] = nothing) -> None:
+        """Keep content below `folder`, which is created with the first content; `ease` makes room on a full disk."""
+        self._folder, self._ease = folder, ease
         self._seen: dict[Digest, tuple[float, LocalFile]] = {}  # and when
 
     def place(self, digest: Digest) -> Path:
@@ -45,7 +46,7 @@ class DiskStore:
             self._seen[digest] = now, found
         return found
 
-    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
+    async def missing(self, digests: Collection[Digest], *, linked: bool = False) -> frozenset[Digest]:  # noqa: ARG002 - a disk is looked at each time
         """Look at all the files."""
         return await asyncio.to_thread(lambda: frozenset(one for one in digests if not self._has(one)))
 
@@ -54,10 +55,17 @@ class DiskStore:
 
         def link() -> None:
             with storage_errors(self._folder):
-                if not self._has(digest):
+                if self._has(digest):
+                    sync(self.place(digest).parent)  # whoever named it may have failed at that
+                else:
                     link_durably(file, self.place(digest), named=_linked)
 
-        await asyncio.to_thread(link)
+        def ease() -> None:
+            with contextlib.suppress(OSError):
+                if file.stat().st_dev == self._folder.parent.stat().st_dev:  # a second name needs little, a copy all
+                    self._ease()
+
+        await asyncio.to_thread(eased, link, ease)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep a small piece of content."""
@@ -67,8 +75,11 @@ class DiskStore:
                 raise DigestError(f"{len(data)} bytes do not match {digest}")
             if not self._has(digest):
                 write_durably(self.place(digest), data, named=_linked)
+                return
+            with storage_errors(self._folder):
+                sync(self.place(digest).parent)
 
-        await asyncio.to_thread(write)
+        await asyncio.to_thread(eased, write, self._ease)
 
     async def remove(self, digest: Digest) -> None:
         """Remove the file."""
@@ -88,12 +99,12 @@ class DiskStore:
             for digest in digests:
                 self._seen.pop(digest, None)
 
-    def shards(self) -> list[Path]:
-        """Return the folders that content is in: a bounded part of it each. Blocks."""
-        return sorted(self._folder.glob("*/*"))
+    async def contents(self) -> AsyncIterator[dict[Digest, int]]:
+        """Yield what is there, and its bytes, folder by folder; not what is still being written."""
+        for shard in await asyncio.to_thread(lambda: sorted(self._folder.glob("*/*"))):
+            yield await asyncio.to_thread(self._listed, shard)
 
-    def listed(self, shard: Path) -> dict[Digest, int]:
-        """Return what is in one of `shards`, and its bytes; not what is still being written. Blocks."""
+    def _listed(self, shard: Path) -> dict[Digest, int]:
         found: dict[Digest, int] = {}
         with storage_errors(str(shard)), os.scandir(shard) as entries:
             for entry in entries:

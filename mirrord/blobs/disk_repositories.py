@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from mirrord.blobs.leases import Lease, Leases
 from mirrord.blobs.logged_repository import DOCUMENT, FILE, LoggedRepository, damage
-from mirrord.blobs.reachable import unneeded
-from mirrord.blobs.repositories import ABSENT, Addition, ManifestRef, RepositoryState
+from mirrord.blobs.reachable import going
+from mirrord.blobs.repositories import ABSENT, DROPPED, Addition, ManifestRef, RepositoryState
 from mirrord.blobs.repository_log import Lines, Links
+from mirrord.blobs.reserve import eased
 from mirrord.blobs.store import BlobStore
 from mirrord.errors import ConflictError
+from mirrord.files import nothing
 from mirrord.model.digest import Digest
 
 LOOKS: Final = 8  # single lookups in a log before all of it is read
 REMEMBERED: Final = 64 << 20  # bytes of logs; they take several times as much memory
 MISSED: Final = 4096  # repositories known to be absent; clients may ask for any name
-DROPPED: Final = 10_000
-"""Tags of a repository that are known to have been dropped, at most."""
 _T = TypeVar("_T")
 
 
@@ -38,9 +40,16 @@ class DiskRepositories:
         self,
         folder: Path,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - ages count through restarts
+        ease: Callable[[], object] = nothing,
     ) -> None:
-        """Keep the logs below `folder`, which is created with the first name; `clock` is that of the wall."""
-        self._folder, self._clock = folder, clock
+        """Keep the logs below `folder`, which is created with the first name.
+
+        Args:
+            folder: of the logs.
+            clock: that of the wall.
+            ease: makes room on a full disk: content that was read is dropped where it cannot be named.
+        """
+        self._folder, self._clock, self._ease = folder, clock, ease
         self.leases = Leases()
         self._known: WeakValueDictionary[str, LoggedRepository] = WeakValueDictionary()
         self._recent: OrderedDict[str, LoggedRepository] = OrderedDict()
@@ -101,7 +110,8 @@ class DiskRepositories:
         kept = self._repository(repository)
         self.leases.need([*tags.values(), *manifests, *(ref for link in manifests.values() for ref in link.refs)])
         async with kept.turn:  # a cancelled caller leaves its thread running: it has a lock of its own
-            revision = await asyncio.to_thread(kept.publish, manifests, tags, exactly=exactly, expect=expect)
+            write = partial(kept.publish, manifests, tags, exactly=exactly, expect=expect)
+            revision = await asyncio.to_thread(eased, write, self._ease)
         self._remember(repository, kept)
         return revision
 
@@ -130,18 +140,17 @@ class DiskRepositories:
         *,
         instead: Addition,
     ) -> tuple[frozenset[str], frozenset[Digest]]:
-        kept, nothing = self._repository(repository), (frozenset[str](), frozenset[Digest]())
+        kept = self._repository(repository)
         async with kept.turn:
             state = await asyncio.to_thread(kept.state)
             if expect not in (None, state.revision if state else ABSENT):
                 raise ConflictError(f"{repository}: changed by another writer meanwhile")
             if state is None:
-                return nothing
-            tags = {name: digest for name, digest in tags.items() if state.tags.get(name) == digest}
+                return frozenset(), frozenset()
             with self.leases.removing(state.manifests) as free:
-                gone, lost = await asyncio.to_thread(_gone, state, tags, manifests, about, free, instead=instead)
-                if instead.tags and tags.keys() - about.keys() - gone:
-                    raise ConflictError(f"{repository}: some of what is listed no more is needed by others now")
+                gone, lost = await asyncio.to_thread(
+                    going, repository, state, tags, manifests, about, free=free, instead=instead
+                )
                 if gone or lost:
                     await asyncio.to_thread(kept.drop, gone, lost, state.revision, DROPPED, instead)
         return gone, lost
@@ -158,6 +167,11 @@ class DiskRepositories:
         """Return what `state` does, for one look at each of many repositories: it is not remembered."""
         known = self._known.get(repository)
         return await asyncio.to_thread((known or LoggedRepository(self._folder / repository, self._clock)).state)
+
+    @asynccontextmanager
+    async def removing(self, digests: Collection[Digest]) -> AsyncIterator[frozenset[Digest]]:  # noqa: ARG002 - of one process
+        """Yield nothing: leases of this process are enough, and nobody else links."""
+        yield frozenset()
 
     async def remove_unlinked(self, store: BlobStore, digests: Collection[Digest], lease: Lease) -> None:
         """Read all logs, then remove one by one."""
@@ -225,28 +239,3 @@ class DiskRepositories:
     def _names(self) -> list[str]:
         files = (file for name in (FILE, DOCUMENT) for file in self._folder.rglob(name))
         return sorted({file.parent.relative_to(self._folder).as_posix() for file in files})
-
-
-def _gone(
-    state: RepositoryState,
-    tags: Mapping[str, Digest],
-    manifests: Collection[Digest],
-    about: Mapping[str, Digest],
-    free: Collection[Digest],
-    *,
-    instead: Addition,
-) -> tuple[frozenset[str], frozenset[Digest]]:
-    """Return which tags and manifests go, given those that nobody needs."""
-    replaced = {digest for name, digest in state.tags.items() if instead.tags.get(name, digest) != digest}
-
-    def lost(going: Collection[str]) -> frozenset[Digest]:
-        left = {name: digest for name, digest in {**state.tags, **instead.tags}.items() if name not in going}
-        tops = {*(tags[name] for name in going), *manifests, *replaced}
-        return frozenset(unneeded(left, state.manifests, tops, state.manifests.keys() - set(free)))
-
-    going = frozenset(name for name, digest in tags.items() if digest in free or digest not in state.manifests)
-    gone = lost(going)
-    if stay := {name for name, digest in about.items() if digest not in gone}:
-        going -= stay
-        gone = lost(going)
-    return going, gone

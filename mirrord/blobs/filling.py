@@ -136,6 +136,8 @@ class _Download:
             self._mismatched(source, DigestError(f"{request}: digest mismatch after {spool.size} bytes"))
         else:
             self._alone = True
+            for one in filter(None, self._contributors):
+                one.wrong()
         self._restart()
         return False
 
@@ -172,6 +174,7 @@ class _Download:
 
     def _mismatched(self, source: QueuedSource, error: DigestError) -> None:
         source.mismatches += 1
+        source.wrong()
         self._spool.queue.back(source)
         if source.mismatches >= MISMATCHES:
             self._spool.queue.fail(source, error)

@@ -13,9 +13,9 @@ from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs import repository_log
-from mirrord.blobs.repositories import ABSENT, Addition, DroppedTag, ManifestRef, RepositoryState
-from mirrord.blobs.repository_log import Lines, Links
-from mirrord.errors import ConflictError, ContentError, StorageError
+from mirrord.blobs.repositories import ABSENT, Addition, ManifestRef, RepositoryState
+from mirrord.blobs.repository_log import DAMAGE, Lines, Links
+from mirrord.errors import ConflictError, StorageError
 from mirrord.files import append_durably, write_durably
 from mirrord.model.digest import Digest
 
@@ -23,7 +23,6 @@ FILE: Final = "_links.jsonl"  # no path component of a repository starts with an
 DOCUMENT: Final = "_links.json"
 """The file of earlier versions; replaced by a log with the next publication."""
 SHORT: Final = 64 << 10  # bytes; a shorter log is never rewritten
-_DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, ContentError)
 
 
 @dataclass(slots=True)
@@ -86,9 +85,7 @@ class LoggedRepository:
         with self._working:
             log = self._read(whole=True)
             if log is not None and log.state is None:
-                links = log.links()
-                copies = dict(links.tags), dict(links.manifests), log.revision
-                log.state = RepositoryState(*copies, dict(links.tagged), dict(links.lost), dict(links.dropped))
+                log.state = log.links().state(log.revision)
             return log.state if log else None
 
     def publish(
@@ -129,14 +126,8 @@ class LoggedRepository:
             log = self._read(whole=True)
             if log is None or log.revision != expect:
                 raise ConflictError(f"{self._file.parent}: changed by another writer meanwhile")
-            old, now = log.links(), int(self._clock())
-            links = old.only(old.tags.keys() - set(tags), old.manifests.keys() - set(manifests), now)
-            for name in tags:
-                links.dropped[name] = DroppedTag(old.tags[name], old.tagged.get(name, now), now)
-            if len(links.dropped) > most:
-                newest = sorted(links.dropped, key=lambda name: links.dropped[name].at)[-most:]
-                links.dropped = {name: links.dropped[name] for name in newest}
-            return self._rewrite(links.add(instead.tags, instead.manifests, now), now)
+            now = int(self._clock())
+            return self._rewrite(log.links().without(tags, manifests, now, most, instead), now)
 
     def remove(self, expect: str) -> None:
         """Remove the files; a power cut may bring them back."""
@@ -188,7 +179,7 @@ def damage(file: Path) -> Iterator[None]:
     """Raise StorageError for a log that cannot be read, or is damaged."""
     try:
         yield
-    except (OSError, *_DAMAGE) as error:
+    except (OSError, *DAMAGE) as error:
         raise StorageError(f"{file}: {error}") from error
 
 

@@ -75,9 +75,9 @@ class NamedFiles:
         return (await self._state(f"{self._repository}/{UNFINISHED}")).tags
 
     async def lost(self, names: Mapping[str, Digest]) -> frozenset[str]:
-        """Return the names whose content is missing."""
+        """Return the names, of those that are published or were added, whose content is missing."""
         await self._lease.hold(names.values())
-        missing = await self._store.missing(names.values())
+        missing = await self._store.missing(names.values(), linked=True)
         return frozenset(name for name, digest in names.items() if digest in missing)
 
     async def put(self, name: str, data: bytes, media_type: str) -> Digest:
@@ -110,6 +110,13 @@ class NamedFiles:
         except BaseException:
             self._unsaved |= names
             raise
+
+    async def close(self) -> None:
+        """Save, and need no content any more, for whoever has published for the last time. Raises as `show`."""
+        try:
+            await self.save()
+        finally:
+            self._lease.release()
 
     async def there(self) -> Sequence[Mapping[str, Digest]]:
         """Return all available files: of this run, published before, added by earlier runs."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from mirrord.blobs.repositories import ManifestRef
+from mirrord.blobs.repositories import Addition, ManifestRef, RepositoryState
+from mirrord.errors import ConflictError
 from mirrord.model.digest import Digest
 
 Manifests = Mapping[Digest, ManifestRef]
@@ -42,6 +43,39 @@ def unneeded(
     # a signature or an SBOM of what stays, though it was found as one of something that goes
     stay = _with_about(manifests, stay, about)
     return going - stay
+
+
+def going(
+    repository: str,
+    state: RepositoryState,
+    tags: Mapping[str, Digest],
+    manifests: Collection[Digest],
+    about: Mapping[str, Digest],
+    *,
+    free: Collection[Digest],
+    instead: Addition,
+) -> tuple[frozenset[str], frozenset[Digest]]:
+    """Return which tags and manifests go, given those that nobody needs; see `Repositories.drop`.
+
+    Raises:
+        ConflictError: not all can go, and something would be published instead.
+    """
+    tags = {name: digest for name, digest in tags.items() if state.tags.get(name) == digest}
+    replaced = {digest for name, digest in state.tags.items() if instead.tags.get(name, digest) != digest}
+
+    def lost(names: Collection[str]) -> frozenset[Digest]:
+        left = {name: digest for name, digest in {**state.tags, **instead.tags}.items() if name not in names}
+        tops = {*(tags[name] for name in names), *manifests, *replaced}
+        return frozenset(unneeded(left, state.manifests, tops, state.manifests.keys() - set(free)))
+
+    names = frozenset(name for name, digest in tags.items() if digest in free or digest not in state.manifests)
+    gone = lost(names)
+    if stay := {name for name, digest in about.items() if digest not in gone}:
+        names -= stay
+        gone = lost(names)
+    if instead.tags and tags.keys() - about.keys() - names:
+        raise ConflictError(f"{repository}: some of what is listed no more is needed by others now")
+    return names, gone
 
 
 def _with_about(manifests: Manifests, tops: Iterable[Digest], about: Mapping[str, Collection[Digest]]) -> set[Digest]:

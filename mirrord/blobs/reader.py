@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,7 +104,7 @@ class SpoolReader:
                 return
             await spool.changed()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the blob from the reader's offset on, as far as it is visible, then wait for more.
 
         A reader that has all of it needs no space any more, however long the answer to an upload takes.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mirrord.blobs.store import BlobStore
 from mirrord.model.digest import Digest
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ABSENT = ""
 """The revision of a repository that does not exist."""
+DROPPED: Final = 10_000
+"""Tags of a repository that are known to have been dropped, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,4 +199,14 @@ async def is_complete(repositories: Repositories, store: BlobStore, repository: 
             left += [ref for ref in manifest.refs if ref not in reached]
         elif found == digest:
             return False
-    return not await store.missing(reached)
+    return not await store.missing(reached, linked=True)
+
+
+def reached(state: RepositoryState) -> frozenset[Digest]:
+    """Return the digests of everything that the tags of a repository reach."""
+    found, left = set[Digest](), list(state.tags.values())
+    while left:
+        if (digest := left.pop()) not in found:
+            found.add(digest)
+            left += state.manifests[digest].refs if digest in state.manifests else ()
+    return frozenset(found)

@@ -21,11 +21,14 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from mirrord.blobs.repositories import DroppedTag, ManifestRef
+from mirrord.blobs.repositories import Addition, DroppedTag, ManifestRef, RepositoryState
+from mirrord.errors import ContentError
 from mirrord.model.digest import Digest
 
+DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ContentError)
+"""What reading a document of ours raises where it is damaged: whatever JSON can say in the place of what we wrote."""
 _KEYS = {"tags", "manifests", "at", "lost", "dropped"}
 
 
@@ -71,6 +74,26 @@ class Links:
         links.dropped = {name: gone for name, gone in self.dropped.items() if name not in links.tags}
         return links
 
+    def without(
+        self, tags: Collection[str], manifests: Collection[Digest], at: int, most: int, instead: Addition
+    ) -> Links:
+        """Return these without some tags and manifests, and with an addition.
+
+        The newest `most` tags that were dropped are known.
+        """
+        links = self.only(self.tags.keys() - set(tags), self.manifests.keys() - set(manifests), at)
+        for name in tags:
+            links.dropped[name] = DroppedTag(self.tags[name], self.tagged.get(name, at), at)
+        if len(links.dropped) > most:
+            newest = sorted(links.dropped, key=lambda name: links.dropped[name].at)[-most:]
+            links.dropped = {name: links.dropped[name] for name in newest}
+        return links.add(instead.tags, instead.manifests, at)
+
+    def state(self, revision: str) -> RepositoryState:
+        """Return a copy for others."""
+        copies = dict(self.tags), dict(self.manifests), revision
+        return RepositoryState(*copies, dict(self.tagged), dict(self.lost), dict(self.dropped))
+
     def tag(self, name: str) -> Digest | None:
         """Return the digest of a tag."""
         return self.tags.get(name)
@@ -92,7 +115,7 @@ class Links:
 class Lines:
     """A log of which one line is read at a time.
 
-    All methods raise ValueError, KeyError, TypeError, AttributeError or ContentError for a damaged log.
+    All methods raise one of `DAMAGE` for a damaged log.
     """
 
     log: bytes
@@ -171,7 +194,7 @@ def identity(log: bytes) -> tuple[str, int]:
     """Return the identity of a log and the bytes of its initial lines.
 
     Raises:
-        ValueError, KeyError, TypeError: it does not begin like a log.
+        DAMAGE: it does not begin like a log.
     """
     end = log.index(b"\n") + 1
     head = json.loads(log[:end])

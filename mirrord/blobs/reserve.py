@@ -2,9 +2,9 @@
 
 Content never takes the last `RESERVE` bytes. A quarter of them stays free, for manifests, notes and what the record
 writes every day. Three quarters lie in a file beside the record: whatever else fills the disk (git, another program)
-cannot take them, and when the record cannot be written the file is removed. A process that ends leaves a small part of
-it, so that the next one can open the record although the disk is full: a collection of garbage has to write there what
-it is about to remove.
+cannot take them, and when the record, or a name of `local`, cannot be written the file is removed. A process that ends
+leaves a small part of it, so that the next one can open the record although the disk is full: a collection of garbage
+has to write there what it is about to remove.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from mirrord.errors import StorageError
 from mirrord.files import storage_errors
@@ -25,6 +26,8 @@ LEFT: Final = 1 << 20
 FILE: Final = "reserve"
 FEWEST: Final = 8  # free inodes of a usable disk
 _MIB: Final = 1 << 20
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_Got = TypeVar("_Got")
 
 
 class OtherContent(Protocol):
@@ -92,6 +95,20 @@ def ease(state: Path) -> None:
     with contextlib.suppress(StorageError):
         if room(state) < 0:
             give_up(state)
+
+
+def eased(write: Callable[[], _Got], ease: Callable[[], object]) -> _Got:
+    """Do a small write; where the disk is full, `ease` it and do that once more.
+
+    It is what names content that was read from far away, and would be dropped without it. Raises as `write`.
+    """
+    try:
+        return write()
+    except StorageError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _FULL:
+            raise
+    ease()
+    return write()
 
 
 def _allocate(file: Path, size: int) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirrord.files import nothing
 from mirrord.model.digest import Digest
 
 Opener = Callable[[int], AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]]
@@ -43,6 +44,7 @@ class BlobSource:
         start: its offset in that file.
         limit: its largest size where no `size` is given; None for no limit but the space.
         on_bytes: called with the number of bytes of each read from the source.
+        on_wrong: called when its bytes were wrong, or those of it and others together.
         name: the source for messages, a host and the request; sources of one name share a connection.
         origin: the registry that it is read from; "" where there is none.
         same_origin: whether it shares a transfer only with sources of its origin. Clients of a front need that: wrong
@@ -56,6 +58,7 @@ class BlobSource:
     start: int = 0
     limit: int | None = None
     on_bytes: Callable[[int], None] = lambda _count: None
+    on_wrong: Callable[[], None] = nothing
     name: str = ""
     origin: str = ""
     same_origin: bool = False

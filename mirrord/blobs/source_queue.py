@@ -69,6 +69,11 @@ class QueuedSource:
     trials: int = 0
     again: float = 0.0
 
+    def wrong(self) -> None:
+        """Tell its readers' sources that the bytes were wrong."""
+        for request in self.requests:
+            request.on_wrong()
+
     def broke(self, fresh: int, seconds: float, patience: Patience) -> bool:
         """Count a read that broke after `fresh` bytes and `seconds`; return whether it was the last try.
 

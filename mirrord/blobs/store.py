@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mirrord.errors import StorageError, TooLargeError
 from mirrord.files import LocalFile, storage_errors
@@ -38,10 +38,14 @@ class BlobStore(Protocol):
     """Content-addressed and write-once. Content that it returns is complete and verified."""
 
     async def find(self, digest: Digest) -> Stored | None:
-        """Return where exactly this content is, or None. For serving and reading: a loss may show a second late."""
+        """Return where exactly this content is, or None. For serving and reading: a loss may show a minute late."""
 
-    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
-        """Return those that are missing now, checking all of them again: for deciding what to copy."""
+    async def missing(self, digests: Collection[Digest], *, linked: bool = False) -> frozenset[Digest]:
+        """Return those that are missing now, checking all of them again: for deciding what to copy.
+
+        Of content that a repository has `linked` all the while, which no collection removes, what a store at a distance
+        saw in the last day counts as there.
+        """
 
     async def adopt(self, digest: Digest, file: Path) -> None:
         """Store the content of `file`, which the caller has verified; `file` itself stays.
@@ -57,6 +61,18 @@ class BlobStore(Protocol):
 
     async def remove(self, digest: Digest) -> None:
         """Remove unreferenced content; a missing one is no error. Raises as `adopt`."""
+
+
+@runtime_checkable
+class DistantStore(BlobStore, Protocol):
+    """A store on another machine: it takes no room on the disk of the spool, and is sent content while that comes."""
+
+    async def receive(self, digest: Digest, size: int, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Store what `pieces` yields, which ends when all of it is verified. What it raises leaves nothing behind.
+
+        Raises:
+            StorageError: the store failed; nothing partial can be found there.
+        """
 
 
 def own(stored: Stored) -> Stored:

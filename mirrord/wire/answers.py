@@ -44,3 +44,9 @@ def number(document: object, host: str, *keys: str) -> int:
 def mapping(value: object) -> Mapping[str, object]:
     """Return an object of JSON, {} for anything else."""
     return value if isinstance(value, dict) else {}
+
+
+def identifier(document: object) -> str:
+    """Return the `id` of an entry; "" if it is no number: it becomes a part of a path."""
+    found = mapping(document).get("id")
+    return str(found) if isinstance(found, int) and not isinstance(found, bool) else ""

@@ -174,7 +174,7 @@ async def call(
 
     Arguments and errors as for `read`; a `body` other than None is sent as JSON, and an empty answer is {}.
     """
-    transport = ApiTransport(http, host, headers, attempts, cap=_PAGE, anonymous="Authorization" not in headers)
+    transport = ApiTransport(http, host, headers, attempts, cap=_PAGE, anonymous=True)
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.request(method, url, json=body)
     document = await offload(len(answer.content), _json, answer, host) if answer.content.strip() else {}

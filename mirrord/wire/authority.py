@@ -31,15 +31,18 @@ def new_authority(now: datetime) -> bytes:
     return _pem(builder, key, key)
 
 
-def check_authority(authority: bytes, now: datetime) -> None:
-    """Find out whether an authority can give certificates.
+def check_authority(authority: bytes, now: datetime) -> bytes:
+    """Find out whether an authority can give certificates, and return its own as PEM, which has no key.
 
     Raises:
         ValueError: it cannot; the text says why, without its name.
     """
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as above
+
     issuer, _ = _loaded(authority)
     if now >= issuer.not_valid_after_utc:
         raise ValueError(f"is an authority that ended on {issuer.not_valid_after_utc:%Y-%m-%d}; is the clock right?")
+    return issuer.public_bytes(serialization.Encoding.PEM)
 
 
 def new_certificate(authority: bytes, names: Sequence[str], now: datetime) -> bytes:
@@ -67,13 +70,13 @@ def new_certificate(authority: bytes, names: Sequence[str], now: datetime) -> by
 
 
 def is_current(certificate: bytes, authority: bytes, names: Sequence[str], now: datetime) -> bool:
-    """Whether a certificate is of an authority, for these names, and lasts for a while."""
+    """Whether a certificate, which has its key, is of an authority, for these names, and lasts for a while."""
     from cryptography import x509  # noqa: PLC0415 - as above
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
 
     try:
-        found, issuer = (x509.load_pem_x509_certificate(one) for one in (certificate, authority))
-        found.verify_directly_issued_by(issuer)
+        found, _ = _loaded(certificate)
+        found.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
         listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
@@ -81,20 +84,20 @@ def is_current(certificate: bytes, authority: bytes, names: Sequence[str], now: 
     return lasts and [*listed] == [_general(one) for one in names]
 
 
-def _loaded(authority: bytes) -> tuple[x509.Certificate, Any]:
-    """Return the certificate and the key of an authority. Raises ValueError."""
+def _loaded(pem: bytes) -> tuple[x509.Certificate, Any]:
+    """Return a certificate, such as that of an authority, and its key. Raises ValueError."""
     from cryptography import x509  # noqa: PLC0415 - as above
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as above
 
     try:
-        issuer = x509.load_pem_x509_certificate(authority)
-        signer: Any = serialization.load_pem_private_key(authority, None)
+        found = x509.load_pem_x509_certificate(pem)
+        key: Any = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
         raise ValueError("is no authority with its key") from None
-    if signer.public_key() != issuer.public_key():
+    if key.public_key() != found.public_key():
         raise ValueError("is no authority with its key, but with that of another one")
-    return issuer, signer
+    return found, key
 
 
 def _begun(name: x509.Name, key: Any, now: datetime, until: datetime) -> Any:

@@ -14,6 +14,7 @@ _VERSION: Final = 0xA0  # tag of the optional version, before the serial number 
 _VALIDITY: Final = 3  # index after the version: serial number, signature, issuer, validity
 _SOON: Final = timedelta(days=14)
 _LARGEST: Final = 4 << 20  # bytes of a file that are read
+_BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")  # Debian's, Red Hat's
 _FORMS: Final = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}  # UTCTime and GeneralizedTime
 
 
@@ -36,6 +37,12 @@ def server_context(certificate: str, key: str) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return context
+
+
+def system_authorities() -> str:
+    """Return the PEM file with the authorities that this machine trusts, for programs that look for it elsewhere."""
+    paths = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    return next((path for path in paths if path and Path(path).is_file()), "system")
 
 
 def expiry(pem: bytes) -> datetime | None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError
 from mirrord.wire import advice
+from mirrord.wire.database import DatabaseAddress
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.origin import Origin, check_url, joined, untrusted
 
@@ -62,7 +63,7 @@ class Reach:
 
 def scheme_of(policy: HostPolicy) -> str:
     """Return `http` or `https`: plain HTTP for loopback, else TLS, unless the configuration says otherwise."""
-    insecure = _is_loopback(policy.host) if policy.insecure is None else policy.insecure
+    insecure = is_loopback(policy.host) if policy.insecure is None else policy.insecure
     return "http" if insecure else "https"
 
 
@@ -100,7 +101,7 @@ def _is_of(origin: Origin, host: str) -> bool:
 
 def reach_of(policy: HostPolicy) -> Reach:
     """Return which addresses the rules for this host open."""
-    return Reach(loopback=_is_loopback(policy.host), private=policy.allow_private)
+    return Reach(loopback=is_loopback(policy.host), private=policy.allow_private)
 
 
 def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
@@ -132,7 +133,7 @@ def check_literal(origin: Origin, reach: Reach) -> None:
     try:
         ip_address(origin.host)
     except ValueError:
-        if _is_loopback(origin.host) and not (reach.loopback or reach.private):
+        if is_loopback(origin.host) and not (reach.loopback or reach.private):
             raise untrusted("address", f"{origin.host} from a host that is not itself on this machine") from None
     else:
         check_addresses(origin.authority, [origin.host], reach)
@@ -192,6 +193,12 @@ def carry(headers: Mapping[str, str], *, home: bool) -> dict[str, str]:
     return {name: value for name, value in headers.items() if home or name.lower() in SAFE_HEADERS}
 
 
+def verified(address: DatabaseAddress) -> bool:
+    """Return whether a database must show a certificate for its name before it learns who we are, or anything else."""
+    near = all(server.socket or is_loopback(server.host) for server in address.servers)
+    return not address.insecure and (not near or address.ca is not None)
+
+
 @lru_cache(1024)
 def _own(authority: str, scheme: str) -> Origin | None:
     try:
@@ -201,7 +208,8 @@ def _own(authority: str, scheme: str) -> Origin | None:
 
 
 @lru_cache(1024)
-def _is_loopback(authority: str) -> bool:
+def is_loopback(authority: str) -> bool:
+    """Return whether a host, with or without a port, is this machine by its name or address."""
     bare = authority.count(":") > 1 and "[" not in authority  # an IPv6 address, as `Origin.host` has it
     host = authority if bare else urlsplit(f"//{authority}").hostname or ""
     try:

@@ -34,7 +34,7 @@ async def adopt(store, worker):
         print("adopted", flush=True)
 
 async def main():
-    store = BoundedStore(folder / "blobs", lambda: 1 << 40, evicting=lambda *_: print("evicting", flush=True))
+    store = BoundedStore(folder / "blobs", lambda: 1 << 40, removing=lambda *_: print("evicting", flush=True))
     await store.open_()
     store.order.limit = 1_000_000
     await asyncio.gather(*(adopt(store, worker) for worker in range(20)))

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs import eviction
+from mirrord.blobs.shared_cache import SharedCache
 from mirrord.blobs.spool import WITHHELD
 from mirrord.errors import DigestError, MirrordError, RestartedError, UnreachableError
 from mirrord.model.digest import Digest
 from mirrord.testing import Registry
 from tests.support.cached import MIB, CachedFront, bytes_of, data_of
 from tests.support.disks import small_disk
+from tests.support.gateway import bucket
 
 BLOBS = "/blobs/sha256:"
 
@@ -27,9 +29,10 @@ async def registry() -> AsyncIterator[Registry]:
         yield registry
 
 
-@pytest.fixture
-async def front(registry: Registry, tmp_path: Path) -> AsyncIterator[CachedFront]:
-    async with CachedFront(registry, tmp_path) as front:
+@pytest.fixture(params=["alone", "shared"])
+async def front(request: pytest.FixtureRequest, registry: Registry, tmp_path: Path) -> AsyncIterator[CachedFront]:
+    shared = SharedCache(bucket(f"cache/{tmp_path.name}"), "one") if request.param == "shared" else None
+    async with CachedFront(registry, tmp_path, shared=shared) as front:
         yield front
 
 

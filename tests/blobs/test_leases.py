@@ -17,7 +17,7 @@ from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.leases import Leases
 from mirrord.blobs.reachable import unneeded
 from mirrord.blobs.repositories import ManifestRef
-from mirrord.blobs.uses import ContentUses
+from mirrord.blobs.uses import DiskUses
 from mirrord.model.digest import Digest
 from tests.support.localstore import place_in
 
@@ -148,7 +148,7 @@ async def test_a_removal_that_is_cancelled_ends_first(tmp_path: Path, monkeypatc
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", slow)
-    collector = Collector(store, repositories, ContentUses(store.place))
+    collector = Collector(store, repositories, DiskUses(store.place))
     async with collector.collection() as collection:
         removing = asyncio.create_task(collection.remove([ONE]))
         await asyncio.to_thread(began.wait)

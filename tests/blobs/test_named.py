@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.named import FEW, NamedFiles
 from mirrord.blobs.repositories import ManifestRef
-from mirrord.errors import ConflictError
+from mirrord.errors import ConflictError, StorageError
 from mirrord.model.digest import Digest
 from tests.support.localstore import place_in
 
@@ -78,6 +79,25 @@ async def test_what_is_lost(state: Path) -> None:
     assert await again.lost(await again.shown()) == {"a"}
     assert await again.there() == [{}, {}, {}]
     assert await again.read("a") is None
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_close(full: bool, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not published is named for the next run, and needed no more, even if it cannot be named."""
+    repositories = DiskRepositories(state / "names")
+    named = NamedFiles(DiskStore(state / "blobs"), repositories, "app")
+    await named.put("a", DATA, "text/a")
+    assert not repositories.leases.free([DIGEST])
+
+    async def no_space(*_: Any, **__: Any) -> str:
+        raise StorageError("no space left")
+
+    if full:
+        monkeypatch.setattr(repositories, "publish", no_space)
+    with pytest.raises(StorageError) if full else nullcontext():
+        await named.close()
+    assert repositories.leases.free([DIGEST]) == {DIGEST}
+    assert await named.waiting() == ({} if full else {"a": DIGEST})
 
 
 async def test_two_at_once(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

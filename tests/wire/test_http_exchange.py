@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from mirrord.wire.http.message import HttpRequest, Limits, Upload, WireRequest
 from mirrord.wire.http.transport import AiohttpTransport, Route
 from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.processes import open_files
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -180,12 +180,12 @@ async def test_a_host_that_reads_nothing_keeps_no_connection_open(raw: Any, clie
         await asyncio.Event().wait()
 
     server, http = await raw(talk), client(None, Limits(stall=0.3, attempts=1))
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     for _ in range(3):
         with pytest.raises(MirrordError):
             await http.fetch(HttpRequest("PUT", server.url, server.host, body=Upload(64 << 20, content)))
     await asyncio.sleep(0)  # sockets are closed one turn after their connections
-    assert len(list(Path("/proc/self/fd").iterdir())) - before == server.connections == 3  # the ends of the server
+    assert len(open_files() - before) == server.connections == 3  # the ends of the server
 
 
 @pytest.mark.parametrize(("insecure", "connections"), [(True, 1), (False, 2)])

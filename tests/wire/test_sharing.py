@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirrord.errors import MirrordError, PreemptedError, StalledError, UnreachableError
+from mirrord.testing.servers import free_port
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.limiter import PREEMPTIBLE_AFTER, HostLimiter
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
@@ -334,9 +335,9 @@ async def test_a_client_that_leaves_is_no_failure_of_the_host(raw: Any, client: 
             await task
 
 
-async def test_a_host_that_rests_is_rested_for_the_front_alone(client: Any, unused_port: int) -> None:
+async def test_a_host_that_rests_is_rested_for_the_front_alone(client: Any) -> None:
     """What clients do not wait for a run still tries: it has a circuit of its own."""
-    host = f"127.0.0.1:{unused_port}"
+    host = f"127.0.0.1:{free_port()}"
     shares, request = HostShares([host]), HttpRequest("GET", f"http://{host}/", host, attempts=1)
     front = client(limits=Limits(rest=600.0), shares=shares, party=FRONT)
     runs = client(shares=shares, party=RUNS)
@@ -349,16 +350,6 @@ async def test_a_host_that_rests_is_rested_for_the_front_alone(client: Any, unus
     with pytest.raises(UnreachableError, match="refused") as failure:
         await runs.fetch(request)
     assert "is not asked" not in str(failure.value)
-
-
-@pytest.fixture
-async def unused_port() -> int:
-    """Return a port on which nobody listens."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 def test_after_its_rest_one_request_tries_a_host() -> None:

@@ -34,22 +34,23 @@ class HookForm:
         prefix: what stands before the hexadecimal digits.
         event: the header that says what happened.
         about: its value for issues.
-        delivery: the header with the number of the delivery, "" for none.
         signs_body: whether the body is signed.
+        test: the header that says `true` where somebody tries the webhook, with an issue of another repository; ""
+            where there is none.
     """
 
     signature: str
     prefix: str
     event: str
     about: str
-    delivery: str = ""
     signs_body: bool = True
+    test: str = ""
 
 
 FORMS: Final[Mapping[str, HookForm]] = {
-    "github": HookForm("x-hub-signature-256", "sha256=", "x-github-event", "issues", "x-github-delivery"),
-    "gitee": HookForm("x-gitee-token", "", "x-gitee-event", "Issue Hook", signs_body=False),
-    "gitea": HookForm("x-gitea-signature", "", "x-gitea-event", "issues", "x-gitea-delivery"),
+    "github": HookForm("x-hub-signature-256", "sha256=", "x-github-event", "issues"),
+    "gitee": HookForm("x-gitee-token", "", "x-gitee-event", "Issue Hook", signs_body=False, test="x-gitee-ping"),
+    "gitea": HookForm("x-gitea-signature", "", "x-gitea-event", "issues"),
 }
 """By the word in `forge:`. Forgejo sends Gitea's headers, too."""
 
@@ -89,6 +90,7 @@ def issue_of(body: bytes, repository: str) -> str | None:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    name = text(document, "repository", "full_name") or ""
+    # In Gitee's manual, `full_name` has the titles of owner and repository: `开源中国/Gitee`.
+    names = [text(document, "repository", key) or "" for key in ("full_name", "path_with_namespace")]
     number = text(mapping(document).get("issue"), "number") or ""
-    return number if name.casefold() == repository.casefold() and valid_number(number) else None
+    return number if repository.casefold() in map(str.casefold, names) and valid_number(number) else None

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError, TooLargeError
-from mirrord.wire.answers import mapping, needed, text
+from mirrord.errors import ContentError, RefusedError, TooLargeError
+from mirrord.wire.answers import identifier, mapping, needed, text
+from mirrord.wire.forges.forge_api import ForgeApi
 from mirrord.wire.forges.known import FORGES
 from mirrord.wire.forges.owned import OwnerForge
 from mirrord.wire.forges.port import joined, repository_of, web_host
@@ -34,8 +35,9 @@ BODY: Final = 20_000
 
 _NUMBER: Final = re.compile(r"[A-Za-z0-9]{1,20}")
 _ENTRIES: Final = 1000  # of one answer; Gitea has no pages of comments
-_TOO_LARGE: Final = 20  # answers of one list that may be too large, so that smaller pages are asked for
+_TOO_LARGE: Final = 20  # pages of one list that are halved, since they are too large
 _EXISTS: Final = frozenset({400, 409, 422})
+_GONE: Final = frozenset({404, 410})  # GitHub answers 410 of an issue that was deleted
 _NEEDED: Final = "give the token's account the right to read and write issues of the repository"
 
 
@@ -97,28 +99,30 @@ class Issues:
 
     def __init__(self, http: Http, forge: OwnerForge, address: Address, token: Secret) -> None:
         """Ask about a repository with a token; nothing is sent."""
-        self._http, self._forge = http, forge
         self._root = forge.api(http, address)
         self._words = repository_of(address)[-2:]
         self._url = f"{self._root}/repos/{joined(*self._words)}"
-        self._host = api_owner(web_host(address))
-        self._credential = Credential("", token)
+        headers = {**forge.headers, "Authorization": Credential("", token).token(forge.scheme)}
+        self._api = ForgeApi(http, api_owner(web_host(address)), headers, _NEEDED)
+        self.more = False
 
     async def login(self) -> str:
         """Return the login of the token's account."""
-        return needed(await self._ask("GET", f"{self._root}/user"), self._host, "login")
+        return needed(await self._api.ask("GET", f"{self._root}/user"), self._api.host, "login")
 
     async def find(self, number: str) -> Issue | None:
         """Return an issue; None for none, for a pull request, and for one that was moved to another repository."""
         if not valid_number(number):
             return None
         try:
-            found = self._issue(await self._ask("GET", f"{self._url}/issues/{number}"))
-        except MissingError:
+            found = self._issue(await self._api.ask("GET", f"{self._url}/issues/{number}"))
+        except RefusedError as error:
+            if error.status not in _GONE:
+                raise
             return None
         return found if found and found.number.casefold() == number.casefold() else None
 
-    async def opened(self, label: str, since: datetime | None, pages: int = PAGES) -> AsyncIterator[Issue]:
+    async def opened(self, label: str, since: datetime | None, pages: int, first: int = 1) -> AsyncIterator[Issue]:
         """Yield the open issues, pull requests left out: at GitHub those with a label, the oldest first.
 
         Elsewhere strangers cannot set labels, so there they are all open ones, the newest first.
@@ -126,12 +130,13 @@ class Issues:
         Args:
             label: its name.
             since: only those that changed since then.
-            pages: how many pages are read at most.
+            pages: how many pages are read at most; `more` says whether the list goes on.
+            first: number of the first of them, from 1 on.
         """
         query = {"state": "open", **({"labels": label} if self.by_label else {}), **self.filters}
         if since:
             query["since"] = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        async for one in self._list("issues", query, pages, smaller=True):
+        async for one in self._list("issues", query, pages, first, smaller=True):
             if issue := self._issue(one):
                 yield issue
 
@@ -142,7 +147,7 @@ class Issues:
 
     async def comment(self, number: str, body: str) -> None:
         """Write a comment in Markdown."""
-        await self._ask("POST", f"{self._url}/issues/{number}/comments", {"body": body})
+        await self._api.ask("POST", f"{self._url}/issues/{number}/comments", {"body": body})
 
     async def comments_of_pull(self, number: str) -> AsyncIterator[IssueComment]:
         """Yield the comments of a pull request, the oldest first; not those of lines of its code."""
@@ -151,17 +156,17 @@ class Issues:
 
     async def comment_pull(self, number: str, body: str) -> None:
         """Write a comment into a pull request, in Markdown."""
-        await self._ask("POST", f"{self._url}/{self.pulls}/{number}/comments", {"body": body})
+        await self._api.ask("POST", f"{self._url}/{self.pulls}/{number}/comments", {"body": body})
 
     async def revise_in_pull(self, comment: str, body: str) -> None:
         """Write a comment of a pull request anew."""
-        await self._ask("PATCH", f"{self._url}/{self.pulls}/comments/{comment}", {"body": body})
+        await self._api.ask("PATCH", f"{self._url}/{self.pulls}/comments/{comment}", {"body": body})
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:
         """Add a label and close an issue, as completed or as not planned."""
         reason = "completed" if done else "not_planned"
         change = {"state": "closed", "state_reason": reason, "labels": _with(issue.labels, label)}
-        await self._ask("PATCH", f"{self._url}/issues/{issue.number}", change)
+        await self._api.ask("PATCH", f"{self._url}/issues/{issue.number}", change)
 
     async def make_labels(self, labels: Iterable[Label]) -> None:
         """Make those labels that the repository has not: who sets a missing one may need more rights."""
@@ -169,7 +174,7 @@ class Issues:
         for label in labels:
             if label.name.casefold() not in there:
                 try:
-                    await self._ask("POST", f"{self._url}/labels", self._label(label))
+                    await self._api.ask("POST", f"{self._url}/labels", self._label(label))
                 except RefusedError as error:
                     if error.status not in _EXISTS:
                         raise
@@ -182,7 +187,7 @@ class Issues:
         found = mapping(document)
         if found.get("pull_request"):
             return None
-        number, labels = needed(found, self._host, "number"), found.get("labels")
+        number, labels = needed(found, self._api.host, "number"), found.get("labels")
         names = (text(one, "name") for one in (labels if isinstance(labels, list) else ()))
         return Issue(
             number,
@@ -195,49 +200,42 @@ class Issues:
 
     async def _comments(self, path: str) -> AsyncIterator[IssueComment]:
         async for one in self._list(path, {}, PAGES):
-            found = mapping(one).get("id")
-            number = str(found) if isinstance(found, int) and not isinstance(found, bool) else ""
-            yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "", number)
+            yield IssueComment(text(one, "user", "login") or "", text(one, "body") or "", identifier(one))
 
     async def _list(
-        self, path: str, query: Mapping[str, str], pages: int, *, smaller: bool = False
+        self, path: str, query: Mapping[str, str], pages: int, first: int = 1, *, smaller: bool = False
     ) -> AsyncIterator[object]:
         """Yield the entries of a list, page by page.
 
         With `smaller`, halves are asked for in place of a page that is too large to be read, as strangers may make
-        one, down to single entries; one that is too large by itself is left out.
+        one, down to single entries; one that is too large by itself is left out. Of very many, whole pages are, and
+        the error follows behind all that could be read. Afterwards `more` says whether the list goes on.
         """
         name, size = self.per_page
-        waiting, left = deque((page, size) for page in range(1, pages + 1)), _TOO_LARGE if smaller else 0
+        waiting, left = deque((page, size) for page in range(first, first + pages)), _TOO_LARGE
+        lost: TooLargeError | None = None
+        self.more = True
         while waiting:
             page, size = waiting.popleft()
             url = f"{self._url}/{path}?{urlencode({**query, name: size, 'page': page})}"
             try:
-                found = await self._ask("GET", url)
-            except TooLargeError:
-                if not left:
+                found = await self._api.entries(url)
+            except TooLargeError as error:
+                if not smaller:
                     raise
-                left -= 1
-                if size > 1:
+                if size > 1 and left:
+                    left -= 1
                     waiting.extendleft(((2 * page, size // 2), (2 * page - 1, size // 2)))
+                elif size > 1:
+                    lost = error
                 continue
-            if not isinstance(found, list):
-                raise ContentError(f"{self._host}: the answer of its API is no list; has the API changed?")
             for one in found[:_ENTRIES]:
                 yield one
             if len(found) != size:
-                return
-
-    async def _ask(self, method: str, url: str, body: object = None) -> Any:
-        from mirrord.wire.api import call  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
-
-        headers = {**self._forge.headers, "Authorization": self._credential.token(self._forge.scheme)}
-        attempts = None if method == "GET" else 1
-        try:
-            answer = await call(self._http, method, url, body, host=self._host, headers=headers, attempts=attempts)
-        except DeniedError as error:
-            raise DeniedError(f"{error}; {_NEEDED}", error.status) from error
-        return answer.document
+                self.more = False
+                break
+        if lost:
+            raise lost
 
 
 class GiteeIssues(Issues):
@@ -252,7 +250,7 @@ class GiteeIssues(Issues):
         owner, name = self._words
         labels = ",".join(_with(issue.labels, label))
         change = {"repo": name, "state": "closed", "labels": labels}
-        await self._ask("PATCH", f"{self._root}/repos/{joined(owner)}/issues/{issue.number}", change)
+        await self._api.ask("PATCH", f"{self._root}/repos/{joined(owner)}/issues/{issue.number}", change)
 
     def _label(self, label: Label) -> Mapping[str, str]:
         return {"name": label.name, "color": label.color}
@@ -267,8 +265,8 @@ class GiteaIssues(Issues):
 
     async def close(self, issue: Issue, label: str, *, done: bool) -> None:  # noqa: ARG002 - as above
         """Add a label, and close an issue."""
-        await self._ask("POST", f"{self._url}/issues/{issue.number}/labels", {"labels": [label]})
-        await self._ask("PATCH", f"{self._url}/issues/{issue.number}", {"state": "closed"})
+        await self._api.ask("POST", f"{self._url}/issues/{issue.number}/labels", {"labels": [label]})
+        await self._api.ask("PATCH", f"{self._url}/issues/{issue.number}", {"state": "closed"})
 
     def _label(self, label: Label) -> Mapping[str, str]:
         return {**super()._label(label), "color": f"#{label.color}"}

@@ -83,8 +83,8 @@ class Authenticator:
 
     def explain(self, request: HttpRequest) -> str:
         """Return a clause that says which credentials a request was sent with; for messages."""
-        if request.anonymous and not brings_own(request):
-            return "asked without credentials"
+        if request.anonymous:  # what it brings is none of the book's
+            return "" if brings_own(request) else "asked without credentials"
         state = self._states.get(request.host)
         if brings_own(request) or (state and state.asked):
             return self.book.explain(request.host, repository_of(request.scope), registry=bool(request.scope))

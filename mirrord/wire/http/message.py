@@ -276,13 +276,12 @@ def _reason(content_type: str, body: bytes) -> str:
 
     Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
 
-    Of a document with a `message` (Git LFS, and forges' APIs) it is that message.
+    Of a document with a `message` (Git LFS, and forges' APIs) or a `detail` (Quay, Docker Hub) it is that.
     """
     text = body.decode("utf-8", "replace")
     try:
         document = json.loads(text)
-        if isinstance(document.get("message"), str):
-            text = document["message"]
+        text = next((told for key in ("message", "detail") if isinstance(told := document.get(key), str)), text)
         errors = document["errors"]
         said = (": ".join(str(part) for key in ("code", "message") if (part := error.get(key))) for error in errors[:5])
         text = "; ".join(filter(None, said))

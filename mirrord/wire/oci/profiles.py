@@ -182,7 +182,7 @@ _KNOWN: Final = (
     ),
     Profile(
         "coding",
-        "CODING",
+        "Coding",
         ("*.pkg.coding.net",),
         why="versions are deleted on its pages only (coding.net/docs/artifacts)",
         deletes="delete the version on the page of the artifact repository",

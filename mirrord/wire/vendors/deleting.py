@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from mirrord.errors import MirrordError, MissingError
+from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
 from mirrord.wire.ecr import EcrRegistry, ecr_registry
 from mirrord.wire.http.client import Http
@@ -21,7 +21,10 @@ class TagDeleter(Protocol):
     """Deletes tags of one repository; no other tag of their images goes with them."""
 
     async def delete(self, names: Mapping[str, Digest]) -> Mapping[str, MirrordError | None]:
-        """Delete tags that stand for these digests; return by tag why it is still there, None for one that is gone."""
+        """Delete tags that stand for these digests; return by tag why it is still there, None for one that is gone.
+
+        `MissingError` is one that the API does not find: gone, moved (at Harbor), or not to be seen by us.
+        """
 
 
 async def tag_deleter(http: Http, reference: Reference) -> TagDeleter | None:
@@ -69,8 +72,6 @@ class _ByApi:
         for tag, digest in names.items():
             try:
                 await self._vendor.delete_tag(self._api, self._path, tag, digest)
-            except MissingError:
-                ends[tag] = None
             except MirrordError as error:
                 ends[tag] = error
             else:

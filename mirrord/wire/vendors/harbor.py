@@ -20,7 +20,10 @@ class Harbor(port.Vendor):
 
     name = "harbor"
     title = "Harbor"
-    deletes = "let the account, or the robot account, delete tags of the project; a tag that is immutable there stays"
+    deletes = (
+        "let the account be a maintainer of the project, or the robot account delete tags (`tag: delete`); a tag that"
+        " is immutable there stays"
+    )
     hint = "check the project, and that the account may list its repositories"
 
     def place_of_tag(self, path: str, tag: str, digest: Digest) -> str:

@@ -25,7 +25,10 @@ class Quay(port.Vendor):
     name = "quay"
     title = "Quay"
     scoped = True
-    deletes = "its API wants `username: $oauthtoken` with an OAuth token that may write to the repository"
+    deletes = (
+        "its API wants `username: $oauthtoken` with an OAuth token that may write to the repository; a tag that is"
+        " immutable there stays"
+    )
     hint = (
         "for what is not public, its API wants `username: $oauthtoken` with an OAuth token that may view repositories"
     )
