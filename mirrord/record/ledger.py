@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -24,12 +24,23 @@ PATIENCE: Final = 20.0
 
 
 class RunLedger:
-    """Implements `Ledger` for one run of one mirror; `places` are the addresses of its targets."""
+    """Implements `Ledger` for one run of one mirror; `places` are the addresses of its targets.
 
-    def __init__(
-        self, store: Store, mirror: str, run: datetime, places: Mapping[str, str], clock: Callable[[], datetime]
+    With replicas `fenced` raises FencedError when another one runs the mirror: it is asked after each batch of moves
+    was recorded, before it happens, and nothing happens that cannot be recorded.
+    """
+
+    def __init__(  # noqa: PLR0917 - all of them belong to each run
+        self,
+        store: Store,
+        mirror: str,
+        run: datetime,
+        places: Mapping[str, str],
+        clock: Callable[[], datetime],
+        fenced: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._mirror, self._run, self._places, self._clock = store, mirror, run, places, clock
+        self._fenced = fenced
 
     @asynccontextmanager
     async def moving(
@@ -42,6 +53,7 @@ class RunLedger:
 
         Raises:
             StorageError: a deletion cannot be recorded.
+            FencedError: another replica runs the mirror.
         """
         if not names:
             yield {}
@@ -57,9 +69,11 @@ class RunLedger:
         try:
             await self._store.intend(entries)
         except StorageError:
-            if any(entry.after is None for entry in entries):
+            if self._fenced or any(entry.after is None for entry in entries):
                 raise
             entries = []
+        if self._fenced:
+            await self._fenced()
         failpoints.hit("ledger.intended")
         outcomes: dict[str, Settled] = {}
         rest = Settled.OPEN

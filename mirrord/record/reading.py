@@ -1,13 +1,12 @@
-"""What is read of the record. Blocking: only the record's own thread may call this."""
+"""What is read of the record. Blocking: only threads of the record may call this, where it has several also at once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, func, select, text, tuple_  # noqa: TID251 - this is the door
+from sqlalchemy import func, select, text, tuple_, union  # noqa: TID251 - this is the door
 
 from mirrord.model.history import Behind, Day, ItemRow, LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
@@ -15,9 +14,10 @@ from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.request import AskRecord
 from mirrord.names.natural import natural_order
 from mirrord.record import tables
-from mirrord.record.file import DatabaseFile, rows_with, where
+from mirrord.record.database import Database
 from mirrord.record.requests import OPEN_REQUESTS
 from mirrord.record.standings import KEPT_DAYS
+from mirrord.record.statements import rows_with, where
 from mirrord.record.tables import sort_of, value_of
 from mirrord.record.verified import VERIFIED, verified_of
 
@@ -27,11 +27,13 @@ OPEN: Final = text("outcome = 'open'")
 _MIRRORS: Final = 64  # of which the days are kept in memory, some 30 kB each
 
 
-class Reading(DatabaseFile):
-    """One open database, to be read."""
+class Reading:
+    """The record in an open database, to be read."""
 
-    def __init__(self, path: Path, engine: Engine) -> None:
-        super().__init__(path, engine)
+    def __init__(self, database: Database) -> None:
+        """Read this database."""
+        self.database = database
+        self._read = database.read
         self._days: dict[str, Sequence[Day]] = {}  # of mirrors that were read last, until their next run
 
     def memory(self, mirror: str) -> Memory:
@@ -65,14 +67,19 @@ class Reading(DatabaseFile):
 
     def days(self, mirror: str) -> Sequence[Day]:
         """Read the days of a mirror, oldest first."""
+        if not self.database.alone:
+            return self._read_days(mirror)
         found = self._days.get(mirror)
         if found is None:
-            newest = rows_with(tables.days, mirror=mirror).order_by(tables.days.c.day.desc()).limit(KEPT_DAYS)
-            found = [value_of(Day, row) for row in reversed(self._read(newest))]
+            found = self._read_days(mirror)
             while len(self._days) >= _MIRRORS:
                 del self._days[next(iter(self._days))]
             self._days[mirror] = found
         return found
+
+    def _read_days(self, mirror: str) -> Sequence[Day]:
+        newest = rows_with(tables.days, mirror=mirror).order_by(tables.days.c.day.desc()).limit(KEPT_DAYS)
+        return [value_of(Day, row) for row in reversed(self._read(newest))]
 
     def behind(self, mirror: str, limit: int, after: tuple[str, str] | None) -> Sequence[Behind]:
         """Read what its targets lack, the oldest first, or what follows a target and an item.
@@ -99,7 +106,7 @@ class Reading(DatabaseFile):
             there = where(select(table.c.item), table, {"mirror": mirror, "target": target})
             there = there.where(tuple_(*by_name) > behind)
             if find:
-                there = there.where(func.instr(func.lower(table.c.item), func.lower(find)) > 0)
+                there = there.where(self.database.contains(table.c.item, find))
             names |= {row["item"] for row in self._read(there.order_by(*by_name).limit(limit))}
         order = sorted(names, key=natural_order)
         found: dict[str, dict[str, LastSeen]] = {item: {} for item in order[:limit]}
@@ -166,6 +173,13 @@ class Reading(DatabaseFile):
         mine = (table.c.mirror == mirror, table.c.outcome != Settled.UNDONE)
         newest = select(func.max(table.c.id)).where(*mine).group_by(table.c.target, table.c.place, table.c.name)
         return [value_of(LedgerEntry, row) for row in self._read(select(table).where(table.c.id.in_(newest)))]
+
+    def brought(self, target: str) -> frozenset[str]:
+        """Read the digests before and after all moves at a target that were not undone."""
+        table = tables.ledger
+        at = (table.c.target == target, table.c.outcome != Settled.UNDONE)
+        both = union(*(select(column).where(*at, column.is_not(None)) for column in (table.c.before, table.c.after)))
+        return frozenset(next(iter(row.values())) for row in self._read(both))
 
     def unsettled(self) -> Collection[str]:
         """Read the mirrors with open moves."""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Delete, delete, select  # noqa: TID251 - this
 
 from mirrord.model.request import AskRecord
 from mirrord.record import tables
-from mirrord.record.file import put
+from mirrord.record.statements import put
 from mirrord.record.store import ASKED
 from mirrord.record.tables import row_of
 
@@ -24,8 +24,8 @@ def old_requests(kept: int) -> Delete:
 _OLD = old_requests(ASKED)
 
 
-def note_asked(link: Connection, request: AskRecord) -> None:
-    """Write one, and forget the oldest of many that ended."""
-    put(link, _TABLE, "id", [row_of(request)])
-    if request.ended is not None:
+def note_asked(link: Connection, *requests: AskRecord) -> None:
+    """Write those that have not ended by then, and forget the oldest of many that ended."""
+    put(link, _TABLE, "id", [*map(row_of, requests)], only="asked.ended IS NULL")
+    if any(one.ended for one in requests):
         link.execute(_OLD)

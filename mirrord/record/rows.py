@@ -1,4 +1,4 @@
-"""Changes of the record. Blocking: only the record's own thread may call this."""
+"""Changes of the record. Blocking: only the thread of the record that changes it may call this."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from mirrord.model.memory import LastSeen
 from mirrord.model.request import AskRecord
 from mirrord.record import tables
 from mirrord.record.behind import BEHIND
-from mirrord.record.engine import unsynchronised
-from mirrord.record.file import put, rows_with, where
 from mirrord.record.learned import completed
 from mirrord.record.reading import Reading
 from mirrord.record.requests import note_asked
 from mirrord.record.standings import KEPT_DAYS, day_after, standings_after
+from mirrord.record.statements import execute_many, put, rows_with, where
 from mirrord.record.store import FORGET, KEEP, MOVES
 from mirrord.record.summary import RunSummary
 from mirrord.record.tables import days_since_1970, micros, row_of, sort_of, value_of
@@ -38,7 +37,7 @@ _GONE = text("DELETE FROM known WHERE mirror = :m AND target = :t AND item = :i"
 _COUNTED = text(
     "UPDATE standing SET counted = (SELECT count(*) FROM known WHERE mirror = :m AND target = standing.target),"
     " size = coalesce((SELECT sum(size) FROM (SELECT DISTINCT digest, size FROM known"
-    " WHERE mirror = :m AND target = standing.target AND size IS NOT NULL)), 0)"
+    " WHERE mirror = :m AND target = standing.target AND size IS NOT NULL) AS sizes), 0)"
     " WHERE mirror = :m AND target <> ''"
 )
 _COUNTED_ANYWHERE = text(
@@ -47,6 +46,10 @@ _COUNTED_ANYWHERE = text(
     " WHERE mirror = :m AND target = ''"
 )
 _EVERY_ITEM = text("UPDATE standing SET items = counted WHERE mirror = :m AND target <> ''")
+_NUMBER = text(
+    "INSERT INTO publishes (mirror, number) VALUES (:m, 1)"
+    " ON CONFLICT (mirror) DO UPDATE SET number = publishes.number + 1 RETURNING number"
+)
 _SURPLUS = text(
     "DELETE FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome <> 'open' AND id < ("
     "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
@@ -61,8 +64,8 @@ def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
             {"m": one.mirror, "t": one.target, "n": one.name, "r": micros(one.run), "o": one.outcome, "kept": MOVES - 1}
             for one in settled
         ]
-        link.execute(_OUTCOME, rows)
-        link.execute(_SURPLUS, rows)
+        execute_many(link, _OUTCOME, rows)
+        execute_many(link, _SURPLUS, rows)
         failpoints.hit("ledger.settled")
 
 
@@ -83,21 +86,17 @@ class Rows(Reading):
 
     def accept(self, mirror: str) -> int:
         """Number a publish."""
+        return self.database.write(lambda link: int(link.execute(_NUMBER, {"m": mirror}).scalar_one()))
 
-        def change(link: Connection) -> int:
-            row = link.execute(rows_with(tables.publishes, mirror=mirror)).mappings().first()
-            number = int(row["number"] if row else 0) + 1
-            put(link, tables.publishes, "mirror", [{"mirror": mirror, "number": number}])
-            return number
+    def note_asked(self, *requests: AskRecord) -> None:
+        """Write how far images are that somebody asked for."""
+        self.database.write(lambda link: note_asked(link, *requests))
 
-        return self._write(change)
+    def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry], *, again: bool = False) -> None:
+        """Write one run, its targets, the resulting state and standings; all or nothing.
 
-    def note_asked(self, request: AskRecord) -> None:
-        """Write how far an image is that somebody asked for."""
-        self._write(lambda link: note_asked(link, request))
-
-    def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
-        """Write one run, its targets, the resulting state and standings; all or nothing."""
+        With `again` not if an earlier try has written it: a connection that was lost may have been so at the very end.
+        """
         record, mirror = summary.record, summary.record.mirror
         gone = [{"m": mirror, "t": target, "i": item} for (target, item), seen in summary.learned.items() if not seen]
         names = [{"mirror": mirror, "target": target, **row_of(build)} for (target, _), build in summary.names.items()]
@@ -111,9 +110,11 @@ class Rows(Reading):
         ]
 
         def change(link: Connection) -> None:
+            self.database.one_by_one(link, mirror)
+            if again and link.execute(_same_run(record)).first():
+                return
             _add(link, record)
-            if gone:
-                link.execute(_GONE, gone)
+            execute_many(link, _GONE, gone)
             sizes = _sizes(link, mirror) if summary.unmeasured else {}
             known = [
                 {
@@ -142,7 +143,7 @@ class Rows(Reading):
             forget(link, mirror, record.finished)
 
         self._days.pop(mirror, None)
-        self._write(change)
+        self.database.write(change)
 
     def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
         """Write facts, unless they are unchanged."""
@@ -156,27 +157,39 @@ class Rows(Reading):
                     link.execute(where(delete(tables.facts), tables.facts, {"mirror": mirror, "name": name}))
                 failpoints.hit("facts.noted")
 
-            self._write(change)
+            self.database.write(change)
 
-    def move(self, intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry]) -> None:
-        """Write intended moves, and outcomes of earlier ones.
+    def move(self, intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry], *, again: bool = False) -> None:
+        """Write intended moves, and outcomes of earlier ones; with `again` not if an earlier try has written them.
 
         The log need not be flushed: it survives a kill -9, a power cut may lose its end, and a name in no ledger
         is never deleted. A flush for each tag would cost more than the tag.
         """
 
         def change(link: Connection) -> None:
-            if intents:
-                link.execute(_INTENT, [_unnumbered(entry) for entry in intents])
+            if again and intents and link.execute(_same_move(intents[0])).first():
+                return
+            execute_many(link, _INTENT, [_unnumbered(entry) for entry in intents])
             settle(link, settled)
 
-        with unsynchronised(self._engine):
-            self._write(change)
+        self.database.write(change, flushed=False)
 
 
 def _unnumbered(value: Any) -> dict[str, Any]:
     """Return the column values of a new row, whose number the database gives."""
     return {name: one for name, one in row_of(value).items() if name != "id"}
+
+
+def _same_run(record: RunRecord) -> Any:
+    table = tables.runs
+    times = (table.c.started == micros(record.started), table.c.finished == micros(record.finished))
+    return rows_with(table, mirror=record.mirror, trigger=record.trigger).where(*times).limit(1)
+
+
+def _same_move(entry: LedgerEntry) -> Any:
+    table = tables.ledger
+    times = (table.c.run == micros(entry.run), table.c.at == micros(entry.at))
+    return rows_with(table, mirror=entry.mirror, target=entry.target, name=entry.name).where(*times).limit(1)
 
 
 def _add(link: Connection, record: RunRecord) -> None:

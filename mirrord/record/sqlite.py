@@ -1,4 +1,4 @@
-"""The record in one SQLite file: a single thread owns the connection, so that the event loop never waits for the disk.
+"""The record in one SQLite file: settings, checks, and the mapping of its errors. Blocking.
 
 Every change is one `BEGIN IMMEDIATE` transaction in a write-ahead log with full synchronisation: after a
 kill -9 a run is in the record completely or not at all.
@@ -6,230 +6,116 @@ kill -9 a run is in the record completely or not at all.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, RowMapping, create_engine, event, func  # noqa: TID251 - this is the door
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError  # noqa: TID251 - this is the door
+from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 
 from mirrord.errors import StorageError
-from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
-from mirrord.model.ledger import LedgerEntry
-from mirrord.model.memory import Memory
-from mirrord.model.request import AskRecord
-from mirrord.model.run import Run
-from mirrord.record.store import PAGE
-from mirrord.record.summary import RunSummary
+from mirrord.record.database import DamagedError, Database, UnwritableError
+from mirrord.record.migrating import bring_up
+from mirrord.record.tables import storable
 
-if TYPE_CHECKING:
-    from mirrord.record.rows import Rows
-
-OWED: Final = 100
-"""Failed changes kept in memory for a retry; older ones are lost."""
-SETTLED: Final = 100
-"""Outcomes of moves written at once, or with the run; at most this many names are checked after a crash."""
-
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
+_ESCAPE = re.compile(r"\\([0-7]{3})")  # a blank in a path of mountinfo
+_BUSY_MILLISECONDS = 5000
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs"}
+)
+_DAMAGE = ("malformed", "not a database", "file is encrypted", "unsupported file format")
 
 
-class SqliteStore:
-    """A `Store` over one file; `await SqliteStore.open(...)` makes one."""
+class SqliteFile(Database):
+    """A file with one connection, which one thread uses."""
+
+    alone = True
+    readers = 0
 
     def __init__(self, path: Path, relief: Callable[[], bool]) -> None:
-        self._path, self._relief = path, relief
-        self._owed: deque[Callable[[Rows], None]] = deque(maxlen=OWED)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
-        self._rows: Rows | None = None
-        self._intents: list[LedgerEntry] = []
-        self._settled: list[LedgerEntry] = []
-        self._next: asyncio.Future[None] | None = None  # the commit that will include the next intents
-        self._committing = asyncio.Lock()
-        self.lost = ""
+        """Name the file; `relief` frees space on a full disk, and returns whether it did."""
+        self.place, self._path, self._relief = str(path), path, relief
+        self.engine: Engine | None = None
+        self._lost = ""
 
-    @classmethod
-    async def open(cls, path: Path, now: datetime, relief: Callable[[], bool] = lambda: False) -> SqliteStore:
-        """Open or create the record at `path`.
+    def open(self, now: datetime) -> str:
+        """See `Database.open`.
 
-        A damaged file (or one that is not a database) is moved aside to `<name>.corrupt-<time>` and a new record
-        is created; `lost` reports that. Mirrors are correct without a record, so this must not stop them. `relief`
-        frees space on a full disk, and returns whether it did. StorageError if the file is a directory, cannot be
-        read or written, is in use, or comes from a newer mirrord.
+        A damaged file (or one that is not a database) is moved aside to `<name>.corrupt-<time>`, and a new one is
+        created. Mirrors are correct without a record, so this must not stop them.
         """
-        store = cls(path, relief)
         try:
-            await store._call(store._open, now)
-        except BaseException:
-            await store.close()
-            raise
-        return store
-
-    def _open(self, now: datetime) -> None:
-        from mirrord.record.engine import DamagedError  # noqa: PLC0415 - SQLAlchemy costs 0.2 s; `copy` never pays
-        from mirrord.record.rows import Rows  # noqa: PLC0415 - likewise
-
-        try:
-            self._rows = self._relieved(partial(Rows.open, self._path))
+            self._open()
         except DamagedError:
             aside = _set_aside(self._path, now)
-            self.lost = f"mirrord.db was damaged and a new one was created; the old one is {aside}"
-            self._rows = self._relieved(partial(Rows.open, self._path))
+            self._lost = f"{self._path.name} was damaged and a new one was created; the old one is {aside}"
+            self._open()
+        return self._lost
 
-    async def memory(self, mirror: str) -> Memory:
-        """See `Store.memory`."""
-        return await self._call(self._opened.memory, mirror)
-
-    async def accept(self, mirror: str) -> int:
-        """See `Store.accept`."""
-        return await self._call(self._relieved, partial(self._opened.accept, mirror))
-
-    async def add_run(self, run: Run) -> None:
-        """See `Store.add_run`."""
-        settled = self._take_settled()
-        await self._call(self._write, self._opened, lambda rows: rows.add_run(RunSummary.of(run), settled))
-
-    async def runs(self, mirror: str, limit: int = 20, before: int | None = None) -> Sequence[RunRecord]:
-        """See `Store.runs`."""
-        return await self._call(self._opened.runs, mirror, min(limit, PAGE), before)
-
-    async def days(self, mirror: str) -> Sequence[Day]:
-        """See `Store.days`."""
-        return await self._call(self._opened.days, mirror)
-
-    async def behind(self, mirror: str, limit: int = 100, after: tuple[str, str] | None = None) -> Sequence[Behind]:
-        """See `Store.behind`."""
-        return await self._call(self._opened.behind, mirror, min(limit, PAGE), after)
-
-    async def items(self, mirror: str, limit: int = 100, after: str = "", find: str = "") -> Sequence[ItemRow]:
-        """See `Store.items`."""
-        return await self._call(self._opened.items, mirror, min(limit, PAGE), after, find)
-
-    async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
-        """See `Store.standing`."""
-        return await self._call(self._opened.standing, mirror)
-
-    async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
-        """See `Facts.recall`."""
-        return await self._call(self._opened.recall, mirror, name)
-
-    async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
-        """See `Facts.note`."""
-        await self._call(self._relieved, partial(self._opened.note, mirror, name, facts))
-
-    async def intend(self, entries: Iterable[LedgerEntry]) -> None:
-        """See `Store.intend`: intents that arrive during a commit are written by the next one."""
-        self._intents += entries
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._commit())
-            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiters raise it
-        await asyncio.shield(self._next)
-
-    async def settle(self, entries: Iterable[LedgerEntry]) -> None:
-        """See `Store.settle`: they are written with a later change; a crash before leaves them open."""
-        self._settled += entries
-
-    async def moves(
-        self,
-        mirror: str,
-        *,
-        unsettled: bool = False,
-        limit: int | None = None,
-        before: int | None = None,
-        name: str = "",
-    ) -> Sequence[LedgerEntry]:
-        """See `Store.moves`."""
-        if self._settled:
-            await self.intend(())
-        most = None if limit is None else min(limit, PAGE)
-        read = partial(self._opened.moves, mirror, unsettled=unsettled, limit=most, before=before, name=name)
-        return await self._call(read)
-
-    async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
-        """See `Store.newest_moves`."""
-        if self._settled:
-            await self.intend(())
-        return await self._call(self._opened.newest_moves, mirror)
-
-    async def unsettled(self) -> Collection[str]:
-        """See `Store.unsettled`."""
-        if self._settled:
-            await self.intend(())
-        return await self._call(self._opened.unsettled)
-
-    async def note_asked(self, request: AskRecord) -> None:
-        """See `Store.note_asked`."""
-        await self._call(self._relieved, partial(self._opened.note_asked, request))
-
-    async def open_requests(self) -> Sequence[AskRecord]:
-        """See `Store.open_requests`."""
-        return await self._call(self._opened.open_requests)
-
-    async def request(self, number: str) -> AskRecord | None:
-        """See `Store.request`."""
-        return await self._call(self._opened.request, number)
-
-    async def _commit(self) -> None:
-        async with self._committing:
-            intents, self._intents, self._next = self._intents, [], None
-            settled = self._take_settled() if len(self._settled) >= SETTLED or not intents else ()
-            await self._call(self._relieved, partial(self._opened.move, intents, settled))
-
-    def _take_settled(self) -> Sequence[LedgerEntry]:
-        settled, self._settled = self._settled, []
-        return settled
-
-    async def check(self) -> None:
-        """See `Store.check`."""
-        await self._call(self._write, self._opened, None)
-        await self._call(self._opened.check)
-
-    async def close(self) -> None:
-        """See `Store.close`."""
-        if self._settled and self._rows is not None:
-            with suppress(StorageError):  # they stay open, and the next run looks what came of them
-                await self.intend(())
-        if self._rows is not None:
-            rows, self._rows = self._rows, None
-            await self._call(rows.close)
-        self._thread.shutdown(wait=False)
-
-    def _write(self, rows: Rows, change: Callable[[Rows], None] | None) -> None:
-        """Make a change after the earlier failed ones; a failed change is kept for a retry."""
-        from mirrord.record.engine import UnwritableError  # noqa: PLC0415 - see `_open`
-
-        if change is not None:
-            self._owed.append(change)
-        while self._owed:
-            owed = self._owed.popleft()
-            try:
-                self._relieved(partial(owed, rows))
-            except UnwritableError:
-                self._owed.appendleft(owed)
-                raise
-
-    def _relieved(self, work: Callable[[], _T]) -> _T:
-        """Run `work`; if the disk fails, retry once after `relief`."""
+    def _open(self) -> None:
+        self.engine = open_engine(self._path)
         try:
-            return work()
-        except StorageError:
-            if not self._relief():
-                raise
-        return work()
+            self.write(lambda link: bring_up(link, self.place, "move the file away"))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See `Database.close`; the write-ahead log is merged into the file."""
+        if self.engine is not None:
+            self.engine.dispose()
+
+    def read(self, query: Any) -> Sequence[RowMapping]:
+        """See `Database.read`."""
+        with storage_errors(self._path), self._opened.connect() as link:
+            return link.execute(query).mappings().all()
+
+    def write(self, change: Callable[[Connection], _T], *, flushed: bool = True) -> _T:
+        """See `Database.write`."""
+        relaxed = contextlib.nullcontext() if flushed else unsynchronised(self._opened)
+        with storage_errors(self._path), relaxed, self._opened.begin() as link:
+            return change(link)
+
+    def one_by_one(self, link: Connection, mirror: str) -> None:
+        """See `Database.one_by_one`: each change is alone in any case."""
+
+    def check(self) -> None:
+        """See `Database.check`."""
+        self.write(lambda link: link.exec_driver_sql("PRAGMA user_version = 1"))
+
+    def again(self, error: StorageError, tries: int) -> bool:  # noqa: ARG002 - whatever it is
+        """See `Database.again`: once, when there is more space."""
+        return tries == 1 and self._relief()
+
+    def contains(self, column: Any, text: str) -> Any:
+        """See `Database.contains`."""
+        return func.instr(func.lower(column), func.lower(text)) > 0
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """See `Database.snapshot`: nobody changes it meanwhile."""
+        with storage_errors(self._path), self._opened.connect() as link:
+            yield link
+
+    def shared(self) -> bool:
+        """See `Database.shared`: the state directory is locked."""
+        return False
+
+    def number_on(self, link: Connection, table: str) -> None:
+        """See `Database.number_on`: they do."""
 
     @property
-    def _opened(self) -> Rows:
-        if self._rows is None:
-            raise StorageError(f"{self._path}: the record is closed")
-        return self._rows
-
-    async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run `work` on the record's own thread; once started it completes, even if the caller is cancelled."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
-        return await asyncio.shield(future)
+    def _opened(self) -> Engine:
+        assert self.engine is not None
+        return self.engine
 
 
 def _set_aside(path: Path, now: datetime) -> Path:
@@ -244,3 +130,99 @@ def _set_aside(path: Path, now: datetime) -> Path:
     except OSError as error:
         raise StorageError(f"{path}: damaged, and moving it aside failed: {error.strerror}") from error
     return aside
+
+
+def open_engine(path: Path) -> Engine:
+    """Return an engine with one connection to a healthy database at `path`, created if missing.
+
+    Raises:
+        DamagedError: `quick_check` found damage, or it is not a database.
+        StorageError: it cannot be used for another reason.
+    """
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path}: not a file; move it away and mirrord creates a new one")
+    with contextlib.suppress(OSError):  # SQLite has the better message
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
+    mounts = ""
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    journal = "TRUNCATE" if on_network(path, mounts) else "WAL"
+    event.listen(engine, "connect", partial(_prepare, journal))
+    # A deferred transaction fails in the middle if it cannot become a writer; this one waits at its start.
+    event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "before_cursor_execute", _written_out, retval=True)
+    try:
+        with storage_errors(path), engine.connect() as link:
+            # The first row is "ok" or the first error.
+            verdict = str(link.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        if verdict != "ok":
+            raise DamagedError(f"{path}: damaged: {verdict[:200]}")  # noqa: TRY301 - one place disposes the engine
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def unsynchronised(engine: Engine) -> Iterator[None]:
+    """With a write-ahead log, let commits not wait for the disk: a later synchronised one flushes them as well."""
+    with contextlib.closing(engine.raw_connection()) as link:
+        cursor = link.cursor()
+        relaxed = cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        cursor.execute(f"PRAGMA synchronous = {'NORMAL' if relaxed else 'FULL'}")
+        try:
+            yield
+        finally:
+            cursor.execute("PRAGMA synchronous = FULL")
+
+
+def _written_out(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> tuple[str, Any]:  # noqa: FBT001 - SQLAlchemy's order
+    return statement, [tuple(map(_storable, row)) for row in parameters] if many else tuple(map(_storable, parameters))
+
+
+def _storable(value: Any) -> Any:
+    return storable(value) if isinstance(value, str) else value
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn database errors into `StorageError` with the file name."""
+    try:
+        yield
+    except DatabaseError as error:
+        text = str(error.orig)
+        if any(word in text for word in _DAMAGE):
+            raise DamagedError(f"{path}: damaged: {text}") from error
+        kind = UnwritableError if isinstance(error, OperationalError) else StorageError
+        raise kind(
+            f"{path}: {text}; check that the disk is not full or read-only and that no other program has the file open"
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StorageError(f"{path}: {str(error)[:200]}") from error
+
+
+def on_network(path: Path, mounts: str) -> bool:
+    """Return whether `path` is on a network file system, by `/proc/self/mountinfo` (proc(5)).
+
+    A write-ahead log needs memory shared by all processes with the file open; across a network there is none, and
+    SQLite does not detect that (its "wal.html", section 1).
+    """
+    place = str(path.absolute())
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = _ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4])
+        if len(point) >= len(best) and (point in ("/", place) or place.startswith(f"{point}/")):
+            best, kind = point, right.split(" ")[0]
+    return kind in _NETWORK
+
+
+def _prepare(journal: str, connection: Any, _: object) -> None:  # the driver's own connection
+    # Otherwise the driver begins its own transactions, deferred and too late (SQLAlchemy's SQLite notes).
+    connection.isolation_level = None
+    # NORMAL may lose the last run in a power cut.
+    settings = (f"busy_timeout = {_BUSY_MILLISECONDS}", f"journal_mode = {journal}", "synchronous = FULL")
+    with contextlib.closing(connection.cursor()) as cursor:
+        for setting in (*settings, "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {setting}")

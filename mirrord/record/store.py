@@ -10,17 +10,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import quote, unquote, urlsplit
 
-from mirrord.errors import ConfigError
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
 from mirrord.syncer.values import Facts
+from mirrord.wire.database import DatabaseAddress
 
 if TYPE_CHECKING:
     from mirrord.model.history import Behind, Day, ItemRow, RunRecord, Standing
     from mirrord.model.request import AskRecord
+    from mirrord.record.database import Database
+    from mirrord.record.sql_store import SqlStore
 
 KEEP: Final = 1000
 """Runs kept for each mirror; older ones are deleted."""
@@ -38,11 +39,20 @@ class Store(Facts, Protocol):
     """A record. Every method raises `StorageError` if the disk or the database fails.
 
     Implementations MUST never block the event loop, and MUST be usable from many tasks at once.
+
+    Attributes:
+        replica: what runs are recorded of: the name of this process among several, or "".
     """
+
+    replica: str
 
     @property
     def lost(self) -> str:
         """Return what was lost at opening, one sentence, or ""."""
+
+    @property
+    def away(self) -> str:
+        """Return why the record cannot be used at the moment, and is tried again; or ""."""
 
     async def memory(self, mirror: str) -> Memory:
         """Return the recorded state of the targets of `mirror`, which may be empty."""
@@ -108,11 +118,17 @@ class Store(Facts, Protocol):
     async def newest_moves(self, mirror: str) -> Sequence[LedgerEntry]:
         """Return for each name at each place of a target the newest move that was not undone."""
 
+    async def brought(self, target: str) -> frozenset[str]:
+        """Return each digest that names had at targets of this name, of whatever mirror, as far as moves are kept."""
+
     async def unsettled(self) -> Collection[str]:
         """Return the mirrors with open moves."""
 
-    async def note_asked(self, request: AskRecord) -> None:
-        """Record durably how far an image is that somebody asked for."""
+    async def note_asked(self, *requests: AskRecord) -> None:
+        """Record durably how far images are that somebody asked for; where that fails it is tried again later.
+
+        What has ended by then stays as it is: of several replicas the first one ends an image.
+        """
 
     async def open_requests(self) -> Sequence[AskRecord]:
         """Return the images that were asked for and have not ended, the oldest first."""
@@ -127,16 +143,27 @@ class Store(Facts, Protocol):
         """Close the record; it must not be used afterwards."""
 
 
-async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambda: False) -> Store:
-    """Open the record at a URL (see `SqliteStore.open`); ConfigError for an unsupported scheme."""
-    found = urlsplit(url)
-    if found.scheme != "sqlite" or found.netloc:
-        raise ConfigError(f"{found.scheme}://{found.netloc}: not supported as a record; write sqlite:///PATH")
-    from mirrord.record.sqlite import SqliteStore  # noqa: PLC0415 - a copy has no record, and does not load this one
+async def open_store(
+    place: Path | DatabaseAddress, now: datetime, relief: Callable[[], bool] = lambda: False
+) -> SqlStore:
+    """Open or create the record in a file, or in a database of PostgreSQL.
 
-    return await SqliteStore.open(Path(unquote(found.path.removeprefix("/"), errors="surrogateescape")), now, relief)
+    A damaged file (or one that is not a database) is moved aside, and a new one is created; `lost` reports that.
+    `relief` frees space on a full disk, and returns whether it did. StorageError if the file is a directory, cannot be
+    read or written or is in use; if the database does not answer for half a minute, or lets us not in; or if either
+    comes from a newer mirrord.
+    """
+    from mirrord.record.sql_store import SqlStore  # noqa: PLC0415 - a copy has no record, and does not load this one
+
+    return await SqlStore.open(lambda: database_at(place, relief), now)
 
 
-def file_url(path: Path) -> str:
-    """Return the URL of a record in a file."""
-    return f"sqlite:///{quote(bytes(path))}"
+def database_at(place: Path | DatabaseAddress, relief: Callable[[], bool] = lambda: False) -> Database:
+    """Return the database of a record, which is still to be opened; see `open_store`. Loads SQLAlchemy."""
+    if isinstance(place, Path):
+        from mirrord.record.sqlite import SqliteFile  # noqa: PLC0415 - see above
+
+        return SqliteFile(place, relief)
+    from mirrord.record.postgresql import PostgresDatabase  # noqa: PLC0415 - of an extra
+
+    return PostgresDatabase(place)

@@ -34,8 +34,8 @@ class RunSummary:
     until: datetime | None = None  # `Run.until`
 
     @classmethod
-    def of(cls, run: Run) -> RunSummary:
-        """Sum up a run; problems and remarks are recorded only if the survey succeeded.
+    def of(cls, run: Run, replica: str = "") -> RunSummary:
+        """Sum up a run of a replica; problems and remarks are recorded only if the survey succeeded.
 
         A run of `BESIDE` says only what it removed: the last run of the mirror is another one.
         """
@@ -49,13 +49,13 @@ class RunSummary:
         last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items() if not beside}
         noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan and not beside else {}
         return cls(
-            *(_record(run, targets), *learned(run), last, noted, Lacking.of(run, parts)),
+            *(_record(run, targets, replica), *learned(run), last, noted, Lacking.of(run, parts)),
             unmeasured=unmeasured(run),
             until=run.until,
         )
 
 
-def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
+def _record(run: Run, targets: tuple[TargetRecord, ...], replica: str) -> RunRecord:
     code, error = run.code, run.error
     if not error:
         found = [(entry.code, entry.error) for entry in targets if entry.error]
@@ -63,7 +63,8 @@ def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
             found.append((run.plan.missing_code, run.plan.first_missing))
         code, error = _first(found)
     began, ended, error = run.started, run.finished, error[:_LONGEST]
-    return RunRecord(run.mirror, run.kind, run.trigger, began, ended, run.result, run.read, code, error, targets)
+    about = run.mirror, run.kind, run.trigger, began, ended, run.result
+    return RunRecord(*about, run.read, code, error, targets, replica)
 
 
 def _noted(texts: Sequence[str]) -> Noted:

@@ -23,7 +23,7 @@ from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 from mirrord.names.natural import natural_key
 
-REVISION: Final = "0010"
+REVISION: Final = "0015"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -82,6 +82,8 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
+BOOLEANS: Final = ("stays", "copied")
+"""Columns that SQLite keeps as 0 and 1."""
 _TIMES = (
     "at",
     "run",
@@ -104,7 +106,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TIMES, when),
     "result": Result,
     "outcome": Settled,
-    **dict.fromkeys(("stays", "copied"), bool),
+    **dict.fromkeys(BOOLEANS, bool),
     "platforms": _words,
     "signer": intern,  # one name for thousands of items
     "day": lambda number: _EPOCH.date() + timedelta(days=number),
@@ -117,7 +119,7 @@ def _table(name: str, columns: str) -> TableClause:
 
 
 alembic_version = _table("alembic_version", "version_num")
-runs = _table("runs", "id mirror kind trigger started finished result read code error")
+runs = _table("runs", "id mirror kind trigger started finished result read code error replica")
 run_targets = _table(
     "run_targets",
     "run position target result planned kept done refused failed cancelled sent mounted code error",
@@ -133,7 +135,7 @@ standing = _table(
     " behind behind_since counted size until",
 )
 facts = _table("facts", "mirror name facts")
-asked = _table("asked", "id image platforms who state reason text copied asked ended")
+asked = _table("asked", "id image platforms who state reason text copied asked ended until")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")
 behind = _table("behind", "mirror target item digest since code reason")
 days = _table("days", "mirror day runs failed seconds longest read sent done deleted result")

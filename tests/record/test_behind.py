@@ -13,10 +13,8 @@ from mirrord.model.history import Behind
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.behind import BEHIND
-from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import PAGE, Store
 from mirrord.testing import build_image, push
-from tests.support.store import MemoryStore
 from tests.support.world import World, open_world
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
@@ -47,13 +45,6 @@ def run(
 
 def failed(item: str, target: str = "one") -> Receipt:
     return receipt(step(item, target), Outcome.FAILED, f"{item}: one\nsays no", "server")
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    yield made
-    await made.close()
 
 
 async def lag(store: Store) -> dict[str, tuple[int, datetime | None]]:

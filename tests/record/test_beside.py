@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import BESIDE, Outcome, Receipt, Result, Run
-from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from tests.support.store import MemoryStore
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PLACES = {"hub": "s > docker.io/a", "coding": "s > c/a"}
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
-    yield opened
-    await opened.close()
 
 
 def run(trigger: str, *receipts: Receipt, error: str = "", missing: tuple[str, ...] = ()) -> Run:

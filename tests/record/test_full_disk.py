@@ -14,7 +14,8 @@ from mirrord.blobs import reserve
 from mirrord.errors import StorageError, UnreachableError
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.sql_store import SqlStore
+from mirrord.record.store import open_store
 from tests.support.disks import fill, small_disk
 
 MIB = 1 << 20
@@ -38,8 +39,8 @@ def large(mirror: str, minute: int = 0) -> Run:
     return Run(mirror, "image", "schedule", at, at, plan=plan, receipts=tuple(Receipt(s, Outcome.DONE) for s in steps))
 
 
-def opened(disk: Path, relief: Callable[[], bool]) -> asyncio.Task[SqliteStore]:
-    return asyncio.ensure_future(SqliteStore.open(disk / "mirrord.db", NOW, relief))
+def opened(disk: Path, relief: Callable[[], bool]) -> asyncio.Task[SqlStore]:
+    return asyncio.ensure_future(open_store(disk / "mirrord.db", NOW, relief))
 
 
 async def test_what_is_held_is_given_up_for_it(disk: Path) -> None:
@@ -88,7 +89,7 @@ async def test_a_full_disk_that_has_a_reserve_can_be_opened(disk: Path) -> None:
 
 async def test_a_change_that_can_never_be_made_is_not_owed(tmp_path: Path) -> None:
     """What fails for another reason than the disk does not stand in the way of later runs."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    store = await open_store(tmp_path / "mirrord.db", NOW)
     bad = Run("m", "image", "schedule", NOW, NOW, read=1 << 80)  # no integer of SQLite's
     with pytest.raises((StorageError, OverflowError)):
         await store.add_run(bad)

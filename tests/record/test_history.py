@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +13,10 @@ from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.sqlite import SqliteStore
 from mirrord.record.standings import KEPT_DAYS
 from mirrord.record.store import PAGE, Store
-from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 23, 59, 50, tzinfo=UTC)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    yield made
-    await made.close()
 
 
 def step(item: str, target: str = "a", action: Action = Action.COPY, digest: str = "") -> Step:

@@ -11,7 +11,7 @@ import pytest
 from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.record.summary import RunSummary
 from mirrord.report.board import Board
 from mirrord.report.status import counted, status_document
@@ -45,7 +45,7 @@ EXPECTED = LastRun(1, 1, 3221, 1, 0, ("refs/heads/wild: GE007: protected branch 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> None:
     """Written, deleted, up to date and refused items are counted for each target; a later run takes their place."""
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(tmp_path / "mirrord.db", NOW)
     await store.add_run(ended(KEPT))
     found = {entry.target: entry.last for entry in await store.standing()}
     assert found == {"": None, "gitee": EXPECTED}
@@ -57,7 +57,7 @@ async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_items_are_counted_until_a_run_learns_more(kind: str, tmp_path: Path) -> None:
     """A run that is refused as a whole, or does not reach the target, leaves its number of items as it was."""
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(tmp_path / "mirrord.db", NOW)
     target = Target("gitee", "image", "x", ImageTarget())
     mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
     blocked, unread, gone = step("refs", Action.REFUSE, "blocked"), step("refs"), step("refs/tags/v1", Action.DELETE)
@@ -80,11 +80,11 @@ async def test_items_are_counted_until_a_run_learns_more(kind: str, tmp_path: Pa
 async def test_a_record_of_before_has_the_items_of_its_last_runs(tmp_path: Path) -> None:
     """A database from before the number of items was recorded takes it from the last run at each target."""
     path = tmp_path / "mirrord.db"
-    store = await SqliteStore.open(path, NOW)
+    store = await open_store(path, NOW)
     await store.add_run(ended(KEPT))
     await store.close()
     age(path)
-    store = await SqliteStore.open(path, NOW)
+    store = await open_store(path, NOW)
     refused = Plan("crane", "git", NOW, (step("refs", Action.REFUSE, "blocked"),))
     for _ in range(2):
         assert {entry.target: entry.items for entry in await store.standing()}["gitee"] == 3222
@@ -106,7 +106,7 @@ async def test_a_ref_is_named_once() -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path) -> None:
     """Refusals of the plan and failures are counted all; twenty are told, each in one line of 600 characters."""
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(tmp_path / "mirrord.db", NOW)
     bad = tuple(step(f"refs/tags/v{number}") for number in range(30))
     whole = replace(step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), whole=True)
     steps = (whole, *bad, step("late"))
@@ -123,11 +123,11 @@ async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path)
 async def test_a_record_of_before_gets_what_it_lacks(tmp_path: Path) -> None:
     """A database from before these counts is taken as it is, and counts from the next run on."""
     path = tmp_path / "mirrord.db"
-    store = await SqliteStore.open(path, NOW)
+    store = await open_store(path, NOW)
     await store.add_run(ended())
     await store.close()
     age(path, "last_run")
-    store = await SqliteStore.open(path, NOW)
+    store = await open_store(path, NOW)
     assert {entry.target: entry.last for entry in await store.standing()} == {"": None, "gitee": None}
     await store.add_run(ended(KEPT))
     assert {entry.target: entry.last for entry in await store.standing()}["gitee"] == EXPECTED
@@ -155,7 +155,7 @@ async def test_the_status_tells_them() -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_problems_of_the_last_look(kind: str, tmp_path: Path) -> None:
     """Problems are counted and told until the next look that says otherwise; the run with them is a good one."""
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(tmp_path / "mirrord.db", NOW)
     problems = tuple(f"odd 1.0.{number}: is no\nchart" for number in range(30))
     plan = Plan("crane", "helm", NOW, (KEPT,), problems, remarks=("odd 2.0.0: put right",))
     await store.add_run(Run("crane", "helm", "command", NOW, NOW, plan))
@@ -186,7 +186,7 @@ async def test_what_is_missing_is_the_error(tmp_path: Path) -> None:
 async def test_the_first_attempt(kind: str, tmp_path: Path) -> None:
     """The first run is remembered, whatever its result was, also by a record that did not have it as a column."""
     file = tmp_path / "mirrord.db"
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(file, NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(file, NOW)
     for minute, error in enumerate(("429", "429", "")):
         at = NOW + timedelta(minutes=minute)
         plan = None if error else Plan("m", "image", at, (replace(step("v1"), target="a"),))
@@ -195,7 +195,7 @@ async def test_the_first_attempt(kind: str, tmp_path: Path) -> None:
         if kind == "sqlite":
             await store.close()
             before_failing_since(file)
-            store = await SqliteStore.open(file, NOW)
+            store = await open_store(file, NOW)
     await store.close()
 
 
@@ -203,7 +203,7 @@ async def test_the_first_attempt(kind: str, tmp_path: Path) -> None:
 async def test_since_when_it_fails(kind: str, tmp_path: Path) -> None:
     """The first failure after a success is remembered until the next success, for the mirror and for each target."""
     file = tmp_path / "mirrord.db"
-    store = MemoryStore() if kind == "memory" else await SqliteStore.open(file, NOW)
+    store = MemoryStore() if kind == "memory" else await open_store(file, NOW)
 
     async def after(minute: int, *outcomes: Outcome, error: str = "", code: str = "") -> list[datetime | None]:
         at, copies = NOW + timedelta(minutes=minute), [replace(step("v1"), target=name) for name in ("a", "b")]
@@ -221,7 +221,7 @@ async def test_since_when_it_fails(kind: str, tmp_path: Path) -> None:
     if kind == "sqlite":
         await store.close()
         before_failing_since(file)
-        store = await SqliteStore.open(file, NOW)
+        store = await open_store(file, NOW)
     assert await after(4, error="down", code="unreachable") == [first, first, NOW + timedelta(minutes=3)]
     assert await after(5, Outcome.DONE, Outcome.DONE) == [None, None, None]
     await store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,19 +17,11 @@ from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Run
 from mirrord.record.ledger import RunLedger
-from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import FORGET, MOVES, Store
+from mirrord.record.store import FORGET, MOVES, Store, open_store
 from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 MAIN = LedgerEntry("m", "a", "main", "one.example/app", None, "sha256:1", T0, T0)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    yield made
-    await made.close()
 
 
 def run_ledger(store: Store, minute: int = 0) -> RunLedger:
@@ -52,7 +44,7 @@ async def test_facts(store: Store) -> None:
 
 async def test_facts_that_are_noted_already_are_not_written(tmp_path: Path) -> None:
     """Noting the same once more changes no byte of the record."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     await store.note("m", "helm", {"a": "b", "c": "d"})
     log = tmp_path / "mirrord.db-wal"
     before = log.read_bytes()
@@ -92,9 +84,20 @@ async def test_the_newest_move_of_each_name(store: Store) -> None:
     assert len(await store.newest_moves("m")) == 3
 
 
+async def test_what_came_to_a_target(store: Store) -> None:
+    """All that names had there before and after moves of any mirror, and nothing of a move that was undone."""
+    moved = replace(MAIN, run=T0 + timedelta(minutes=1), before="sha256:1", after="sha256:2")
+    undone = replace(moved, run=T0 + timedelta(minutes=2), after="sha256:3")
+    await store.intend([moved, undone, replace(moved, mirror="n", after=None, before="sha256:4")])
+    await store.settle([replace(moved, outcome=Settled.DONE)])
+    await store.settle([replace(undone, outcome=Settled.UNDONE)])
+    assert await store.brought("a") == {"sha256:1", "sha256:2", "sha256:4"}
+    assert await store.brought("b") == set()
+
+
 async def test_outcomes_of_a_run_are_settled_with_it(tmp_path: Path) -> None:
     """After a run was added nothing of it is open, also for who opens the file next."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     await store.intend([MAIN])
     await store.settle([replace(MAIN, outcome=Settled.DONE)])
     await store.add_run(Run("m", "image", "schedule", T0, T0))
@@ -123,7 +126,7 @@ async def test_the_newest_entry_of_a_name_stays(store: Store) -> None:
 
 async def test_names_that_went_long_ago_are_forgotten(tmp_path: Path) -> None:
     """A deletion of more than a year ago goes with what was before it; what still stands for something stays."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     gone = replace(MAIN, name="old", before="sha256:1", after=None, run=T0 + timedelta(minutes=1))
     for entry in (MAIN, replace(MAIN, name="old"), gone):
         await store.intend([entry])
@@ -141,13 +144,13 @@ async def test_what_is_intended_at_the_same_time_is_committed_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred moves begun at once cost two commits, not a hundred: one that is under way, and one for all others."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     commits: list[int] = []
     move = store._opened.move
 
-    def counted(intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry]) -> None:
+    def counted(intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry], *, again: bool) -> None:
         commits.append(len(intents))
-        move(intents, settled)
+        move(intents, settled, again=again)
 
     monkeypatch.setattr(store._opened, "move", counted)
     await asyncio.gather(*(store.intend([replace(MAIN, name=f"v{number}")]) for number in range(100)))
@@ -208,10 +211,10 @@ async def test_the_history_of_one_name(store: Store) -> None:
 
 async def test_what_was_settled_last_is_written_at_the_end(tmp_path: Path) -> None:
     """No later change is needed: moves that were settled stay settled when the process ends as it should."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     await store.intend([MAIN])
     await store.settle([replace(MAIN, outcome=Settled.DONE)])
     await store.close()
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     assert await store.moves("m", unsettled=True) == []
     await store.close()

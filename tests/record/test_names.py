@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from mirrord.model.history import ItemRow
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import believable, of_source
-from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import Store
-from tests.support.store import MemoryStore, age
+from mirrord.record.store import Store, open_store
+from tests.support.store import age
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 END = T0 + timedelta(seconds=9)
@@ -33,13 +29,6 @@ def step(*named: NamedBuild, action: Action = Action.COPY, confirmed: bool = Fal
 def ran(*receipts: Receipt, steps: tuple[Step, ...] = ()) -> Run:
     plan = Plan("m", "image", T0, (*(receipt.step for receipt in receipts), *steps))
     return Run("m", "image", "publish", T0, END, plan, receipts, places=AT)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    yield made
-    await made.close()
 
 
 async def test_good_receipts_teach_names(store: Store) -> None:
@@ -102,7 +91,7 @@ async def test_publishes_are_numbered(store: Store) -> None:
 async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
     """A record that is opened again counts on; so do the next commands on the same state."""
     for number in (1, 2):
-        store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+        store = await open_store(tmp_path / "mirrord.db", T0)
         assert await store.accept("m") == number
         await store.close()
 
@@ -110,12 +99,12 @@ async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
 async def test_a_record_without_names_is_taken_as_it_is(tmp_path: Path) -> None:
     """A state directory of a mirrord that remembered no names opens, keeps all it had, and learns names."""
     file = tmp_path / "mirrord.db"
-    store = await SqliteStore.open(file, T0)
+    store = await open_store(file, T0)
     await store.add_run(ran(Receipt(step(STAYS), Outcome.DONE)))
     known = dict(await store.memory("m"))
     await store.close()
     age(file, "names", "publishes")
-    store = await SqliteStore.open(file, T0)
+    store = await open_store(file, T0)
     assert await store.memory("m") == known
     assert (await store.memory("m")).names == {}
     await store.add_run(ran(Receipt(step(STAYS), Outcome.DONE)))

@@ -24,7 +24,7 @@ from mirrord.daemon.taking_over import take_over
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.syncer.port import load_syncers
 from mirrord.testing.images import build_image
 from mirrord.testing.pushing import push
@@ -109,7 +109,7 @@ async def test_notes_in_files_go_into_the_record(version: str, tmp_path: Path) -
     unpack(version, state)
     notes = {file.stem: json.loads(file.read_bytes()) for file in (state / "helm").glob("*.json")}
     assert {"charts", "charts.items"} <= notes.keys()
-    store = await SqliteStore.open(state / "mirrord.db", EPOCH)
+    store = await open_store(state / "mirrord.db", EPOCH)
     failpoints.arm("facts.noted", failpoints.after(1, failpoints.fail))
     with pytest.raises(StorageError, match="failpoint"):
         await take_over(state, store)

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.sql_store import SqlStore
+from mirrord.record.sqlite import SqliteFile
+from mirrord.record.store import open_store
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 
@@ -35,10 +37,17 @@ class Statements:
         return [rows for statement, _, rows in self.found if statement.startswith(start)]
 
 
+def engine_of(store: SqlStore) -> Engine:
+    database = store._opened.database
+    assert isinstance(database, SqliteFile)
+    assert database.engine is not None
+    return database.engine
+
+
 @contextmanager
-def heard(store: SqliteStore) -> Iterator[Statements]:
+def heard(store: SqlStore) -> Iterator[Statements]:
     statements = Statements()
-    engine = store._opened._engine
+    engine = engine_of(store)
     event.listen(engine, "before_cursor_execute", statements.hear)
     try:
         yield statements
@@ -47,8 +56,8 @@ def heard(store: SqliteStore) -> Iterator[Statements]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    made = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    made = await open_store(tmp_path / "mirrord.db", T0)
     yield made
     await made.close()
 
@@ -62,7 +71,7 @@ def run(items: int, mirror: str = "m", action: Action = Action.COPY) -> Run:
     return Run(mirror, "image", "schedule", T0, T0, Plan(mirror, "image", T0, steps), receipts)
 
 
-async def test_a_large_run_takes_as_many_statements_as_a_small_one(store: SqliteStore) -> None:
+async def test_a_large_run_takes_as_many_statements_as_a_small_one(store: SqlStore) -> None:
     """What a run taught is written at once, and what it took away is taken away at once."""
     for action, start in ((Action.COPY, "INSERT INTO known"), (Action.DELETE, "DELETE FROM known")):
         counts = []
@@ -75,7 +84,7 @@ async def test_a_large_run_takes_as_many_statements_as_a_small_one(store: Sqlite
     assert await store.memory("m") == {}
 
 
-async def test_one_mirror_is_asked_for_by_its_name(store: SqliteStore) -> None:
+async def test_one_mirror_is_asked_for_by_its_name(store: SqlStore) -> None:
     """The standing of a mirror after its run reads no row of another one, however many there are."""
     for number in range(20):
         await store.add_run(run(2, f"m{number}"))
@@ -87,7 +96,7 @@ async def test_one_mirror_is_asked_for_by_its_name(store: SqliteStore) -> None:
     assert [(entry.target, entry.items) for entry in found] == [("", 2), ("a", 2), ("b", 2), ("c", 2)]
 
 
-async def test_a_run_costs_the_same_among_many_mirrors(store: SqliteStore) -> None:
+async def test_a_run_costs_the_same_among_many_mirrors(store: SqlStore) -> None:
     """A run without anything to do takes as many statements beside twenty other mirrors as alone."""
     counts = []
     for mirror in range(20):
@@ -97,7 +106,7 @@ async def test_a_run_costs_the_same_among_many_mirrors(store: SqliteStore) -> No
     assert len(set(counts)) == 1
 
 
-async def test_pages_of_the_record_use_indexes(store: SqliteStore) -> None:
+async def test_pages_of_the_record_use_indexes(store: SqlStore) -> None:
     """No page walks through a table: rows are found by an index, in its order, also far behind the first page."""
     for number in range(3):
         await store.add_run(run(20, f"m{number}"))
@@ -113,7 +122,7 @@ async def test_pages_of_the_record_use_indexes(store: SqliteStore) -> None:
     assert len(statements.found) == 11
     used = []
     for statement, parameters, _ in statements.found:
-        with store._opened._engine.connect() as link:
+        with engine_of(store).connect() as link:
             plan = [row[3] for row in link.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
         used.append(re.sub(r"SEARCH \w+ USING (COVERING )?INDEX (sqlite_autoindex_)?", "", "; ".join(plan)))
     assert used == [
@@ -129,7 +138,7 @@ async def test_pages_of_the_record_use_indexes(store: SqliteStore) -> None:
     ]
 
 
-async def test_items_are_read_as_far_as_the_page_goes(store: SqliteStore) -> None:
+async def test_items_are_read_as_far_as_the_page_goes(store: SqlStore) -> None:
     """A page of a mirror takes a query for each target and one for the page, however many items there are."""
     counts = []
     for items in (10, 500):
@@ -140,7 +149,7 @@ async def test_items_are_read_as_far_as_the_page_goes(store: SqliteStore) -> Non
     assert counts == [5, 5]
 
 
-async def test_days_are_read_once_until_the_next_run(store: SqliteStore) -> None:
+async def test_days_are_read_once_until_the_next_run(store: SqlStore) -> None:
     """An open page asks again and again: the days of a mirror are read after its runs alone, and few are kept."""
     for mirror in ("m", "other"):
         await store.add_run(run(1, mirror))

@@ -1,4 +1,4 @@
-"""Every store keeps the same promises: the one in memory and the one in SQLite."""
+"""Every store keeps the same promises: the one in memory, and those in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +19,9 @@ from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.request import AskRecord
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.engine import on_network
 from mirrord.record.requests import old_requests
-from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import Store
+from mirrord.record.sqlite import on_network
+from mirrord.record.store import Store, open_store
 from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
@@ -50,16 +48,9 @@ def failed(item: str, target: str = "a") -> Receipt:
     return Receipt(step(item, target), Outcome.FAILED, "connection refused", "unreachable")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    yield made
-    await made.close()
-
-
 async def test_what_is_no_text_is_written_out(tmp_path: Path) -> None:
     """Half a surrogate pair (a branch in Latin-1, an error in odd JSON) costs no run its place in the record."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     odd = [
         Receipt(step("refs/heads/\udcff", "a"), Outcome.FAILED, "host: \ud800 é", "server"),
         done("refs/heads/\udce9"),
@@ -115,6 +106,14 @@ async def test_history(store: Store) -> None:
     assert newest.targets[0].kept == 1
     assert (oldest.started, oldest.finished, oldest.read) == (T0, T0 + timedelta(seconds=9), 10)
     assert len(await store.runs("m", 1)) == 1
+
+
+async def test_which_replica_ran(store: Store) -> None:
+    """Each run has the name of the replica that recorded it; one machine has none."""
+    await store.add_run(run(done("v1")))
+    for minute, store.replica in enumerate(("one-1a2b3c", "two-4d5e6f"), 1):
+        await store.add_run(run(done("v1"), minute=minute))
+    assert [one.replica for one in await store.runs("m")] == ["two-4d5e6f", "one-1a2b3c", ""]
 
 
 async def test_standing(store: Store) -> None:
@@ -187,7 +186,7 @@ async def test_many_tasks(store: Store) -> None:
 async def test_history_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old runs are forgotten, with their rows at targets; standings stay."""
     path = tmp_path / "mirrord.db"
-    store = await SqliteStore.open(path, T0)
+    store = await open_store(path, T0)
     store._opened.keep = 3
     for minute in range(5):
         await store.add_run(run(done("v1"), minute=minute))
@@ -205,10 +204,10 @@ async def test_history_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_survives_reopening(tmp_path: Path) -> None:
     """What was added is there after the file is opened again."""
-    first = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    first = await open_store(tmp_path / "mirrord.db", T0)
     await first.add_run(run(done("v1")))
     await first.close()
-    second = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    second = await open_store(tmp_path / "mirrord.db", T0)
     assert second.lost == ""
     assert ("a", "v1") in await second.memory("m")
     await second.close()
@@ -218,7 +217,7 @@ async def test_survives_reopening(tmp_path: Path) -> None:
 async def test_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
     """A damaged record is moved aside, a new one begun, and nothing of the old one lost (fault F36)."""
     path = tmp_path / "mirrord.db"
-    store = await SqliteStore.open(path, T0)
+    store = await open_store(path, T0)
     for minute in range(50):
         await store.add_run(run(*(done(f"v{n}") for n in range(20)), minute=minute))
     await store.close()
@@ -230,7 +229,7 @@ async def test_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
     else:
         del body[4096 * 4 :]
     path.write_bytes(body)
-    again = await SqliteStore.open(path, T0)
+    again = await open_store(path, T0)
     aside = tmp_path / "mirrord.db.corrupt-20261121T010203"
     assert again.lost.endswith(f"the old one is {aside}")
     assert aside.read_bytes() == bytes(body)
@@ -244,18 +243,18 @@ async def test_directory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mirrord.db"
     path.mkdir()
     with pytest.raises(StorageError, match=r"mirrord\.db: not a file; move it away"):
-        await SqliteStore.open(path, T0)
+        await open_store(path, T0)
 
 
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     """A record of a newer mirrord is refused and left alone (bad input 80)."""
     path = tmp_path / "mirrord.db"
-    await (await SqliteStore.open(path, T0)).close()
+    await (await open_store(path, T0)).close()
     with sqlite3.connect(path) as raw:
         raw.execute("update alembic_version set version_num = '9999'")
     raw.close()
     with pytest.raises(StorageError, match="newer mirrord") as caught:
-        await SqliteStore.open(path, T0)
+        await open_store(path, T0)
     assert caught.value.exit_code == 74
     assert not list(tmp_path.glob("*.corrupt-*"))
 
@@ -263,7 +262,7 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
 async def test_read_only_place_is_refused() -> None:
     """A place that cannot be written to is an error with the file's name (bad input 80)."""
     with pytest.raises(StorageError, match=r"/proc/mirrord\.db: unable to open"):
-        await SqliteStore.open(Path("/proc/mirrord.db"), T0)
+        await open_store(Path("/proc/mirrord.db"), T0)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +289,7 @@ def test_network_file_systems(path: str, network: bool) -> None:
 
 async def test_failed_write_changes_nothing(tmp_path: Path) -> None:
     """When the disk fails in the middle of a run's rows, none of them is kept, and the record goes on."""
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     failpoints.arm("record.receipts", failpoints.fail)
     try:
         with pytest.raises(StorageError, match="failpoint"):
@@ -312,11 +311,11 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_store as t
-from mirrord.record.engine import on_network
+from mirrord.record.sqlite import on_network
 from mirrord.record.requests import old_requests
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 async def main():
-    store = await SqliteStore.open(Path(sys.argv[1]), t.T0)
+    store = await open_store(Path(sys.argv[1]), t.T0)
     await store.add_run(t.run(t.done("v1")))
     await store.add_run(t.run(t.done("v2"), t.failed("v3"), minute=1))
 asyncio.run(main())
@@ -330,7 +329,7 @@ asyncio.run(main())
     assert child.returncode == failpoints.CRASH_STATUS
 
     async def look() -> None:
-        store = await SqliteStore.open(path, T0)
+        store = await open_store(path, T0)
         assert store.lost == ""
         assert len(await store.runs("m")) == 1
         assert set(await store.memory("m")) == {("a", "v1")}
@@ -344,12 +343,12 @@ asyncio.run(main())
 
 def test_import_is_cheap() -> None:
     """Importing the record's modules does not load the database library."""
-    code = "import sys, mirrord.record.sqlite, mirrord.record.store; sys.exit('sqlalchemy' in sys.modules)"
+    code = "import sys, mirrord.record.sql_store, mirrord.record.store; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 async def test_images_that_were_asked_for(store: Store) -> None:
-    """Each is as it was written last; those that have not ended are listed by age, whatever came first."""
+    """Each is as it was written last until it ended; those that have not ended are listed by age."""
     later, first = (
         AskRecord(
             f"id{n}", f"docker.io/library/a:{n}", ("linux/amd64",), "token a", "queued", "", "", False, T0 + n * HOUR
@@ -362,7 +361,10 @@ async def test_images_that_were_asked_for(store: Store) -> None:
     ended = replace(first, state="failed", reason="denied", text="no", copied=True, ended=T0)
     await store.note_asked(ended)
     assert [*await store.open_requests()] == [later]
-    assert await store.request("id1") == ended
+    for late in (first, replace(ended, state="done", ended=T0 + HOUR)):
+        await store.note_asked(late, replace(later, text="waits"))
+        assert await store.request("id1") == ended
+    assert [*await store.open_requests()] == [replace(later, text="waits")]
     assert await store.request("other") is None
 
 
@@ -371,7 +373,7 @@ async def test_of_many_images_that_were_asked_for_the_newest_stay(
 ) -> None:
     """Those that ended long ago are forgotten, and none that waits."""
     monkeypatch.setattr("mirrord.record.requests._OLD", old_requests(2))
-    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    store = await open_store(tmp_path / "mirrord.db", T0)
     for n in range(5):
         end = None if n == 0 else T0
         one = AskRecord(f"id{n}", "a", (), "", "done", "", "", copied=False, asked=T0 + n * HOUR, ended=end)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, String  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, Integer, String, Text  # noqa: TID251 - this is the door
+from sqlalchemy.types import TypeEngine  # noqa: TID251 - this is the door
 
 NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
 """The type of an autoincrement column: SQLite requires exactly INTEGER."""
+
+
+_BYTES: Final = Text(collation="C")
+
+
+def words(length: int | None = None) -> TypeEngine[str]:
+    """Return the type of a text: PostgreSQL compares it byte by byte, as SQLite does, and does not limit it either."""
+    return (String(length) if length else Text()).with_variant(_BYTES, "postgresql")
 
 
 def serial(name: str) -> Column[int]:
@@ -17,7 +26,7 @@ def serial(name: str) -> Column[int]:
 
 def keys(*names: str) -> tuple[Column[str], ...]:
     """Return the columns of a key of names."""
-    return tuple(Column(name, String(255), primary_key=True) for name in names)
+    return tuple(Column(name, words(255), primary_key=True) for name in names)
 
 
 def numbers(*names: str) -> tuple[Column[int], ...]:

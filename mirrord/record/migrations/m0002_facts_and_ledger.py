@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from alembic import op  # noqa: TID251 - this is the door
-from sqlalchemy import Column, String, Text, text  # noqa: TID251 - this is the door
+from sqlalchemy import Column, text  # noqa: TID251 - this is the door
 
-from mirrord.record.migrations import keys, numbers, serial
+from mirrord.record.migrations import keys, numbers, serial, words
 
 revision: Final = "0002"
 down_revision: Final = "0001"
@@ -18,17 +18,17 @@ def upgrade() -> None:
     op.create_table(
         "facts",
         *keys("mirror", "name"),
-        Column("facts", Text, nullable=False),  # a JSON object of strings
+        Column("facts", words(), nullable=False),  # a JSON object of strings
     )
     op.create_table(
         "ledger",
         serial("id"),
-        *(Column(name, String(255), nullable=False) for name in ("mirror", "target")),
-        *(Column(name, Text, nullable=False) for name in ("name", "place")),
-        Column("before", String(255)),  # the old digest; null for none or unknown
-        Column("after", String(255)),  # the new digest; null for a deletion
+        *(Column(name, words(255), nullable=False) for name in ("mirror", "target")),
+        *(Column(name, words(), nullable=False) for name in ("name", "place")),
+        Column("before", words(255)),  # the old digest; null for none or unknown
+        Column("after", words(255)),  # the new digest; null for a deletion
         *numbers("run", "at"),  # start of the run, and time of the entry
-        Column("outcome", String(32), nullable=False),
+        Column("outcome", words(32), nullable=False),
     )
     op.create_index("ledger_by_name", "ledger", ["mirror", "target", "name", "id"])
     for name, columns, rows in (

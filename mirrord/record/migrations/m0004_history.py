@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from alembic import op  # noqa: TID251 - this is the door
-from sqlalchemy import BigInteger, Column, Float, Integer, String, Text, text  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, Float, Integer, text  # noqa: TID251 - this is the door
 
-from mirrord.record.migrations import keys, numbers
+from mirrord.record.migrations import keys, numbers, words
 
 revision: Final = "0004"
 down_revision: Final = "0003"
@@ -18,7 +18,7 @@ _WORST: Final = ("noop", "success", "deferred", "interrupted", "partial", "faile
 def upgrade() -> None:
     """Add columns, tables and indexes; fill the days from the runs."""
     op.add_column("known", Column("size", BigInteger))
-    op.add_column("known", Column("platforms", Text, nullable=False, server_default=""))  # with commas between
+    op.add_column("known", Column("platforms", words(), nullable=False, server_default=""))  # with commas between
     op.create_index("ledger_by_mirror", "ledger", ["mirror", "id"])
     # Of two indexes that serve a query alike SQLite takes the newer one: for open entries the one that has only those.
     op.drop_index("ledger_open", "ledger")
@@ -37,11 +37,11 @@ def upgrade() -> None:
     op.create_table(
         "behind",
         *keys("mirror", "target"),
-        Column("item", String(1024), primary_key=True),
-        Column("digest", String(255), nullable=False),
+        Column("item", words(1024), primary_key=True),
+        Column("digest", words(255), nullable=False),
         *numbers("since"),
-        Column("code", String(64), nullable=False),
-        Column("reason", Text, nullable=False),
+        Column("code", words(64), nullable=False),
+        Column("reason", words(), nullable=False),
     )
     op.create_index("behind_by_age", "behind", ["mirror", "since"])
     op.create_table(
@@ -51,7 +51,7 @@ def upgrade() -> None:
         *numbers("runs", "failed"),
         *(Column(name, Float, nullable=False) for name in ("seconds", "longest")),
         *numbers("read", "sent", "done", "deleted"),
-        Column("result", String(32), nullable=False),
+        Column("result", words(32), nullable=False),
     )
     _fill_days()
 
@@ -60,13 +60,14 @@ def _fill_days() -> None:
     """Add up the runs of each of the last 90 days that a mirror ran; deletions were counted as done."""
     rank = " ".join(f"WHEN '{result}' THEN {number}" for number, result in enumerate(_WORST))
     name = " ".join(f"WHEN {number} THEN '{result}'" for number, result in enumerate(_WORST))
-    lasted = "max(0, finished - started) / 1000000.0"
+    lasted = "CASE WHEN finished > started THEN finished - started ELSE 0 END / 1000000.0"
+    failed = "CASE WHEN result IN ('failed', 'partial') THEN 1 ELSE 0 END"
     targets = "SELECT run, sum(sent) AS sent, sum(done) AS done FROM run_targets GROUP BY run"
     op.execute(
         "INSERT INTO days (mirror, day, runs, failed, seconds, longest, read, sent, done, deleted, result)"  # noqa: S608 - fixed words
-        f" SELECT mirror, finished / 86400000000, count(*), sum(result IN ('failed', 'partial')), sum({lasted}),"
+        f" SELECT mirror, finished / 86400000000, count(*), sum({failed}), sum({lasted}),"
         f" max({lasted}), sum(read), coalesce(sum(sent), 0), coalesce(sum(done), 0), 0,"
         f" CASE max(CASE result {rank} ELSE 0 END) {name} END"
-        f" FROM runs LEFT JOIN ({targets}) ON run = id GROUP BY 1, 2"
+        f" FROM runs LEFT JOIN ({targets}) AS parts ON run = id GROUP BY 1, 2"
     )
     op.execute("DELETE FROM days WHERE day <= (SELECT max(day) FROM days AS d WHERE d.mirror = days.mirror) - 90")

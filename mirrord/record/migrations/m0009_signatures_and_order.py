@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from alembic import op  # noqa: TID251 - this is the door
-from sqlalchemy import BigInteger, Column, String, Text, text  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, text  # noqa: TID251 - this is the door
 
+from mirrord.record.migrations import words
 from mirrord.record.tables import sort_of
 
 revision: Final = "0009"
@@ -18,9 +19,9 @@ _PART: Final = 10_000  # rows
 def upgrade() -> None:
     """Add columns; nobody knows them of earlier items, but for the order, which their names have."""
     op.add_column("known", Column("referrers", BigInteger))
-    op.add_column("known", Column("signer", Text, nullable=False, server_default=""))
-    op.add_column("known", Column("origin", String(255), nullable=False, server_default=""))
-    op.add_column("known", Column("sort", Text, nullable=False, server_default=""))
+    op.add_column("known", Column("signer", words(), nullable=False, server_default=""))
+    op.add_column("known", Column("origin", words(255), nullable=False, server_default=""))
+    op.add_column("known", Column("sort", words(), nullable=False, server_default=""))
     link = op.get_bind()
     part = text(
         "SELECT mirror, target, item FROM known WHERE (mirror, target, item) > (:mirror, :target, :item) "
