@@ -35,8 +35,18 @@ _AGAIN = "again "  # before the name of a mirror; no name has a blank
 class Clock:
     """Calls `tick(name)` when the schedule of a mirror says so."""
 
-    def __init__(self, tick: Callable[[str], Awaitable[None]], now: Callable[[], datetime]) -> None:
-        self._tick = tick
+    def __init__(
+        self,
+        tick: Callable[[str], Awaitable[None]],
+        now: Callable[[], datetime],
+        offset: Callable[[str, float], float] | None = None,
+        goes_on: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """Tick; with `offset` intervals are counted from so many seconds after 1970, alike at all replicas.
+
+        `goes_on` is called in place of `tick` where a deferred run goes on.
+        """
+        self._tick, self._offset, self._goes_on = tick, offset, goes_on or tick
         self._now = now
         self._mirrors: dict[str, Schedule] = {}
         self._running = False
@@ -68,7 +78,9 @@ class Clock:
         fresh = sorted(name for name, schedule in wanted.items() if self._mirrors.get(name) != schedule)
         now = self._now()
         firsts = {name: now + timedelta(seconds=delay) for name, delay in stagger(fresh).items()}
-        triggers = {name: trigger(wanted[name], first) for name, first in firsts.items()}  # raises before all changes
+        triggers = {  # raises before all changes
+            name: trigger(wanted[name], self._start(name, wanted[name], first)) for name, first in firsts.items()
+        }
         for name in self._mirrors.keys() - wanted.keys():
             self._scheduler.remove_job(name)
         for name in self.next_runs().keys() - schedules.keys():  # one that was deferred
@@ -80,16 +92,24 @@ class Clock:
             )
         self._mirrors = wanted
 
+    def _start(self, name: str, schedule: Schedule, first: datetime) -> datetime:
+        if self._offset is None or schedule.every is None:
+            return first
+        return datetime.fromtimestamp(round(self._offset(name, schedule.every)), UTC)
+
     def again(self, mirror: str, at: datetime | None) -> None:
-        """Tick once more at this time, unless the schedule comes first; None: no longer."""
+        """Tick once more at this time, unless the schedule comes first; None: no longer.
+
+        Among replicas it is not known which of them runs what the schedule says: whatever ran says then what holds.
+        """
         key = _AGAIN + mirror
         if self._scheduler.get_job(key) is not None:  # one that has fired is gone
             self._scheduler.remove_job(key)
-        regular = self.next_runs().get(mirror) if at is not None else None
+        regular = self.next_runs().get(mirror) if at is not None and self._offset is None else None
         if at is None or not self._running or (regular is not None and regular <= at):
             return
         late = {"misfire_grace_time": None}  # a machine that slept goes on however late it is
-        self._scheduler.add_job(self._tick, "date", run_date=at, args=(mirror,), id=key, name=mirror, **late)
+        self._scheduler.add_job(self._goes_on, "date", run_date=at, args=(mirror,), id=key, name=mirror, **late)
 
     def verify(
         self, call: Callable[[str], Awaitable[None]], due: Mapping[str, datetime], *, only: str | None = None

@@ -68,8 +68,8 @@ class TokenFile:
             tokens.append(ClientToken(name, sha256(token.encode()).hexdigest(), now, tuple(scopes)))
         return token
 
-    def remove(self, name: str) -> None:
-        """Remove a token; the daemon refuses it within a second or two. Raises as `add`."""
+    def revoke(self, name: str) -> None:
+        """Let a token count no more; the daemon refuses it within a second or two. Raises as `add`."""
         with self._changing() as tokens:
             left = [one for one in tokens if one.name != name]
             if len(left) == len(tokens):
@@ -128,14 +128,13 @@ class TokenFile:
 
 
 def _parsed(data: bytes) -> Sequence[ClientToken]:
+    written = json.loads(data)["tokens"]
+    scopes = [one.get("scopes", [READ]) for one in written]  # a token of an earlier version has none
+    if not all(isinstance(listed, list) for listed in scopes):
+        raise ValueError
     tokens = [
-        ClientToken(
-            one["name"],
-            one["sha256"],
-            datetime.fromisoformat(one["created"]),
-            tuple(one.get("scopes", (READ,))),  # one of an earlier version has none
-        )
-        for one in json.loads(data)["tokens"]
+        ClientToken(one["name"], one["sha256"], datetime.fromisoformat(one["created"]), tuple(listed))
+        for one, listed in zip(written, scopes, strict=True)
     ]
     if not all(_VALID.fullmatch(one.name) and _HASH.fullmatch(one.sha256) for one in tokens):
         raise ValueError

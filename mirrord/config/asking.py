@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from mirrord.config.check import Strict, check, validator
+from mirrord.config.check import TEXTS, Strict, as_list, check, validator
 from mirrord.config.crossings import check_places
 from mirrord.config.issues import IssueKeys, IssueRules
 from mirrord.config.lines import Problems, Trail, Value, nearest
@@ -37,11 +37,6 @@ def _platforms(written: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(parse_platform(text)) for text in written))
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-_LISTS = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 _COUNT = Field(ge=1, le=100_000)
 
 
@@ -75,7 +70,7 @@ class AskingKeys(Strict):
         **{f"issues.{key}": hint for key, hint in IssueKeys.hints.items()},
     }
 
-    to: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1), _LISTS] = Field(
+    to: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1), TEXTS] = Field(
         description=(
             "Where the images are copied to: `local` and names of image targets. An answer has all places, in this"
             " order."
@@ -83,7 +78,7 @@ class AskingKeys(Strict):
         examples=["[harbor]"],
     )
     allow: Annotated[
-        tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_as_list), Field(min_length=1), _LISTS
+        tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(as_list), Field(min_length=1), TEXTS
     ] = Field(
         description=(
             "Images that people may ask for: `host/path`, or `host/path/*` for one more segment and `host/path/**` for"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from mirrord.config.lines import Problems, Trail, Value, nearest
@@ -31,6 +31,13 @@ _KINDS = {  # pydantic's word: ours, and an example
     **dict.fromkeys(("list", "tuple", "set"), ("a list", "[a, b]")),
     **dict.fromkeys(("dict", "model"), ("a mapping", "{key: value}")),
 }
+TEXTS: Final = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+"""The schema of a list of texts for which one text may stand: see `as_list`."""
+
+
+def as_list(value: object) -> object:
+    """Return a list of the one text that was written in place of a list."""
+    return [value] if isinstance(value, str) else value
 
 
 def known_keys(model: type[BaseModel]) -> set[str]:

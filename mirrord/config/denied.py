@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check, validator
 from mirrord.config.envelopes import NAME
-from mirrord.config.files import AbsentError, UnreadableError, read_file, text_of
+from mirrord.config.files import AbsentError, UnreadableError, absolute, read_file, text_of
 from mirrord.config.lines import Problems
 from mirrord.config.yaml_text import parse_text
 from mirrord.errors import ConfigError, UsageError
@@ -33,6 +33,7 @@ class DeniedKeys(Strict):
 
     image: str = ""
     digests: tuple[Annotated[str, AfterValidator(validator(Digest.parse))], ...] = ()
+    within: tuple[Annotated[str, AfterValidator(validator(Digest.parse))], ...] = ()
     mirror: Annotated[str, AfterValidator(_mirror)] = ""
     item: Annotated[str, AfterValidator(validator(check_item))] = ""
     reason: Annotated[str, AfterValidator(validator(check_reason)), Field(examples=["ticket 4711"])]
@@ -46,11 +47,8 @@ def read_denied(path: str | None, names: NameBook, problems: Problems) -> Denied
     """
     if path is None:
         return Denied()
-    if not Path(path).is_absolute():
-        problems.add(TRAIL, f"{path} is not absolute; write an absolute path")
-        return Denied()
     try:
-        text = read_text(Path(path))
+        text = read_text(Path(absolute(path, "")))
     except UnreadableError as error:
         problems.add_at(ConfigOrigin(path, error.line), str(error))
         return Denied()
@@ -99,6 +97,9 @@ def parse_denied(text: str, file: str, names: NameBook, problems: Problems) -> D
         if not (keys.image or keys.digests or keys.mirror) or (keys.image and keys.mirror):
             problems.add(trail, "names no one thing; write image: HOST/NAME[:TAG], digests: [sha256:…] or mirror: NAME")
             continue
+        if keys.within and not keys.digests:
+            problems.add((number, "within"), "are indexes of no digest; write digests: [sha256:…] with it")
+            continue
         if keys.item and not keys.mirror:
             problems.add((number, "item"), "is an item of no mirror; write mirror: NAME with it")
             continue
@@ -108,8 +109,9 @@ def parse_denied(text: str, file: str, names: NameBook, problems: Problems) -> D
             problems.add((number, "image"), str(error))
             continue
         digests = tuple(map(Digest, keys.digests))
+        within = tuple(map(Digest, keys.within))
         line = problems.origin(trail).line
-        entries.append(DeniedEntry(line, keys.reason, image, digests, keys.mirror, keys.at, keys.item))
+        entries.append(DeniedEntry(line, keys.reason, image, digests, keys.mirror, keys.at, keys.item, within))
     return Denied(entries)
 
 

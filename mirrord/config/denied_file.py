@@ -36,6 +36,8 @@ def add_entry(file: Path, entry: DeniedEntry, names: NameBook) -> Denied:
     with _alone(file):
         before, text = load_denied(file, names), read_text(file)
         line = line_of(entry)
+        if not before.entries:  # an empty list is written otherwise than one with entries
+            text = "".join(one for one in text.splitlines(keepends=True) if one.strip() != "[]")
         text = f"{text}\n" if text and not text.endswith("\n") else text or _HEAD
         last = next((one for one in reversed(text.splitlines()) if one.lstrip().startswith("- ")), "")
         indent = last[: len(last) - len(last.lstrip())]
@@ -74,6 +76,7 @@ def lift_entry(file: Path, entry: DeniedEntry, names: NameBook, now: datetime) -
 def line_of(entry: DeniedEntry) -> str:
     """Return an entry as one line of YAML."""
     keys = {"image": entry.image, "mirror": entry.mirror, "item": entry.item, "digests": [*entry.digests]}
+    keys["within"] = [*entry.within]
     pairs = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items() if value]
     reason = json.dumps(entry.reason, ensure_ascii=False)
     return f"- {{{', '.join([*pairs, f'reason: {reason}', *([f'at: {json.dumps(entry.at)}'] if entry.at else [])])}}}"

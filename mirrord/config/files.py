@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TypeVar
 
 from mirrord.errors import ConfigError
 from mirrord.files import open_regular
@@ -16,6 +17,7 @@ from mirrord.files import open_regular
 MAX_BYTES = 2**20
 MAX_FILES = 1000
 _MAX_NOTICES = 20
+_Path = TypeVar("_Path", str, Path)
 
 
 class AbsentError(ValueError):
@@ -32,6 +34,18 @@ class UnreadableError(ValueError):
         """Say `what` is wrong, and what to do."""
         super().__init__(what)
         self.line = line
+
+
+def absolute(path: _Path, called: str | None = None) -> _Path:
+    """Return a path that begins at the root: what another one means depends on where mirrord was started.
+
+    Raises:
+        ValueError: it does not. It is quoted, or `called` something else: "" where the caller names it.
+    """
+    if not Path(path).is_absolute():
+        name = repr(str(path)[:80]) if called is None else called
+        raise ValueError(f"{name} is not absolute; write an absolute path".lstrip())
+    return path
 
 
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

@@ -25,6 +25,8 @@ from mirrord.wire.trust import belongs
 
 _LABEL: Final = re.compile(r"[^\s,\x00-\x1f](?:[^,\x00-\x1f]{0,28}[^\s,\x00-\x1f])?")
 
+_GITEE_LABEL: Final = 20 - len(": refused")  # Gitee's names of labels have 2 to 20 characters
+
 
 def _label(text: str) -> str:
     if not _LABEL.fullmatch(text):
@@ -68,7 +70,10 @@ class IssueKeys(Strict):
     ] = None
     label: Annotated[str, AfterValidator(_label)] = Field(
         default="sync image",
-        description="Only issues with this label are read. The answered ones get `LABEL: done` or `LABEL: refused`.",
+        description=(
+            "Only issues with this label are read. The answered ones get `LABEL: done` or `LABEL: refused`. At Gitee it"
+            " has 2 to 11 characters."
+        ),
     )
     language: Literal["en", "zh"] = Field(default="en", description="Language of the answers: `en` or `zh`.")
     every: Annotated[Duration, AfterValidator(between("10s", "1d"))] = Field(
@@ -106,8 +111,14 @@ class IssueRules:
 
     @property
     def hook(self) -> str:
-        """What its webhook is called below `/hooks/`."""
+        """What its webhook is called below `/hooks/`, where no other host has a repository of the same name."""
         return f"{self.forge}/{self.repository}".lower()
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log and in `/status`; no two are called the same: `gitea/HOST/OWNER/NAME`."""
+        host = () if self.address.host in FORGES[self.forge].hosts else (self.address.host,)
+        return "/".join((self.forge, *host, *repository_of(self.address))).lower()
 
 
 def read_issues(
@@ -117,24 +128,28 @@ def read_issues(
     found: dict[str, IssueRules] = {}
     for number, keys in enumerate(entries):
         trail: Trail = ("asking", "issues", number)
-        address = _address(keys, book, trail, problems)
-        token = _fetched(keys.token, (*trail, "token"), problems, environ)
-        secret = _fetched(keys.secret, (*trail, "secret"), problems, environ) if keys.secret else None
+        address = repository_address(keys.repository, keys.forge, book, trail, problems)
+        if keys.forge == "gitee" and not 2 <= len(keys.label) <= _GITEE_LABEL:
+            what = "is no label for Gitee, where `LABEL: refused` may have 20 characters"
+            problems.add((*trail, "label"), f"{keys.label!r} {what}; write 2 to {_GITEE_LABEL} characters")
+            continue
+        token = fetched_secret(keys.token, (*trail, "token"), problems, environ)
+        secret = fetched_secret(keys.secret, (*trail, "secret"), problems, environ) if keys.secret else None
         if address is None or token is None or (keys.secret and secret is None):
             continue
         rules = IssueRules(keys.forge, address, token, secret, keys.label, keys.language, keys.every)
-        if rules.hook in found:
+        if rules.name in found:
             problems.add((*trail, "repository"), f"{rules.repository} is listed twice for {keys.forge}; keep one")
             continue
-        found[rules.hook] = rules
+        found[rules.name] = rules
     return tuple(found.values())
 
 
-def _address(keys: IssueKeys, book: HostBook, trail: Trail, problems: Problems) -> Address | None:
-    """Return where a repository is, or note what is wrong with it."""
-    text, forge, trail = keys.repository, FORGES[keys.forge], (*trail, "repository")
+def repository_address(text: str, word: str, book: HostBook, trail: Trail, problems: Problems) -> Address | None:
+    """Return where a repository is that somebody wrote for a forge, or note what is wrong with it."""
+    forge, trail = FORGES[word], (*trail, "repository")
     if "://" not in text:
-        if keys.forge == "gitea":
+        if word == "gitea":
             problems.add(trail, f"{text[:80]!r} has no host; write the whole URL, https://git.example.com/OWNER/NAME")
             return None
         text = f"https://{forge.hosts[0]}/{text}"
@@ -154,7 +169,8 @@ def _address(keys: IssueKeys, book: HostBook, trail: Trail, problems: Problems) 
     return address
 
 
-def _fetched(source: SecretSource, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Secret | None:
+def fetched_secret(source: SecretSource, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Secret | None:
+    """Fetch a secret, or note what is wrong with it."""
     try:
         return read_secret(source, environ)
     except ValueError as error:

@@ -1,7 +1,8 @@
 """Joins the files to one value, and remembers where each part was written and every problem.
 
-`settings`, `names`, `pointing`, `asking` and `webhook` are joined key by key, `hosts`, `targets`, `front` and `notify`
-name by name, `mirrors` one after the other. A problem is reported as `file:line: key: what is wrong; what to write`.
+`settings`, `names`, `pointing`, `asking` and `webhook` are joined key by key, `hosts`, `targets`, `front`,
+`pull_requests` and `notify` name by name, `mirrors` one after the other. A problem is reported as
+`file:line: key: what is wrong; what to write`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ Value = None | str | list["Value"] | dict[str, "Value"]
 """What a file holds. Scalars stay text: the model that wants a number or a flag reads it as one."""
 
 
-SECTIONS = ("settings", "hosts", "names", "front", "targets", "mirrors", "pointing", "asking", "webhook", "notify")
+SECTIONS = (
+    "settings", "hosts", "names", "front", "targets", "mirrors", "pointing", "asking", "pull_requests", "webhook",
+    "notify",
+)  # fmt: skip
 _KEYWISE = ("settings", "names", "pointing", "asking", "webhook")
 _SHAPES = {
     "settings": "is not a mapping; write keys such as listen: 127.0.0.1:8080",
@@ -41,6 +45,7 @@ _SHAPES = {
     "mirrors": "is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
     "pointing": "is not a mapping; write keys such as to: [front]",
     "asking": "is not a mapping; write keys such as to: [local]",
+    "pull_requests": "is not a mapping; write a name and its keys, such as app: {forge: github, …}",
     "webhook": "is not a mapping; write keys such as listen: 0.0.0.0:8443",
     "notify": "is not a mapping; write a name and its keys, such as ops: {kind: slack, url: {env: SLACK_URL}}",
 }

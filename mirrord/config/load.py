@@ -6,19 +6,23 @@ error that names both places.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from mirrord.config.asking import AskingRules, read_asking
+from mirrord.config.bucket import read_bucket
 from mirrord.config.crossings import add_place
 from mirrord.config.denied import read_denied
 from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
 from mirrord.config.front import read_fronts
 from mirrord.config.hosts import read_hosts
 from mirrord.config.issues import read_issues
-from mirrord.config.lines import ConfigDocument, Problems, document, join
+from mirrord.config.lines import ConfigDocument, Problems, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.names import read_names
 from mirrord.config.needs import (
@@ -32,6 +36,8 @@ from mirrord.config.needs import (
 )
 from mirrord.config.notify import read_receivers, unmatched_mirrors
 from mirrord.config.pointing import Pointing, read_pointing
+from mirrord.config.pull_requests import PullRequestRules, read_pull_requests
+from mirrord.config.record import read_record
 from mirrord.config.settings import Settings, read_settings
 from mirrord.config.webhook import WebhookKeys, read_webhook
 from mirrord.config.yaml_text import parse_text
@@ -41,8 +47,13 @@ from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import FrontRules, Mirror, Target
+from mirrord.wire.bucket_address import BucketAddress
+from mirrord.wire.database import DatabaseAddress
 from mirrord.wire.host import HostBook
 from mirrord.wire.notify.receiver import Receiver
+
+_OWN: Final = frozenset(("listen", "log", "parallel", "spool", "tls"))
+"""Settings that may differ from machine to machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,11 @@ class Configuration:
     pointing: Pointing = field(default_factory=Pointing)  # where users of images are pointed at
     asking: AskingRules | None = None  # which images people may ask for; None for none
     webhook: WebhookKeys | None = None  # where Kubernetes asks about new Pods
+    pull_requests: tuple[PullRequestRules, ...] = ()  # whose pull requests are told of their builds
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
+    bucket: BucketAddress | None = None  # where `local` is; None for the state directory
+    record: DatabaseAddress | None = None  # where the record is; None for a file in the state directory
+    digest: str = ""  # of what replicas have to have in common
 
     def needs_token(self, listen: str = "") -> bool:
         """Return whether clients beyond this machine could read what our credentials may read.
@@ -135,6 +150,8 @@ def _validated(
     problems = Problems()
     whole = join([_read(file, problems) for file in files], problems)
     settings = read_settings(whole.get("settings"), problems, environ)
+    bucket = read_bucket(settings.blobs, problems, environ)
+    record = read_record(settings.record, problems, environ)
     before = problems.count()
     book = read_hosts(whole.get("hosts"), problems, environ)
     whole_book = problems.count() == before
@@ -143,13 +160,16 @@ def _validated(
     fronts = read_fronts(whole.get("front"), syncers, names, problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
-    pointing = read_pointing(whole.get("pointing"), targets, fronts, names, problems)
+    written = whole.get("front")
+    kinds = written if isinstance(written, dict) else fronts
+    pointing = read_pointing(whole.get("pointing"), targets, kinds, names, problems)
     issues = partial(read_issues, book=book, problems=problems, environ=environ)
     asking = read_asking(
         whole.get("asking"), targets, mirrors, syncers, settings=settings, names=names, problems=problems, issues=issues
     )
     mirrors = (*mirrors, *([asking.mirror] if asking else []))
     webhook = read_webhook(whole.get("webhook"), problems)
+    pulls = read_pull_requests(whole.get("pull_requests"), mirrors, book, problems, environ)
     receivers = read_receivers(whole.get("notify"), book, problems, environ)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
@@ -159,14 +179,23 @@ def _validated(
     found = {name: target for name, target in targets.items() if target}
     others = [receiver.host for receiver in receivers.values()]
     others += [rules.address.host for rules in asking.issues] if asking else []
+    others += [rules.address.host for rules in pulls]
     users = users_of_hosts(mirrors, syncers, fronts, others)
     unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
     notices = (*notices, *unread_proxies(users, book, environ), *lacking_logins(fronts, book, problems))
     notices = (*notices, *unmatched_mirrors(receivers, [mirror.name for mirror in mirrors], problems))
     absent = tuple(absences(users, problems))
-    watched = receivers, denied, pointing, asking, webhook, absent
-    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, *watched)
+    watched = receivers, denied, pointing, asking, webhook, pulls, absent, bucket, record
+    return Configuration(settings, book, names, mirrors, found, files, notices, fronts, *watched, _digest(whole))
+
+
+def _digest(whole: Mapping[str, Value]) -> str:
+    """Return a short digest of all that is written, but of the settings of a machine; comments do not count."""
+    settings = whole.get("settings")
+    shared = {key: value for key, value in settings.items() if key not in _OWN} if isinstance(settings, dict) else {}
+    text = json.dumps({**whole, "settings": shared}, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _ignored_keys(

@@ -18,6 +18,7 @@ from mirrord.wire.vendors.known import api_host
 
 _BETWEEN = re.compile(r"[/@]")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+_ANSWERED = {"asking": "asking.issues", "pull_requests": "pull_requests"}
 _ALIKE = 0.7  # of each word of a host and the one that was meant
 
 
@@ -44,9 +45,10 @@ class Absence:
 
     Attributes:
         problem: `file:line: key: what is missing; what to do`.
-        mirrors: which mirrors name the host; None where any mirror may need it, since a host that none of them names
-            may still be one to which another host redirects.
-        receiver: who cannot be notified without it, `issues` for those of `asking:`, or "".
+        mirrors: which mirrors name the host; None where any mirror may need it: what is missing for the record, or for
+            a host that none of them names, which may still be one to which another host redirects.
+        receiver: who cannot be notified without it, `asking.issues` where nobody can be answered,
+            `pull_requests` where nobody can be told, or "".
     """
 
     problem: str
@@ -80,8 +82,12 @@ def absences(users: HostUsers | None, problems: Problems) -> Iterator[Absence]:
     """Yield what is not on this machine, in the order in which it was written."""
     for trail, what in problems.absent:
         name, line = str(trail[1]), problems.line(trail, what)
-        if trail[0] in ("notify", "asking"):
+        if trail[0] == "notify":
             yield Absence(line, frozenset(), name)
+        elif trail[0] in _ANSWERED:
+            yield Absence(line, frozenset(), _ANSWERED[trail[0]])  # a receiver may be called `issues`
+        elif trail[0] == "settings":
+            yield Absence(line, None)
         else:
             yield Absence(line, users.of(host_key(name)) if users else None)
 

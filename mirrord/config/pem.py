@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Protocol
 
-from mirrord.config.files import AbsentError, read_file
+from mirrord.config.files import AbsentError, absolute, read_file
 from mirrord.config.lines import Problems, Trail
 
 _MAX_PEM = 4 * 2**20
@@ -47,16 +47,22 @@ class SshFiles(Protocol):
 
 def readable(path: str, trail: Trail, problems: Problems) -> bool:
     """Return whether a file can be read; else the problem is added, or noted when only this machine lacks the file."""
-    if not Path(path).is_absolute():
-        problems.add(trail, f"{path} is not absolute; write an absolute path")
-        return False
     try:
-        read_file(Path(path), _MAX_PEM)
+        read_file(Path(absolute(path, "")), _MAX_PEM)
     except ValueError as error:
         note = problems.lack if isinstance(error, AbsentError) else problems.add
         note(trail, f"{path} {error}")
         return False
     return True
+
+
+def check_authorities(path: str, trail: Trail, problems: Problems) -> None:
+    """Load a file of authorities."""
+    if readable(path, trail, problems):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except (OSError, ValueError):
+            problems.add(trail, f"{path} contains no PEM certificate; give a file with BEGIN CERTIFICATE")
 
 
 def check_tls(host: TlsFiles, trail: Trail, problems: Problems) -> None:
@@ -66,11 +72,8 @@ def check_tls(host: TlsFiles, trail: Trail, problems: Problems) -> None:
             problems.add((*trail, key), "has no effect with `insecure: true`; keep one of them")
     if host.key and not host.certificate:
         problems.add((*trail, "key"), "has no certificate; write `certificate:` beside it")
-    if host.ca and readable(host.ca, (*trail, "ca"), problems):
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(host.ca)
-        except (OSError, ValueError):
-            problems.add((*trail, "ca"), f"{host.ca} contains no PEM certificate; give a file with BEGIN CERTIFICATE")
+    if host.ca:
+        check_authorities(host.ca, (*trail, "ca"), problems)
     pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
     if host.certificate and all([readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
         try:

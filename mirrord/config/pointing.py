@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from mirrord.config.check import Strict, check, validator
+from mirrord.config.check import TEXTS, Strict, as_list, check, validator
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.mirrors import Targets
 from mirrord.errors import UsageError
 from mirrord.names.allows import AllowEntry, parse_allow
 from mirrord.names.book import NameBook
 from mirrord.names.lists import ListLine
-from mirrord.syncer.values import LOCAL, FrontRules, Target
+from mirrord.syncer.values import LOCAL, Target
 
 FRONT: Final = "front"
 """In `to`: what clients pull through, with `local`."""
@@ -29,13 +29,6 @@ def _pattern(text: str) -> str:
     return text.strip()
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-_LISTS = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
-
-
 class PointingKeys(Strict):
     """`pointing`: where users are pointed at."""
 
@@ -44,7 +37,7 @@ class PointingKeys(Strict):
         **dict.fromkeys(("exclude", "ignore", "skip"), "write except:"),
     }
 
-    to: Annotated[tuple[str, ...], BeforeValidator(_as_list), WithJsonSchema({"anyOf": _LISTS})] = Field(
+    to: Annotated[tuple[str, ...], BeforeValidator(as_list), TEXTS] = Field(
         default=(),
         description=(
             "Where users are pointed at: `front`, `local` and names of image targets, the preferred one first; an image"
@@ -63,8 +56,8 @@ class PointingKeys(Strict):
     )
     except_: Annotated[
         tuple[Annotated[str, AfterValidator(_pattern)], ...],
-        BeforeValidator(_as_list),
-        WithJsonSchema({"anyOf": _LISTS}),
+        BeforeValidator(as_list),
+        TEXTS,
     ] = Field(
         default=(),
         alias="except",
@@ -92,9 +85,12 @@ class Pointing:
 
 
 def read_pointing(
-    value: Value, targets: Targets, fronts: Mapping[str, FrontRules], names: NameBook, problems: Problems
+    value: Value, targets: Targets, fronts: Container[str], names: NameBook, problems: Problems
 ) -> Pointing:
-    """Validate `pointing:`; what is wrong is noted, and nothing is then pointed anywhere."""
+    """Validate `pointing:`; what is wrong is noted, and nothing is then pointed anywhere.
+
+    `fronts` are the kinds that have a front, be that right or wrong.
+    """
     trail = ("pointing",)
     keys = check(PointingKeys, value or {}, trail, problems)
     if keys is None:

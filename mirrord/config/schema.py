@@ -14,6 +14,7 @@ from mirrord.config.hosts import Host
 from mirrord.config.names import NameKeys
 from mirrord.config.notify import ReceiverKeys
 from mirrord.config.pointing import PointingKeys
+from mirrord.config.pull_requests import PullRequestKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size
 from mirrord.config.webhook import WebhookKeys
@@ -54,6 +55,12 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
             "mirrors": _section("array", "What is mirrored.", items={"oneOf": mirrors}),
             "pointing": _section("object", "Where users of images are pointed at.", **_tidy(PointingKeys)),
             "asking": _section("object", "Which images people may ask for.", **_tidy(AskingKeys)),
+            "pull_requests": _section(
+                "object",
+                "Which pull requests get a comment about their builds, by name.",
+                propertyNames={"pattern": NAME_PATTERN},
+                additionalProperties=_tidy(PullRequestKeys),
+            ),
             "webhook": _section("object", "Where Kubernetes asks about new Pods.", **_tidy(WebhookKeys)),
             "notify": _section(
                 "object",

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from mirrord.config.check import Strict
-from mirrord.config.files import AbsentError, read_file
+from mirrord.config.files import AbsentError, absolute, read_file
 from mirrord.wire.secret import Secret
 
 MAX_SECRET = 64 * 2**10
@@ -100,9 +100,7 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
         # systemd makes these 0400 or 0440, readable by the service's own group only.
         fix = "give it mode 0400 or 0440, in Kubernetes by `defaultMode: 0440`"
         return _from_file(Path(directory) / name, 0o037, fix)
-    path = Path(source.file or "")
-    if not path.is_absolute():
-        raise ValueError("the path of a secret file is not absolute; write an absolute path")
+    path = absolute(Path(source.file or ""), "the path of a secret file")  # which may be the secret itself
     # A secret that others can read is not secret (bad input 15).
     return _from_file(path, 0o077, f"run chmod 0400 {path}")
 

@@ -11,15 +11,19 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from mirrord.config.about import AboutKeys
+from mirrord.config.bucket import BUCKET_HINTS, BucketKeys, BucketUrl
 from mirrord.config.check import Strict, check
+from mirrord.config.files import absolute
 from mirrord.config.keep import LocalSettings
 from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.pem import readable
+from mirrord.config.record import RECORD_HINTS, RecordKeys
 from mirrord.config.units import Deadline, Network, Rate, Size, Stale, Trust, between, parse_rate, parse_size
 from mirrord.config.verify import VerifyKeys
 from mirrord.errors import UntrustedError
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.certificate import server_context
+from mirrord.wire.database import EXAMPLE
 from mirrord.wire.origin import check_url
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -96,7 +100,12 @@ class TlsSettings(Strict):
 class Settings(Strict):
     """`settings`: durations in seconds, sizes in bytes."""
 
-    hints: ClassVar[Mapping[str, str]] = dict.fromkeys(("port", "address", "host"), "write listen: 127.0.0.1:8080")
+    hints: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("port", "address", "host"), "write listen: 127.0.0.1:8080"),
+        **{f"blobs.{key}": hint for key, hint in BUCKET_HINTS.items()},
+        "token": "write tokens: /etc/mirrord/tokens, a folder with tokens.json",
+        **{f"record.{key}": hint for key, hint in RECORD_HINTS.items()},
+    }
 
     listen: Annotated[
         Listen,
@@ -138,7 +147,24 @@ class Settings(Strict):
             examples=[["10.1.2.3", "fd00::/8"]],
         ),
     ] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    record: RecordKeys | None = Field(
+        default=None,
+        description=(
+            "A PostgreSQL database for what mirrord knows of its mirrors: its URL, or a mapping. Needs"
+            " `pip install 'mirrord[scale]'`. Default: the file `mirrord.db` in the state directory."
+        ),
+        examples=[EXAMPLE],
+    )
     spool: SpoolSettings = Field(default=SpoolSettings(), description="Content in transit.")
+    blobs: BucketUrl | BucketKeys | None = Field(
+        default=None,
+        description=(
+            "Bucket in which the content and the names of `local` are, for several replicas: `s3://BUCKET/PREFIX`, or"
+            " the keys below. It needs `pip install 'mirrord[scale]'`, and a restart when it changes. Default: the"
+            " state directory."
+        ),
+        examples=["s3://mirror.example.org/local"],
+    )
     verify: VerifyKeys = Field(
         default=VerifyKeys(),
         description="When and how mirrors compare their targets with what was mirrored. Default: on command only.",
@@ -193,6 +219,14 @@ class Settings(Strict):
             " hand, too. It must exist, outside of the folder of the configuration. Default: nothing is denied."
         ),
         examples=["/var/lib/mirrord/denied.yaml"],
+    )
+    tokens: Annotated[str, AfterValidator(absolute)] | None = Field(
+        default=None,
+        description=(
+            "Absolute path of the folder whose `tokens.json` has the tokens of clients, for replicas that share it."
+            " `mirrord token add NAME --state FOLDER` makes it. Default: the state directory."
+        ),
+        examples=["/etc/mirrord/tokens"],
     )
     about: AboutKeys = Field(
         default=AboutKeys(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, Field
 
@@ -13,6 +13,8 @@ from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
 from mirrord.config.settings import Listen, check_pair
 
+UNTOUCHED: Final = ("kube-system", "kube-node-lease")
+"""Namespaces whose Pods stay what they are, unless the configuration says otherwise."""
 _HOST = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9][a-z0-9-]{0,62})*")
 
 
@@ -67,7 +69,7 @@ class WebhookKeys(Strict):
         examples=[["mirrord-webhook.mirrord.svc"]],
     )
     except_: tuple[str, ...] = Field(
-        default=("kube-system", "kube-node-lease"),
+        default=UNTOUCHED,
         alias="except",
         description="Namespaces whose Pods stay what they are.",
     )

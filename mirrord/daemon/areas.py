@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from mirrord.daemon.lock import RECORD
+
 AREAS: Final = ("blobs", "cache", "git", "repositories", "scratch", "spool")
 """Folders that have an area of their own. `mirrord.db*` is `database`; everything else is `other`."""
 
@@ -16,7 +18,7 @@ def areas(state: Path) -> Mapping[str, int]:
     """Return the bytes of disk space by area; a file with several names counts once, in the first of its areas."""
     sizes, linked = Counter[str](dict.fromkeys((*AREAS, "database", "other"), 0)), set[tuple[int, int]]()
     for entry in sorted(_entries(state), key=lambda entry: entry.name):
-        own = entry.name if entry.name in AREAS else "database" if entry.name.startswith("mirrord.db") else "other"
+        own = entry.name if entry.name in AREAS else "database" if entry.name.startswith(RECORD) else "other"
         waiting = [entry]
         while waiting:
             found = waiting.pop()

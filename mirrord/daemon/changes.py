@@ -8,7 +8,7 @@ from mirrord.commands import Changes
 from mirrord.config.load import Configuration
 from mirrord.config.settings import Settings
 
-_AT_START = ("listen", "tls", "spool", "log")  # settings that count from a start on
+_AT_START = ("listen", "tls", "spool", "record", "blobs", "tokens", "log")  # settings that count from a start on
 
 
 def changes_of(before: Configuration, fresh: Configuration, begun: Configuration) -> Changes:
@@ -28,6 +28,7 @@ def changes_of(before: Configuration, fresh: Configuration, begun: Configuration
             *(["front"] if before.fronts != fresh.fronts else []),
             *(["pointing"] if before.pointing != fresh.pointing else []),
             *(["asking"] if before.asking != fresh.asking else []),
+            *(["pull_requests"] if before.pull_requests != fresh.pull_requests else []),
             *(["notify"] if before.receivers != fresh.receivers else []),
             *dict.fromkeys(
                 (

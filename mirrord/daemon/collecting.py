@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from mirrord import failpoints
 from mirrord.blobs.collector import Collector, RunningCollection
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.daemon.judging import Found, Owner, goes, judge, pinned, went
+from mirrord.daemon.judging import Found, Owner, goes, judge, pinned, pins, went
 from mirrord.daemon.runtime import Runtime, Snapshot
 from mirrord.errors import ConflictError, MirrordError
 from mirrord.events import RunFinished
@@ -19,17 +20,21 @@ from mirrord.model.collected import Collected, Gone
 from mirrord.model.digest import Digest
 from mirrord.model.keep import EVERYTHING, Keep
 from mirrord.model.ledger import Settled
-from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.plan.restored import Restored
-from mirrord.plan.retention import READING
+from mirrord.plan.retention import DAY, READING
 from mirrord.record.ledger import RunLedger, settle
 from mirrord.syncer.keeping import ListedNames
 from mirrord.syncer.restoring import FACTS
-from mirrord.syncer.values import LOCAL
+from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.tasks import ahead
 
 TRIGGER: Final = "gc"
+GATHERED: Final = 60.0
+"""Seconds for which what clients of other replicas used counts as known: they write it once a minute."""
+AT_ONCE: Final = 8
+"""Repositories of a bucket that are read at once, and are in memory."""
 _CHARTS: Final = "_helm/"
 
 
@@ -39,6 +44,7 @@ class GarbageCollection:
     def __init__(self, runtime: Runtime, collector: Collector) -> None:
         """Collect what is open."""
         self._runtime, self._collector = runtime, collector
+        self._gathered = 0.0
 
     @property
     def wanted(self) -> bool:
@@ -46,42 +52,62 @@ class GarbageCollection:
         configuration = self._runtime.snapshot.configuration
         return any((configuration.settings.local.keep.rules, *(mirror.keep for mirror in configuration.mirrors)))
 
+    @property
+    def shared(self) -> bool:
+        """Whether replicas have the same `local`, of which one collects it."""
+        return self._collector.shared
+
     async def collect(self, *, dry: bool = False) -> Collected:
         """Let go what is not kept, and remove what nothing needs; with `dry` only say what that would be."""
         await asyncio.to_thread(self._runtime.ease)
         async with self._collector.collection() as collection, (current := self._runtime.snapshot).lease():
+            self._gathered = 0.0
+            await self._gather(dry=dry)
             if not dry:
                 await self._settle(current)
             owners, rest = await self._owners(current)
             linked, gone, troubles, kept = set[Digest](), list[tuple[Gone, set[Digest]]](), list[str](), 0
-            for name in await self._collector.repositories.names():
-                owner = owners.get(name, Owner(EVERYTHING if name.startswith(_CHARTS) else rest))
-                try:
-                    left, went, stay = await self._repository(name, owner, collection, current, dry=dry)
-                except (MirrordError, OSError) as error:  # such as a publication meanwhile: the next one looks again
-                    troubles += [] if isinstance(error, ConflictError) else [f"{name}: {error}"]
-                    state = await self._collector.repositories.read(name) or RepositoryState()
-                    left, went, stay = set(state.content), [], _names(name, state.tags)
-                linked |= left
-                gone += went
-                kept += stay
+            repositories = self._collector.repositories
+            states = ahead(await repositories.names(), repositories.read, AT_ONCE if self.shared else 1)
+            async with aclosing(states):
+                async for name, reading in states:
+                    await self._gather(dry=dry)
+                    owner = owners.get(name, Owner(EVERYTHING if name.startswith(_CHARTS) else rest))
+                    try:
+                        state = await reading
+                        async with self._alone(owner.mirror, current, dry=dry):
+                            left, went, stay = await self._repository(name, owner, state, collection, current, dry=dry)
+                    except (MirrordError, OSError) as error:  # such as a publication meanwhile: the next one looks
+                        troubles += [] if isinstance(error, ConflictError) else [f"{name}: {error}"]
+                        state = await repositories.read(name) or RepositoryState()
+                        left, went, stay = set(state.content), [], _names(name, state.tags)
+                    linked |= left
+                    gone += went
+                    kept += stay
             found = Collected(kept=kept, troubles=tuple(troubles), dry=dry, remark=self._remark())
             return await self._sweep(collection, linked, gone, found)
 
+    async def _gather(self, *, dry: bool) -> None:
+        """Learn what clients of all replicas used, again when that was a minute ago."""
+        if (at := self._collector.clock()) >= self._gathered + GATHERED:
+            await self._collector.uses.gather(0.0 if dry else at - DAY)
+            self._gathered = at
+
     async def _settle(self, current: Snapshot) -> None:
         """Look what came of moves in `local` that a killed process left open, where no run is under way."""
-        left, turns = await self._runtime.store.unsettled(), self._runtime.runner.turns
+        left, leases = await self._runtime.store.unsettled(), self._runtime.runner.leases
         for name in current.names:
-            if name in left and name not in turns:
+            if name in left and not await leases.busy(name):
                 mirror = current.mirror(name)
-                async with turns.hold(name):
+                async with leases.hold(name):
                     await settle(mirror, current.syncer(mirror), current.services, self._runtime.store, LOCAL)
 
     def _remark(self) -> str:
         """Return why every name stays, whatever its age; "" where `keep` decides."""
         if not self.wanted:
             return "every name stays: neither `settings.local.keep` nor `keep` of a mirror is configured"
-        until = self._collector.uses.known_from + READING
+        uses = self._collector.uses
+        until = uses.known_from + uses.unseen + READING
         if until < self._collector.clock():
             return ""
         at = datetime.fromtimestamp(until, UTC)
@@ -95,8 +121,9 @@ class GarbageCollection:
             if syncer.kept is None or all(target.name != LOCAL for target in mirror.targets):
                 continue
             memory = await self._runtime.store.memory(mirror.name)
-            restored = Restored.read(await self._runtime.store.recall(mirror.name, FACTS))
-            items, pinned = await asyncio.to_thread(_pins, memory, restored)
+            facts = await self._runtime.store.recall(mirror.name, FACTS)
+            restored = await asyncio.to_thread(Restored.read, facts)
+            items, pinned = await asyncio.to_thread(pins, memory, restored)
             for repository, item in (await asyncio.to_thread(syncer.kept, mirror, items)).items():
                 owner = Owner(mirror.keep or EVERYTHING, mirror, item, pinned)
                 found[repository] = owner.beside(found.get(repository, owner))
@@ -104,26 +131,29 @@ class GarbageCollection:
                 rest = EVERYTHING  # a repository without an owner may be one of its, which the record does not know
         return found, rest
 
-    async def _repository(
-        self, name: str, owner: Owner, collection: RunningCollection, current: Snapshot, *, dry: bool
-    ) -> tuple[set[Digest], list[tuple[Gone, set[Digest]]], int]:
-        """Drop what one repository does not keep; return what it links then, what went with its content, what stays.
-
-        Where names are listed in an index, no run of the mirror may write it meanwhile.
-        """
-        mirror = owner.mirror
+    @asynccontextmanager
+    async def _alone(self, mirror: Mirror | None, current: Snapshot, *, dry: bool) -> AsyncIterator[None]:
+        """Let no run of a mirror write its index meanwhile, if its names are listed in one."""
         if dry or mirror is None or current.syncer(mirror).listed is None:
-            return await self._looked_at(name, owner, collection, current, dry=dry)
-        if mirror.name in (turns := self._runtime.runner.turns):
+            yield
+            return
+        if await (leases := self._runtime.runner.leases).busy(mirror.name):
             raise ConflictError(f"{mirror.name}: a run is under way; it is collected after that")
-        async with turns.hold(mirror.name):
-            return await self._looked_at(name, owner, collection, current, dry=dry)
+        async with leases.hold(mirror.name):
+            yield
 
-    async def _looked_at(
-        self, name: str, owner: Owner, collection: RunningCollection, current: Snapshot, *, dry: bool
+    async def _repository(
+        self,
+        name: str,
+        owner: Owner,
+        state: RepositoryState | None,
+        collection: RunningCollection,
+        current: Snapshot,
+        *,
+        dry: bool,
     ) -> tuple[set[Digest], list[tuple[Gone, set[Digest]]], int]:
+        """Drop what one repository does not keep; return what it links then, what went with its content, what stays."""
         repositories = self._collector.repositories
-        state = await repositories.read(name)
         if state is None:
             return set(), [], 0
         if not owner.keep.everything and state.tagged.keys() != state.tags.keys() and not dry:
@@ -235,13 +265,6 @@ def _names(repository: str, tags: Collection[str]) -> int:
     return sum(tag.startswith("charts/") and tag.endswith(".tgz") for tag in tags) if repository.count("/") == 1 else 0
 
 
-def _pins(memory: Memory, restored: Restored) -> tuple[list[str], frozenset[str]]:
-    """Return the items that a mirror has in `local`, and the digests that stay."""
-    items = [item for target, item in memory if target == LOCAL]
-    branches = {one.digest for (target, _), one in memory.names.items() if target == LOCAL and not one.stays}
-    return items, frozenset({*filter(None, map(_digest, items)), *restored.digests, *branches})
-
-
 def _counted(collected: Collected, sizes: dict[Digest, int], gone: list[tuple[Gone, set[Digest]]]) -> Collected:
     """Return it with what went; each byte counts for the first name that needed it."""
     freed, blobs = sum(sizes.values()), len(sizes)
@@ -271,9 +294,3 @@ async def _listed(current: Snapshot, owner: Owner, state: RepositoryState) -> tu
         return owner, None
     names = await listed(owner.mirror, current.services, state)
     return (owner, names) if names else (replace(owner, keep=EVERYTHING), None)
-
-
-def _digest(item: str) -> str:
-    """Return the digest that an item is named by; "" for one that is named by a tag."""
-    digest = item.rpartition("@")[2]
-    return digest if ":" in digest and "/" not in digest else ""

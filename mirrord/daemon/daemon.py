@@ -30,8 +30,11 @@ from mirrord.daemon.changes import changes_of
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.issue_desks import IssueDesks
 from mirrord.daemon.notifying import Notifying
+from mirrord.daemon.pull_desk import PullDesk
+from mirrord.daemon.replica import clock_of
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.scheduled import ScheduledVerifier
+from mirrord.daemon.scheduled_collection import ScheduledCollection
 from mirrord.daemon.shown import Shown
 from mirrord.daemon.systemd import Notifier
 from mirrord.daemon.webhook import WebhookPointing
@@ -44,15 +47,13 @@ from mirrord.report import health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status
-from mirrord.schedule import LATEST, Clock
+from mirrord.schedule import LATEST
 from mirrord.tokens import TokenFile
 
 _Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
-COLLECT_EVERY = 600.0
-"""Seconds between two collections of `local` that nobody asked for."""
 MEASURE_EVERY = 600.0
 """Seconds between two measurements of its parts, at least; a slow one is made at most for a hundredth of the time."""
 
@@ -76,19 +77,21 @@ class Daemon(Dispatcher):
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self.folder, self._state, self._environ = folder, state, environ
         self._at_start = runtime.snapshot.configuration
+        self.tokens = TokenFile(Path(self._at_start.settings.tokens or state))
         self._looking = asyncio.Lock()
         self._read_at = now()
         self._ran = False  # whether runs ended since we looked for cycles
         self.webhook: WebhookPointing | None = None
-        self.clock = Clock(runtime.runner.tick, now)
+        self.queued, self.clock = clock_of(runtime, now)
         self.shown = Shown(runtime, logs, metrics, clock=self.clock, opened=self.opened, listen=listen)
         self.verifying = ScheduledVerifier(runtime, self.verifier, self.clock)
         self.verifying.after = self.after_verification
         self.notifying = Notifying(runtime, self.shown.status)
-        self.shown.receivers = self.notifying.standing
-        self.issues = IssueDesks(runtime, self.desk, logs.write)
+        self.issues, self.pulls = IssueDesks(runtime, self.desk, logs.write), PullDesk(runtime, logs.write)
+        self.shown.receivers, self.shown.desks = self.notifying.standing, self.issues.standing
+        self.shown.asks = self.desk.counts
         runtime.runner.after = self.after
-        self._collect = asyncio.Event()  # set when a run may have left something to collect
+        self.collections = ScheduledCollection(runtime, self.collecting, logs)
         if uses := runtime.snapshot.services.uses:
             uses.serve()
         runtime.events.listen(self._hear)
@@ -163,9 +166,7 @@ class Daemon(Dispatcher):
     async def token_notices(self) -> Sequence[str]:
         """Return a notice if clients need a token, and there is none."""
         needed = self.runtime.snapshot.configuration.needs_token(self._listen)
-        return await asyncio.to_thread(TokenFile(self._state).notices) if needed else ()
-
-    # What it does by itself
+        return await asyncio.to_thread(self.tokens.notices) if needed else ()
 
     async def after(self, run: Run) -> None:
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
@@ -175,9 +176,10 @@ class Daemon(Dispatcher):
         if run.trigger not in ELSEWHERE:
             self.clock.again(run.mirror, run.until)
         self.notifying.wake()
+        self.pulls.built(run)
         self._ran = True
         if run.trigger not in BESIDE:
-            self._collect.set()
+            self.collections.ran()
         self._notifier.status(self.summary())
 
     async def start_clock(self) -> None:
@@ -189,7 +191,6 @@ class Daemon(Dispatcher):
             for one in await self.runtime.store.standing():
                 if one.until is not None and not one.target and one.mirror in names:
                     self.clock.again(one.mirror, max(one.until, soon))
-
         with suppress(StorageError):
             await self.verifying.follow()
 
@@ -230,6 +231,10 @@ class Daemon(Dispatcher):
                 self.shown.trouble = f"{self._state}: the disk does not answer"
             except (MirrordError, OSError) as error:
                 self.shown.trouble = str(error)
+            after = self.shown.trouble
+            if bool(after) != bool(before):
+                said = f"the state cannot be used: {after}" if after else "the state can be used again"
+                self._logs.write("warning" if after else "info", "daemon.notice", message=said)
 
     async def look_after_state(self) -> None:
         """Look again and again; and for cycles when runs have ended since, and none is under way."""
@@ -241,32 +246,13 @@ class Daemon(Dispatcher):
                 garbage.collect()
 
     async def collect_after_runs(self) -> None:
-        """Do nothing: `collect_on` does."""
-
-    async def collect_on(self) -> None:
-        """Collect after runs, at most every `COLLECT_EVERY` seconds; never returns."""
-        while True:
-            await self._collect.wait()
-            self._collect.clear()
-            if self.collecting and self.collecting.wanted:
-                try:
-                    found = await self.collecting.collect()
-                except (MirrordError, OSError) as error:
-                    self._logs.write("warning", "gc.failed", message=str(error))
-                else:
-                    for trouble in found.troubles:
-                        self._logs.write("warning", "gc.failed", message=trouble)
-                    if found.gone or found.blobs:
-                        self._logs.write("info", "gc.done", names=len(found.gone), blobs=found.blobs, bytes=found.freed)
-                await asyncio.sleep(COLLECT_EVERY)
+        """Do nothing: `ScheduledCollection` does."""
 
     async def measure_state(self) -> None:
-        """Measure the parts of the state directory again and again, for the metrics; and note what clients used."""
+        """Measure the parts of the state directory again and again, for the metrics."""
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            if uses := self.runtime.snapshot.services.uses:
-                await uses.write()
             self._metrics.areas(await asyncio.to_thread(areas, self._state))
             await asyncio.sleep(max(MEASURE_EVERY, 100 * (loop.time() - began)))
 

@@ -13,6 +13,7 @@ from mirrord.asking.asked import AskedImage
 from mirrord.commands import (
     AskImages,
     Backups,
+    Cancel,
     Changes,
     CollectGarbage,
     Command,
@@ -37,7 +38,7 @@ from mirrord.commands import (
     Verify,
     word,
 )
-from mirrord.daemon import restoring
+from mirrord.daemon import cancelling, pruning, restoring
 from mirrord.daemon.asking import AskDesk
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.collecting import GarbageCollection
@@ -47,9 +48,11 @@ from mirrord.daemon.notifying import receivers_of, try_receiver
 from mirrord.daemon.rows import Items
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.seen_fleet import elsewhere, seen_from, status_of
 from mirrord.daemon.takedown import Takedowns
 from mirrord.daemon.verifier import Verifier
 from mirrord.errors import BusyError, MirrordError, StorageError, UsageError
+from mirrord.model.cancelled import CancelledRun
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
@@ -63,9 +66,8 @@ from mirrord.report.mirror import ITEMS, MirrorDetail, Wish
 from mirrord.report.status import Status
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import FrontLook, OpenedThrough
-from mirrord.syncer.values import Backup, Mirror, PruneWish
+from mirrord.syncer.values import Backup, Mirror
 
-NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
 _Answer = TypeVar("_Answer")
 
 
@@ -103,6 +105,10 @@ class Dispatcher:
         await self.collect_after_runs()
         return runs
 
+    async def cancel(self, command: Cancel) -> tuple[CancelledRun, ...]:
+        """See `Cancel`."""
+        return await cancelling.cancel(self.runtime, command.mirrors)
+
     async def ask_images(self, command: AskImages) -> tuple[AskedImage, ...]:
         """See `AskImages`."""
         self._chosen(())
@@ -130,26 +136,11 @@ class Dispatcher:
 
     async def plan_prune(self, command: PlanPrune) -> tuple[Plan, ...]:
         """See `PlanPrune`."""
-
-        async def plan(name: str) -> Plan:
-            current = self.runtime.snapshot
-            mirror = current.mirror(name)
-            async with current.lease():
-                syncer = self._pruning(name)(command.wish)
-                return await pipeline.plan_mirror(mirror, syncer, current.services, self.runtime.store, now())
-
-        return await self._each(command.mirrors, plan)
+        return await self._each(command.mirrors, lambda name: pruning.plan(self.runtime, name, command.wish))
 
     async def prune(self, command: Prune) -> tuple[Run, ...]:
         """See `Prune`."""
-
-        async def prune(name: str) -> Run:
-            pruning = self._pruning(name)
-            return await self.runtime.runner.sync(
-                name, "prune", change=lambda mirror, _: (mirror, pruning(command.wish))
-            )
-
-        return await self._each(command.mirrors, prune)
+        return await self._each(command.mirrors, lambda name: pruning.prune(self.runtime, name, command.wish))
 
     async def backups(self, command: Backups) -> tuple[Backup, ...]:
         """See `Backups`."""
@@ -188,7 +179,7 @@ class Dispatcher:
     async def takedown(self, command: Takedown) -> TakenDown:
         """See `Takedown`."""
         async with self._denying:
-            return await self._takedowns().take_down(command.what, command.reason, command.item)
+            return await self._takedowns().take_down(command.what, command.reason, command.item, adopt=command.adopt)
 
     async def lift(self, command: Lift) -> str:
         """See `Lift`."""
@@ -205,16 +196,24 @@ class Dispatcher:
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""
         board = Board(await self.runtime.store.standing())
-        current = self.runtime.snapshot
+        current, fleet = self.runtime.snapshot, self.runtime.fleet
+        here, replicas = await seen_from(fleet) if fleet else ("", ())
         status = board.status(
             __version__,
             now(),
             current.configuration.mirrors,
-            running=self.runtime.runner.running(),
+            running={**elsewhere(replicas, here), **self.runtime.runner.running()},
             addresses=current.addresses(),
             denied=current.denied(),
         )
-        return replace(status, notify=receivers_of(current.configuration))
+        return replace(
+            status,
+            notify=receivers_of(current.configuration),
+            replicas=tuple(map(status_of, replicas)),
+            replica=here,
+            replicas_at=status.now if fleet else None,
+            waiting=(await fleet.waiting()).count if fleet else 0,
+        )
 
     async def get_catalog(self, command: GetCatalog) -> tuple[CatalogPart, ...]:
         """See `GetCatalog`."""
@@ -254,7 +253,12 @@ class Dispatcher:
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""
-        raise UsageError(NO_DAEMON)
+        raise UsageError(Reload.of_daemons)
+
+    async def follow_denied(self) -> None:
+        """Use what the file of `settings.denied` says now; raises as `Takedowns.take_down`."""
+        await self._takedowns().reread()
+        await self.follow_fronts()
 
     async def follow_fronts(self) -> None:
         """Let open fronts apply the configuration in use, and read their lists."""
@@ -266,14 +270,6 @@ class Dispatcher:
         if self.runtime.runner.stopping:
             raise BusyError(STOPPING)
         return self.runtime.snapshot.chosen(names)
-
-    def _pruning(self, name: str) -> Callable[[PruneWish], Syncer]:
-        current = self.runtime.snapshot
-        mirror = current.mirror(*current.to_run([name]))
-        pruning = current.syncer(mirror).pruning
-        if pruning is None:
-            raise UsageError(f"{name}: `mirrord prune` is not for mirrors of kind {mirror.kind} yet")
-        return pruning
 
     async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:
         """Work on these mirrors, or all, some at once; what is wrong with one is raised when all are through."""

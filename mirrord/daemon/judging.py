@@ -12,9 +12,11 @@ from mirrord.blobs.uses import ContentUses
 from mirrord.model.collected import Gone
 from mirrord.model.digest import Digest
 from mirrord.model.keep import EVERYTHING, Keep
+from mirrord.model.memory import Memory
+from mirrord.plan.restored import Restored
 from mirrord.plan.retention import READING, Clients, Retained, by_tag, expired, retained
 from mirrord.syncer.keeping import ListedNames
-from mirrord.syncer.values import Mirror
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
 
@@ -53,20 +55,26 @@ class Found:
 def judge(
     state: RepositoryState, owner: Owner, uses: ContentUses, now: float, listed: ListedNames | None = None
 ) -> Found:
-    """Decide about one repository, in which the names are tags of images, or what an index has `listed`. Blocks."""
-    found = Found()
+    """Decide about one repository, in which the names are tags of images, or what an index has `listed`. Blocks.
+
+    What a client used within the time of a rule stays, also where that use is not known here yet.
+    """
+    found, keep = Found(), owner.keep
+    if keep.unused is not None:
+        keep = replace(keep, unused=keep.unused + uses.unseen)
     needed_by = Counter(ref for link in state.manifests.values() for ref in link.refs)
+    since = now - READING - uses.unseen
 
     def reading(digest: Digest) -> bool:  # what several images share says nothing about one of them
         parts = _content(state, digest)
-        return any(uses.since(one, now - READING) for one in parts if one in state.manifests or needed_by[one] < 2)
+        return any(uses.since(one, since) for one in parts if one in state.manifests or needed_by[one] < 2)
 
     def used(digest: Digest) -> float:  # who knows an index asks for the image of a platform alone
         return max(map(uses.last, {digest, *reached(state.manifests, [digest])}))
 
     clients = Clients(used, reading)
     ranks = listed.ranks if listed else by_tag
-    verdicts: Mapping[str, Retained] = retained(state.tags, state.tagged, owner.keep, now, clients, ranks=ranks)
+    verdicts: Mapping[str, Retained] = retained(state.tags, state.tagged, keep, now, clients, ranks=ranks)
     going = {name: state.tags[name] for name, verdict in verdicts.items() if not verdict.stays}
     found.tags = {name: digest for name, digest in going.items() if digest not in owner.pinned}
     found.why = {name: verdicts[name].why for name in found.tags}
@@ -74,7 +82,7 @@ def judge(
     needed = reached(state.manifests, left.values()) | {Digest(one) for one in owner.pinned}
     lost = {one: at for one, at in state.lost.items() if one in state.manifests and one not in needed}
     lost = {one: at for one, at in lost.items() if one not in found.tags.values()}
-    found.manifests = dict(expired(lost, owner.keep, now, clients))
+    found.manifests = dict(expired(lost, keep, now, clients))
     gone = goes(state, owner, found)
     for name, other in (listed.beside if listed else _signatures(state)).items():
         if other in gone:
@@ -92,6 +100,13 @@ def _signatures(state: RepositoryState) -> Mapping[str, Digest]:
 def pinned(state: RepositoryState, owner: Owner) -> set[Digest]:
     """Return the manifests of a repository that stay whatever names them."""
     return {digest for digest in state.manifests if digest in owner.pinned}
+
+
+def pins(memory: Memory, restored: Restored) -> tuple[list[str], frozenset[str]]:
+    """Return the items that a mirror has in `local`, and the digests that stay."""
+    items = [item for target, item in memory if target == LOCAL]
+    branches = {one.digest for (target, _), one in memory.names.items() if target == LOCAL and not one.stays}
+    return items, frozenset({*filter(None, map(_digest, items)), *restored.digests, *branches})
 
 
 def goes(state: RepositoryState, owner: Owner, found: Found) -> set[Digest]:
@@ -114,3 +129,9 @@ def went(
 def _content(state: RepositoryState, digest: Digest) -> set[Digest]:
     manifests = reached(state.manifests, [digest])
     return {digest, *manifests, *(ref for one in manifests for ref in state.manifests[one].refs)}
+
+
+def _digest(item: str) -> str:
+    """Return the digest that an item is named by; "" for one that is named by a tag."""
+    digest = item.rpartition("@")[2]
+    return digest if ":" in digest and "/" not in digest else ""

@@ -17,9 +17,11 @@ from mirrord.errors import BusyError, StorageError
 from mirrord.files import storage_errors
 
 SERVE: Final = "serve"
+RECORD: Final = "mirrord.db"
+"""The file with the record in a state directory, where no database has it."""
 _LOOK: Final = 0.1  # seconds until the daemon tries again to take a state that a command holds
 _OTHERS: Final = 0o077
-_OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody else has anything
+_OURS: Final = frozenset({"lock", RECORD})  # of what these are in nobody else has anything
 
 
 def exists(path: Path) -> bool:

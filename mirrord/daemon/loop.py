@@ -5,11 +5,32 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Final, TypeVar
 
+from mirrord.wire.secret import bug
+
 _T = TypeVar("_T")
+PAUSE: Final = 5.0
+"""Seconds after which work that failed by a bug begins anew."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait until it has ended; raises what else it ended with."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def lasting(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what never ends: a bug in it is said, and it begins anew after a pause."""
+    while True:
+        try:
+            return await work()
+        except Exception as error:  # noqa: BLE001 - a task that ends without a word is missed when it is needed
+            asyncio.get_running_loop().call_exception_handler({"message": bug(error)})
+        await asyncio.sleep(PAUSE)
 
 
 def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:

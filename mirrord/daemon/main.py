@@ -18,8 +18,11 @@ from mirrord.commands import Reload
 from mirrord.config.load import load_folder
 from mirrord.config.settings import TlsSettings
 from mirrord.config.webhook import WebhookKeys
+from mirrord.daemon.bucket_watch import bucket_watch
 from mirrord.daemon.daemon import Daemon
+from mirrord.daemon.denied_elsewhere import follow_denied
 from mirrord.daemon.lock import held
+from mirrord.daemon.loop import cancelled, lasting
 from mirrord.daemon.notifying import NOTIFY_GRACE
 from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
@@ -40,7 +43,6 @@ from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
 from mirrord.serve.tls import ServedCertificate
 from mirrord.syncer.port import load_syncers
-from mirrord.tokens import TokenFile
 
 STOP_TIMEOUT = 120.0
 """Seconds that runs under way get to end after SIGTERM; `LONGEST_STOP` follows from it."""
@@ -90,8 +92,11 @@ async def serve(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.shown.follow()
+        if configuration.bucket:
+            daemon.shown.bucket = bucket_watch(configuration.bucket, notice)
+            events.listen(daemon.shown.bucket)
         if configuration.webhook:
-            daemon.shown.webhook_certificate = await _open_webhook(stack, daemon, configuration.webhook, state, notice)
+            await _open_webhook(stack, daemon, configuration.webhook, state, notice)
         if tls := configuration.settings.tls:
             daemon.shown.certificate = await asyncio.to_thread(open_certificate, tls, notice)
         for level, text in (*runtime.notices, *(("warning", text) for text in lock.notices)):
@@ -103,12 +108,19 @@ async def serve(
         garbage.keep()
         await _until_signal(daemon, logs, notifier)
         daemon.clock.stop()
-        await daemon.issues.close()  # before runs end: what they leave is no answer
+        await _resign(daemon)
         if not await runtime.runner.stop(stop_timeout):
             logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
-        await daemon.notifying.close()
+        await asyncio.gather(daemon.notifying.close(), daemon.pulls.close(NOTIFY_GRACE))
     logs.write("info", "daemon.stopped")
     return 0
+
+
+async def _resign(daemon: Daemon) -> None:
+    """Leave to others what one of all replicas does, and answer no more issues: what ending runs leave is no answer."""
+    if daemon.queued:
+        await daemon.queued.resign()
+    await daemon.issues.close()
 
 
 def _allow_files() -> None:
@@ -121,19 +133,33 @@ def _allow_files() -> None:
 
 async def _open_webhook(
     stack: AsyncExitStack, daemon: Daemon, keys: WebhookKeys, state: Path, notice: Callable[[str, str], None]
-) -> ServedCertificate:
-    """Answer the API server of a cluster; ConfigError and BusyError as for the public address."""
-    connection = bind(keys.listen)
-    stack.callback(connection.close)
-    daemon.webhook = WebhookPointing(daemon.runtime)
-    certificate = await open_webhook(
-        stack, daemon.webhook, daemon.runtime, keys=keys, connection=connection, state=state, notice=notice
-    )
-    works = [certificate.follow(), *(() if keys.certificate else (renewing(keys.names, state, notice),))]
-    for work in works:
-        stack.push_async_callback(_cancelled, asyncio.create_task(work))
-    notice("info", f"the webhook listens on {address_of(connection)}")
-    return certificate
+) -> None:
+    """Answer the API server of a cluster; ConfigError and BusyError as for the public address.
+
+    Where there is no certificate of our own, nothing listens, so that the API server need not wait, and mirrors run.
+    """
+    async with AsyncExitStack() as own:
+        connection = bind(keys.listen)
+        own.callback(connection.close)
+        pointing = WebhookPointing(daemon.runtime)
+        try:
+            certificate = await open_webhook(
+                own, pointing, daemon.runtime, keys=keys, connection=connection, state=state, notice=notice
+            )
+        except StorageError as error:
+            daemon.shown.webhook_refused(str(error))
+            notice("error", f"{error}; no Pod is pointed at the mirror until mirrord is started again")
+            return
+        works = [
+            certificate.follow(),
+            pointing.follow_lists(notice),
+            *(() if keys.certificate else (renewing(keys.names, state, notice),)),
+        ]
+        for work in works:
+            own.push_async_callback(cancelled, asyncio.create_task(work))
+        notice("info", f"the webhook listens on {address_of(connection)}")
+        daemon.webhook, daemon.shown.webhook_certificate = pointing, certificate
+        stack.push_async_exit(own.pop_all())
 
 
 def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> ServedCertificate:
@@ -146,6 +172,12 @@ def open_certificate(tls: TlsSettings, warn: Callable[[str, str], None]) -> Serv
 
 async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, warn: Callable[[str], None]) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
+
+    async def lead() -> None:
+        await daemon.desk.lead()
+        await daemon.notifying.follow()
+        await daemon.issues.follow()
+
     control = Listener(make_control(daemon.carry_out, daemon.runtime.events, daemon.folder))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
@@ -156,7 +188,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     budget = daemon.runtime.snapshot.configuration.settings.spool.budget
     room = AnswerRoom(daemon.shown.services().scratch, disk=budget // _ANSWERS)
     address = address_of(public)
-    gate = TokenGate(TokenFile(state), lambda: daemon.runtime.snapshot.configuration.needs_token(address), warn)
+    gate = TokenGate(daemon.tokens, lambda: daemon.runtime.snapshot.configuration.needs_token(address), warn)
     asking = AskPages(
         daemon.desk, gate, lambda: daemon.runtime.snapshot.configuration.asking is not None, daemon.runtime.events
     )
@@ -171,18 +203,16 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
         await daemon.desk.resume()
     await daemon.issues.follow()
     await daemon.notifying.follow()
+    if daemon.queued:
+        await stack.enter_async_context(daemon.queued.working(lead, daemon.shown.follow_others))
+        denied = partial(follow_denied, daemon.runtime, daemon.follow_denied, warn)
+        stack.push_async_callback(cancelled, asyncio.create_task(lasting(denied)))
     await daemon.start_clock()
     stack.callback(daemon.clock.stop)
-    own = (daemon.beat(), daemon.look_after_state(), daemon.measure_state(), daemon.collect_on())
-    for work in (*own, *((certificate.follow(),) if certificate else ())):
-        task = asyncio.create_task(work)
-        stack.push_async_callback(_cancelled, task)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    own = (daemon.beat, daemon.look_after_state, daemon.measure_state, *daemon.collections.works)
+    bucket = daemon.shown.bucket
+    for work in (*own, *((certificate.follow,) if certificate else ()), *((bucket.watch,) if bucket else ())):
+        stack.push_async_callback(cancelled, asyncio.create_task(lasting(work)))
 
 
 async def _until_signal(daemon: Daemon, logs: Logs, notifier: Notifier) -> None:

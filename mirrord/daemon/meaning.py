@@ -8,6 +8,9 @@ from difflib import get_close_matches
 
 from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import UsageError
+from mirrord.model.plan import Action
+from mirrord.model.run import Run
+from mirrord.model.takedown import LeftName, RemovedName
 from mirrord.names.denied import Denied, DeniedEntry, check_item, parse_denied_image, parted
 from mirrord.names.natural import natural_order
 from mirrord.syncer.takedown import Moves
@@ -80,6 +83,35 @@ def still_there(current: Snapshot, denied: Denied, moves: Mapping[str, Moves]) -
     return {line: sorted(names, key=natural_order) for line, names in found.items()}
 
 
+def same(one: DeniedEntry, found: DeniedEntry) -> bool:
+    """Whether an entry is about this and nothing more."""
+    if found.image or found.mirror:
+        return (one.image, one.mirror, one.item) == (found.image, found.mirror, found.item)
+    return not one.image and not one.mirror and found.digests[0] == one.digests[0]
+
+
+def removed_by(run: Run) -> Iterator[RemovedName]:
+    """Yield what a run removed at targets."""
+    for receipt in run.receipts:
+        step = receipt.step
+        if receipt.good and step.names:
+            yield RemovedName(run.mirror, step.target, step.item, step.digest)
+
+
+def left_by(run: Run) -> Iterator[LeftName]:
+    """Yield what a run could not remove."""
+    if run.error:
+        yield LeftName(run.mirror, "", "", run.error)
+    for step in run.plan.steps if run.plan else ():
+        if step.action is Action.REFUSE:
+            yield LeftName(run.mirror, step.target, step.item, step.reason)
+    for receipt in run.receipts:
+        if not receipt.good:
+            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.detail)
+        elif receipt.remark:
+            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.remark)
+
+
 def _still(current: Snapshot, denied: Denied, name: str, moved: Moves) -> Iterator[tuple[int, str]]:
     mirror = current.mirror(name)
     syncer = current.syncer(mirror)
@@ -94,3 +126,5 @@ def _still(current: Snapshot, denied: Denied, name: str, moved: Moves) -> Iterat
         entry = entry or denied.image(*parted(name_of(known)[0].partition("@")[0]))
         if entry is not None:
             yield entry.line, f"{name} at {target}: {item}"
+        elif kept := denied.kept_in(move.after):
+            yield kept[0].line, f"{name} at {target}: {item}: {kept[1]}"

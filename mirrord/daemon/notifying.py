@@ -45,20 +45,21 @@ class Notifying:
     async def follow(self) -> None:
         """Serve the receivers of the configuration in use; those that did not change keep what they wait for."""
         configuration = self._runtime.snapshot.configuration
+        wanted = configuration.receivers if self._runtime.leads else {}  # others would send the same
         old, self.http = self.http, open_notify(configuration)
         self.url = configuration.settings.url or ""
         await old.retire()
         for name, (courier, task) in [*self._couriers.items()]:
-            if configuration.receivers.get(name) != courier.receiver:
+            if wanted.get(name) != courier.receiver:
                 del self._couriers[name]
                 await _cancelled(task)
                 if name not in configuration.receivers:
                     await courier.forget()
-        for name, receiver in configuration.receivers.items():
+        for name, receiver in wanted.items():
             if name not in self._couriers:
                 courier = Courier(receiver, self)
                 self._couriers[name] = courier, asyncio.create_task(courier.work())
-        self._couriers = {name: self._couriers[name] for name in configuration.receivers}
+        self._couriers = {name: self._couriers[name] for name in wanted}
         self.wake()
 
     def wake(self) -> None:

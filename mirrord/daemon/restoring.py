@@ -11,7 +11,7 @@ from mirrord import pipeline
 from mirrord.daemon.runtime import now
 from mirrord.errors import TakenDownError, UsageError
 from mirrord.plan.restored import Restored
-from mirrord.plan.restoring import chosen, earlier, undoing
+from mirrord.plan.restoring import Standing, chosen, earlier, standing, undoing
 from mirrord.syncer.restoring import FACTS, Resetting, RestoreWish
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def backups(runtime: Runtime, name: str) -> tuple[Backup, ...]:
     async with current.lease():
         if syncer.restores:
             return tuple(await syncer.restores.backups(mirror, current.services))
-        found, names = await _earlier(runtime, mirror, syncer)
+        found, names, _ = await _earlier(runtime, mirror, syncer)
         return tuple(await _with_where(found, names, _resets(syncer), mirror, current.services))
 
 
@@ -45,14 +45,14 @@ async def restore(runtime: Runtime, command: Restore) -> Run:
         if command.run is not None:
             of_git = "restore its backups: `mirrord restore NAME 'TIME/*'`"
             raise UsageError(f"{mirror.name}: --run is for images and charts; {of_git}")
-        async with runtime.runner.turns.hold(mirror.name), current.lease():
+        async with runtime.runner.leases.hold(mirror.name), current.lease():
             await syncer.restores.restore(mirror, current.services, command.backups, release=command.release)
         return await runtime.runner.sync(mirror.name, allow=True)
     if command.release:
-        async with runtime.runner.turns.hold(mirror.name), current.lease():
-            restored, at = Restored.read(await runtime.store.recall(mirror.name, FACTS)), now()
-            called = _resets(syncer).called
-            await runtime.store.note(mirror.name, FACTS, restored.releasing(command.backups, at, called).facts(at))
+        async with runtime.runner.leases.hold(mirror.name), current.lease():
+            facts, at, called = await runtime.store.recall(mirror.name, FACTS), now(), _resets(syncer).called
+            left = lambda: Restored.read(facts).releasing(command.backups, at, called).facts(at)  # noqa: E731 - as short as a name
+            await runtime.store.note(mirror.name, FACTS, await asyncio.to_thread(left))
         return await runtime.runner.sync(mirror.name)
     variant = await _variant(runtime, mirror, syncer, command)
     return await runtime.runner.sync(mirror.name, "restore", change=lambda mirror, _: (mirror, variant))
@@ -83,14 +83,20 @@ def _resets(syncer: Syncer) -> Resetting:
     return syncer.resets()
 
 
-async def _earlier(runtime: Runtime, mirror: Mirror, syncer: Syncer) -> tuple[Sequence[Backup], Mapping[str, str]]:
-    """List what the ledger has of a mirror, after what is restored now; also return its names by item."""
-    restored = Restored.read(await runtime.store.recall(mirror.name, FACTS))
+async def _earlier(
+    runtime: Runtime, mirror: Mirror, syncer: Syncer
+) -> tuple[Sequence[Backup], Mapping[str, str], Standing]:
+    """List what the ledger has of a mirror, after what is restored now.
+
+    Also return its names by item, and what they stand for now.
+    """
+    facts = await runtime.store.recall(mirror.name, FACTS)
     moves, called = await runtime.store.moves(mirror.name), _resets(syncer).called
 
-    def look() -> tuple[Sequence[Backup], Mapping[str, str]]:
-        found = earlier(moves, syncer.places(mirror)[1], restored, called)
-        return found, {called(one.name): one.name for one in moves}
+    def look() -> tuple[Sequence[Backup], Mapping[str, str], Standing]:
+        places = syncer.places(mirror)[1]
+        found = earlier(moves, places, Restored.read(facts), called)
+        return found, {called(one.name): one.name for one in moves}, standing(moves, places, called)
 
     return await asyncio.to_thread(look)
 
@@ -103,17 +109,21 @@ async def _with_where(
     for one in found[:LOOKED_AT]:
         asked.setdefault(names.get(one.item, one.item), set()).update(filter(None, [one.digest]))
     where = await resets.where(mirror, services, {name: those for name, those in asked.items() if those})
-    return [replace(one, where=where.get(one.digest, "")) for one in found]
+    return await asyncio.to_thread(lambda: [replace(one, where=where.get(one.digest, "")) for one in found])
 
 
 async def _variant(runtime: Runtime, mirror: Mirror, syncer: Syncer, command: Restore | PlanRestore) -> Syncer:
     """Return the variant of a kind that does what was asked for. Raises UsageError: that means nothing."""
     resets = _resets(syncer)
     if command.run is None:
-        listed, names = await _earlier(runtime, mirror, syncer)
+        listed, names, at = await _earlier(runtime, mirror, syncer)
         targets = [target.name for target in mirror.targets]
-        wanted = chosen(mirror.name, command.backups, listed, targets)
-        return resets.variant(RestoreWish({(target, names[item]): one for (target, item), one in wanted.items()}))
+
+        def meant() -> RestoreWish:
+            wanted = chosen(mirror.name, command.backups, listed, targets, at)
+            return RestoreWish({(target, names[item]): one for (target, item), one in wanted.items()})
+
+        return resets.variant(await asyncio.to_thread(meant))
     return resets.variant(await _undoing(runtime, mirror, syncer, command.run))
 
 
@@ -121,5 +131,5 @@ async def _undoing(runtime: Runtime, mirror: Mirror, syncer: Syncer, number: int
     runs = await runtime.store.runs(mirror.name, 1, number + 1)
     if not runs or runs[0].id != number:
         raise UsageError(f"{mirror.name}: no run {number} is known; `mirrord runs {mirror.name}` lists them")
-    moves = await runtime.store.moves(mirror.name)
-    return RestoreWish(undoing(mirror.name, number, runs[0].started, moves, syncer.places(mirror)[1]))
+    moves, places = await runtime.store.moves(mirror.name), syncer.places(mirror)[1]
+    return RestoreWish(await asyncio.to_thread(undoing, mirror.name, number, runs[0].started, moves, places))

@@ -1,18 +1,19 @@
-"""Who runs when: never two runs of one mirror, none past its deadline, and an orderly end."""
+"""Who runs when: never two runs of one mirror that are not `SHARING`, none past its deadline, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mirrord import pipeline
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, RunFinished, RunSkipped
-from mirrord.keyedlock import KeyedLock
-from mirrord.model.run import Run
+from mirrord.model.run import SHARING, Result, Run
+from mirrord.record.leases import Fence, OwnLeases, RunLease, RunLeases
 from mirrord.record.ledger import settle
 from mirrord.record.store import Store
 from mirrord.report.activity import Activity
@@ -31,6 +32,7 @@ CANCEL = 20.0
 Change = Callable[[Mirror, Syncer], tuple[Mirror, Syncer]]
 """Makes of a mirror and its syncer those that one run uses."""
 STOPPING = "mirrord is shutting down; ask again when it is back"
+CANCELLED = "cancelled by `mirrord cancel`; what was done is kept"
 
 
 @dataclass(slots=True)
@@ -42,10 +44,11 @@ class _Active:
     started: datetime
     began: float
     ended: Run | None = None
+    limit: pipeline.RunLimit = field(default_factory=pipeline.RunLimit)
 
 
 class Runner:
-    """Runs mirrors, one run of each at a time."""
+    """Runs mirrors, one run of each at a time, and any number of `SHARING`."""
 
     def __init__(
         self,
@@ -56,15 +59,17 @@ class Runner:
         *,
         grace: float = GRACE,
         check: Callable[[], None] = lambda: None,
+        leases: RunLeases | None = None,
     ) -> None:
-        """Take the snapshot anew for each run, and call `check` before it."""
+        """Take the snapshot anew for each run, and call `check` before it; `leases` are those of a fleet, if any."""
         self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
         self._grace, self._check = grace, check
         self.after: Callable[[Run], Awaitable[None]] | None = None  # hears of an ended run before whoever waits for it
-        self.turns = KeyedLock()  # by mirror: its run holds it, and so does whoever changes what its runs read
-        self._active: dict[str, _Active] = {}
+        self.leases: RunLeases = leases or OwnLeases()  # a run holds one, and so does whoever changes what runs read
+        self._active: dict[asyncio.Task[Any] | None, _Active] = {}  # by the task that runs it
         self._activity = Activity()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._waiting: set[asyncio.Task[Any] | None] = set()  # those that wait for a lease
         self.stopping = False  # whether `stop` was called; no run starts any more
         events.listen(self._hear)
         events.listen(self._activity)
@@ -73,7 +78,7 @@ class Runner:
         """Start a scheduled run, unless the mirror was taken down, or has one under way or wanted; returns at once."""
         if self._snapshot().denying(mirror):
             return  # the status says so; a run would say nothing else
-        if self.stopping or mirror in self.turns:
+        if self.stopping or mirror in self.leases:
             self._events.emit(RunSkipped(mirror, "stopping" if self.stopping else "overlap"))
             return
         self._task(self._run(mirror, "schedule"))
@@ -86,20 +91,30 @@ class Runner:
     async def _settle(self) -> None:
         left = await self._store.unsettled()
         for name in filter(left.__contains__, self._snapshot().names):
-            current = self._snapshot()
-            async with self.turns.hold(name), current.lease():
-                mirror = current.mirror(name)
-                await settle(mirror, current.syncer(mirror), current.services, self._store)
+            await self._settle_one(name)
+
+    async def _settle_one(self, name: str) -> None:
+        current = self._snapshot()
+        async with self._holding(name, shared=False), current.lease():
+            mirror = current.mirror(name)
+            await settle(mirror, current.syncer(mirror), current.services, self._store)
 
     async def sync(
-        self, mirror: str, trigger: str = "command", *, allow: bool = False, change: Change | None = None
+        self,
+        mirror: str,
+        trigger: str = "command",
+        *,
+        allow: bool = False,
+        change: Change | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> Run:
         """Run a mirror as `Sync` says; it goes on when the caller is cancelled. Raises as `Dispatcher.carry_out`.
 
-        `change` makes of the mirror and its syncer those that this run uses.
+        `change` makes of the mirror and its syncer those that this run uses; `first` is awaited before that, when
+        nobody else runs the mirror.
         """
         self._snapshot().mirror(mirror)
-        return await self._end(self._run(mirror, trigger, allow=allow, change=change))
+        return await self._end(self._run(mirror, trigger, allow=allow, change=change, first=first))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """Publish one build, after the run under way if there is one. Raises as `Dispatcher.carry_out`."""
@@ -119,6 +134,20 @@ class Runner:
                 raise BusyError("stopped because mirrord is shutting down; the next run goes on from there") from None
             raise
 
+    def cut(self, mirror: str) -> Mapping[asyncio.Task[Any], _Active]:
+        """Let the runs of a mirror that are under way end in good order; return them. Others that wait begin then."""
+        found = {task: run for task, run in self._active.items() if task and run.mirror.name == mirror}
+        for run in found.values():
+            run.limit.end(CANCELLED)
+        return found
+
+    async def cancel(self, mirror: str) -> Sequence[Run]:
+        """End the runs of a mirror that are under way; return how they ended. BusyError if one does not."""
+        runs = self.cut(mirror)
+        if runs and (await asyncio.wait(runs, timeout=CANCEL))[1]:
+            raise BusyError(f"{mirror}: its run was cancelled, and has not ended after {CANCEL:.0f} s")
+        return [run.ended for run in runs.values() if run.ended]
+
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
         return self._activity.running()
@@ -126,12 +155,14 @@ class Runner:
     def overdue(self) -> tuple[str, ...]:
         """Return the mirrors whose run outlived its cancellation at the deadline."""
         now = asyncio.get_running_loop().time()
-        late = (name for name, run in self._active.items() if now > run.began + run.mirror.deadline + self._grace)
+        late = {run.mirror.name for run in self._active.values() if now > run.began + run.mirror.deadline + self._grace}
         return tuple(sorted(late))
 
     async def stop(self, patience: float) -> bool:
         """Start nothing more, give runs `patience` seconds to end, cancel the others; say whether all ended."""
         self.stopping = True
+        for task in filter(None, self._waiting):  # another replica may have the lease for hours
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         for task in self._tasks:
@@ -155,33 +186,55 @@ class Runner:
         *,
         allow: bool = False,
         change: Change | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> Run:
         if publication is not None:  # whichever is carried out later, the one that came in last decides
             accepted = self._now()
             publication = replace(publication, number=await self._store.accept(name), accepted=accepted)
-        async with self.turns.hold(name):
-            if self.stopping:
-                raise BusyError(STOPPING)
+        if trigger in SHARING and name not in self.leases:
+            with suppress(MirrordError):  # the run reports it
+                await self._settle_one(name)
+        async with self._holding(name, shared=trigger in SHARING) as lease:
+            if first:
+                await first()
             current = self._snapshot()
             mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
             if publication is not None and syncer.publishing:
                 mirror = syncer.publishing(mirror, publication)
-            mirror = replace(mirror, allow=allow)
+            mirror = replace(mirror, allow=allow, trust=0.0 if lease.doubtful else mirror.trust)
             mirror, syncer = change(mirror, syncer) if change else (mirror, syncer)
             active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
-            self._active[name] = active
+            self._active[asyncio.current_task()] = active
             self._activity.begin(name, trigger, active.started)
             try:
                 async with current.lease():
-                    run = await self._walk(current, active, syncer)
+                    run = await self._walk(current, active, syncer, lease)
+                if trigger in SHARING and lease.fence and run.result not in (Result.SUCCESS, Result.NOOP):
+                    await self.leases.check(lease)  # what fails in a process that was stopped says nothing
             finally:
-                del self._active[name]
+                del self._active[asyncio.current_task()]
                 self._activity.end(name)
         if self.after is not None:
             await self.after(run)
         return run
 
-    async def _walk(self, current: Snapshot, active: _Active, syncer: Syncer) -> Run:
+    @asynccontextmanager
+    async def _holding(self, name: str, *, shared: bool) -> AsyncIterator[RunLease]:
+        """Wait for the lease on a mirror, and hold it. BusyError: no run starts any more."""
+        task = asyncio.current_task()
+        if self.stopping:
+            raise BusyError(STOPPING)
+        self._waiting.add(task)
+        try:
+            async with self.leases.hold(name, shared=shared) as lease:
+                self._waiting.discard(task)
+                if self.stopping:
+                    raise BusyError(STOPPING)
+                yield lease
+        finally:
+            self._waiting.discard(task)
+
+    async def _walk(self, current: Snapshot, active: _Active, syncer: Syncer, lease: RunLease) -> Run:
         """Walk the corridor; a failure that it could not put into its run becomes a run here."""
         mirror = active.mirror
         try:
@@ -189,7 +242,16 @@ class Runner:
             trigger, home, services = active.trigger, current.mirror(mirror.name), current.services
             parallel = current.configuration.settings.parallel
             return await pipeline.run_mirror(
-                mirror, syncer, services, self._store, trigger, clock=self._now, parallel=parallel, home=home
+                mirror,
+                syncer,
+                services,
+                self._store,
+                trigger,
+                clock=self._now,
+                parallel=parallel,
+                home=home,
+                fenced=Fence(self.leases, lease) if lease.fence else None,
+                limit=active.limit,
             )
         except MirrordError as error:  # the record: the disk is full, or broken
             code, text = error.code, redact(str(error))
@@ -202,5 +264,5 @@ class Runner:
         return run
 
     def _hear(self, event: Event) -> None:
-        if isinstance(event, RunFinished) and (active := self._active.get(event.run.mirror)):
+        if isinstance(event, RunFinished) and (active := self._active.get(asyncio.current_task())):
             active.ended = event.run

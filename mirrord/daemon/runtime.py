@@ -16,13 +16,12 @@ from pathlib import Path
 
 from mirrord.blobs import reserve
 from mirrord.blobs.collector import Collector
-from mirrord.blobs.disk import DiskStore
-from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reserve import room
-from mirrord.blobs.uses import ContentUses
 from mirrord.config.load import Configuration
-from mirrord.daemon.lock import close_to_others
+from mirrord.daemon.local import collector_of, open_local, sharing
+from mirrord.daemon.lock import RECORD, close_to_others
+from mirrord.daemon.replica import open_fleet
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.taking_over import take_over
 from mirrord.errors import StorageError, TakenDownError, UsageError
@@ -30,7 +29,8 @@ from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.model.request import ASKED
 from mirrord.names.denied import Denied
-from mirrord.record.store import Store, file_url, open_store
+from mirrord.record.fleet import Fleet
+from mirrord.record.store import Store, open_store
 from mirrord.syncer.addresses import addresses_of
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Addresses, Mirror, Services
@@ -147,23 +147,29 @@ class Snapshot:
 
 
 @asynccontextmanager
-async def build_services(configuration: Configuration, state: Path, events: Events) -> AsyncIterator[Services]:
-    """Build the services over `state`, which the caller has locked, when all that was left half done is swept."""
+async def build_services(
+    configuration: Configuration, state: Path, events: Events, *, of_record: bool = False
+) -> AsyncIterator[Services]:
+    """Build the services over `state`, which the caller has locked, when all that was left half done is swept.
+
+    With `of_record` without `local`, which may be a bucket.
+    """
     async with AsyncExitStack() as stack:
         root = await asyncio.to_thread(_prepare, state)
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=partial(room, root))
         stack.push_async_callback(spools.aclose)
         await asyncio.to_thread(spools.cache.sweep)
-        blobs, repositories = DiskStore(root / "blobs"), DiskRepositories(root / "repositories")
-        await asyncio.to_thread(repositories.sweep)
-        await asyncio.to_thread(blobs.sweep, await repositories.linked())
+        local = None, None, None
+        blobs, repositories, uses = local if of_record else await open_local(configuration, root, events)
+        shared = None if of_record else await sharing(configuration, root, events)
         http, upstreams = open_both(configuration, events)
         stack.push_async_callback(http.aclose)
         stack.push_async_callback(upstreams.aclose)
-        uses = ContentUses(blobs.place)
-        stack.push_async_callback(uses.write)
-        local = blobs, repositories, root, uses
-        yield Services(http, spools, events, root / "scratch", *local, upstreams=upstreams)
+        if uses:
+            stack.push_async_callback(uses.aclose)
+        yield Services(
+            http, spools, events, root / "scratch", blobs, repositories, root, uses, shared, upstreams=upstreams
+        )
 
 
 def open_http(book: HostBook, events: Events) -> Http:
@@ -216,23 +222,20 @@ class Runtime:
     collector: Collector | None = None  # of what `local` has
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
     ease: Callable[[], None] = lambda: None  # gives small files the reserve where the disk is full; blocks
+    fleet: Fleet | None = None  # this process among the replicas that share the record
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the configuration is read or changed
+
+    @property
+    def leads(self) -> bool:
+        """Whether it does what one of all replicas does."""
+        return self.fleet is None or self.fleet.leads
 
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""
         old = self.snapshot
         http, upstreams = open_both(configuration, self.events)
-        services = replace(old.services, http=http, upstreams=upstreams)
-        self.snapshot = Snapshot(configuration, old.syncers, services)
+        self.snapshot = Snapshot(configuration, old.syncers, replace(old.services, http=http, upstreams=upstreams))
         await old.retire()
-
-
-def _collector(services: Services) -> Collector | None:
-    """Return what collects the content of `local`, where that is on this disk."""
-    store, repositories, uses = services.blobs, services.repositories, services.uses
-    if isinstance(store, DiskStore) and isinstance(repositories, DiskRepositories) and uses:
-        return Collector(store, repositories, uses, services.spools.cache.give_up)
-    return None
 
 
 @asynccontextmanager
@@ -243,13 +246,17 @@ async def open_runtime(
     events: Events,
     *,
     check: Callable[[], None] = lambda: None,
+    of_record: bool = False,
 ) -> AsyncIterator[Runtime]:
-    """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has."""
+    """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has.
+
+    `of_record` is as `Command.of_record`.
+    """
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(build_services(configuration, state, events))
-        record = state / "mirrord.db"
+        services = await stack.enter_async_context(build_services(configuration, state, events, of_record=of_record))
+        record = state / RECORD
         stack.callback(reserve.leave, state, record)  # a state that nobody uses takes little room
-        store = await open_store(file_url(record), now(), partial(reserve.give_up, state))
+        store = await open_store(configuration.record or record, now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         losses = (*((store.lost,) if store.lost else ()), *await take_over(state, store))
         notices = [("warning", text) for text in (*configuration.notices, *losses)]
@@ -263,10 +270,13 @@ async def open_runtime(
                 notices += await syncer.remarks(mirrors[kind])
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
-        runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
-        collector = _collector(services)
+        joined = open_fleet(state, configuration.record, events, None if of_record else lambda: runtime)
+        fleet = await stack.enter_async_context(joined)
+        store.replica = fleet.me.name if fleet else ""
+        runner = Runner(lambda: runtime.snapshot, store, events, now, check=check, leases=fleet)
+        collector = collector_of(services, shared=configuration.bucket is not None)
         ease = partial(reserve.ease, state)
-        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses, ease)
+        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses, ease, fleet=fleet)
         try:
             yield runtime
         finally:

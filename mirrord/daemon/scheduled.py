@@ -14,6 +14,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.history import Standing
 from mirrord.model.verification import Verification, Verifying
 from mirrord.schedule import Clock
+from mirrord.syncer.values import Mirror
 from mirrord.transfer.fanout import deliberate
 
 SPREAD: Final = 3600.0
@@ -53,9 +54,12 @@ class ScheduledVerifier:
         async with self._turn:
             mirror = next((one for one in self._runtime.snapshot.configuration.mirrors if one.name == name), None)
             rules = mirror.verifying if mirror else None
-            if rules is None or rules.every is None or self._runtime.runner.stopping:
+            if mirror is None or rules is None or rules.every is None or self._runtime.runner.stopping:
                 return
             try:
+                if not await self._ours(mirror):
+                    self._again(name, rules.every, _LATER)
+                    return
                 if self._runtime.snapshot.denying(name):  # nothing of it should be anywhere
                     self._again(name, rules.every, rules.every)
                     return
@@ -68,6 +72,12 @@ class ScheduledVerifier:
             self._again(name, rules.every, _LATER if isinstance(found, MirrordError) else rules.every)
             if self.after:
                 await self.after(name, found)
+
+    async def _ours(self, mirror: Mirror) -> bool:
+        """Whether this is the replica that verifies it: of Git the one that has the copy of its upstream."""
+        fleet = self._runtime.fleet
+        last = await fleet.ran_last(mirror.name) if fleet and mirror.kind == "git" else ""
+        return last == fleet.me.name if fleet and last else self._runtime.leads
 
     async def _deferred(self, name: str) -> float:
         """Return in how many seconds to try again while a host wants runs of the mirror to wait, else 0."""

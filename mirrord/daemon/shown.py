@@ -7,21 +7,25 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mirrord import __version__
+from mirrord.daemon.bucket_watch import BucketWatch
 from mirrord.daemon.catalog import catalog
 from mirrord.daemon.detail import add_record, add_uses
 from mirrord.daemon.rows import rows_of
 from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.seen_fleet import SeenFleet
 from mirrord.daemon.sync_log import sync_log
 from mirrord.errors import MirrordError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.catalog import CatalogEntry
 from mirrord.model.history import Standing
+from mirrord.model.replica import Replica, WaitingRuns
 from mirrord.model.run import BESIDE, Run
 from mirrord.pointing.client.mirror import ClientMirror
 from mirrord.pointing.served import client_mirror
 from mirrord.record.standings import standings_after
 from mirrord.record.summary import RunSummary
 from mirrord.report.board import Board
+from mirrord.report.desks import IssueDeskStatus
 from mirrord.report.front import FrontStatus, FrontTally, in_use
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
@@ -43,9 +47,12 @@ class Shown:
         ticked: loop time of the last tick.
         trouble: what is wrong with the state on disk, as of the last look, or "".
         configuration_error: why the last reload was refused, or "".
+        bucket: whether the bucket of `local` answers, with `settings.blobs`.
         certificate: the certificate of the public address, with `settings.tls`.
         webhook_certificate: that of the webhook, with `webhook:`.
         receivers: returns how the receivers of notifications stand.
+        desks: returns how the repositories stand in whose issues people ask.
+        asks: returns how many images that were asked for have not ended, by state.
     """
 
     def __init__(
@@ -64,9 +71,13 @@ class Shown:
         self._started = now()
         self.ticked = asyncio.get_running_loop().time()
         self.trouble, self.configuration_error = "", ""
+        self.bucket: BucketWatch | None = None
         self.certificate: ServedCertificate | None = None
         self.webhook_certificate: ServedCertificate | None = None
         self.receivers: Callable[[], tuple[ReceiverStatus, ...]] = tuple
+        self.desks: Callable[[], tuple[IssueDeskStatus, ...]] = tuple
+        self.asks: Callable[[], Mapping[str, int]] = dict
+        self._fleet = SeenFleet(runtime.fleet.me.name if runtime.fleet else "", logs.write)
         self._edition = 0
         self._board = Board()
         self._tally = FrontTally()
@@ -95,7 +106,8 @@ class Shown:
             tick_age=asyncio.get_running_loop().time() - self.ticked,
             overdue=self._runtime.runner.overdue(),
             scheduled=self._clock.running,
-            storage=self.trouble,
+            storage=self.trouble or self._runtime.store.away,
+            bucket=self.bucket.away if self.bucket else None,
             front="; ".join(front.list_troubles()) if (front := self.front()) and front.list_missing else "",
             stopping=self._runtime.runner.stopping,
         )
@@ -107,7 +119,7 @@ class Shown:
             __version__,
             now(),
             self._runtime.snapshot.configuration.mirrors,
-            running=self._runtime.runner.running(),
+            running={**self._fleet.elsewhere(), **self._runtime.runner.running()},
             next_runs=self._clock.next_runs(),
             addresses=self._addresses,
             denied=self._runtime.snapshot.denied(),
@@ -118,7 +130,20 @@ class Shown:
         )
         certificate_error = self.certificate.error if self.certificate else ""
         about = self._runtime.snapshot.configuration.settings.about.about
-        return replace(status, certificate_error=certificate_error, notify=self.receivers(), about=about)
+        return replace(
+            status,
+            certificate_error=certificate_error,
+            notify=self.receivers(),
+            issues=self.desks(),
+            about=about,
+            asks=self.asks() if self._runtime.snapshot.configuration.asking else {},
+            replicas=self._fleet.replicas,
+            replica=self._fleet.here,
+            replicas_at=self._fleet.looked,
+            waiting=self._fleet.waiting.count,
+            storage_error=self.trouble or self._runtime.store.away,
+            bucket_error=self.bucket.away if self.bucket else "",
+        )
 
     def front(self) -> FrontStatus | None:
         """Return what clients pulled through, or None where nothing can be."""
@@ -163,9 +188,13 @@ class Shown:
         """See `View.metrics`."""
         self._metrics.lost.set(self._logs.lost)
         self._metrics.state.set(bool(self.trouble))
+        self._metrics.bucket.failing.set(bool(self.bucket and self.bucket.away))
         for one in filter(None, (self.certificate, self.webhook_certificate)):
             self._metrics.certificate(one.name, one.expires, one.error)
         self._metrics.receivers(self.receivers())
+        self._metrics.desks(self.desks())
+        self._metrics.asks.stand(self.asks())
+        self._metrics.fleet.stand(self._fleet.replicas, self._fleet.waiting, now(), self._fleet.looked)
         services = self._runtime.snapshot.services
         clients = (services.http, services.upstreams) if services.upstreams else (services.http,)
         self._metrics.circuits(frozenset().union(*(client.resting() for client in clients)))
@@ -186,6 +215,10 @@ class Shown:
         upstreams = [host for rules in self._runtime.snapshot.configuration.fronts.values() for host in rules.upstreams]
         self._metrics.follow(self._measured(), standing, now(), upstreams)
 
+    def webhook_refused(self, error: str) -> None:
+        """Count that the webhook has no certificate."""
+        self._metrics.certificate("webhook", None, error)
+
     async def follow_denied(self) -> None:
         """Let metrics follow what was taken down."""
         self._metrics.mirrors.follow(self._measured(), await self._standing())
@@ -197,9 +230,18 @@ class Shown:
         denied = snapshot.denied()
         return [one for one in snapshot.configuration.mirrors if one.name not in denied]
 
-    async def read(self) -> None:
-        """Take from the record how all mirrors stand."""
-        self._remember(await self._standing())
+    async def follow_others(self, replicas: Sequence[Replica], waiting: WaitingRuns) -> Sequence[Standing]:
+        """Show what the replicas do, and how the mirrors stand that they ran; return that."""
+        self._fleet.follow(replicas, waiting, now())
+        standing = await self.read()
+        self._edition += 1
+        return standing
+
+    async def read(self) -> Sequence[Standing]:
+        """Take from the record how all mirrors stand; return that."""
+        standing = await self._standing()
+        self._remember(standing)
+        return standing
 
     async def after(self, run: Run) -> None:
         """Show how a mirror stands after a run, also when the record did not take it."""

@@ -11,22 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from mirrord.config.denied import load_denied
 from mirrord.config.denied_file import add_entry, lift_entry
-from mirrord.daemon.meaning import check_known, named, still_there
+from mirrord.daemon.meaning import check_known, left_by, named, removed_by, same, still_there
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.errors import MirrordError, UsageError
-from mirrord.model.plan import Action
 from mirrord.model.run import Run
-from mirrord.model.takedown import DeniedThing, LeftName, RemovedName, TakenDown
+from mirrord.model.takedown import DeniedThing, LeftName, TakenDown
 from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied, DeniedEntry, check_reason, parted
 from mirrord.record.ledger import RunLedger
 from mirrord.syncer.serving import OpenedThrough
-from mirrord.syncer.takedown import Meant, Moves
+from mirrord.syncer.takedown import Meant, Moves, TakedownWish
 from mirrord.syncer.values import LOCAL
+
+_Name = TypeVar("_Name")
 
 _SHOWN: Final = 20  # names that may still be at targets, of one entry in a list
 _NO_FILE: Final = (
@@ -34,6 +35,7 @@ _NO_FILE: Final = (
     " of mirrord, and run `mirrord reload`"
 )
 _KEPT: Final = "it is not served; what the state directory has of it stays for a lift: remove it there by hand"
+_NAME_ONLY: Final = "no archive of it is known, so it is denied by its name only; run this again once there is one"
 _BY_HAND: Final = "mirrord does not remove what mirrors of kind {kind} wrote there; remove it by hand"
 
 
@@ -44,7 +46,7 @@ class Takedowns:
         """Use what is open."""
         self._runtime, self._opened = runtime, opened
 
-    async def take_down(self, what: str, reason: str, item: str = "") -> TakenDown:
+    async def take_down(self, what: str, reason: str, item: str = "", *, adopt: bool = False) -> TakenDown:
         """See `Takedown`.
 
         Raises:
@@ -52,30 +54,30 @@ class Takedowns:
             ConfigError: the file cannot be read.
             StorageError: it cannot be written, so nothing was removed.
         """
-        file, moves = await self._reread(), await self._moves()
+        file, moves = await self.reread(), await self._moves()
         meant = await self._meant(what, item, moves)
         found = meant.entry
         entry = await self._deny(file, found, reason)
-        own = [one for one in self._denied.entries if _same(one, found)]
+        own = [one for one in self._denied.entries if same(one, found)]
         digests = sorted({*found.digests, *(digest for one in own for digest in one.digests)})
         found = replace(found, reason=entry.reason, digests=tuple(digests))
-        purged, left = await self._purge(found)
-        runs, again = await self._remove(found, left)
+        wish = TakedownWish(found, adopt, meant.near)
+        purged, left = await self._purge(wish)
+        runs, again = await self._remove(wish, left)
         purged += again
-        again, still = await self._purge(found)  # what runs needed that were under way
+        again, still = await self._purge(wish)  # what runs needed that were under way
         purged += again
-        left += (one for one in still if one not in left)
-        left += meant.left
-        removed = tuple(one for run in runs for one in _removed(run))
-        left += (one for run in runs for one in _left(run))
+        left = [*dict.fromkeys((*left, *still)), *meant.left]
+        removed, more = await asyncio.to_thread(lambda: (_each(removed_by, runs), _each(left_by, runs)))
+        left += more
         shown = tuple(map(str, digests))
         place = f"{file}:{entry.line}"
         return TakenDown(found.what, entry.reason, place, shown, purged, removed, tuple(left), meant.remark)
 
     async def lift(self, what: str, item: str = "") -> str:
         """See `Lift`. Raises as `take_down`."""
-        file, found = await self._reread(), self._named(what, item)
-        matching = [one for one in self._denied.entries if _same(one, found)]
+        file, found = await self.reread(), self._named(what, item)
+        matching = [one for one in self._denied.entries if same(one, found)]
         if not matching:
             wider = self._entry(found)
             hint = (
@@ -103,7 +105,7 @@ class Takedowns:
     def _denied(self) -> Denied:
         return self._runtime.snapshot.configuration.denied
 
-    async def _reread(self) -> Path:
+    async def reread(self) -> Path:
         """Use what the file says now: people edit it, too. Returns where it is."""
         file = self._file()
         await self._change(partial(load_denied, file))
@@ -138,7 +140,7 @@ class Takedowns:
             assert digests_of
             async with current.lease():
                 digests = await digests_of(current.mirror(what), item, current.services, moves[what])
-            return Meant(replace(found, digests=tuple(sorted(digests))))
+            return Meant(replace(found, digests=tuple(sorted(digests))), "" if digests else _NAME_ONLY)
         if found.mirror or found.image.endswith("*"):
             return Meant(found)
         finds = (one.takes_down().find for one in current.syncers.values() if one.takes_down)
@@ -159,7 +161,7 @@ class Takedowns:
             for name in current.names:
                 how = current.syncer(current.mirror(name)).takes_down
                 concerned = how().concerned if how else None
-                if concerned and concerned(found, current.mirror(name), moves[name]):
+                if concerned and concerned(TakedownWish(found), current.mirror(name), moves[name]):
                     return True
             return False
 
@@ -178,13 +180,15 @@ class Takedowns:
         known = self._entry(found)
         if known is None and not reason:
             raise UsageError(f"{found.what} is not denied yet: say why with --reason; clients see it")
-        own = {digest for one in self._denied.entries if _same(one, found) for digest in one.digests}
+        own = {digest for one in self._denied.entries if same(one, found) for digest in one.digests}
         lacking = tuple(one for one in found.digests if one not in own)  # what others deny they may lift
-        if known is None or lacking:
+        noted = {digest for one in self._denied.entries if same(one, found) for digest in one.within}
+        within = tuple(one for one in found.within if one not in noted)
+        if known is None or lacking or within:
             text = check_reason(reason) if reason else known.reason if known else ""
             named = () if found.image or found.mirror else found.digests[:1]
             digests = tuple(dict.fromkeys((*named, *lacking)))
-            fresh = replace(found, reason=text, digests=digests, at=f"{now():%Y-%m-%dT%H:%MZ}")
+            fresh = replace(found, reason=text, digests=digests, within=within, at=f"{now():%Y-%m-%dT%H:%MZ}")
             await self._change(lambda names: add_entry(file, fresh, names))
         entry = self._entry(found)
         assert entry is not None
@@ -196,14 +200,18 @@ class Takedowns:
             current = self._runtime.snapshot
             current.deny(await asyncio.to_thread(change, current.configuration.names))
 
-    async def _purge(self, found: DeniedEntry) -> tuple[int, list[LeftName]]:
+    async def _purge(self, wish: TakedownWish) -> tuple[int, list[LeftName]]:
         """Remove it on this machine; return how much that was, and what could not be removed."""
-        current, denied = self._runtime.snapshot, Denied([found])
+        current, denied = self._runtime.snapshot, Denied([wish.entry])
+        brought = None if wish.adopt else await self._runtime.store.brought(LOCAL)
         purged, left = 0, list[LeftName]()
         async with current.lease():
             for kind, syncer in current.syncers.items():
                 try:
-                    purged += await syncer.takes_down().purge(denied, current.services) if syncer.takes_down else 0
+                    if syncer.takes_down:
+                        done = await syncer.takes_down().purge(denied, current.services, brought)
+                        purged += done.count
+                        left += done.left
                 except MirrordError as error:
                     left.append(LeftName("", LOCAL, kind, f"{error}; it is not served all the same"))
                 try:
@@ -222,7 +230,7 @@ class Takedowns:
         async with through.open(lambda: current.services) as front:
             return await front.purge(denied)
 
-    async def _remove(self, found: DeniedEntry, left: list[LeftName]) -> tuple[Sequence[Run], int]:
+    async def _remove(self, wish: TakedownWish, left: list[LeftName]) -> tuple[Sequence[Run], int]:
         """Remove it at the targets of all mirrors that may have it; add to `left` what mirrord cannot remove.
 
         Return the runs, and how much went from this machine that other runs had just brought.
@@ -234,8 +242,8 @@ class Takedowns:
             how = current.syncer(mirror).takes_down
             takes_down = how() if how else None
             if takes_down is None or takes_down.removing is None or takes_down.concerned is None:
-                if found.whole == name:
-                    async with runner.turns.hold(name):  # what its present run brings is purged afterwards
+                if wish.entry.whole == name:
+                    async with runner.leases.hold(name):  # what its present run brings is purged afterwards
                         pass
                     places = current.syncer(mirror).shown_places(mirror)[1]
                     whys = {LOCAL: _KEPT, "": _BY_HAND.format(kind=mirror.kind)}
@@ -246,12 +254,12 @@ class Takedowns:
                         if one not in mine
                     )
                 continue
-            beside = name in runner.turns  # a run that began before may bring it yet
+            beside = await runner.leases.busy(name)  # a run that began before may bring it yet
             if beside:
-                async with runner.turns.hold(name):
-                    purged += (await self._purge(found))[0]
-            if beside or await asyncio.to_thread(takes_down.concerned, found, mirror, await self._newest(name)):
-                removing = takes_down.removing(found)
+                async with runner.leases.hold(name):
+                    purged += (await self._purge(wish))[0]
+            if beside or await asyncio.to_thread(takes_down.concerned, wish, mirror, await self._newest(name)):
+                removing = takes_down.removing(wish)
                 change = lambda one, _, removing=removing: (one, removing)  # noqa: E731 - bound to this mirror
                 runs.append(await runner.sync(name, "takedown", change=change))
         return runs, purged
@@ -266,28 +274,5 @@ def _some(names: Sequence[str]) -> tuple[str, ...]:
     return (*names[:_SHOWN], *more)
 
 
-def _same(one: DeniedEntry, found: DeniedEntry) -> bool:
-    """Whether an entry is about this and nothing more."""
-    if found.image or found.mirror:
-        return (one.image, one.mirror, one.item) == (found.image, found.mirror, found.item)
-    return not one.image and not one.mirror and found.digests[0] == one.digests[0]
-
-
-def _removed(run: Run) -> Iterator[RemovedName]:
-    for receipt in run.receipts:
-        step = receipt.step
-        if receipt.good and step.names:
-            yield RemovedName(run.mirror, step.target, step.item, step.digest)
-
-
-def _left(run: Run) -> Iterator[LeftName]:
-    if run.error:
-        yield LeftName(run.mirror, "", "", run.error)
-    for step in run.plan.steps if run.plan else ():
-        if step.action is Action.REFUSE:
-            yield LeftName(run.mirror, step.target, step.item, step.reason)
-    for receipt in run.receipts:
-        if not receipt.good:
-            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.detail)
-        elif receipt.remark:
-            yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.remark)
+def _each(of: Callable[[Run], Iterator[_Name]], runs: Sequence[Run]) -> tuple[_Name, ...]:
+    return tuple(one for run in runs for one in of(run))

@@ -22,6 +22,7 @@ from mirrord.errors import (
 from mirrord.model.history import Behind
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.plan import Action
+from mirrord.model.request import ASKED
 from mirrord.model.run import RECOVERY, Outcome, Run
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
 from mirrord.record.store import PAGE
@@ -76,11 +77,13 @@ class Verifier:
     async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:
         """Return what the targets should have; what builds are called there is part of it."""
         memory, syncer = await self._runtime.store.memory(mirror.name), current.syncer(mirror)
+        gone = current.services.denied
 
         def believed() -> Memory:
             known = pipeline.believable(memory, pipeline.places(mirror, syncer))
             builds = {key: LastSeen(one.digest, one.at, one.place) for key, one in known.names.items()}
-            return Memory({**builds, **known})
+            denied = frozenset(gone.digests() if gone else ())  # what runs recorded of it, the takedown may have left
+            return Memory({key: one for key, one in {**builds, **known}.items() if one.digest not in denied})
 
         known = await asyncio.to_thread(believed)
         if syncer.verifies and syncer.verifies.expected:
@@ -93,8 +96,9 @@ class Verifier:
             for target in mirror.targets:
                 inspection.refused(target.name, "", f"taken down, so nothing of it is looked at: {reason}")
             return
+        unasked = current.configuration.asking and mirror.name == ASKED  # perhaps nobody ever asked for anything
         for target in mirror.targets:
-            if not inspection.items(target.name):
+            if not unasked and not inspection.items(target.name):
                 nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"
                 inspection.untold(target.name, "", nothing)
         await self._by_kind(current, mirror, inspection)

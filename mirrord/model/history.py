@@ -59,6 +59,7 @@ class RunRecord:
         code: code of the first error, or "".
         error: its message, or "".
         targets: its results at each target, in the order of the plan.
+        replica: which of several replicas carried it out; "" on one machine, and where that is unknown.
         id: number in the record, increasing; 0 before it is recorded.
     """
 
@@ -72,6 +73,7 @@ class RunRecord:
     code: str = ""
     error: str = ""
     targets: tuple[TargetRecord, ...] = ()
+    replica: str = ""
     id: int = field(default=0, compare=False)
 
 

@@ -19,6 +19,8 @@ BESIDE: Final = frozenset({"gc", "prune", RECOVERY, "restore", "takedown"})
 """Triggers of runs that do not bring a mirror up to date: it stands afterwards as before, without what they removed."""
 APART: Final = frozenset({"publish", "asked"})
 """Triggers of runs about a part of what a mirror has: each has a source of its own."""
+SHARING: Final = frozenset({"asked"})
+"""Triggers of runs several of which may be under way, each about other items, which end or continue one by one."""
 ELSEWHERE: Final = BESIDE | APART
 """Triggers of runs after which a schedule goes on as if there had been none."""
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+UNRECORDED: Final = "not in the ledger; `--adopt` removes it"
+"""Why something is left of which nobody knows any more whether mirrord wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +21,17 @@ class RemovedName:
 
 @dataclass(frozen=True, slots=True)
 class LeftName:
-    """What is still at a target, and why."""
+    """What is still at a target or in `local`, and why."""
 
     mirror: str
     target: str
     what: str  # a name there, or an address
     why: str  # and what to do
+
+    @property
+    def adoptable(self) -> bool:
+        """Whether it is left because the ledger does not have it."""
+        return self.why.endswith(UNRECORDED)
 
 
 @dataclass(frozen=True, slots=True)

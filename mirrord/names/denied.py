@@ -7,7 +7,7 @@ its archive. A blob is never denied: others may have it, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ class DeniedEntry:
         mirror: the name of a mirror; "" for none.
         at: when it was denied, as it is written.
         item: the one item of the mirror that is denied, such as `app-1.2.3`; "" for all of it.
+        within: indexes that have it, and that are not taken down with it.
     """
 
     line: int
@@ -43,6 +44,7 @@ class DeniedEntry:
     mirror: str = ""
     at: str = ""
     item: str = ""
+    within: Sequence[Digest] = ()
 
     @property
     def what(self) -> str:
@@ -64,6 +66,7 @@ class Denied:
         self.entries: Sequence[DeniedEntry] = tuple(entries)
         self._by_digest: dict[str, DeniedEntry] = {}
         self._by_subject: dict[str, DeniedEntry] = {}
+        self._by_index: dict[str, DeniedEntry] = {}
         self._by_mirror: dict[str, DeniedEntry] = {}
         self._by_item: dict[tuple[str, str], DeniedEntry] = {}
         self._by_tag: dict[str, DeniedEntry] = {}
@@ -72,6 +75,8 @@ class Denied:
             for digest in entry.digests:
                 self._by_digest.setdefault(digest, entry)
                 self._by_subject.setdefault(referrers_tag(digest), entry)
+            for digest in entry.within:
+                self._by_index.setdefault(digest, entry)
             if entry.item:
                 self._by_item.setdefault((entry.mirror, entry.item), entry)
             elif entry.mirror:
@@ -112,6 +117,20 @@ class Denied:
         """Return the entry that denies an image: `manifest`, or `repository`."""
         return self.manifest(name, ref) or self.repository(name)
 
+    def kept_in(self, index: str) -> tuple[DeniedEntry, str] | None:
+        """Return the entry of a manifest that is denied and that an index has, with what to do; None if it has none."""
+        entry = None if index in self._by_digest else self._by_index.get(index)
+        return (entry, has_denied(index, entry.digests[0])) if entry else None
+
+    def names(self) -> Iterator[AllowEntry]:
+        """Yield the names of images that are denied, with a wildcard or a tag where the entry has one."""
+        yield from self._whole.entries()
+        yield from (AllowEntry(0, image) for image in self._by_tag)
+
+    def digests(self) -> Iterator[str]:
+        """Yield the digests that are denied under whatever name."""
+        yield from self._by_digest
+
     def manifest(self, name: str, ref: str) -> DeniedEntry | None:
         """Return the entry that denies one image of a repository, or None.
 
@@ -128,6 +147,11 @@ class Denied:
         """Return the entry that denies a repository (`host/path` in canonical form) with all that it has, or None."""
         entry = self._whole.named(name)
         return self.entries[entry.line] if entry else None
+
+
+def has_denied(index: str, digest: str) -> str:
+    """Say of an index that it has a manifest which was taken down."""
+    return f"it is an index that has {digest}, which was taken down; take down {index}, too"
 
 
 def parted(image: str) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from mirrord.plan.unwanted import PruneSurvey, Unwanted, divided, joined
 from mirrord.syncer.values import Mirror
 from mirrord.wire.oci.reference import referrers_tag, subject_tag
 
-_LOST: Final = "no place would keep its content, so it could not be brought back; `--irrecoverable` removes it"
+_LOST: Final = "no place is sure to keep its content, so it could not be brought back; `--irrecoverable` removes it"
 
 
 def loss(survey: PruneSurvey, max_loss: float) -> str:
@@ -112,7 +112,8 @@ def plan_prune(mirror: Mirror, survey: PruneSurvey, now: datetime) -> Plan:
     steps = tuple(_steps(mirror, survey, now))
     missing = (*([survey.lost] if survey.lost else []), *survey.unread)
     nothing = "nothing was found in the ledger that this mirror wrote: nothing is removed"
-    remarks = () if survey.alive else (nothing,)
+    removes = any(step.action is Action.DELETE for step in steps)
+    remarks = () if survey.alive or removes else (nothing,)
     code = GuardError.code if survey.lost else ""
     decisions = {repository: wants.mirror for repository, wants in survey.wants.items()}
     return Plan(mirror.name, mirror.kind, now, steps, missing=missing, remarks=remarks, code=code, decisions=decisions)

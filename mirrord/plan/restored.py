@@ -90,7 +90,7 @@ class Restored:
             UsageError: one of them is not restored.
         """
         items = {called(name): name for name in self.names}
-        gone = set(meant(texts, items, "is not restored; `mirrord restore NAME` lists what is"))
+        gone = set(meant(texts, items, "is not restored; `mirrord status NAME` shows what is"))
         gone = {items[item] for item in gone}
         freed = [(target, name) for target, names in self.held.items() for name in names if name in gone]
         left = {target: {n: one for n, one in names.items() if n not in gone} for target, names in self.held.items()}
@@ -145,18 +145,25 @@ class Restored:
                 found.setdefault(target, []).append(name)
         return found
 
-    def below(self, prefix: str) -> Restored:
-        """Return what is restored of names with a prefix, without it: of one repository of many."""
-        if self is NOTHING:
-            return self
-
-        def cut(names: Mapping[str, str]) -> Mapping[str, str]:
-            return {name[len(prefix) :]: one for name, one in names.items() if name.startswith(prefix)}
-
-        held = {target: found for target, names in self.held.items() if (found := cut(names))}
-        since = {(t, name[len(prefix) :]): at for (t, name), at in self.since.items() if name.startswith(prefix)}
-        released = {(t, name[len(prefix) :]) for t, name in self.released if name.startswith(prefix)}
-        return Restored(held, since, released, prefix) if held or released else NOTHING
+    def apart(self) -> Mapping[str, Restored]:
+        """Return what is restored of each of many repositories, `NAME:` → without that in front of its tags."""
+        held: dict[str, dict[str, dict[str, str]]] = {}
+        since: dict[str, dict[tuple[str, str], datetime]] = {}
+        released: dict[str, set[tuple[str, str]]] = {}
+        for target, names in self.held.items():
+            for name, one in names.items():
+                prefix, tag = _cut(name)
+                held.setdefault(prefix, {}).setdefault(target, {})[tag] = one
+        for (target, name), at in self.since.items():
+            prefix, tag = _cut(name)
+            since.setdefault(prefix, {})[target, tag] = at
+        for target, name in self.released:
+            prefix, tag = _cut(name)
+            released.setdefault(prefix, set()).add((target, tag))
+        return {
+            prefix: Restored(held.get(prefix, {}), since.get(prefix, {}), released.get(prefix, frozenset()), prefix)
+            for prefix in held.keys() | released.keys()
+        }
 
     def believed(self, memory: Memory) -> Memory:
         """Return a record without what it has of released names from before: the targets are asked again."""
@@ -215,6 +222,11 @@ class Restored:
             item = f"{self.prefix}{called(name)}"
             again = f"`mirrord restore {mirror} {item} --release` lets the source decide again"
             yield f"{item} {what} at {', '.join(sorted(targets))}; {new}; {again}"
+
+
+def _cut(name: str) -> tuple[str, str]:
+    repository, colon, tag = name.rpartition(":")
+    return f"{repository}{colon}", tag
 
 
 def _recorded(memory: Memory, target: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -38,6 +39,22 @@ def earlier(
     return [*ours, *(Backup(f"{n}@{digest}", n, digest, _why(those)) for (n, digest), those in found.items())]
 
 
+Standing = Mapping[str, Mapping[str, Collection[str]]]
+"""What names stand for now, as the ledger says: targets by name and digest."""
+
+
+def standing(moves: Sequence[LedgerEntry], places: Mapping[str, str], called: Callable[[str], str] = str) -> Standing:
+    """Return what names stand for now; the arguments are those of `earlier`."""
+    seen = set[tuple[str, str]]()
+    found = defaultdict[str, defaultdict[str, list[str]]](lambda: defaultdict(list))
+    for one in moves:
+        if one.outcome is Settled.DONE and one.place == places.get(one.target) and (one.target, one.name) not in seen:
+            seen.add((one.target, one.name))
+            if one.after is not None:
+                found[called(one.name)][one.after].append(one.target)
+    return found
+
+
 def _why(moves: Sequence[LedgerEntry]) -> str:
     """Say what became of a name, with the newest move in front."""
     newest, targets = moves[0], dict.fromkeys(one.target for one in moves)
@@ -45,7 +62,9 @@ def _why(moves: Sequence[LedgerEntry]) -> str:
     return f"{what} at {', '.join(targets)}, {newest.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def chosen(mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets: Collection[str]) -> Names:
+def chosen(
+    mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets: Collection[str], now: Standing
+) -> Names:
     """Return what names are to be set back to, at every target.
 
     Args:
@@ -53,20 +72,23 @@ def chosen(mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets:
         texts: `NAME` for its newest earlier digest, `NAME@DIGEST`, whose digest may be cut short, or a glob of either.
         listed: what `earlier` returned.
         targets: of the mirror.
+        now: what `standing` returned.
 
     Raises:
-        UsageError: one of them means nothing, or two digests are of one name.
+        UsageError: one of them means nothing, or what its name stands for already, or two digests are of one name.
     """
     every: dict[str, Backup] = {one.name: one for one in listed if "@" in one.name}
     newest: dict[str, Backup] = {}
     for one in every.values():
         newest.setdefault(one.item, one)
-    if not every:
-        raise UsageError(f"{mirror}: {NO_LEDGER}")
     wrong = f"cannot be restored: nothing is recorded of it; `mirrord restore {mirror}` lists what can"
     found: dict[str, Backup] = {}
     for text in texts:
         those = _those(text, every, newest)
+        if not those and (at := _standing_at(text, now)):
+            raise UsageError(f"{text[:300]} need not be restored: its name stands for it already at {', '.join(at)}")
+        if not every:
+            raise UsageError(f"{mirror}: {NO_LEDGER}")
         if not those:
             raise UsageError(f"{text[:300]} {wrong}")
         for one in those:
@@ -77,7 +99,7 @@ def chosen(mirror: str, texts: Sequence[str], listed: Sequence[Backup], targets:
 
 
 NO_LEDGER: Final = (
-    "nothing is known of what its names had before: no run has moved one yet, or mirrord.db was lost, and its ledger "
+    "nothing is known of what its names had before: no run has moved one yet, or the database was lost, and its ledger "
     "with it; `mirrord copy REPOSITORY@DIGEST REPOSITORY:TAG` sets a tag of an image whose digest you know"
 )
 
@@ -94,6 +116,12 @@ def _those(text: str, every: Mapping[str, Backup], newest: Mapping[str, Backup])
     name, _, part = text.rpartition("@")
     cut = [one for one in every.values() if one.item == name and _begins(one.digest, part)]
     return cut if len(cut) == 1 else ()
+
+
+def _standing_at(text: str, now: Standing) -> Sequence[str]:
+    """Return the targets where a name stands for what a text says."""
+    name, _, part = text.rpartition("@")
+    return sorted({at for digest, those in now.get(name, {}).items() if _begins(digest, part) for at in those})
 
 
 def _begins(digest: str, part: str) -> bool:

@@ -24,7 +24,7 @@ class Clients:
     """What is known of the clients that read content.
 
     Attributes:
-        used: returns when a manifest was last asked for, or a later time, in seconds since 1970.
+        used: returns when a manifest was last asked for, or a later time, in seconds since 1970; 0 if nobody knows.
         reading: returns whether part of it was asked for a moment ago (`READING`), or nobody knows that.
     """
 
@@ -116,7 +116,7 @@ def expired(lost: Mapping[Digest, int], keep: Keep, now: float, clients: Clients
     for digest, at in lost.items():
         if now - at < max((keep.days or 0) * DAY, READING) or clients.reading(digest):
             continue
-        if keep.unused is None or now - clients.used(digest) >= keep.unused:
+        if keep.unused is None or now - (clients.used(digest) or at) >= keep.unused:
             found[digest] = f"no tag names it since {_date(at)}"
     return found
 

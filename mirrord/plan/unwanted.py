@@ -141,9 +141,9 @@ class PruneSurvey:
         repository, _ = divided(name, many=self.many)
         return repository not in self.wants or any(key[1] in (repository, "") for key in self.trouble)
 
-    def items(self) -> Mapping[Key, str]:
-        """Return the names that are not wanted, each with its item."""
-        return {one.key: self.called(one.name) for one in self.unwanted()}
+    def items(self) -> Mapping[Key, Collection[str]]:
+        """Return the names that are not wanted, each with its item, and the one that its content has without a tag."""
+        return {one.key: (self.called(one.name), *_untagged(one)) for one in self.unwanted()}
 
     @cached_property
     def many(self) -> bool:
@@ -153,6 +153,11 @@ class PruneSurvey:
     def published(self, one: Unwanted) -> bool:
         """Whether a name is that of a build, which was never listed by a source."""
         return one.key in self.memory.names
+
+
+def _untagged(one: Unwanted) -> Iterator[str]:
+    if one.entry and one.entry.after:
+        yield f"{one.repository}@{one.entry.after}" if one.repository else one.entry.after
 
 
 def divided(name: str, *, many: bool) -> tuple[str, str]:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 Models = tuple[type["BaseModel"], type["BaseModel"]]
 """The models of a mirror's own keys, and of a target's."""
 
+Claims = Callable[[Mirror], Callable[[str], Mapping[str, Collection[str]]]]
+"""See `Syncer.claims`."""
+
 OnReceipt = Callable[[Receipt], None]
 """Called with the receipt of each step."""
 
@@ -133,6 +136,9 @@ class Syncer:
         called: returns, for a mirror, a function from an item to its name at the source (that of the source, where it
             has no name of its own) and its name at each target; a target without a name is left out. Without it they
             are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
+        claims: returns, for a mirror, a function from an item to the names that it may have at each target. A tag at a
+            registry is `REPOSITORY:TAG` for every kind, in canonical form: no prune removes what another mirror has
+            there, of whatever kind. Pure.
         uses: returns the commands by which clients use a target, given the URL of this server ("" while nobody knows
             it), the rules for hosts (which speak plain HTTP), and an item, or "" for the mirror as a whole. Call
             `uses_of`. Pure; without credentials.
@@ -174,6 +180,7 @@ class Syncer:
     through: PullThrough | None = None
     address: Callable[[Mirror, str], str] | None = None
     called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
+    claims: Claims | None = None
     uses: Callable[[Mirror, Target, str, HostBook, str], Sequence[Usage]] | None = None
     link: Callable[[Mirror, Target], str] | None = None
     items: Callable[[Mirror, Services], Awaitable[Mapping[str, str] | None]] | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.store import Stored
+from mirrord.model.objects import SharedStanding
 from mirrord.names.denied import Denied
 from mirrord.syncer.values import Services
 
@@ -169,6 +170,7 @@ class FrontStanding:
         list_errors: why an allow list is not in use, by file; the one before it is, unless `list_missing`.
         list_missing: whether there is no usable list at all, so that only `local` is served.
         cache_limit: bytes that the cache may have; 0 before it is known.
+        shared: what replicas share of their caches; None where they do not.
     """
 
     cache_bytes: int = 0
@@ -177,6 +179,7 @@ class FrontStanding:
     list_errors: Mapping[str, str] = field(default_factory=dict)
     list_missing: bool = False
     cache_limit: int = 0
+    shared: SharedStanding | None = None
 
 
 class OpenedThrough(Serves, Protocol):
@@ -191,6 +194,8 @@ class OpenedThrough(Serves, Protocol):
 
     async def follow(self) -> None:
         """Apply the configuration in use now, and read its lists; what is wrong with these is in `standing`.
+
+        What was taken down since the last time, at whichever replica, goes from the cache on this disk.
 
         Raises:
             StorageError: the cache cannot be read.

@@ -26,6 +26,30 @@ class Meant:
     entry: DeniedEntry
     remark: str = ""
     left: Sequence[LeftName] = ()
+    near: str = ""  # `host/path@digest` where that was named
+
+
+@dataclass(frozen=True, slots=True)
+class TakedownWish:
+    """What is to be removed.
+
+    Attributes:
+        entry: what was taken down.
+        adopt: whether what the ledger does not have goes, too: what only mirrord writes, and content that is denied.
+        near: `host/path@digest` where that was named: it is looked for there where the ledger does not have it.
+    """
+
+    entry: DeniedEntry
+    adopt: bool = False
+    near: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What went from `local`: how many names and manifests; and what did not go."""
+
+    count: int = 0
+    left: Sequence[LeftName] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +57,7 @@ class TakesDown:
     """How what mirrors of a kind have is taken down; without `removing` people remove it at targets.
 
     Attributes:
-        purge: removes it from `local`, at once; returns the number of names and manifests.
+        purge: removes it from `local`, at once, if the ledger has it: gets all content that came there, None for all.
         find: returns what a reference means that a person types, at its source or at a target, and the digests that are
             known of it; without a reason. Gets the moves of names by mirror. Raises `UsageError` if it is none.
         concerned: whether a mirror may have it at a target. Blocks.
@@ -41,8 +65,8 @@ class TakesDown:
         item: returns the digests that an item of a mirror had, for a kind whose items are taken down by their names.
     """
 
-    purge: Callable[[Denied, Services], Awaitable[int]]
+    purge: Callable[[Denied, Services, Collection[str] | None], Awaitable[Purged]]
     find: Callable[[str, Services, Mapping[str, Moves]], Awaitable[Meant]] | None = None
-    concerned: Callable[[DeniedEntry, Mirror, Moves], bool] | None = None
-    removing: Callable[[DeniedEntry], Syncer] | None = None
+    concerned: Callable[[TakedownWish, Mirror, Moves], bool] | None = None
+    removing: Callable[[TakedownWish], Syncer] | None = None
     item: Callable[[Mirror, str, Services, Moves], Awaitable[Collection[Digest]]] | None = None

@@ -20,6 +20,7 @@ from mirrord.names.book import NameBook
 if TYPE_CHECKING:
     from mirrord.blobs.pool import SpoolPool
     from mirrord.blobs.repositories import Repositories
+    from mirrord.blobs.shared_cache import SharedCache
     from mirrord.blobs.store import BlobStore
     from mirrord.blobs.uses import ContentUses
     from mirrord.events import Events
@@ -274,6 +275,7 @@ class Services:
     # an existing permanent folder with a subfolder per kind, or None without state
     keep: Path | None = None
     uses: ContentUses | None = None  # when clients asked for content of `local`
+    shared: Callable[[str], SharedCache] | None = None  # opens what replicas share of the cache of a kind; or None
     # which repositories at a host have a blob, for mounts
     locations: BlobLocations = field(default_factory=BlobLocations)
     # the configured mirrors by kind, for fronts; replaced by a reload

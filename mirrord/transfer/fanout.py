@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +14,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
+from mirrord.tasks import joined
 from mirrord.transfer.execute import TURN, failed
 from mirrord.wire.secret import bug
 
@@ -105,7 +105,7 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
 
     For numbers set by the operator. Lists from other hosts are for `Workers`.
     """
-    async with _joined() as group:
+    async with joined() as group:
         for work in works:
             group.create_task(work)
 
@@ -124,7 +124,7 @@ class Workers:
     async def each(self, items: Iterable[_Item], do: Callable[[_Item], Awaitable[None]]) -> None:
         """Process all items in their order; when one fails, cancel the others and raise its error."""
         left = deque(items)
-        async with _joined() as group:
+        async with joined() as group:
             await self._work(group, left, do)
 
     async def _work(self, group: asyncio.TaskGroup, left: deque[_Item], do: Callable[[_Item], Awaitable[None]]) -> None:
@@ -139,18 +139,3 @@ class Workers:
 
     def _done(self, _: asyncio.Task[None]) -> None:
         self._free += 1
-
-
-@asynccontextmanager
-async def _joined() -> AsyncIterator[asyncio.TaskGroup]:
-    """Open a group of tasks that raises the first error, and no group of errors."""
-    first: BaseException | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except* (MirrordError, TimeoutError) as errors:
-        first = errors
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-    if first is not None:  # not raised in `except*`: Python 3.11.2, which is Debian 12's, would wrap it in a group
-        raise first from None

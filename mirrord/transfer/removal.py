@@ -20,6 +20,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.syncer.values import Ledger
 from mirrord.transfer.fanout import Workers
+from mirrord.transfer.needed import AT_ONCE, Needs
 from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
@@ -33,7 +34,6 @@ Report = Callable[[str, MirrordError | None], None]
 """Told of each name as soon as its outcome is known."""
 
 CHUNK: Final = 100  # names that one entry of the ledger is written for, and that a crash leaves to be looked at
-AT_ONCE: Final = 8  # requests to one registry
 
 
 async def remove(
@@ -79,8 +79,8 @@ class _Removal:
         self._target, self._place, self._ledger, self._report = target, place, ledger, report
         self.outcomes: dict[str, MirrordError | None] = {}
         self._names: Mapping[str, Digest] = {}
-        self._others: Sequence[str] = ()  # tags that stay whatever happens
-        self._needed: Mapping[Digest, str] | MirrordError | None = None
+        self._about_them: Collection[str] = ()  # tags about images that lose a name
+        self._needs = Needs(place, self._goes)
         self._indexes: set[Digest] = set()
         self._api: TagDeleter | None = None
         self.known: dict[str, Descriptor | None] = {}  # each is used once: later it may have moved
@@ -97,20 +97,20 @@ class _Removal:
             self._api = await tag_deleter(self._place.http, self._place.reference)
         listed = await tags_of(self._place)
         about = await self._about({*due.values(), *left}, {tag for tag in listed if tag not in due})
-        self._others = [tag for tag in listed if tag not in due and tag not in about]
+        self._about_them = about.keys()
         indexes = {name: digest for name, digest in due.items() if digest in self._indexes}
         others = {name: digest for name, digest in due.items() if name not in indexes}
         for number, chunk in enumerate(_chunks(indexes)):  # no index outlives its parts
             await self._take(await self._again(chunk) if number else chunk)
         if any(self.outcomes[name] for name in indexes):
-            self._needed = None  # an index that is still there needs its parts
+            self._needs.moved()  # an index that is still there needs its parts
         for number, chunk in enumerate(_chunks(others)):
             await self._take(await self._again(chunk) if number or indexes else chunk)
         stays = {digest for name, digest in due.items() if self.outcomes[name] is not None}
         orphans = [tag for tag, (top, _) in about.items() if top not in stays]
         if orphans:
-            needed = await self._need()
-            orphans = [tag for tag in orphans if about[tag][1] not in needed]
+            await self._needs.look()
+            orphans = [tag for tag in orphans if not self._needs.by(about[tag][1])]
         heads = await self._heads(orphans)
         for chunk in _chunks({tag: head for tag, head in heads.items() if isinstance(head, Digest)}):
             await self._take(chunk)
@@ -119,7 +119,7 @@ class _Removal:
         """Return which names are as they were: with many of them hours may have passed since they were looked at."""
         still = await self._still(chunk)
         if len(still) < len(chunk):
-            self._needed = None  # one that moved may need what the next chunk has
+            self._needs.moved()  # one that moved may need what the next chunk has
         return still
 
     async def _still(self, names: Mapping[str, Digest]) -> Mapping[str, Digest]:
@@ -130,7 +130,7 @@ class _Removal:
             if head is None or isinstance(head, MirrordError):
                 self._end(name, head)
             elif head != expected:
-                self._end(name, GuardError(f"{name} stays: it is {head} there now, and not {expected}"))
+                self._end(name, _moved(name, head, expected))
         return {name: expected for name, expected in names.items() if heads[name] == expected}
 
     async def _heads(self, names: Iterable[str]) -> dict[str, Digest | MirrordError | None]:
@@ -176,8 +176,10 @@ class _Removal:
             failpoints.hit("remove.tag")
             return dict.fromkeys(chunk)
         if self._api:
-            found = await self._api.delete(chunk)
+            found = dict(await self._api.delete(chunk))
             failpoints.hit("remove.tag")
+            for name in [name for name, error in found.items() if isinstance(error, MissingError)]:
+                found[name] = await self._unless_gone(name, chunk[name])
             return found
         ends: dict[str, MirrordError | None] = {}
         left = chunk
@@ -190,16 +192,33 @@ class _Removal:
             await self._by_digests(ends, left)
         return ends
 
-    async def _by_digests(self, ends: dict[str, MirrordError | None], left: Mapping[str, Digest]) -> None:
+    async def _unless_gone(self, name: str, expected: Digest) -> MirrordError | None:
+        """Return why a tag is still there that an API does not find: it may have moved, or be hidden from us."""
+        try:
+            head = await self._place.head_manifest(name)
+        except MirrordError as error:
+            return error
+        if head is None:
+            return None
+        if head.digest != expected:
+            return _moved(name, head.digest, expected)
+        return RefusedError(
+            f"{name} stays: the registry has it, and its API does not find it; check what it lets us do"
+        )
+
+    async def _by_digests(self, ends: dict[str, MirrordError | None], names: Mapping[str, Digest]) -> None:
         """Delete the manifests of tags that cannot be deleted alone, and so all tags of each one."""
         gone: dict[str, MirrordError | None] = {}
-        try:
-            await self._need()
-        except MirrordError as error:
-            gone = dict.fromkeys(left.values(), error)
-        else:
-            await self._each(gone, self._delete_manifest, {digest: digest for digest in left.values()})
-        ends |= {name: gone[digest] for name, digest in left.items()}
+        left: Sequence[Digest] = [*dict.fromkeys(names.values())]
+        while left:
+            try:
+                some = await self._needs.share(left)
+            except MirrordError as error:
+                gone |= dict.fromkeys(left, error)
+                break
+            await self._each(gone, self._delete_manifest, {digest: digest for digest in some})
+            left = left[len(some) :]
+        ends |= {name: gone[digest] for name, digest in names.items()}
 
     async def _each(
         self, ends: dict[str, MirrordError | None], delete: Callable[[str], Awaitable[bool]], some: Mapping[str, Digest]
@@ -227,7 +246,7 @@ class _Removal:
 
     async def _delete_manifest(self, digest: str) -> bool:
         assert isinstance(self._place, Repository)
-        if other := (await self._need()).get(Digest(digest)):
+        if other := self._needs.by(Digest(digest)):
             why = f"this registry deletes by digest only, and {other} needs {digest}, too"
             raise GuardError(f"{self._place.reference.name}: stays: {why}")
         await delete_manifest(self._place, Digest(digest))
@@ -255,37 +274,13 @@ class _Removal:
         await Workers(AT_ONCE).each(tops if tags and not self.alone else (), look)
         return found
 
-    async def _need(self) -> Mapping[Digest, str]:
-        """Return the digests that other tags point to, directly or through an index, each with such a tag.
+    def _goes(self, tag: str, digest: Digest) -> bool:
+        """Whether a tag is still to be removed, and stands for what it is expected to."""
+        return tag not in self.outcomes and (tag in self._about_them or self._names.get(tag) == digest)
 
-        What has no tag at all cannot be listed, and counts as nothing. One HEAD for each tag, asked once.
-        """
-        if self._needed is None:
-            try:
-                self._needed = await self._find_needed()
-            except MirrordError as error:
-                self._needed = error
-        if isinstance(self._needed, MirrordError):
-            raise self._needed
-        return self._needed
 
-    async def _find_needed(self) -> Mapping[Digest, str]:
-        needed: dict[Digest, str] = {}
-
-        async def look(tag: str) -> None:
-            head = await self._head(tag)
-            left = [head] if head else []
-            while left:
-                fresh = [one for one in left if one.digest not in needed]
-                needed.update(dict.fromkeys((one.digest for one in fresh), tag))
-                left = []
-                for index in (one for one in fresh if one.media_type in INDEXES):
-                    with suppress(MissingError):  # its tag went meanwhile, or it lacks a platform
-                        left += (await self._place.get_manifest(index.digest)).children
-
-        still = [name for name, error in self.outcomes.items() if error is not None]
-        await Workers(AT_ONCE).each(dict.fromkeys((*self._others, *still)), look)
-        return needed
+def _moved(name: str, head: Digest, expected: Digest) -> GuardError:
+    return GuardError(f"{name} stays: it is {head} there now, and not {expected}")
 
 
 def _chunks(names: Mapping[str, Digest]) -> Iterator[Mapping[str, Digest]]:

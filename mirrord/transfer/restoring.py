@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -21,7 +22,10 @@ class Opens(Protocol):
         """Return the context of a run."""
 
 
-Hold = Callable[[Mapping[str, str], Mapping[tuple[str, str], str], datetime], Mapping[str, str]]
+Names = Mapping[tuple[str, str], str]
+"""(target, name there) → its digest."""
+
+Hold = Callable[[Mapping[str, str], Names, datetime], Mapping[str, str]]
 """Returns facts with further names held."""
 
 
@@ -33,11 +37,14 @@ def holding(opens: Opens, wish: RestoreWish, hold: Hold, called: Callable[[str],
 
     @asynccontextmanager
     async def held(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
-        refused = {(step.target, step.item) for step in plan.steps if step.action is Action.REFUSE}
-        names = {key: digest for key, digest in wish.names.items() if (key[0], called(key[1])) not in refused}
+        def going() -> Names:
+            refused = {(step.target, step.item) for step in plan.steps if step.action is Action.REFUSE}
+            return {key: digest for key, digest in wish.names.items() if (key[0], called(key[1])) not in refused}
+
+        names = await asyncio.to_thread(going)
         if names and services.facts:
             facts = await services.facts.recall(mirror.name, FACTS)
-            await services.facts.note(mirror.name, FACTS, hold(facts, names, plan.at))
+            await services.facts.note(mirror.name, FACTS, await asyncio.to_thread(hold, facts, names, plan.at))
         failpoints.hit("restore.held")
         async with opens(mirror, plan, services) as session:
             yield session

@@ -15,7 +15,7 @@ from mirrord.wire.oci.manifest import Manifest
 class OwnPlace(Protocol):
     """A place of ours, where a name goes alone."""
 
-    async def head_manifest(self, ref: str) -> Descriptor | None:
+    async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a tag or a digest stands for, None for nothing."""
 
     async def get_manifest(self, digest: str) -> Manifest:

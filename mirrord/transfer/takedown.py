@@ -9,7 +9,8 @@ from mirrord.errors import GuardError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Ledger
 from mirrord.transfer.fanout import Workers
-from mirrord.transfer.removal import AT_ONCE, remove
+from mirrord.transfer.needed import AT_ONCE
+from mirrord.transfer.removal import remove
 from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
@@ -56,14 +57,26 @@ class RepositoryTakedown:
         unread = [error for tag, error in broken.items() if tag not in names]
         needed |= await self._children([head.digest for head in stays if head.media_type in INDEXES], unread)
         unsure = f"another tag may need it, and cannot be read: {unread[0]}" if unread else ""
-        for digest in {*doomed} - needed:
-            if error := await self._delete(digest, unsure):
-                outcomes |= {name: error for name in (*names, digest) if names.get(name, name) == digest}
-        ends = [await self._delete(digest, unsure) for digest in sorted(parts - needed)]
-        if there := [error for error in ends if error]:
+        fixed = {*doomed}.intersection(needed).difference(names.values())
+        outcomes |= {digest: GuardError(f"{digest} stays: another image there needs it") for digest in fixed}
+        left_there = await self._delete_all({*doomed} - needed, unsure)
+        outcomes |= left_there
+        outcomes |= {name: left_there[digest] for name, digest in names.items() if digest in left_there}
+        if there := [*(await self._delete_all(sorted(parts - needed), unsure)).values()]:
             said = "of its platforms stay there by digest until the registry collects them"
             self.remark = f"{len(there)} {said}: {there[0]}"
         return outcomes
+
+    async def _delete_all(self, digests: Iterable[Digest], unsure: str) -> Mapping[str, MirrordError]:
+        """Delete manifests; return why some are still there."""
+        found: dict[str, MirrordError] = {}
+
+        async def delete(digest: Digest) -> None:
+            if error := await self._delete(digest, unsure):
+                found[digest] = error
+
+        await Workers(AT_ONCE).each(digests, delete)
+        return found
 
     async def _note_gone(self, names: Mapping[str, Digest]) -> None:
         """Write into the ledger which names are gone already: those of `local` went at once, and others by hand."""

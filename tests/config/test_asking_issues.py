@@ -54,10 +54,15 @@ def test_repositories_and_their_hooks(tmp_path: Path) -> None:
         (f"{{forge: gitea, repository: a/b, {TOKEN}}}", "has no host; write the whole URL, https://git.example.com"),
         (f"{{forge: gitea, repository: 'http://git.example.com/a/b', {TOKEN}}}", "is not encrypted"),
         (f"{{forge: github, repository: a/b, {TOKEN}, label: 'a,b'}}", "is not a label"),
+        (f"{{forge: gitee, repository: a/b, {TOKEN}, label: '123456789012'}}", "write 2 to 11 characters"),
         (f"{{forge: github, repository: a/b, {TOKEN}, every: 1s}}", "asking.issues[0].every: "),
         (f"{{forge: github, repo: a/b, {TOKEN}}}", "write repository: OWNER/NAME"),
         (
             f"{{forge: github, repository: a/b, {TOKEN}}}, {{forge: github, repository: A/B, {TOKEN}}}",
+            "is listed twice",
+        ),
+        (
+            ", ".join(f"{{forge: gitea, repository: 'https://g.example/{name}', {TOKEN}}}" for name in ("a/b", "A/b")),
             "is listed twice",
         ),
     ],
@@ -80,8 +85,13 @@ def test_a_secret_of_another_machine(tmp_path: Path) -> None:
         load_folder(tmp_path, SYNCERS, {})
 
 
-def test_a_host_that_only_issues_need_is_used(tmp_path: Path) -> None:
-    """Its entry under hosts: is no superfluous one, and allows a server without TLS."""
+def test_a_host_that_only_issues_need(tmp_path: Path) -> None:
+    """Its entry under hosts: allows a server without TLS, and mirrors do without the credentials there."""
     entry = f"[{{forge: gitea, repository: 'http://git.example.com/a/b', {TOKEN}}}]"
-    read = loaded(tmp_path, entry, more="hosts: {git.example.com: {insecure: true, allow_private: true}}")
-    assert not [notice for notice in read.notices if "git.example.com" in notice]
+    mirrors = "mirrors: [{name: app, kind: image, from: {repository: quay.io/a/b, tags: [v1]}, to: local}]"
+    host = "{insecure: true, allow_private: true, auth: {username: u, password: {env: NOT_HERE}}}"
+    read = loaded(tmp_path, entry, more=f"hosts: {{git.example.com: {host}}}\n{mirrors}")
+    assert read.asking
+    assert [one.address.scheme for one in read.asking.issues] == ["http"]
+    assert len(read.absent) == 1
+    read.require(("app",))

@@ -58,6 +58,31 @@ def test_where_no_line_fits_the_entry_is_shown(tmp_path: Path) -> None:
     assert file.read_text() == "[{image: nginx, reason: one}]\n"
 
 
+@pytest.mark.parametrize("text", ["[]\n", "# nothing\n[]", "---\n[]\n"])
+def test_an_empty_list(tmp_path: Path, text: str) -> None:
+    """It counts as a file without entries, and its remarks stay."""
+    file = tmp_path / "denied.yaml"
+    file.write_text(text)
+    assert len(add_entry(file, ENTRY, BOOK).entries) == 1
+    assert len(add_entry(file, DeniedEntry(0, "two", mirror="app"), BOOK).entries) == 2
+    assert ("# nothing" in text) == ("# nothing" in file.read_text())
+
+
+def test_indexes_that_keep_what_was_taken_down(tmp_path: Path) -> None:
+    """They are in the file, so that each process says so; without a digest they are of nothing."""
+    file, index, child = tmp_path / "denied.yaml", Digest.of(b"index"), Digest.of(b"child")
+    file.touch()
+    denied = add_entry(file, DeniedEntry(0, "one", digests=(child,), within=(index,)), BOOK)
+    found = denied.kept_in(index)
+    assert found
+    assert found[1] == f"it is an index that has {child}, which was taken down; take down {index}, too"
+    assert denied.kept_in(child) is None
+    assert add_entry(file, DeniedEntry(0, "two", digests=(index,)), BOOK).kept_in(index) is None
+    file.write_text(f"- {{mirror: app, within: ['{index}'], reason: x}}\n")
+    with pytest.raises(ConfigError, match="are indexes of no digest"):
+        load_denied(file, BOOK)
+
+
 def test_a_wrong_file_is_not_touched(tmp_path: Path) -> None:
     """Nothing is added to what cannot be read: nobody knows what it denies."""
     file = tmp_path / "denied.yaml"

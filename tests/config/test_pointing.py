@@ -63,3 +63,11 @@ def test_a_reload_names_the_section(tmp_path: Path) -> None:
     """Another place is a change that a reload reports."""
     before, after = loaded(tmp_path, "pointing: {to: t}"), loaded(tmp_path, "pointing: {to: local}")
     assert changes_of(before, after, before).taken == ("pointing",)
+
+
+@pytest.mark.parametrize("front", ["{image: 7}", "{image: {upstreams: []}}", "{image: {upstream: docker.io}}"])
+def test_a_wrong_front_is_one_mistake(tmp_path: Path, front: str) -> None:
+    """Who points at it is not told that there is none."""
+    with pytest.raises(ConfigError) as refused:
+        loaded(tmp_path, f"front: {front}\npointing: {{to: front}}")
+    assert [line for line in refused.value.problems if "pointing" in line] == []

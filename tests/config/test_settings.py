@@ -52,7 +52,7 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
         ("lisen: x", "settings.lisen: unknown key; did you mean 'listen'?"),
         (
             "zzz: x",
-            "settings.zzz: unknown key; use one of: about, bandwidth, deadline, denied, listen, local, log",
+            "settings.zzz: unknown key; use one of: about, bandwidth, blobs, deadline, denied, listen, local",
         ),
         ("spool: {budgt: 1GiB}", "settings.spool.budgt: unknown key; did you mean 'budget'?"),
         (

@@ -74,6 +74,13 @@ def test_old_targets_of_moved_names() -> None:
     assert expired(lost, Keep(newest=3), NOW).keys() == {digest("old")}
 
 
+def test_old_targets_that_nobody_is_known_to_have_used() -> None:
+    """What was never asked for, where nobody knows when it came, counts for `unused` from when it lost its name."""
+    lost, keep = {digest("old"): int(NOW - 40 * DAY), digest("new"): int(NOW - 20 * DAY)}, Keep(unused=30 * DAY)
+    assert expired(lost, keep, NOW).keys() == {digest("old")}
+    assert expired(lost, keep, NOW, Clients(used=lambda _: NOW - 31 * DAY)).keys() == lost.keys()
+
+
 def test_what_was_dropped_comes_back_when_the_rules_allow() -> None:
     """A dropped name is not wanted while it would go again at once; with other rules it is, and with other content."""
     tags, tagged = {"1.2": digest("2"), "1.1": digest("1")}, {"1.2": int(NOW), "1.1": int(NOW)}

@@ -27,6 +27,7 @@ async def test_a_daemon_is_asked(tmp_path: Path) -> None:
         token = (await desk.run("token", "add", "ci", "--ask")).out.strip()
         name = f"{source.host}/team/app0:v1"
         async with desk.serving() as daemon:
+            assert (await desk.run("verify")).status == 0  # nobody asked for anything yet
             headers = {"Authorization": f"Bearer {token}"}
             url = f"http://{daemon.address}/api/v1/sync"
             async with (
@@ -39,6 +40,11 @@ async def test_a_daemon_is_asked(tmp_path: Path) -> None:
             for place in states[-1]["places"]:
                 raw = await run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{place}")
                 assert raw.output.encode() == images[0].body
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{daemon.address}/status") as answer,
+            ):
+                assert (await answer.json())["asks"] == {"queued": 0, "deferred": 0, "running": 0}
             again = await desk.run("sync", name)
             assert (again.status, again.out.splitlines()[0]) == (0, f"{name}: is there already")
             other = await desk.run("sync", f"{source.host}/team/app1:v1", "--json")

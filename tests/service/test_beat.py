@@ -34,7 +34,15 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     runner = SimpleNamespace(tick=None, stopping=False, overdue=lambda: tuple(overdue))
     snapshot = SimpleNamespace(configuration=Configuration(), services=SimpleNamespace(uses=None))
     runtime = cast(
-        "Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=None, collector=None)
+        "Any",
+        SimpleNamespace(
+            runner=runner,
+            events=Events(),
+            snapshot=snapshot,
+            store=SimpleNamespace(away=""),
+            collector=None,
+            fleet=None,
+        ),
     )
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,11 +13,11 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon import scheduled_collection
 from mirrord.daemon.collecting import GarbageCollection
-from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import Snapshot, open_runtime
-from mirrord.daemon.systemd import Notifier
+from mirrord.daemon.scheduled_collection import ScheduledCollection
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.collected import Collected
@@ -39,37 +41,61 @@ class Collecting:
 
     wanted = True
 
-    def __init__(self, error: Exception) -> None:
-        self.ends: list[Exception] = [error]
+    def __init__(self, *errors: Exception, shared: bool = False) -> None:
+        self.ends, self.shared, self.asked = [*errors], shared, 0
 
     async def collect(self) -> Collected:
+        self.asked += 1
         if self.ends:
             raise self.ends.pop()
         return Collected(blobs=1)
 
 
-@pytest.mark.parametrize("error", [StorageError("disk full"), OSError(5, "Input/output error")])
-async def test_a_collection_that_fails(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is in the log, and after the next run there is another one."""
-    monkeypatch.setattr("mirrord.daemon.daemon.COLLECT_EVERY", 0.0)
-    snapshot = SimpleNamespace(configuration=Configuration(), services=SimpleNamespace(uses=None))
-    runner = SimpleNamespace(tick=None)
-    runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=None, collector=None)
-    logs, folder = Logs(), Path()
-    some = cast("Any", runtime), cast("Any", logs), cast("Any", None), Notifier({})
-    daemon = Daemon(*some, folder=folder, state=folder, environ={}, listen="")
-    daemon.collecting = cast("Any", Collecting(error))
-    going = asyncio.create_task(daemon.collect_on())
+@asynccontextmanager
+async def at_work(collecting: Collecting, *, leads: bool = True) -> AsyncIterator[tuple[ScheduledCollection, Logs]]:
+    logs, runtime = Logs(), SimpleNamespace(leads=leads)
+    some = cast("Any", runtime), cast("Any", collecting), cast("Any", logs)
+    scheduled = ScheduledCollection(*some)
+    going = asyncio.create_task(scheduled.work())
     try:
-        daemon._collect.set()
         async with asyncio.timeout(30):
-            assert await logs.lines.get() == ("warning", "gc.failed", str(error))
-            daemon._collect.set()
-            assert (await logs.lines.get())[:2] == ("info", "gc.done")
+            yield scheduled, logs
     finally:
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
             await going
+
+
+@pytest.mark.parametrize("error", [StorageError("disk full"), OSError(5, "Input/output error")])
+async def test_a_collection_that_fails(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the log once, and after the next run there is another one."""
+    monkeypatch.setattr(scheduled_collection, "EVERY", 0.0)
+    async with at_work(Collecting(error, error)) as (scheduled, logs):
+        scheduled.ran()
+        assert await logs.lines.get() == ("warning", "gc.failed", str(error))
+        scheduled.ran()
+        while logs.lines.empty():
+            scheduled.ran()
+            await asyncio.sleep(0)
+        assert (await logs.lines.get())[:2] == ("info", "gc.done")
+
+
+async def test_a_bucket_is_collected_by_who_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs no run of this replica, and is tried again when the bucket was away; others wait."""
+    for name in ("EVERY", "FIRST", "SHARED"):
+        monkeypatch.setattr(scheduled_collection, name, 0.0)
+    follower = Collecting(shared=True)
+    async with at_work(follower, leads=False) as (scheduled, logs):
+        scheduled.ran()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert (follower.asked, logs.lines.empty()) == (0, True)
+    away = StorageError("s3://bucket: cannot list uses/: away")
+    leader = Collecting(away, away, away, shared=True)
+    async with at_work(leader) as (_, logs):
+        assert await logs.lines.get() == ("warning", "gc.failed", str(away))
+        assert (await logs.lines.get())[:2] == ("info", "gc.done")
+    assert leader.asked > 3
 
 
 async def test_a_reload_during_a_collection(tmp_path: Path) -> None:

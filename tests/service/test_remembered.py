@@ -60,7 +60,9 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     snapshot.addresses = lambda _: {}
     snapshot.denied = dict
     snapshot.services = SimpleNamespace(spools=SimpleNamespace(cache=SimpleNamespace(trim=lambda: None)), uses=None)
-    runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=store, check=lambda: None)
+    runtime = SimpleNamespace(
+        runner=runner, events=Events(), snapshot=snapshot, store=store, fleet=None, check=lambda: None
+    )
     runtime.collector = None
     made = Daemon(
         cast("Any", runtime),

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from mirrord.config.load import Configuration
+from mirrord.daemon import runner
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import BusyError, UsageError
@@ -193,9 +194,54 @@ async def test_deadline() -> None:
     assert (await house.runner.sync("m")).result is Result.NOOP
 
 
+async def test_cancel(house: House) -> None:
+    """The run under way ends as interrupted, for whoever waits for it, too; one that waits begins, and others go on."""
+    first, other = [asyncio.create_task(house.runner.sync(name)) for name in "mn"]
+    await until(lambda: house.syncer.now == 2)
+    second = asyncio.create_task(house.runner.sync("m"))
+    [run] = await house.runner.cancel("m")
+    assert await first is run
+    assert (run.result, run.code) == (Result.INTERRUPTED, "interrupted")
+    assert "mirrord cancel" in run.error
+    assert [(one.result, one.error) for one in await house.store.runs("m")] == [(run.result, run.error)]
+    await until(lambda: house.syncer.now == 2)
+    house.syncer.gate.set()
+    assert [one.result for one in await asyncio.gather(second, other)] == [Result.NOOP] * 2
+    assert await house.runner.cancel("m") == []
+
+
+async def test_cancel_what_does_not_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that does not end when it is cancelled is said so, each time, and nobody waits for it for ever."""
+    monkeypatch.setattr(runner, "CANCEL", 0.02)
+    house.syncer.deaf = 1
+    asked = asyncio.create_task(house.runner.sync("m"))
+    await until(lambda: house.syncer.now)
+    for _ in range(2):
+        with pytest.raises(BusyError, match="m: its run was cancelled, and has not ended"):
+            await house.runner.cancel("m")
+    house.syncer.gate.set()
+    assert (await asked).result is Result.NOOP
+
+
+async def test_cancel_past_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is ending at its deadline keeps that reason when somebody cancels it meanwhile."""
+    house, cut = House(deadline=0.5), list[int]()  # it must have begun to survey by then
+
+    async def ending(*_: object) -> None:
+        try:
+            await house.syncer.gate.wait()
+        finally:
+            cut.append(len(house.runner.cut("m")))
+
+    monkeypatch.setattr(house.syncer, "survey", ending)
+    house.snapshot = house.fresh("m")
+    assert "deadline" in (await house.runner.sync("m")).error
+    assert cut == [1]
+
+
 async def test_live_fails_only_when_cancelling_fails() -> None:
     """While a cancelled run will not end `/livez` fails and names it; as soon as it has ended all is well again."""
-    house = House(deadline=0.02)
+    house = House(deadline=0.5)  # it must have begun to survey by then
     house.syncer.deaf = 1
     asked = asyncio.create_task(house.runner.sync("m"))
     await until(lambda: not house.syncer.deaf)
@@ -270,3 +316,16 @@ async def test_progress(house: House) -> None:
     assert house.runner.running()["m"].trigger == "start"
     house.syncer.gate.set()
     await asked
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_the_end_does_not_wait_for_a_lease(house: House, turns: int) -> None:
+    """A run that waits, or begins to, while somebody else has the mirror ends at once, and can be asked for again."""
+    async with house.runner.leases.hold("m"), asyncio.timeout(30):
+        waiting = asyncio.create_task(house.runner.sync("m"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert await house.runner.stop(3600)
+        with pytest.raises(BusyError):
+            await waiting
+    assert house.count(RunStarted) == 0

@@ -94,3 +94,18 @@ async def test_lfs_objects_are_found_and_come_back(tmp_path: Path) -> None:
             host.faults.on("POST", "there.git/info/lfs/objects/batch", times=None).status(403)
             found = await one.verify(Level.DEEP)
             assert (found.drift, at(found, "there").unknown, at(found, "local").equal) == (0, 1, True)
+
+
+async def test_another_replica_has_the_copy(tmp_path: Path) -> None:
+    """Where runs accepted other refs than the copy here has, another replica has it: unknown, and nothing differs."""
+    require("git")
+    async with GitHost(tmp_path / "git") as host:
+        upstream, there = Upstream(host.create("app.git")), Upstream(host.create("there.git"))
+        upstream.commit("main", {"a": b"a"})
+        text = CONFIGURATION.format(source=host.url("app.git"), there=host.url("there.git"))
+        async with opened(tmp_path, text) as one:
+            assert (await one.sync()).result is Result.SUCCESS
+            await one.dispatcher.runtime.store.note("app", "git", {"refs that the other one accepted": "1"})
+            there.commit("main", {"a": b"newer"})
+            found = await one.verify()
+            assert (found.drift, codes(found)) == (0, [("local", "", "unrecorded"), ("there", "", "unrecorded")])

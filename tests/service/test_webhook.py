@@ -6,6 +6,9 @@ import asyncio
 import base64
 import json
 import ssl
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,9 +17,12 @@ import aiohttp
 
 from mirrord.config.load import read_folder
 from mirrord.daemon.runtime import Runtime
-from mirrord.daemon.webhook import WebhookPointing
+from mirrord.daemon.webhook import WebhookPointing, open_webhook
 from mirrord.events import Events
-from mirrord.pointing.places import MirrorPlace
+from mirrord.names.denied import Denied, DeniedEntry
+from mirrord.pointing.places import Left, MirrorPlace
+from mirrord.serve.door import bind
+from mirrord.serve.own_certificate import OwnCertificate
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk
@@ -24,7 +30,10 @@ from tests.support.pods import patch_in, pod, review
 
 
 async def test_new_pods_are_pointed_at_what_the_mirror_has(tmp_path: Path) -> None:
-    """Of three images the one that is there; the mirror is asked once, metrics count, and a reload is followed."""
+    """Of three images the one that is there, by the policy `present`; metrics count each decision (bad input 77).
+
+    The mirror is asked once, and a reload is followed.
+    """
     async with Registry() as registry:
         host = registry.url.partition("://")[2]
         await push(build_image(["linux/amd64"], layers=1, seed="a"), registry, "m/docker.io/library/nginx", ["1"])
@@ -75,27 +84,112 @@ async def test_new_pods_are_pointed_at_what_the_mirror_has(tmp_path: Path) -> No
 
 
 async def test_a_reload_breaks_no_question(tmp_path: Path) -> None:
-    """What the mirror is being asked for a Pod is answered, by one request, although the configuration changes."""
+    """What the mirror is being asked for a Pod is answered, by one request, although the configuration changes.
+
+    No list is read while a Pod waits, also not after a takedown, which counts from then on.
+    """
     async with Registry() as registry:
         host = registry.url.partition("://")[2]
-        await push(build_image(["linux/amd64"], layers=1, seed="a"), registry, "m/docker.io/library/nginx", ["1"])
+        await push(build_image(["linux/amd64"], layers=1, seed="a"), registry, "listed/docker.io/library/nginx", ["1"])
         registry.forget()
         (tmp_path / "a.yaml").write_text(f"""
             settings: {{listen: "127.0.0.1:0"}}
             names: {{naming: path}}
-            targets: {{t: {{kind: image, to: {host}/m}}}}
-            mirrors: [{{name: nginx, kind: image, from: {{repository: nginx}}, to: [t]}}]
+            targets: {{t: {{kind: image, to: '{host}/{{mirror}}/{{name}}'}}}}
+            mirrors: [{{name: listed, kind: image, from: {{list: {tmp_path}/images.txt}}, to: [t]}}]
             webhook: {{listen: "127.0.0.1:0", names: [a.svc]}}
         """)
+        (tmp_path / "images.txt").write_text("nginx:1\n")
         before, after = (read_folder(tmp_path, load_syncers(), {}) for _ in range(2))
         runtime = SimpleNamespace(events=Events(), snapshot=SimpleNamespace(configuration=before))
         pointing = WebhookPointing(cast("Runtime", runtime))
+        await pointing.follow(before)
         held = registry.faults.on("HEAD", "/manifests/").hold()
         asked = asyncio.create_task(pointing.decide(["nginx:1"]))
         await held.reached.wait()
-        runtime.snapshot = SimpleNamespace(configuration=after)
         await pointing.follow(after)
+        (tmp_path / "images.txt").unlink()
         held.release()
         assert isinstance((await asked)["nginx:1"], MirrorPlace)
         assert registry.count("HEAD", "/manifests/") == 1
+        for configuration in (before, after):  # the runtime takes it up after us
+            runtime.snapshot = SimpleNamespace(configuration=configuration)
+            assert isinstance((await pointing.decide(["nginx:1"]))["nginx:1"], MirrorPlace)
+        denied = Denied([DeniedEntry(1, "a reason", image="docker.io/library/nginx")])
+        runtime.snapshot = SimpleNamespace(configuration=replace(after, denied=denied))
+        assert (await pointing.decide(["nginx:1"]))["nginx:1"] == Left("denied", "was taken down: a reason")
         await pointing.aclose()
+
+
+async def test_lists_are_followed(tmp_path: Path) -> None:
+    """The file of a mirror and that of the front count without a reload when they change; a bad one does not."""
+    (tmp_path / "a.yaml").write_text("""
+        settings: {url: "https://m.example"}
+        targets: {t: {kind: image, to: x.example/m}}
+        mirrors: [{name: listed, kind: image, from: {list: images.txt}, to: [t]}]
+        front: {image: {upstreams: [quay.io], allow: allow.txt}}
+        pointing: {to: [front, t], policy: listed}
+        webhook: {listen: "127.0.0.1:0", names: [a.svc]}
+    """)
+    images, allowed = tmp_path / "images.txt", tmp_path / "allow.txt"
+    images.write_text("nginx:1\n")
+    allowed.write_text("quay.io/a/*\n")
+    read = read_folder(tmp_path, load_syncers(), {})
+    runtime = SimpleNamespace(events=Events(), snapshot=SimpleNamespace(configuration=read))
+    pointing = WebhookPointing(cast("Runtime", runtime))
+    await pointing.follow(read)
+
+    async def pointed() -> list[bool]:
+        names = ("nginx:1", "redis:1", "quay.io/a/x:1", "quay.io/b/x:1")
+        found = await pointing.decide(names)
+        return [isinstance(found[name], MirrorPlace) for name in names]
+
+    assert [await pointing.look(), await pointed()] == [(), [True, False, True, False]]
+    images.write_text("redis:1\n# and no nginx\n")
+    allowed.write_text("quay.io/a/*\nquay.io/b/*\n")
+    assert [await pointing.look(), await pointed()] == [[], [False, True, True, True]]
+    allowed.write_text("quay.io/a/*b*\n")
+    [problem] = await pointing.look()
+    assert "allow.txt:1: " in problem
+    assert [await pointing.look(), await pointed()] == [(), [False, True, True, True]]
+    await pointing.aclose()
+
+
+async def test_a_damaged_authority_stops_the_webhook_alone(tmp_path: Path) -> None:
+    """Mirrors go on, nothing listens, and the log and a metric say so; a certificate that is still good is used."""
+    desk, state = Desk(tmp_path), tmp_path / "state" / "webhook"
+    desk.configure("""
+        settings: {listen: "127.0.0.1:0"}
+        targets: {t: {kind: image, to: x.example}}
+        pointing: {to: t}
+        webhook: {listen: "127.0.0.1:0", names: [a.svc]}
+    """)
+    state.mkdir(parents=True, mode=0o700)
+    (state / "authority.pem").write_bytes(b"x")
+    async with desk.serving() as daemon, aiohttp.ClientSession() as client:
+        said = [str(one.get("message", "")) for one in daemon.lines if one["level"] == "error"]
+        assert said[0].startswith("webhook: ")
+        assert said[0].endswith("; no Pod is pointed at the mirror until mirrord is started again")
+        assert not any("the webhook listens" in str(one.get("message", "")) for one in daemon.lines)
+        async with client.get(f"http://{daemon.address}/metrics") as answer:
+            assert 'mirrord_certificate_refused{name="webhook"} 1.0' in await answer.text()
+    (state / "authority.pem").unlink()
+    OwnCertificate(state.parent).renew(["a.svc"], datetime.now(UTC))
+    (state / "authority.pem").write_bytes(b"x")
+    async with AsyncExitStack() as stack:
+        read = read_folder(tmp_path / "conf.d", load_syncers(), {})
+        runtime = cast("Runtime", SimpleNamespace(events=Events(), snapshot=SimpleNamespace(configuration=read)))
+        connection, said = bind("127.0.0.1:0"), []
+        stack.callback(connection.close)
+        assert read.webhook is not None
+        certificate = await open_webhook(
+            stack,
+            WebhookPointing(runtime),
+            runtime,
+            keys=read.webhook,
+            connection=connection,
+            state=state.parent,
+            notice=lambda _, text: said.append(text),
+        )
+        assert certificate.error == ""
+        assert [text.startswith("webhook: the certificate was not renewed: ") for text in said] == [True]
