@@ -50,16 +50,17 @@ class AskedImage:
         image: its reference in canonical form, with a tag or a digest; as it was written where it is none.
         platforms: those that are copied; all if there are none.
         state: how far it is.
-        reason: an `AskRefusal` or, of one that failed, the code of an error; "" while all is well.
+        reason: an `AskRefusal` or, of one that failed or waits for a host, the code of an error; "" while all is well.
         text: one sentence for people about `reason`, without the image in front; "" while all is well.
         places: what to pull, one for each of `asking.to` in that order; it is there once it is done.
         copied: whether something had to be copied; False while that is not known.
         ahead: how many wait before it.
-        sent: bytes that the run with it has sent to all places, also of other images of that run.
+        sent: bytes that were sent to all places of what is being copied now, also of other images.
         total: bytes that it will send at most, as far as that is known.
         after: seconds after which to ask again, of a refusal that passes.
         asked: when it was asked for; None where it was refused.
         ended: when it ended; None before.
+        until: when it goes on by itself that waits because a host limits the rate, as `text` says; None otherwise.
     """
 
     id: str
@@ -76,6 +77,7 @@ class AskedImage:
     after: float = 0.0
     asked: datetime | None = None
     ended: datetime | None = None
+    until: datetime | None = None
 
     @property
     def over(self) -> bool:

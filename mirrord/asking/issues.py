@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,10 +21,11 @@ from mirrord.asking.rates import AskRates
 from mirrord.asking.titles import Misspelt, read_platforms, read_title
 from mirrord.asking.words import Answers
 from mirrord.config.issues import IssueRules
-from mirrord.errors import MirrordError
+from mirrord.errors import MirrordError, RefusedError
 from mirrord.syncer.values import Facts
 from mirrord.wire.forges.issues import Issue, IssueComment, Label
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.secret import redact
 
 ASKS: Final = "<!-- mirrord:ask -->"
 """A hidden mark in our templates: at Gitee and Gitea, strangers cannot set labels."""
@@ -48,7 +49,10 @@ class RepositoryIssues(Protocol):
     async def find(self, number: str) -> Issue | None:
         """Return an issue."""
 
-    def opened(self, label: str, since: datetime | None, pages: int) -> AsyncIterator[Issue]:
+    more: bool
+    """Whether the last list of open issues went on behind what was read of it."""
+
+    def opened(self, label: str, since: datetime | None, pages: int, first: int) -> AsyncIterator[Issue]:
         """Yield the open issues with a label."""
 
     def comments(self, number: str) -> AsyncIterator[IssueComment]:
@@ -62,6 +66,10 @@ class RepositoryIssues(Protocol):
 
     async def make_labels(self, labels: Sequence[Label]) -> None:
         """Make missing labels."""
+
+
+async def alone() -> None:
+    """Nobody else answers."""
 
 
 class Recent:
@@ -112,8 +120,8 @@ class Conversations:
         an_hour: int,
         facts: Facts,
         tell: Tell,
-        ring: Callable[[str], None],
         now: Callable[[], datetime],
+        insist: Callable[[], Awaitable[None]] = alone,
     ) -> None:
         """Answer nothing yet.
 
@@ -124,22 +132,34 @@ class Conversations:
             an_hour: issues of one author that are read in an hour.
             facts: has what is over.
             tell: writes the log.
-            ring: is called with the number of an issue when there is more to do about it.
             now: the time of the day.
+            insist: raises FencedError when another replica answers by now; asked before anything is written.
         """
-        self._rules, self._issues, self._asker = rules, issues, asker
-        self._an_hour, self._facts, self._tell, self._ring, self._now = an_hour, facts, tell, ring, now
+        self._insist = insist
+        self.rules, self.issues, self.tell, self.now = rules, issues, tell, now
+        self._asker, self._an_hour, self._facts = asker, an_hour, facts
         self._answers, self._rates, self._known = Answers(rules.language), AskRates(), _Memory()
-        self._login = ""
+        self._login, self.answered = "", 0
         self._waiters: set[asyncio.Task[None]] = set()
 
-    async def begin(self) -> None:
-        """Learn what is over, and our own login."""
+    async def begin(self, ring: Callable[[str], None]) -> None:
+        """Learn what is over, and our own login, and make the labels.
+
+        Args:
+            ring: is called with the number of an issue when there is more to do about it.
+        """
+        self._ring = ring
         facts: Mapping[str, str] = {}
         with suppress(MirrordError):
             facts = await self._facts.recall("", self._name)
         self._known.over = dict(facts)
-        self._login = await self._issues.login()
+        self._login = await self.issues.login()
+        await self._make_labels()
+
+    def is_asked(self, issue: Issue) -> bool:
+        """Whether an issue asks for an image and is not over."""
+        labelled = self.rules.label.casefold() in map(str.casefold, issue.labels)
+        return not self.is_over(issue.number) and issue.open and (labelled or ASKS in issue.body)
 
     def is_over(self, number: str) -> bool:
         """Whether nothing is to be done about an issue any more."""
@@ -151,8 +171,7 @@ class Conversations:
         Raises:
             MirrordError: the forge, or the record.
         """
-        labelled = self._rules.label.casefold() in map(str.casefold, issue.labels)
-        if self.is_over(issue.number) or not issue.open or not (labelled or ASKS in issue.body):
+        if not self.is_asked(issue):
             self._known.asked.pop(issue.number, None)  # a person has closed it
             return True
         known = self._known.asked.get(issue.number)
@@ -181,10 +200,23 @@ class Conversations:
             task.cancel()
         await asyncio.gather(*self._waiters, return_exceptions=True)
 
+    async def _make_labels(self) -> None:
+        """Make the labels; where that is refused, people make them."""
+        label, answers = self.rules.label, self._answers
+        wanted = (
+            Label(label, "1d76db", answers.label("asked")),
+            Label(result_label(label, "done"), "0e8a16", answers.label("done")),
+            Label(result_label(label, "refused"), "b60205", answers.label("refused")),
+        )
+        try:
+            await self.issues.make_labels(wanted)
+        except RefusedError as error:
+            self.tell("warning", "issue.failed", repository=self.rules.name, error=redact(str(error)))
+
     async def _ask(self, issue: Issue, image: Reference, asked: AskedImage | None, *, queued: bool) -> bool:
         platforms = read_platforms(issue.body)
         if asked is None:
-            who = f"{self._rules.forge} {issue.author[:80]}"
+            who = f"{self.rules.forge} {issue.author[:80]}"
             asked = await self._asker.ask(str(image), platforms, [who])
         if asked.state is AskState.DONE:
             return await self._end(issue, "done", self._answers.done(image, asked.places))
@@ -209,7 +241,7 @@ class Conversations:
     async def _said(self, issue: Issue) -> set[str]:
         """Return what we said in an issue: marks of others do not count."""
         found: set[str] = set()
-        async for comment in self._issues.comments(issue.number):
+        async for comment in self.issues.comments(issue.number):
             if comment.author.casefold() == self._login.casefold() and (mark := _MARK.search(comment.body)):
                 found.add(mark[1])
         return found
@@ -224,7 +256,8 @@ class Conversations:
         return True
 
     async def _say(self, issue: Issue, what: Said, text: str) -> None:
-        await self._issues.comment(issue.number, f"{text}\n\n<!-- mirrord:{what} -->")
+        await self._insist()
+        await self.issues.comment(issue.number, f"{text}\n\n<!-- mirrord:{what} -->")
 
     async def _end(self, issue: Issue, what: Said, text: str) -> bool:
         await self._say(issue, what, text)
@@ -232,11 +265,13 @@ class Conversations:
         return True
 
     async def _close(self, issue: Issue, what: str) -> None:
-        await self._issues.close(issue, result_label(self._rules.label, what), done=what == "done")
-        self._tell("info", "issue.answered", repository=self._rules.hook, number=issue.number, answer=what)
+        await self._insist()
+        await self.issues.close(issue, result_label(self.rules.label, what), done=what == "done")
+        self.tell("info", "issue.answered", repository=self.rules.name, number=issue.number, answer=what)
         self._known.asked.pop(issue.number, None)
+        self.answered += 1
         over = self._known.over
-        over[issue.number] = self._now().astimezone(UTC).isoformat()
+        over[issue.number] = self.now().astimezone(UTC).isoformat()
         for number in sorted(over, key=over.__getitem__)[: max(0, len(over) - OVER)]:
             del over[number]
         with suppress(MirrordError):  # what is over is closed, too
@@ -244,7 +279,7 @@ class Conversations:
 
     @property
     def _name(self) -> str:
-        return f"issues.{self._rules.address.host}/{self._rules.repository}"
+        return f"issues.{self.rules.address.host}/{self.rules.repository}"
 
 
 def result_label(label: str, what: str) -> str:

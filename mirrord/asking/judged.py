@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState
 from mirrord.config.asking import AskingRules
-from mirrord.errors import DeniedError, MirrordError, MissingError, TakenDownError, UsageError
+from mirrord.errors import DeniedError, MirrordError, MissingError, TakenDownError, UsageError, kind_of
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
-from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.names.book import NameBook
 from mirrord.names.denied import Denied
 from mirrord.wire.oci.platform import parse_platform
@@ -30,6 +30,11 @@ class AskEnd:
     reason: str = ""
     text: str = ""
     copied: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether a host limits the rate, and the same works later."""
+        return self.state is AskState.FAILED and kind_of(self.reason).result == Result.DEFERRED
 
 
 def refused(image: str, reason: AskRefusal, text: str, after: float = 0.0) -> AskedImage:

@@ -17,11 +17,15 @@ _NOT_YET: Final = Left("unknown", f"the mirror did not answer within {BUDGET:.0f
 
 
 class PromptPointing:
-    """Says where images are to come from, and lets nobody wait for long."""
+    """Says where images are to come from, and lets nobody wait for long.
+
+    Attributes:
+        places: where images are, which may be replaced.
+    """
 
     def __init__(self, places: Places, present: Present | None, *, budget: float = BUDGET) -> None:
         """Decide by `places`; `present` is asked for the policy of that name."""
-        self._places, self._present, self._budget = places, present, budget
+        self.places, self._present, self._budget = places, present, budget
         self._late = set[asyncio.Task[Decision]]()
 
     async def decide(self, texts: Collection[str]) -> Mapping[str, Decision]:
@@ -46,7 +50,7 @@ class PromptPointing:
     async def _point(self, text: str) -> Decision:
         try:
             async with asyncio.timeout(_LATE):
-                return await point(text, self._places, self._present)
+                return await point(text, self.places, self._present)
         except TimeoutError:
             return _NOT_YET
 

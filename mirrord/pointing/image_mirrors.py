@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from mirrord.config.load import Configuration
@@ -13,8 +14,18 @@ from mirrord.names.book import NameBook
 from mirrord.plan.choice import Choosing
 from mirrord.plan.select import listed_verdicts
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
+from mirrord.syncers.image.names import (
+    Images,
+    Source,
+    image_name,
+    is_many,
+    list_file,
+    naming_at,
+    spec_of,
+    target_place,
+)
 from mirrord.syncers.image.plan.many import RepositoryPart, apart, chosen, derived
+from mirrord.syncers.image.upstream import allow_file
 from mirrord.syncers.image.upstream.allow_file import FrontLists, read_lists
 from mirrord.syncers.image.upstream.many import of_file
 from mirrord.wire.oci.reference import Reference
@@ -24,15 +35,15 @@ _NEVER: Final = datetime.min.replace(tzinfo=UTC)  # no date of a tag is known he
 
 
 class ImageMirrors:
-    """The image mirrors of a configuration. The files that it names are read once, when it is made. Blocking.
+    """The image mirrors of a configuration, and its front. The files that it names are read when it is made. Blocking.
 
     Attributes:
         named: the mirrors of one image or repository, and the part of each line of the lists.
         problems: what is left out, one sentence each.
     """
 
-    def __init__(self, read: Configuration) -> None:
-        """Read the lists."""
+    def __init__(self, read: Configuration, *, front: bool = True) -> None:
+        """Read the lists, those of the front only if `front`: `served` knows no image without."""
         self._read = read
         self.problems: list[str] = []
         images = [one for one in read.mirrors if one.kind == KIND]
@@ -43,7 +54,7 @@ class ImageMirrors:
         for mirror in self.named:
             if source := self.source(mirror):
                 self._by_source.setdefault(source.name, []).append(mirror)
-        self._front: FrontLists | None = None
+        self._front = self._front_lists() if front else FrontLists()
 
     def source(self, mirror: Mirror) -> Reference | None:
         """Return the repository that a mirror copies, under its canonical name; None if it is at no registry."""
@@ -85,14 +96,22 @@ class ImageMirrors:
         rules = self._read.fronts.get(KIND)
         if rules is None or source.domain not in rules.upstreams:
             return ""
-        if self._front is None:
-            self._front, _, problems = read_lists(rules, self._read.names)
-            self._note(problems[:1])
-            self._front = FrontLists() if problems else self._front
         if self._front.allowed_by(source) and not self._front.denied_by(source):
             with suppress(UsageError):  # an alias makes it too long for any name
                 return self._read.names.served_as(source, own)
         return ""
+
+    def denied_by_front(self, source: Reference) -> str:
+        """Return the key of the configuration that denies an image in canonical form at the front; "" if none does."""
+        return self._front.denied_by(source)
+
+    def _front_lists(self) -> FrontLists:
+        rules = self._read.fronts.get(KIND)
+        if rules is None:
+            return FrontLists()
+        lists, _, problems = read_lists(rules, self._read.names)
+        self._note(problems[:1])
+        return FrontLists() if problems else lists
 
     def _named(self) -> Iterator[Mirror]:
         for mirror in self._read.mirrors:
@@ -111,6 +130,14 @@ class ImageMirrors:
 
     def _note(self, problems: Iterable[str]) -> None:
         self.problems += (one for one in problems if one not in self.problems)
+
+
+def list_files(read: Configuration) -> Sequence[Path]:
+    """Return the files with lists of images that a configuration names."""
+    mirrors = (one for one in read.mirrors if one.kind == KIND and spec_of(one).source.listing)
+    rules = read.fronts.get(KIND)
+    front = allow_file.list_file(rules) if rules else None
+    return [*(list_file(one) for one in mirrors), *([front] if front else [])]
 
 
 def place_at(mirror: Mirror, target: Target, own: str) -> str:

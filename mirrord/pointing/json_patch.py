@@ -44,17 +44,14 @@ def _step(parent: object, token: str) -> object:
 
 
 def _set(parent: object, last: str, operation: Operation) -> None:
-    known = {"replace", "add"} if isinstance(parent, dict) else {"replace"}
-    if operation["op"] not in known:
-        raise PatchError(f"{operation['op']!r} is not known at {operation['path']!r}")
     if operation["op"] == "replace":
         _step(parent, last)
-    if isinstance(parent, dict):
+    if isinstance(parent, dict) and operation["op"] in ("add", "replace"):
         parent[last] = operation["value"]
-    elif isinstance(parent, list):
+    elif isinstance(parent, list) and operation["op"] == "replace":
         parent[_index(last, len(parent))] = operation["value"]
     else:
-        raise PatchError(f"there is nothing at {operation['path']!r}")
+        raise PatchError(f"{operation['op']!r} is not known at {operation['path']!r}")
 
 
 def _index(token: str, length: int) -> int:

@@ -5,7 +5,7 @@ A tag and a digest stay what they are. What is at the mirror already stays where
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -13,6 +13,7 @@ from mirrord.config.load import Configuration
 from mirrord.config.pointing import FRONT, Policy, unset
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.names.allows import AllowEntry, AllowList
+from mirrord.names.denied import Denied
 from mirrord.names.naming import below, registry_prefix
 from mirrord.names.workloads import is_template
 from mirrord.pointing.image_mirrors import KIND, ImageMirrors, by_naming, place_at, takes
@@ -84,19 +85,27 @@ class Places:
         problems: what of the configuration is left out, one sentence each; grows.
     """
 
-    def __init__(self, read: Configuration, *, to: Sequence[str] = (), policy: Policy | None = None) -> None:
-        """Read the configuration; `to` and `policy` take the place of what it says.
+    def __init__(
+        self,
+        read: Configuration,
+        *,
+        to: Sequence[str] = (),
+        policy: Policy | None = None,
+        denied: Callable[[], Denied] | None = None,
+    ) -> None:
+        """Read the configuration; `to`, `policy` and what is `denied` at a time take the place of what it says.
 
         Raises:
             UsageError: it has no place or several, and does not say which.
             ConfigError: our own address is not known.
         """
         self._read = read
-        self._mirrors = ImageMirrors(read)
+        self._denied = denied or (lambda: read.denied)
         self._targets = {name: one for name, one in read.targets.items() if one.kind == KIND}
         self._targets[LOCAL] = Target(LOCAL, KIND, LOCAL, None)
         self.to = tuple(to) or read.pointing.to or self._usual()
         self.policy: Policy = policy or read.pointing.policy
+        self._mirrors = ImageMirrors(read, front=FRONT in self.to)
         self._own = own_registry(read) if {FRONT, LOCAL} & {*self.to} else own_host(read)
         self._excepted = AllowList(read.pointing.excepted)
         self._prefixes = [prefix for target in self._targets.values() if (prefix := _prefix(target))]
@@ -151,9 +160,11 @@ class Places:
             return Left("at_mirror", "is at the mirror already")
         if line := self._excepted.line(source):
             return Left("excepted", f"pointing.except has {line.text}")
-        if denied := self._read.denied.image(source.name, source.digest or source.tag or "latest"):
+        if denied := self._denied().image(source.name, source.digest or source.tag or "latest"):
             return Left("denied", f"was taken down: {denied.reason}")
         found = [place for name in self.to for place in self._at(name, reference, source)]
+        if not found and FRONT in self.to and (key := self._mirrors.denied_by_front(source)):
+            return Left("denied", f"is not served: {key} has it")
         return found or Left("unnamed", " and ".join(self._nameless()))
 
     def _nameless(self) -> Iterator[str]:
@@ -186,7 +197,7 @@ class Places:
             return ""
 
     def _is_at_mirror(self, reference: Reference) -> bool:
-        return any(below(reference.name, begin) for begin in self.ours)
+        return any(below(reference.name, begin) is not None for begin in self.ours)
 
     def _usual(self) -> tuple[str, ...]:
         if KIND in self._read.fronts:
@@ -198,14 +209,14 @@ class Places:
         return (places[0],)
 
 
-def webhook_places(read: Configuration) -> Places:
-    """Return the places of a configuration with a webhook. Blocking.
+def webhook_places(read: Configuration, denied: Callable[[], Denied] | None = None) -> Places:
+    """Return the places of a configuration with a webhook; for `denied` see `Places`. Blocking.
 
     Raises:
         ConfigError: it does not say where to point at.
     """
     try:
-        return Places(read)
+        return Places(read, denied=denied)
     except UsageError as error:
         raise ConfigError(f"webhook: {error}") from error
 

@@ -97,8 +97,8 @@ async def test_open_issues_are_listed_in_pages(forge: Forge) -> None:
     pull = written(forge.kind, 98, pull_request={"url": "https://example.com"})
     rest = [pull, written(forge.kind, 99, body=None, labels=None)]
     forge.expect("GET", f"{forge.root}/issues", rest, query_string=query | {"page": "2"})
-    found = [one async for one in forge.issues.opened("sync image", SINCE)]
-    assert len(found) == size + 1
+    found = [one async for one in forge.issues.opened("sync image", SINCE, PAGES)]
+    assert (len(found), forge.issues.more) == (size + 1, False)
     assert found[12] == Issue(forge.number, "nginx:1.27", "linux/amd64", "octocat", True, ("sync image",))
     assert (found[-1].body, found[-1].labels) == ("", ())
 
@@ -112,10 +112,16 @@ async def test_a_list_without_end_is_read_in_part(forge: Forge) -> None:
     forge.server.expect_request(f"{forge.root}/issues").respond_with_json([written(forge.kind)] * size)
     assert len([one async for one in forge.issues.opened("x", None, 2)]) == 2 * size
     assert len(forge.server.log) == PAGES + 2
+    assert forge.issues.more
+    assert len([one async for one in forge.issues.opened("x", None, 2, 4)]) == 2 * size
+    assert [request.args["page"] for request, _ in forge.server.log[-2:]] == ["4", "5"]
 
 
 async def test_issues_that_are_too_large_hide_no_others(forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Smaller pages are asked for where strangers made one too large, and what is too large alone is left out."""
+    """Smaller pages are asked for where strangers made one too large, and what is too large alone is left out.
+
+    Of very many, whole pages are; this is told behind what follows them.
+    """
     monkeypatch.setattr(api, "_PAGE", 5_000)
     there = [written(forge.kind, number, body="x" * (9_000 if number == 13 else 0)) for number in range(10, 30)]
 
@@ -124,12 +130,19 @@ async def test_issues_that_are_too_large_hide_no_others(forge: Forge, monkeypatc
         return Response(json.dumps(there[(page - 1) * size : page * size]), 200, content_type="application/json")
 
     forge.server.expect_request(f"{forge.root}/issues").respond_with_handler(answer)
-    found = [one.number async for one in forge.issues.opened("x", None)]
+    found = [one.number async for one in forge.issues.opened("x", None, PAGES)]
     assert found == [str(one["number"]) for one in there if not one["body"]]
     assert len(forge.server.log) < 24
-    there[:] = [written(forge.kind, body="x" * 9_000)] * 64
+    there[:] = [*[written(forge.kind, body="x" * 9_000)] * 64, last := written(forge.kind, 99)]
+    found.clear()
+
+    async def read() -> None:
+        async for one in forge.issues.opened("x", None, PAGES):
+            found.append(one.number)  # noqa: PERF401 - those before the error count
+
     with pytest.raises(TooLargeError):
-        [one async for one in forge.issues.opened("x", None)]
+        await read()
+    assert found == [str(last["number"])]
 
 
 async def test_one_issue_is_read(forge: Forge) -> None:
@@ -192,11 +205,12 @@ async def test_refusals_say_what_to_do(forge: Forge) -> None:
     forge.expect("GET", f"{ROOTS[forge.kind]}/user", {"login": "mirror-bot"})
     assert await forge.issues.login() == "mirror-bot"
     forge.expect("POST", f"{forge.root}/issues/1/comments", {"message": "Bad credentials"}, 401)
-    with pytest.raises(DeniedError, match="right to read and write issues"):
+    with pytest.raises(DeniedError, match="right to read and write issues") as caught:
         await forge.issues.comment("1", "x")
+    assert "hosts:" not in str(caught.value), "the token is not one of the host's"
     forge.expect("GET", f"{forge.root}/issues", {"total": 0})
     with pytest.raises(ContentError, match="no list"):
-        [one async for one in forge.issues.opened("x", None)]
+        [one async for one in forge.issues.opened("x", None, PAGES)]
     forge.expect("GET", f"{forge.root}/issues/1", {"title": "x"})
     with pytest.raises(ContentError, match="has no number"):
         await forge.issues.find("1")

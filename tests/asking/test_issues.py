@@ -11,9 +11,9 @@ import pytest
 from mirrord.asking import issue_desk, issues
 from mirrord.asking.asked import AskRefusal, AskState
 from mirrord.asking.issues import ASKS, OVER
-from mirrord.errors import BrokenError, DeniedError, MirrordError, TooLargeError
+from mirrord.errors import BrokenError, DeniedError, FencedError, MirrordError, RefusedError, TooLargeError
 from mirrord.wire.forges.issues import IssueComment
-from tests.support.forge import LABEL, RULES, Scene
+from tests.support.forge import BOT, LABEL, RULES, Scene
 
 NGINX = "docker.io/library/nginx:1.27"
 DONE, REFUSED = f"{LABEL}: done", f"{LABEL}: refused"
@@ -139,6 +139,9 @@ async def test_marks_of_others_do_not_count(scene: Scene) -> None:
     scene.forge.said[number] = [IssueComment("octocat", "x\n\n<!-- mirrord:done -->")]
     scene.start()
     await scene.forge.until(lambda: scene.forge.ours(number))
+    scene.asker.end(NGINX)
+    await scene.forge.until(lambda: closed(scene, number, DONE))
+    assert scene.forge.writes == ["comment 1", "comment 1", "close 1"]
 
 
 async def test_an_issue_that_is_over_stays_over(scene: Scene) -> None:
@@ -204,6 +207,17 @@ async def test_a_locked_issue_stops_no_other(scene: Scene, error: MirrordError) 
     assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [locked]
 
 
+async def test_a_refused_token_is_not_the_fault_of_an_issue(scene: Scene) -> None:
+    """It is told without a number, and the issue is answered once the token is good again."""
+    number = scene.forge.open("Nginx")
+    scene.forge.locked[number] = DeniedError("bad credentials", 401)
+    scene.start()
+    await scene.forge.until(lambda: len(scene.forge.listed) > 2)
+    assert [fields.get("number") for _, _, fields in scene.lines] == [None]
+    del scene.forge.locked[number]
+    await scene.forge.until(lambda: closed(scene, number, REFUSED))
+
+
 async def test_a_locked_issue_is_looked_at_after_an_hour(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has not changed since, and is listed all the same as long as it was left alone."""
     later = 0.0
@@ -218,9 +232,10 @@ async def test_a_locked_issue_is_looked_at_after_an_hour(scene: Scene, monkeypat
     await scene.forge.until(lambda: closed(scene, number, REFUSED))
 
 
-async def test_an_issue_that_cannot_be_read_stops_no_other(scene: Scene) -> None:
-    """A bell for one that is too large is answered with a line in the log, and the next bell rings."""
-    scene.forge.unread["1"] = TooLargeError("more than 8 MiB")
+@pytest.mark.parametrize("error", [RefusedError("status 451", 451), TooLargeError("more than 8 MiB")])
+async def test_an_issue_that_cannot_be_read_stops_no_other(scene: Scene, error: MirrordError) -> None:
+    """A bell for one that is refused, or too large, is answered with a line in the log, and the next bell rings."""
+    scene.forge.unread["1"] = error
     large, other = scene.forge.open("Nginx", labels=()), scene.forge.open("Nginx", labels=())
     desk = scene.start(rules=replace(RULES, every=3600.0))
     await scene.forge.until(lambda: scene.forge.listed)
@@ -229,6 +244,15 @@ async def test_an_issue_that_cannot_be_read_stops_no_other(scene: Scene) -> None
     desk.ring(other)
     await scene.forge.until(lambda: closed(scene, other, REFUSED))
     assert [fields["number"] for level, _, fields in scene.lines if level == "warning"] == [large]
+
+
+async def test_a_list_that_is_too_large_stops_no_issue_in_it(scene: Scene) -> None:
+    """What could be read is answered, then the log says what is wrong."""
+    scene.forge.large = TooLargeError("more than 8 MiB")
+    number = scene.forge.open("Nginx")
+    scene.start()
+    await scene.forge.until(lambda: closed(scene, number, REFUSED) and len(scene.forge.listed) > 1)
+    assert [fields["error"] for level, _, fields in scene.lines if level == "warning"] == ["more than 8 MiB"]
 
 
 async def test_only_what_changed_is_listed(scene: Scene) -> None:
@@ -281,6 +305,53 @@ async def test_a_long_list_is_read_whole_each_time(scene: Scene) -> None:
     assert scene.forge.read == {"issue": 0, "comments": 0}
 
 
+async def test_very_many_issues_are_looked_at_in_turn(scene: Scene) -> None:
+    """A look takes some pages, and the next one those behind them: none waits for ever, however many are older.
+
+    One that was left for later in an early part of the turn is in the next turn, though it has not changed.
+    """
+    scene.forge.page = 2
+    locked = scene.forge.open("Nginx")
+    scene.forge.locked[locked] = DeniedError("the conversation is locked", 403)
+    for _ in range(24):
+        scene.forge.open("a question", labels=())
+    last = scene.forge.open("Nginx")
+    desk = scene.start()
+    await scene.forge.until(lambda: scene.forge.pages == [1, 6])
+    assert desk.status.last_look is None, "not all were looked at yet"
+    await scene.forge.until(lambda: closed(scene, last, REFUSED))
+    await scene.forge.until(lambda: len(scene.forge.pages) > 6)
+    assert scene.forge.pages[:6] == [1, 6, 11] * 2
+    assert set(scene.forge.listed) == {None}
+    assert desk.status.last_look
+    assert (desk.status.open, desk.status.answered) == (1, 1)
+
+
+async def test_how_a_repository_stands(scene: Scene) -> None:
+    """What is open and what was answered, and since when and why its forge cannot be asked."""
+    waiting, odd = scene.forge.open("nginx:1.27"), scene.forge.open("Nginx")
+    scene.forge.open("a question", labels=())
+    desk = scene.start()
+    assert (desk.status.name, desk.status.open, desk.status.last_look) == ("github/acme/mirror", 0, None)
+    await scene.forge.until(lambda: scene.forge.ours(waiting) and closed(scene, odd, REFUSED))
+    await scene.forge.until(lambda: len(scene.forge.listed) > 2)
+    here = desk.status
+    assert (here.open, here.answered, here.failing_since, here.last_error) == (1, 1, None, "")
+    assert here.last_look
+    scene.forge.down = BrokenError("reset")
+    await scene.forge.until(lambda: desk.status.last_error)
+    since = desk.status.failing_since
+    looks = len(scene.forge.listed)
+    await scene.forge.until(lambda: len(scene.forge.listed) > looks + 2)
+    assert since
+    assert (desk.status.failing_since, desk.status.last_error) == (since, "reset")
+    scene.forge.down = None
+    scene.asker.end(NGINX)
+    await scene.forge.until(lambda: closed(scene, waiting, DONE))
+    await scene.forge.until(lambda: not desk.status.last_error and desk.status.open == 0)
+    assert (desk.status.answered, desk.status.failing_since) == (2, None)
+
+
 async def test_bells_and_memory_are_bounded(scene: Scene) -> None:
     """A thousand bells cost a list, and of thousands of issues the newest thousand are remembered."""
     name = "issues.github.com/acme/mirror"
@@ -294,3 +365,21 @@ async def test_bells_and_memory_are_bounded(scene: Scene) -> None:
     await scene.forge.until(lambda: closed(scene, number, REFUSED))
     await scene.forge.until(lambda: len(scene.facts.kept["", name]) == OVER and number in scene.facts.kept["", name])
     assert scene.forge.read["issue"] <= issue_desk.RUNG
+
+
+async def test_who_leads_no_more_writes_nothing(scene: Scene) -> None:
+    """A replica that was stopped looks, before it comments or closes, whether another one answers by now."""
+
+    async def fenced() -> None:
+        raise FencedError("another replica leads by now")
+
+    asked, ended = scene.forge.open("nginx:1.27"), scene.forge.open("nginx:1.28")
+    scene.forge.said[ended].append(IssueComment(BOT, "It is there.\n\n<!-- mirrord:done -->"))
+    scene.start(insist=fenced)
+    await scene.forge.until(lambda: len(scene.forge.listed) > 2)
+    assert not scene.forge.writes
+    assert [line[2]["error"] for line in scene.lines] == ["another replica leads by now"]
+    await scene.stop()
+    scene.start()
+    await scene.forge.until(lambda: scene.forge.ours(asked) and not scene.forge.issues[ended].open)
+    assert sorted(scene.forge.writes) == [f"close {ended}", f"comment {asked}"]

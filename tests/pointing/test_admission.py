@@ -59,6 +59,7 @@ def images_of(target: dict[str, Any]) -> list[str]:
         (f"quay.io/a/b:1@{DIGEST}", f"{HERE}/quay.io/a/b:1@{DIGEST}", "pointed"),
         ("docker.io/library/nginx", f"{HERE}/docker.io/library/nginx", "pointed"),
         ("localhost/x", f"{HERE}/localhost/x", "pointed"),
+        ("HOST:5000/x", f"{HERE}/host-5000/x", "pointed"),
         (f"{HERE}/a/b:1", f"{HERE}/a/b:1", "at_mirror"),
         (":::", ":::", "invalid"),
         ("direct.to/busybox:1", "busybox:1", "direct"),
@@ -70,15 +71,21 @@ def images_of(target: dict[str, Any]) -> list[str]:
     ],
 )
 def test_each_image_has_its_answer(image: str, expected: str, decision: str) -> None:
-    """It is pointed at the mirror with tag and digest, or stays; only what its author should know is a warning."""
+    """It is pointed at the mirror with tag and digest, or stays; mistakes are warned of (bad input 76)."""
     answer = asked(review(pod(image)))
+    assert b"auditAnnotations" not in answer.body
     assert images_of(pointed(pod(image))) == [expected]
     assert answer.images == {decision: 1}
     assert len(answer.warnings) == (decision in {"invalid", "unknown"})
 
 
+def test_a_dry_run_is_answered_as_any_other() -> None:
+    """Nothing is written here anyway (bad input 75)."""
+    assert asked(review(pod("nginx"), dryRun=True)).body == asked(review(pod("nginx"))).body
+
+
 def test_all_places_of_images() -> None:
-    """Containers, init containers and image volumes; their originals are in an annotation beside what is there."""
+    """Containers, init containers and image volumes; originals go to an annotation beside others (bad input 76)."""
     target = pod("nginx:1", "direct.to/a:1", "absent.example/b", annotations={"a/b~c": "x"})
     target["spec"] |= {
         "initContainers": [{"name": "first", "image": "busybox"}, {"name": "none"}],
@@ -102,12 +109,14 @@ def test_all_places_of_images() -> None:
 
 
 def test_only_new_ephemeral_containers() -> None:
-    """Those that are there cannot be changed, and neither can anything else of the Pod then."""
+    """Those that are there cannot be changed, and neither can anything else then: originals go to the audit log."""
     before = pod("nginx:1")
     before["spec"]["ephemeralContainers"] = [{"name": "old", "image": "busybox:1"}]
     after = copy.deepcopy(before)
     after["spec"]["ephemeralContainers"].append({"name": "new", "image": "busybox:2"})
     more: dict[str, Any] = {"operation": "UPDATE", "subResource": "ephemeralcontainers", "oldObject": before}
+    answer = json.loads(asked(review(after, **more)).body)["response"]
+    assert answer["auditAnnotations"] == {"original-images": '{"ephemeralContainers/new":"busybox:2"}'}
     changed = pointed(after, **more)
     images = [one["image"] for one in changed["spec"]["ephemeralContainers"]]
     assert images == ["busybox:1", f"{HERE}/docker.io/library/busybox:2"]

@@ -90,6 +90,7 @@ def found(places: Places, text: str) -> str:
         ("m.example/docker.io/library/nginx:1.29", "at_mirror"),
         ("docker.m.example/library/nginx:1.29", "at_mirror"),
         ("each.example/team/x:1", "at_mirror"),
+        ("harbor.example/m:1", "at_mirror"),
         ("direct.to/nginx:1.29", "direct nginx:1.29"),
         ("{{ .Values.image }}", "template"),
         ("nginx:${TAG}", "template"),
@@ -235,3 +236,14 @@ mirrors:
     assert [problem.count("images.txt") for problem in places.problems] == [1]
     assert found(places, "quay.io/a/b") == "t reg.example/t/b b"
     assert isinstance(places.read("direct.to/x"), Direct)
+
+
+def test_what_the_front_denies(tmp_path: Path) -> None:
+    """It has a reason of its own, which names the key; a place behind the front has it nevertheless."""
+    front = "front: {image: {upstreams: [quay.io], allow: ['quay.io/**'], deny: [quay.io/bad/*]}}"
+    target = "targets: {t: {kind: image, to: reg.example, naming: path}}"
+    read = configured(tmp_path, f"settings: {{url: 'https://m.example'}}\n{front}\n{target}")
+    left = Places(read, to=["front"], policy="always").of(Reference.parse("quay.io/bad/x:1"))
+    assert left == Left("denied", "is not served: front.image.deny[0] has it")
+    assert found(Places(read, to=["front", "t"], policy="always"), "quay.io/bad/x:1").startswith("t reg.example/")
+    assert found(Places(read, to=["front"], policy="always"), "docker.io/bad/x:1") == "unnamed"

@@ -23,7 +23,7 @@ from tests.support.pods import DIGEST, pod
 
 SYNCERS = load_syncers()
 CONFIGURATION = """
-settings: {url: "https://m.example"}
+settings: {url: "https://m.example", denied: DENIED}
 names: {aliases: {k8s.gcr.io: registry.k8s.io, dhub.example/x: docker.io, c.example: quay.io/calico/v3}}
 front:
   image:
@@ -37,6 +37,18 @@ mirrors:
   - {name: lib, kind: image, from: {repository: docker.io/other/lib}, to: [harbor], as: ours/lib}
 pointing: {to: [front, hub, harbor], except: [quay.io/calico/secret/**, docker.io/library/alpine]}
 """
+DENIED = "".join(
+    f"- {{image: {image}, reason: r}}\n"
+    for image in (
+        "quay.io/calico/bad",
+        "quay.io/calico/bad/**",
+        "quay.io/calico/part:1.0",
+        "docker.io/bitnami/bad:latest",
+        "ghcr.io/a/b-c:1.0",
+    )
+)
+BAD = f"sha256:{'cd' * 32}"
+DENIED += f"- {{digests: ['{BAD}'], reason: r}}\n"
 NAMES = [
     *("nginx", "library/nginx", "docker.io/nginx", "docker.io/library/nginx", "index.docker.io/nginx", "bitnami/redis"),
     *(
@@ -71,12 +83,21 @@ NAMES = [
         "mcr.example/x",
         "dhub.example/x/library/alpine",
     ),
+    *("quay.io/calico/bad", "quay.io/calico/bad/x", "quay.io/calico/bad-x", "quay.io/calico/part", "bitnami/bad"),
+    "dhub.example/x/bitnami/bad",
 ]
-IMAGES = [f"{name}{end}" for name in NAMES for end in ("", ":1.0", f"@{DIGEST}", f":1@{DIGEST}")]
+IMAGES = [
+    f"{name}{end}"
+    for name in NAMES
+    for end in ("", ":1.0", ":latest", f"@{DIGEST}", f":1@{DIGEST}", f"@{BAD}", f":1@{BAD}")
+]
 
 
 def loaded(folder: Path, text: str = CONFIGURATION) -> Configuration:
-    (folder / "a.yaml").write_text(text)
+    denied = folder / "denied"
+    denied.write_text(DENIED)
+    denied.chmod(0o600)
+    (folder / "a.yaml").write_text(text.replace("DENIED", str(denied)))
     return read_folder(folder, SYNCERS, {})
 
 
@@ -103,7 +124,7 @@ async def judged(policy: dict[str, Any], pods: list[dict[str, Any]], folder: Pat
 
 
 async def test_the_api_server_points_where_places_does(tmp_path: Path) -> None:
-    """Every spelling of every name, with tags and digests, in containers and init containers."""
+    """Every spelling of every name, with tags and digests, also one taken down, in both kinds of containers."""
     read = loaded(tmp_path)
     places = Places(read, policy="always")
     found = name_policy(read, places)
@@ -123,11 +144,18 @@ async def test_the_api_server_points_where_places_does(tmp_path: Path) -> None:
 
 
 def test_what_no_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a rule, or with too many, the webhook is the way."""
+    """Without a rule, or with too many names or digests, also of what stays, the webhook is the way."""
     read = loaded(tmp_path, "targets: {t: {kind: image, to: x.example}}\nmirrors: []\npointing: {to: t}\n")
     with pytest.raises(UsageError, match="use the webhook"):
         name_policy(read, Places(read, policy="always"))
+    stay = ", ".join(f"quay.io/calico/x{number}" for number in range(module.MOST_RULES))
+    read = loaded(tmp_path, CONFIGURATION.replace("except: [", f"except: [{stay}, "))
+    with pytest.raises(UsageError, match="are more than the 200 that a policy can have"):
+        name_policy(read, Places(read, policy="always"))
     read = loaded(tmp_path)
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    with pytest.raises(UsageError, match=r"its \d+ characters are more than the 1000 that an API server takes"):
+        policy_objects(name_policy(read, Places(read, policy="always")), ())
     monkeypatch.setattr(module, "MOST_RULES", 3)
     with pytest.raises(UsageError, match="are more than the 3 that a policy can have; use the webhook"):
         name_policy(read, Places(read, policy="always"))

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from mirrord.config.lines import masked
 from mirrord.errors import UsageError
-from mirrord.pointing.admission.review import ORIGINALS, OddError, PodImage, Review
+from mirrord.pointing.admission.review import EPHEMERAL, ORIGINALS, OddError, PodImage, Review
 from mirrord.pointing.json_patch import Operation, PatchError, apply, pointer
 from mirrord.pointing.places import Decision, Direct, MirrorPlace
 from mirrord.wire.oci.reference import Reference
@@ -19,6 +19,8 @@ from mirrord.wire.oci.reference import Reference
 Outcome = Literal["pointed", "unchanged", "ignored", "odd"]
 
 _ANNOTATIONS: Final = 256 << 10  # bytes that the annotations of an object may have
+AUDITED: Final = "original-images"
+"""What the audit log calls the originals of ephemeral containers, with whose update no annotation is kept."""
 _LONGEST: Final = 256  # characters of a warning
 _MOST_WARNINGS: Final = 8
 _SHOWN: Final = 200  # characters of an image
@@ -64,7 +66,9 @@ def answered(review: Review, decisions: Mapping[str, Decision]) -> ReviewAnswer:
     except (OddError, PatchError) as error:
         warnings = [_warning(str(error))]
         return ReviewAnswer(_document(review, (), warnings), "odd", {}, warnings)
-    return ReviewAnswer(_document(review, operations, warnings), "pointed", counts, warnings)
+    passing = {one.key: one.text for one in changes if one.key.startswith(f"{EPHEMERAL}/")}
+    audit = {AUDITED: _text(passing)} if passing else {}
+    return ReviewAnswer(_document(review, operations, warnings, audit), "pointed", counts, warnings)
 
 
 def _new_text(decision: Decision) -> tuple[str, str, str]:
@@ -87,9 +91,7 @@ def _patch(review: Review, changes: Mapping[PodImage, str]) -> Sequence[Operatio
         PatchError: one cannot be applied.
         OddError: the annotation would make the Pod invalid.
     """
-    kept = json.dumps(
-        {**review.originals, **{one.key: one.text for one in changes}}, sort_keys=True, separators=(",", ":")
-    )
+    kept = _text({**review.originals, **{one.key: one.text for one in changes}})
     annotations: Mapping[str, str] = review.pod["metadata"].get("annotations") or {}
     size = sum(
         len(key.encode(errors="replace")) + len(value.encode(errors="replace")) for key, value in annotations.items()
@@ -107,13 +109,21 @@ def _patch(review: Review, changes: Mapping[PodImage, str]) -> Sequence[Operatio
     return operations
 
 
-def _document(review: Review, operations: Sequence[Operation], warnings: Sequence[str]) -> bytes:
+def _text(originals: Mapping[str, str]) -> str:
+    return json.dumps(originals, sort_keys=True, separators=(",", ":"))
+
+
+def _document(
+    review: Review, operations: Sequence[Operation], warnings: Sequence[str], audit: Mapping[str, str] | None = None
+) -> bytes:
     response: dict[str, Any] = {"uid": review.uid, "allowed": True}
     if operations:
         patch = json.dumps(operations, separators=(",", ":")).encode()
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch).decode()}
     if warnings:
         response["warnings"] = list(warnings)
+    if audit:
+        response["auditAnnotations"] = audit
     return json.dumps({"apiVersion": review.version, "kind": "AdmissionReview", "response": response}).encode()
 
 

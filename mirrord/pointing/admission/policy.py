@@ -6,6 +6,7 @@ tag. Where each of them is at the mirror is asked of `Places`, so there is one m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from mirrord.config.load import Configuration
 from mirrord.config.pointing import FRONT
 from mirrord.errors import UsageError
 from mirrord.names.allows import AllowEntry
+from mirrord.names.denied import parted
+from mirrord.names.naming import below
 from mirrord.pointing.admission.review import IGNORE, MARK
 from mirrord.pointing.image_mirrors import KIND
 from mirrord.pointing.places import DIRECT, Left, Places
@@ -22,7 +25,11 @@ from mirrord.wire.host import HUB
 from mirrord.wire.oci.reference import Reference
 
 MOST_RULES: Final = 200
-"""The API server bounds what an expression may cost."""
+"""Names, also those that stay: the API server bounds how deep an expression may be, and what it may cost."""
+LARGEST: Final = 100_000
+"""Characters of an expression that the API server takes."""
+OWN: Final = "mirrord"
+"""The namespace of mirrord in our manifests: it has to start while the mirror is away."""
 _OFFICIAL: Final = f"{HUB}/library"
 _SAMPLES: Final = {"": ("",), "/*": ("/sample",), "/**": ("/sample", "/one/more")}
 _NORMAL: Final = (
@@ -58,11 +65,13 @@ class NamePolicy:
     Attributes:
         rules: what is pointed, the first that fits counts.
         stays: what is not.
+        denied: digests of what is not, under whatever name.
         left: a sentence for each name that has no rule.
     """
 
     rules: Sequence[PolicyRule]
     stays: Sequence[AllowEntry]
+    denied: Sequence[str]
     left: Sequence[str]
 
 
@@ -85,14 +94,15 @@ def name_policy(read: Configuration, places: Places) -> NamePolicy:
                 left.append(f"{begin}{entry.wildcard}: {found}")
     if not rules:
         raise UsageError("no image has a place that follows from its name alone; use the webhook")
-    if len(rules) > MOST_RULES:
-        raise UsageError(f"{len(rules)} names are more than the {MOST_RULES} that a policy can have; use the webhook")
     # A name beside a wildcard that has it, too, comes first: it may be called otherwise.
     ordered = sorted(rules.values(), key=lambda one: (one.wildcard, -len(one.begin), one.begin))
     ours = (AllowEntry(0, begin, "/**") for begin in places.ours if begin)
-    kept = [*places.excepted, *lists.deny.entries()]
+    kept = (*places.excepted, *lists.deny.entries(), *read.denied.names())
     spelled = (AllowEntry(0, name, one.wildcard) for one in kept for name in _spellings(one, read.names.aliases))
-    return NamePolicy(ordered, [*ours, *spelled], left)
+    stays = [*ours, *(one for one in dict.fromkeys(spelled) if _meets(one, ordered))]
+    if (count := len(rules) + len(stays)) > MOST_RULES:
+        raise UsageError(f"{count} names are more than the {MOST_RULES} that a policy can have; use the webhook")
+    return NamePolicy(ordered, stays, [*read.denied.digests()], left)
 
 
 def image_expression(policy: NamePolicy, image: str) -> str:
@@ -107,23 +117,36 @@ def image_expression(policy: NamePolicy, image: str) -> str:
     )
     body = "".join(f"  {line}\n" for line in lines)
     direct = f'{image}.startsWith("{DIRECT}") ? {image}.substring({len(DIRECT)}) :'
+    if policy.denied:
+        direct += f'\n{image}.substring({image}.lastIndexOf("@") + 1) in {json.dumps(policy.denied)} ? {image} :'
     return f"{direct}\n[{_NORMAL.format(image=image)}].map(n,\n{body}  {image})[0]"
 
 
 def policy_objects(policy: NamePolicy, namespaces: Sequence[str]) -> Sequence[Mapping[str, object]]:
-    """Return the policy and its binding as objects of Kubernetes; Pods in these `namespaces` stay what they are."""
+    """Return the policy and its binding as objects of Kubernetes; Pods in these `namespaces` stay, as ours do.
+
+    Raises:
+        UsageError: it is too large for an API server.
+    """
     metadata = {"name": "mirrord", "labels": {"app.kubernetes.io/name": "mirrord"}}
     unmarked = {"key": MARK, "operator": "NotIn", "values": [IGNORE]}
-    outside = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": [*namespaces]}
+    outside = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "NotIn",
+        "values": [*dict.fromkeys((*namespaces, OWN))],
+    }
     pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     ignored = f' || object.metadata.annotations["{MARK}"] != "{IGNORE}"'
-    parts = ",\n".join(_parts(image_expression(policy, "c.image")))
-    applied = {"expression": f"Object{{spec: Object.spec{{\n{parts}}}}}"}
+    expressions = [_applied(part, image_expression(policy, "c.image")) for part in ("containers", "initContainers")]
+    if (size := max(map(len, expressions))) > LARGEST:
+        what = f"its {size} characters are more than the {LARGEST} that an API server takes of a policy"
+        raise UsageError(f"{what}, with names and digests that were taken down; use the webhook")
+    mutations = [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": one}} for one in expressions]
     spec = {
         "failurePolicy": "Ignore",
         "reinvocationPolicy": "Never",  # `direct.to/` is taken away once
         "matchConstraints": {
-            "namespaceSelector": {"matchExpressions": [*([outside] if namespaces else []), unmarked]},
+            "namespaceSelector": {"matchExpressions": [outside, unmarked]},
             "objectSelector": {"matchExpressions": [unmarked]},
             "resourceRules": [pods],
         },
@@ -131,7 +154,7 @@ def policy_objects(policy: NamePolicy, namespaces: Sequence[str]) -> Sequence[Ma
             {"name": "not-ignored", "expression": _unlike(MARK) + ignored},
             {"name": "not-static", "expression": _unlike("kubernetes.io/config.mirror")},
         ],
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": applied}],
+        "mutations": mutations,
     }
     api = "admissionregistration.k8s.io/v1"
     binding = {"policyName": "mirrord"}
@@ -141,11 +164,11 @@ def policy_objects(policy: NamePolicy, namespaces: Sequence[str]) -> Sequence[Ma
     )
 
 
-def _parts(expression: str) -> Iterator[str]:
-    """Yield the fields of the spec; a list that a Pod does not have stays away."""
-    for part in ("containers", "initContainers"):
-        each = f"Object.spec.{part}{{name: c.name, image: {expression}}}"
-        yield f"?{part}: object.spec.?{part}.optMap(l, l.filter(c, has(c.image)).map(c, {each}))"
+def _applied(part: str, image: str) -> str:
+    """Return the expression for one list of the spec; one that a Pod does not have stays away."""
+    each = f"Object.spec.{part}{{name: c.name, image: {image}}}"
+    field = f"?{part}: object.spec.?{part}.optMap(l, l.filter(c, has(c.image)).map(c, {each}))"
+    return f"Object{{spec: Object.spec{{\n{field}}}}}"
 
 
 def _unlike(key: str) -> str:
@@ -173,6 +196,12 @@ def _spellings(entry: AllowEntry, aliases: Mapping[str, str]) -> Iterator[str]:
             yield alias
 
 
+def _meets(entry: AllowEntry, rules: Sequence[PolicyRule]) -> bool:
+    """Whether an entry may have a name that a rule has, too."""
+    name = entry.name if entry.wildcard else parted(entry.name)[0]
+    return any(below(*pair) is not None for one in rules for pair in ((name, one.begin), (one.begin, name)))
+
+
 def _rule(places: Places, begin: str, wildcard: str) -> PolicyRule | str:
     """Return the rule for names that begin so, or why there is none."""
     becomes = set[str]()
@@ -191,8 +220,11 @@ def _rule(places: Places, begin: str, wildcard: str) -> PolicyRule | str:
 
 
 def _matches(begin: str, wildcard: str) -> str:
-    """Return the condition that a normal name is one of these, whatever its tag and digest."""
+    """Return the condition that a normal name is one of these, whatever its tag and digest if `begin` has no tag."""
     if not wildcard:
+        name, tag = parted(begin)
+        if tag:  # of what was taken down; beside a digest it does not count
+            return f"n in {json.dumps([begin, name] if tag == 'latest' else [begin])}"
         return f'(n + ":").replace("@", ":").startsWith("{begin}:")'
-    below = f'n.startsWith("{begin}/")'
-    return below if wildcard == "/**" else f'({below} && !n.substring({len(begin) + 1}).contains("/"))'
+    deeper = f'n.startsWith("{begin}/")'
+    return deeper if wildcard == "/**" else f'({deeper} && !n.substring({len(begin) + 1}).contains("/"))'

@@ -16,6 +16,7 @@ MOST_IMAGES: Final = 500
 """Images of a Pod that are looked at."""
 MARK, IGNORE = "mirrord/webhook", "ignore"
 """The label or annotation, and its value, of a Pod that stays what it is."""
+EPHEMERAL: Final = "ephemeralContainers"
 ORIGINALS: Final = "mirrord/original-images"
 """The annotation with what a Pod named: a JSON object such as `{"containers/app": "nginx:1"}`."""
 
@@ -123,8 +124,8 @@ def _asked(request: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[PodI
     spec = _map(pod, "spec", "the Pod")
     if operation == "UPDATE":  # the containers that are there cannot be changed
         before = _map(_map(request, "oldObject", "the request"), "spec", "the Pod before")
-        there = {name for name, _, _ in _named(before, "ephemeralContainers")}
-        found = [one for one in _containers(spec, "ephemeralContainers") if one.key.partition("/")[2] not in there]
+        there = {name for name, _, _ in _named(before, EPHEMERAL)}
+        found = [one for one in _containers(spec, EPHEMERAL) if one.key.partition("/")[2] not in there]
     else:
         found = [*_containers(spec, "initContainers"), *_containers(spec, "containers"), *_volumes(spec)]
     if len(found) > MOST_IMAGES:

@@ -7,17 +7,19 @@ all that share it are left.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from mirrord.names.workloads import NamedImage, Scalar, repository_in
 from mirrord.pointing.places import DIRECT, Decision, Direct, Left, MirrorPlace
 from mirrord.wire.oci.reference import Reference
 
+_PIECES: Final = 10_000  # of a text that are joined at a time
 _QUOTES: Final = ("'", '"')
 _BLOCKS: Final = ("|", ">")
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")  # no text, in YAML and JSON, and no place for one
@@ -78,20 +80,31 @@ def rewritten(text: str, images: Iterable[NamedImage], decisions: Mapping[str, D
         images: those that stand in it; one that an alias repeats stands there once.
         decisions: by `NamedImage.text`.
     """
-    ordered = sorted(images, key=_where)
-    unique = [
-        one for before, one in pairwise([None, *ordered]) if one and (not before or _where(before) != _where(one))
-    ]
-    wishes = [_wish(text, one, decisions[one.text]) for one in unique]
-    _settle(wishes)
-    line_of = _Lines(text)
-    pieces, at = [], 0
-    for edit in sorted({edit for wish in wishes if not wish.why for edit in wish.edits}):
-        pieces += [text[at : edit.begin], edit.fresh]
-        at = edit.end
-    changes = [ImageChange(line_of(one.image.name.start), one.image.text, one.becomes) for one in wishes if not one.why]
-    left = [ImageLeft(line_of(one.image.name.start), one.image.text, one.why) for one in wishes if one.why]
-    return Rewritten("".join([*pieces, text[at:]]), changes, left)
+    unique = _in_order(images)
+    settled = _settled(text, unique, decisions)
+    changes: list[ImageChange] = []
+    left: list[ImageLeft] = []
+    edits, same = _Edits(), dict[str, str]()
+    line, counted = 1, 0
+    for number, image in enumerate(unique):
+        wish = settled.get(number) or _wish(text, image, decisions[image.text])
+        line, counted = line + text.count("\n", counted, image.name.start), image.name.start
+        if wish.why:
+            left.append(ImageLeft(line, image.text, wish.why))
+            continue
+        changes.append(ImageChange(line, image.text, same.setdefault(wish.becomes, wish.becomes)))
+        for edit in wish.edits:
+            edits.add(edit, same)
+    return Rewritten(edits.applied(text), changes, left)
+
+
+def _in_order(images: Iterable[NamedImage]) -> Sequence[NamedImage]:
+    """Return images in the order in which they stand, each once; those of most files are in order already."""
+    found = [*images]
+    if all(one.name.start < other.name.start for one, other in pairwise(found)):
+        return found
+    found.sort(key=_where)
+    return [one for before, one in pairwise([None, *found]) if one and (not before or _where(before) != _where(one))]
 
 
 def _where(image: NamedImage) -> tuple[int, int, str]:
@@ -143,10 +156,23 @@ def _checked(image: NamedImage, edits: Sequence[_Edit | None], becomes: str) -> 
     return _Wish(image, why=Left("escaped", advice))
 
 
-def _settle(wishes: Sequence[_Wish]) -> None:
+def _settled(text: str, images: Sequence[NamedImage], decisions: Mapping[str, Decision]) -> Mapping[int, _Wish]:
+    """Return the wishes of those images that share a text with others, by their number in the order."""
+    registries = Counter(one.registry.start for one in images if one.registry)
+    several = {start for start, count in registries.items() if count > 1}
+    several |= {one.name.start for one in images if one.name.start in registries}
+    several |= {one.name.start for one, other in pairwise(images) if one.name.start == other.name.start}
+    wishes = {
+        number: _wish(text, one, decisions[one.text])
+        for number, one in enumerate(images if several else ())
+        if one.name.start in several or (one.registry and one.registry.start in several)
+    }
+    _settle(wishes.values(), several)
+    return wishes
+
+
+def _settle(wishes: Iterable[_Wish], several: AbstractSet[int]) -> None:
     """Leave the images that do not agree about a text that they share; each is left at most once, so this is linear."""
-    starts = [text.start for one in wishes for text in (one.image.name, one.image.registry) if text]
-    several = {start for start, count in Counter(starts).items() if count > 1}
     sharing: dict[int, list[_Wish]] = defaultdict(list)
     for wish in wishes:
         for scalar in (wish.image.name, wish.image.registry):
@@ -193,11 +219,35 @@ def _reference_at(whole: str, old: str) -> int:
     return behind + len("ref=") if behind >= 0 else whole.find(old)
 
 
-class _Lines:
-    """Says in which line a character stands."""
+class _Edits:
+    """What is replaced in a text. There may be hundreds of thousands: each costs two numbers, and texts are shared."""
 
-    def __init__(self, text: str) -> None:
-        self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    def __init__(self) -> None:
+        """Replace nothing."""
+        self._begins, self._ends = array("q"), array("q")
+        self._fresh: list[str] = []
 
-    def __call__(self, at: int) -> int:
-        return bisect_right(self._starts, at)
+    def add(self, edit: _Edit, same: dict[str, str]) -> None:
+        """Replace one part; `same` has the texts that are shared."""
+        self._begins.append(edit.begin)
+        self._ends.append(edit.end)
+        self._fresh.append(same.setdefault(edit.fresh, edit.fresh))
+
+    def applied(self, text: str) -> str:
+        """Return a text with all that is replaced; what was added twice is done once."""
+        order: Sequence[int] = range(len(self._begins))
+        if any(one > other for one, other in pairwise(self._begins)):
+            order = sorted(order, key=lambda number: (self._begins[number], self._ends[number]))
+        chunks: list[str] = []
+        pieces: list[str] = []
+        at, last = 0, (-1, -1)
+        for number in order:
+            here = self._begins[number], self._ends[number]
+            if here == last:
+                continue
+            pieces += [text[at : here[0]], self._fresh[number]]
+            at, last = here[1], here
+            if len(pieces) > _PIECES:
+                chunks.append("".join(pieces))
+                pieces.clear()
+        return "".join([*chunks, *pieces, text[at:]])

@@ -2,8 +2,8 @@
 //
 // Each line of standard input is a JSON object {"review": …, "answer": …}. The answer is decoded strictly, its patch is
 // applied to the object of the review, and the result is decoded strictly as a Pod. Each line of standard output is that
-// Pod, as it is after the patch. With the arguments CA CERTIFICATE NAME it verifies a certificate instead, and with POLICY it
-// applies a MutatingAdmissionPolicy to Pods, one a line.
+// Pod, as it is after the patch. With the arguments CA CERTIFICATE NAME it verifies a certificate instead, with POLICY it
+// applies a MutatingAdmissionPolicy to Pods, one a line, and with match CONFIGURATION it says whether a webhook is asked.
 package main
 
 import (
@@ -25,6 +25,8 @@ func main() {
 	var err error
 	if len(os.Args) == 2 {
 		err = policed(os.Args[1])
+	} else if len(os.Args) == 3 {
+		err = matched(os.Args[2])
 	} else if len(os.Args) == 4 {
 		err = verify(os.Args[1], os.Args[2], os.Args[3])
 	} else {

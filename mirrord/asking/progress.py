@@ -1,7 +1,8 @@
-"""What the run that copies some images has done so far. Pure."""
+"""What runs under way have done of the images that were asked for. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mirrord.asking.asked import AskState
@@ -13,21 +14,21 @@ from mirrord.model.run import Receipt
 
 
 @dataclass(slots=True, eq=False)
-class AskBatch:
-    """A run under way of the mirror `ASKED`.
+class AskProgress:
+    """Runs under way of the mirror `ASKED`.
 
     Attributes:
-        sent: bytes sent so far, of all images to all places.
+        sent: bytes sent of their images to all places.
     """
 
     sent: int = 0
-    _totals: dict[tuple[str, str], int] = field(default_factory=dict)
-    _steps: dict[str, list[Step]] = field(default_factory=dict)
+    _totals: dict[tuple[str, str], int] = field(default_factory=dict)  # by target and image
+    _steps: dict[str, list[Step]] = field(default_factory=dict)  # by image, and so are the receipts
     _receipts: dict[str, list[Receipt]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """Bytes that it sends at most, as far as that is known."""
+        """Bytes that they send at most, as far as that is known."""
         return max(self.sent, sum(self._totals.values()))
 
     def hear(self, event: Event) -> tuple[str, AskEnd] | None:
@@ -45,6 +46,15 @@ class AskBatch:
             case _:
                 pass
         return None
+
+    def forget(self, images: Iterable[str]) -> None:
+        """Forget the images of a run that ended."""
+        gone = {*images}
+        for image in gone:
+            self._steps.pop(image, None)
+            self.sent -= sum(one.sent for one in self._receipts.pop(image, ()))
+        self._totals = {key: size for key, size in self._totals.items() if key[1] not in gone}
+        self.sent = max(0, self.sent) if self._totals else 0
 
     def _done(self, receipt: Receipt) -> tuple[str, AskEnd] | None:
         item = receipt.step.item

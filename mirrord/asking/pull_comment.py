@@ -28,7 +28,7 @@ class PullComments(Protocol):
         """Write a comment anew, by its identifier."""
 
 
-async def tell(pulls: PullComments, number: str, mark: str, body: str, bot: str = "") -> bool:
+async def comment_once(pulls: PullComments, number: str, mark: str, body: str, bot: str = "") -> bool:
     """Write a text into a pull request, over ours of an earlier build; return whether it is a new comment.
 
     Args:
