@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from mirrord.asking.asked import AskedImage
+from mirrord.model.cancelled import CancelledRun
 from mirrord.model.catalog import CatalogPart
 from mirrord.model.collected import Collected
 from mirrord.model.history import RunRecord
@@ -31,12 +32,14 @@ class Command(Generic[Answer_co]):
     """A command; the parameter is the type of its answer."""
 
     __slots__ = ()
-    of_daemons: ClassVar[bool] = False
-    """Whether it needs a running daemon."""
+    of_daemons: ClassVar[str] = ""
+    """What is said where nobody runs who could carry it out, of a command that needs somebody."""
     uses_hosts: ClassVar[bool] = True
     """Whether it connects to hosts, so that their secrets are needed."""
     while_busy: ClassVar[bool] = False
     """Whether also a command that holds the state answers it, not only a daemon."""
+    of_record: ClassVar[bool] = False
+    """Whether the record and the configuration have the answer: `local` is not opened, nor are replicas joined."""
     before_runs: ClassVar[bool] = False
     """Whether it has an answer where nothing has run yet, from the configuration alone."""
 
@@ -150,6 +153,7 @@ class Takedown(Command[TakenDown]):
     what: str
     reason: str = ""
     item: str = ""
+    adopt: bool = False  # also remove what the ledger does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,7 @@ class GetStatus(Command[Status]):
     """Return the state of all mirrors."""
 
     uses_hosts = False
+    of_record = True
     before_runs = True
     while_busy = True
 
@@ -184,6 +189,7 @@ class GetMirrors(Command[tuple[MirrorDetail, ...]]):
     """Return all about some mirrors, names or globs; with `every` further parts have the rest of their items."""
 
     uses_hosts = False
+    of_record = True
     before_runs = True
     while_busy = True
     mirrors: tuple[str, ...]
@@ -195,6 +201,7 @@ class GetRuns(Command[tuple[RunRecord, ...]]):
     """List the newest `limit` runs of a mirror, newest first; with `before` only those with smaller numbers."""
 
     uses_hosts = False
+    of_record = True
     while_busy = True
     mirror: str
     limit: int = 20
@@ -206,6 +213,7 @@ class GetCatalog(Command[tuple[CatalogPart, ...]]):
     """List what these mirrors, or all, have at their targets, by name at the source and target."""
 
     uses_hosts = False
+    of_record = True
     mirrors: tuple[str, ...] = ()
 
 
@@ -257,7 +265,16 @@ class Changes:
 class Reload(Command[Changes]):
     """Reload the configuration; an invalid one is rejected, and the old one stays in force."""
 
-    of_daemons = True
+    of_daemons = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Command[tuple[CancelledRun, ...]]):
+    """End the runs of these mirrors that are under way in good order, and wait until they have ended."""
+
+    of_daemons = "nobody holds this state directory, so nothing runs with it"
+    while_busy = True
+    mirrors: tuple[str, ...]
 
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")

@@ -10,7 +10,8 @@
     ├─ ContentError
     │  └─ DigestError, TooLargeError, UnsupportedError
     ├─ UntrustedError, SignatureError, TakenDownError
-    └─ DeadlineError, StoppedError, StorageError, ConflictError, GuardError
+    └─ DeadlineError, StorageError, ConflictError, GuardError, StoppedError
+       └─ FencedError
 
 The class says what an error means, wherever it is handled. `kind_of` finds the class by its code, as in the record.
 No message may contain a secret: texts from other hosts go through `mirrord.wire.trust.redact` first.
@@ -75,11 +76,7 @@ class DetachedError(MirrordError):
 
 
 class TransportError(MirrordError):
-    """The transfer failed or did not complete.
-
-    Attributes:
-        after: seconds to wait if the host named them (429, or Retry-After on 503), else None.
-    """
+    """The transfer failed or did not complete; `after`: seconds to wait if the host named them (429, 503), or None."""
 
     code = "transport"
     retry = True
@@ -135,7 +132,7 @@ class ServerError(TransportError):
 
     code = "server"
     exit_code = 1
-    status: int | None = None  # of the answer
+    status: int | None = None
 
 
 class RefusedError(MirrordError):
@@ -185,11 +182,7 @@ class QuotaError(RefusedError):
 
 
 class UntrustedError(MirrordError):
-    """Continuing would send a secret or connect to a destination that is not allowed.
-
-    Attributes:
-        reason: stable word: `realm`, `redirect`, `address`, `foreign_layer`, `downgrade`…
-    """
+    """Continuing would send a secret, or connect, where that is not allowed; `reason` is a word such as `redirect`."""
 
     code = "untrusted"
     outcome = "refused"
@@ -268,6 +261,13 @@ class StoppedError(MirrordError):
     result = "interrupted"
 
 
+class FencedError(StoppedError):
+    """Another replica took the mirror over while this one gave no sign of life; nothing more is written."""
+
+    code = "fenced"
+    exit_code = 75
+
+
 class StorageError(MirrordError):
     """Our own disk or database failed (full, read-only, corrupt)."""
 
@@ -291,8 +291,8 @@ class GuardError(MirrordError):
 
 
 KINDS = {kind.code: kind for kind in vars().values() if isinstance(kind, type) and issubclass(kind, MirrordError)}
-"""What each code means."""
 KINDS |= dict.fromkeys(SignatureError.codes, SignatureError)
+"""What each code means."""
 
 
 def kind_of(code: str) -> type[MirrordError]:

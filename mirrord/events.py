@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mirrord.model.plan import Plan
+from mirrord.model.remote import BucketAsked, LeaseLost, LeaseTakenOver, RunElsewhere, SharedCacheFailed
+from mirrord.model.request import AskEnded, ImageAsked
 from mirrord.model.run import Receipt, Run
 
 
@@ -72,11 +74,13 @@ class StepSized(NamedTuple):
 
 
 class RunStarted(NamedTuple):
-    """A pass over a mirror began."""
+    """A pass over a mirror began; where there are replicas, with this `fence`, and `doubtful` (`RunLease`)."""
 
     mirror: str
     kind: str
     trigger: str
+    fence: int = 0
+    doubtful: bool = False
 
 
 class Planned(NamedTuple):
@@ -100,7 +104,7 @@ class RunFinished(NamedTuple):
 
 
 class RunSkipped(NamedTuple):
-    """A scheduled run did not start: the mirror was still running, or mirrord is stopping."""
+    """A scheduled run did not start: the mirror was still running, mirrord is stopping, or the database is away."""
 
     mirror: str
     reason: str
@@ -253,6 +257,7 @@ class Reviewed(NamedTuple):
 
 
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
+RemoteEvent = LeaseLost | LeaseTakenOver | BucketAsked | RunElsewhere | SharedCacheFailed
 FrontEvent = FrontAnswered | FrontRefused | FrontDone | FrontFailed | FrontBytes | Evicted | ListRead
 Event = (
     Traffic
@@ -265,7 +270,10 @@ Event = (
     | AnswerBroken
     | Notified
     | Reviewed
+    | ImageAsked
+    | AskEnded
     | FrontEvent
+    | RemoteEvent
 )
 Listener = Callable[[Event], None]
 

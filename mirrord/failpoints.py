@@ -2,13 +2,14 @@
 
 A durable step calls `hit("room.step")`. Nothing happens unless a test armed that name, in
 process with `arm`, or for a child process through the environment variable
-`MIRRORD_FAILPOINTS` (`name=exit[:skip]` or `name=fail[:skip]`, comma-separated; `skip` hits
+`MIRRORD_FAILPOINTS` (`name=exit[:skip]`, `name=fail[:skip]` or `name=stop[:skip]`, comma-separated; `skip` hits
 pass before the one that acts). Names are declared here, so that a crash test can walk them all.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 NAMES = frozenset(
@@ -82,6 +83,12 @@ def fail() -> None:
     raise OSError("failpoint")
 
 
+def stop() -> None:
+    """Stop the process, once, until somebody continues it."""
+    disarm()
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def after(skip: int, action: Callable[[], None]) -> Callable[[], None]:
     """Let `skip` hits pass, then act on each further one."""
     left = skip
@@ -100,7 +107,7 @@ def arm_from(text: str) -> None:
     for entry in filter(None, text.split(",")):
         name, _, action = entry.partition("=")
         verb, _, skip = action.partition(":")
-        arm(name, after(int(skip or 0), {"exit": crash, "fail": fail}[verb]))
+        arm(name, after(int(skip or 0), {"exit": crash, "fail": fail, "stop": stop}[verb]))
 
 
 arm_from(os.environ.get("MIRRORD_FAILPOINTS", ""))

@@ -159,6 +159,7 @@ def link_durably(file: Path, place: Path, *, named: Callable[[], None] = nothing
         fresh = beside(place)
         try:
             with file.open("rb") as source, fresh.open("xb") as target:
+                shutil.copymode(file, fresh)  # before there is anything to read
                 shutil.copyfileobj(source, target, 1 << 20)
                 settle(target, fresh, place)
         finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class _Lock(asyncio.Lock):
     users = 0  # holders and waiters
+    shares = 0  # holders of a share
+    alone: asyncio.Event | None = None  # set when the last share is given back
 
 
 class KeyedLock:
@@ -21,11 +23,32 @@ class KeyedLock:
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
         """Wait for the lock in order of arrival, and hold it until the context ends."""
+        with self._using(key) as lock:
+            async with lock:
+                if lock.shares:
+                    lock.alone = asyncio.Event()
+                    await lock.alone.wait()
+                yield
+
+    @asynccontextmanager
+    async def share(self, key: Hashable) -> AsyncIterator[None]:
+        """Hold the lock together with others who share it; who holds it alone waits for all of them."""
+        with self._using(key) as lock:
+            async with lock:
+                lock.shares += 1
+            try:
+                yield
+            finally:
+                lock.shares -= 1
+                if lock.alone and not lock.shares:
+                    lock.alone.set()
+
+    @contextmanager
+    def _using(self, key: Hashable) -> Iterator[_Lock]:
         lock = self._locks.setdefault(key, _Lock())
         lock.users += 1
         try:
-            async with lock:
-                yield
+            yield lock
         finally:
             lock.users -= 1
             if not lock.users:

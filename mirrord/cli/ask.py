@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +17,10 @@ from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
-from mirrord.commands import Command, GetMirrors, GetStatus, PlanMirrors
+from mirrord.commands import Command, GetMirrors, GetStatus, PlanMirrors, Prune, Publish, Restore, Sync
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
-from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
+from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock, exists, used
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
@@ -72,7 +72,7 @@ async def _ask(
     command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool
 ) -> tuple[_Answer, bool]:
     there = await asyncio.to_thread(exists, state)
-    alone = f"{state}: {NO_DAEMON}; if a daemon runs, name its directory with --state"
+    alone = f"{state}: {command.of_daemons}; if a daemon runs, name its directory with --state"
     if command.of_daemons and not there:
         raise UsageError(alone)
     # Read before the state directory is made: a wrong configuration leaves none behind.
@@ -91,12 +91,12 @@ async def _ask(
         if client is not None:
             if config:
                 await asyncio.to_thread(list_folder, config)
-            with shown(events, quiet=quiet):
+            with _leaving(command), shown(events, quiet=quiet):
                 return await client.carry_out(command, events), True
         if command.of_daemons:
             raise UsageError(alone)
         read, syncers = await asyncio.to_thread(_read, config, command) if early is None else early
-        async with open_runtime(read, syncers, state, events) as runtime:
+        async with open_runtime(read, syncers, state, events, of_record=command.of_record) as runtime:
             for loss in runtime.losses:
                 note(loss)
             dispatcher = Dispatcher(runtime)
@@ -108,6 +108,17 @@ async def _ask(
                 for trouble in dispatcher.troubles:
                     note(f"what `keep` does not keep was not removed: {trouble}")
                 return answer, False
+
+
+@contextmanager
+def _leaving(command: Command[Any]) -> Iterator[None]:
+    """Say to whoever does not wait for a run that it goes on."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if isinstance(command, Prune | Publish | Restore | Sync):
+            note("the daemon goes on with it; `mirrord status` shows how far it is, `mirrord cancel` ends it")
+        raise
 
 
 async def _holder(
@@ -167,7 +178,7 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
 async def _without_state(command: Command[_Answer], read: Configuration, syncers: Mapping[str, Syncer]) -> _Answer:
     """Carry out a command by the configuration alone, with a state that is removed again."""
     with TemporaryDirectory(prefix="mirrord-") as folder:
-        async with open_runtime(read, syncers, Path(folder), Events()) as runtime:
+        async with open_runtime(read, syncers, Path(folder), Events(), of_record=command.of_record) as runtime:
             return await Dispatcher(runtime).carry_out(command)
 
 

@@ -42,7 +42,7 @@ def check(*, config: Path | None, json: bool) -> int:
         *(notice for one in fronts.values() for notice in one.notices),
     ]
     if read.needs_token():
-        notices += TokenFile(state_folder(None, config)).notices()
+        notices += TokenFile(Path(read.settings.tokens or state_folder(None, config))).notices()
     if tls := read.settings.tls:
         notices += filter(None, [expiry_notice(tls.certificate, expiry_of(tls.certificate), datetime.now(UTC))])
     if not read.mirrors and not read.fronts:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from mirrord.cli.console import shortened
+from mirrord.cli.fleet_lines import offline_of, replicas_of
 from mirrord.cli.layout import Column, Long, TableRow, laid_out
 from mirrord.cli.results import target_names
 from mirrord.cli.screen import Screen
@@ -55,7 +56,7 @@ def overview(status: Status, screen: Screen) -> Iterator[str]:
     mirrors = sorted(status.mirrors, key=_order)
     if mirrors:
         yield from laid_out(_COLUMNS, [row for mirror in mirrors for row in _rows(mirror, status, screen)], screen)
-    for text in _front(status.front) if status.front else ():
+    for text in _front(status.front, status.now) if status.front else ():
         yield from screen.wrapped(plain(text), whole=True)
     if screen.width is None:  # a terminal has them below the rows
         for mirror in mirrors:
@@ -82,8 +83,11 @@ def _totals(status: Status, screen: Screen) -> str:
 
 def _daemon(status: Status) -> Iterator[str]:
     """Yield what is to be known of the daemon: that there is none, or what is wrong with it."""
-    if status.state == "offline":
-        yield "no daemon is running: mirrors run by `mirrord sync` alone; `mirrord serve` runs them by their schedule"
+    yield from offline_of(status)
+    if status.storage_error:
+        yield f"the state cannot be used: {status.storage_error}"
+    if status.bucket_error:
+        yield f"the bucket of `local` cannot be used: {status.bucket_error}"
     if status.configuration_error:
         yield f"the new configuration was refused, the one before stays in use: {status.configuration_error}"
     if status.certificate_error:
@@ -91,15 +95,25 @@ def _daemon(status: Status) -> Iterator[str]:
     for receiver in status.notify:
         if receiver.last_error:
             yield f"notifications do not reach {receiver.name} ({receiver.host}): {receiver.last_error}"
+    for desk in status.issues:
+        if desk.last_error:
+            yield f"issues of {desk.name} cannot be read or answered: {desk.last_error}"
+    yield from replicas_of(status)
 
 
-def _front(front: FrontStatus) -> Iterator[str]:
+def _front(front: FrontStatus, now: datetime) -> Iterator[str]:
     """Yield what the front did since the start, and what is wrong with it; nothing where it did nothing."""
     if front.answers or front.refusals or front.cache_entries:
         yield f"front: answers since the start: {front.answered()}; refused: {front.refused()}"
     if front.cache_limit and (front.answers or front.refusals or front.cache_entries):
         kept = f"{size(front.cache_bytes)} of {size(front.cache_limit)}"
         yield f"front: cache: {kept}, {front.cache_entries} blobs and manifests"
+    if (shared := front.shared) is not None:
+        if shared.counted:
+            many = f"{shared.entries} blobs and manifests, {shared.evictions} evicted"
+            yield f"front: shared cache: {size(shared.bytes)}, {many}; counted {SAID.ago(now, shared.counted)}"
+        if shared.error:
+            yield f"front: shared cache: {shortened(shared.error)}"
     for trouble in (front.cache_error, *front.list_troubles()):
         if trouble:
             yield f"front: {shortened(trouble)}"
@@ -156,15 +170,16 @@ def doing(run: Running | Sending) -> str:
 
     While it reads and sends nothing, what it reads: `read 40.0 MiB at 1.0 MiB/s`.
     """
+    running = f"running at {run.replica}" if isinstance(run, Running) and run.replica else "running"
     if run.steps is None:
-        return "running"
+        return running
     failed = f", {run.failed} failed" if run.failed else ""
     sent = f", {size(run.sent)} of {size(max(run.sent, run.total))}" if run.total or run.sent else ""
     rate = f", {SAID.rate(run.rate)}" if run.rate else ""
     if isinstance(run, Running) and run.reading:
         rate = f", {SAID.text('overview.read', size=size(run.read), rate=SAID.rate(run.read_rate or 0))}"
     left = f", {SAID.text('overview.left', span=SAID.lasted(run.left))}" if run.left else ""
-    return f"running, {run.done} of {run.steps} done{failed}{sent}{rate}{left}"
+    return f"{running}, {run.done} of {run.steps} done{failed}{sent}{rate}{left}"
 
 
 def next_of(mirror: MirrorStatus, status: Status) -> str:

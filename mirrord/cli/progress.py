@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.cli.console import note
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, RunStarted, StepDone, StepSized
+from mirrord.model.remote import RunElsewhere
 from mirrord.printable import plain, size
 from mirrord.report.tally import Tally
 
@@ -43,6 +44,13 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
         stop()
 
 
+def waiting(event: RunElsewhere) -> str:
+    """Say for whom a run waits, and how far that one is."""
+    sent = f", {size(event.sent)} sent" if event.sent else ""
+    far = f": {event.done}/{event.steps} steps{sent}" if event.steps is not None else ""
+    return f"waits for {event.replica}, which has it{far}"
+
+
 class _Retried:
     """Which hosts were retried, and why: each is printed once."""
 
@@ -57,6 +65,19 @@ class _Retried:
         return f"{event.host}: {event.reason}; trying again"
 
 
+class _Waiting:
+    """Prints for which replica each run waits, every ten seconds."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[str, float]] = {}  # by mirror, which replica has it, and when that was said
+
+    def hear(self, event: RunElsewhere) -> None:
+        before, at = self._said.get(event.mirror, ("", 0.0))
+        if before != event.replica or time.monotonic() - at >= EVERY:
+            self._said[event.mirror] = event.replica, time.monotonic()
+            note(plain(f"{event.mirror}: {waiting(event)}"))
+
+
 class _Lines:
     """Prints the progress of each run every ten seconds, and each host that is retried once."""
 
@@ -64,6 +85,7 @@ class _Lines:
         self._runs: dict[str, Tally] = {}
         self._retried = _Retried()
         self._at = time.monotonic()
+        self._waiting = _Waiting()
 
     def hear(self, event: Event) -> None:
         match event:
@@ -77,6 +99,8 @@ class _Lines:
                 run.take(event)
             case Retrying() if line := self._retried.line(event):
                 note(line)
+            case RunElsewhere():
+                self._waiting.hear(event)
         if time.monotonic() - self._at >= EVERY:
             self._at = time.monotonic()
             for mirror, run in self._runs.items():
@@ -121,7 +145,10 @@ class _Bars:
         match event:
             case Retrying() if line := self._retried.line(event):
                 self._progress.console.print(plain(line), markup=False, highlight=False)
+            case RunElsewhere(mirror, _, steps, done):
+                self._draw(mirror, done / steps if steps else None, waiting(event))
             case RunStarted(mirror) if mirror:
+                self._drop(mirror)
                 self._draw(mirror, None, "planning")
             case Planned(plan, work):
                 self._drop(plan.mirror)

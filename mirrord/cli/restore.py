@@ -61,7 +61,7 @@ def _list(name: str, kept: tuple[Backup, ...], *, verbose: bool, json: bool) -> 
         say_json({"backups": [asdict(entry) for entry in kept]})
         return
     if not kept:
-        say(f"{name}: there are no backups of overwritten or deleted refs, and no earlier content of a name is known")
+        say(f"{name}: nothing is known that a run overwrote or deleted")
         return
     digest, sentence = (str, str) if verbose else (short, shortened)
     rows = [(sentence(one.name) or "none", one.item, digest(one.digest), one.where, sentence(one.why)) for one in kept]

@@ -129,7 +129,7 @@ def _decided(texts: Iterable[str], places: Places, read: Configuration) -> Mappi
     from mirrord.pointing.present import AskedMirror, asking_book, point, pointed  # noqa: PLC0415 - `listed` needs none
 
     async def whole() -> Mapping[str, Decision]:
-        from mirrord.daemon.runtime import open_http  # noqa: PLC0415 - likewise
+        from mirrord.daemon.runtime import open_http  # noqa: PLC0415 - without `present`, nobody is asked
 
         async with open_http(asking_book(read, places.to), Events()) as http:
             return await pointed(sorted(texts), places, AskedMirror(http))

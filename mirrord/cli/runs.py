@@ -27,6 +27,7 @@ _COLUMNS: Final = (
     Column("READ", spare=3),
     Column("SENT"),
     Column("RUN", spare=2),
+    Column("REPLICA", least=12, spare=1),
     Column("ERROR"),
 )
 _COLOURS: Final = {Result.FAILED: "red", Result.PARTIAL: "red", Result.DEFERRED: "yellow", Result.INTERRUPTED: "yellow"}
@@ -41,16 +42,18 @@ def runs(*, name: str, limit: int, before: int | None, config: Path | None, stat
         return 0
     screen = Screen.of()
     if not found:
-        print(f"{name}: no runs" if before is None else f"{name}: no runs before {before}")  # noqa: T201 - likewise
+        print(f"{name}: no runs" if before is None else f"{name}: no runs before {before}")  # noqa: T201 - the command line prints
         return 0
-    for line in laid_out(_COLUMNS, [_row(run) for run in found], screen):
+    replicas = any(run.replica for run in found)
+    columns = [column for column in _COLUMNS if replicas or column.head != "REPLICA"]
+    for line in laid_out(columns, [_row(run, replicas=replicas) for run in found], screen):
         print(line)  # noqa: T201 - the command line prints
     if len(found) == limit and screen.width is not None:
-        print(f"older runs: mirrord runs {name} --before {found[-1].id}")  # noqa: T201 - likewise
+        print(f"older runs: mirrord runs {name} --before {found[-1].id}")  # noqa: T201 - the command line prints
     return 0
 
 
-def _row(run: RunRecord) -> TableRow:
+def _row(run: RunRecord, *, replicas: bool) -> TableRow:
     error = shortened(run.error or next((target.error for target in run.targets if target.error), ""))
     cells = (
         run.result.value,
@@ -61,6 +64,7 @@ def _row(run: RunRecord) -> TableRow:
         size(run.read),
         size(sent(run)),
         str(run.id),
+        *((run.replica,) if replicas else ()),
         Long(error),
     )
     return TableRow(cells, _COLOURS.get(run.result, ""))

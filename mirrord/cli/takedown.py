@@ -20,17 +20,18 @@ def takedown(
     state: Path | None,
     reason: str | None,
     lift: bool,
+    adopt: bool,
     verbose: bool,
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
     if what is None:
-        if lift or reason:
+        if lift or reason or adopt:
             raise UsageError("say what: a reference, or the name of a mirror")
         return _list(config, state, json=json)
     if lift:
-        if reason:
-            raise UsageError("--lift needs no --reason")
+        if reason or adopt:
+            raise UsageError("--lift goes with no --reason and no --adopt")
         place = ask(Lift(what, item or ""), config, state, quiet=json)
         if json:
             say_json({"lifted": place})
@@ -38,15 +39,15 @@ def takedown(
             named = f"{what} {item}" if item else what
             say(f"{named}: denied no longer (was {place}); the next run mirrors it again where it is wanted")
         return 0
-    done = ask(Takedown(what, reason or "", item or ""), config, state, quiet=json)
+    done = ask(Takedown(what, reason or "", item or "", adopt), config, state, quiet=json)
     if json:
         say_json(asdict(done))
     else:
-        _tell(done, verbose=verbose)
+        _tell(done, f"{what} {item}" if item else what, verbose=verbose)
     return 2 if done.left else 0
 
 
-def _tell(done: TakenDown, *, verbose: bool) -> None:
+def _tell(done: TakenDown, asked: str, *, verbose: bool) -> None:
     digests = f", with {len(done.digests)} digests" if len(done.digests) > 1 else ""
     say(f"{done.what}: denied by {done.place}{digests}: {done.reason}")
     if done.remark:
@@ -64,7 +65,14 @@ def _tell(done: TakenDown, *, verbose: bool) -> None:
             ("MIRROR", "TARGET", "STILL THERE", "WHY"),
             [(one.mirror, one.target, one.what, one.why) for one in done.left],
         )
-        say("run the same command again when that is mended")
+        adoptable = [one.adoptable for one in done.left]
+        if any(adoptable):
+            say(
+                "what is not in the ledger was not deleted: the database was lost, or somebody else wrote it; to remove"
+                f" it all the same: mirrord takedown {asked} --adopt"
+            )
+        if not all(adoptable):
+            say(f"run the same command again when {'the rest' if any(adoptable) else 'that'} is mended")
 
 
 def _list(config: Path | None, state: Path | None, *, json: bool) -> int:

@@ -11,7 +11,7 @@ from mirrord.tokens import TokenFile
 
 def token_revoke(name: str, *, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
-    TokenFile(state_folder(state)).remove(name)
+    TokenFile(state_folder(state)).revoke(name)
     if json:
         say_json({"revoked": name})
     else:

@@ -14,6 +14,7 @@ from mirrord.report.tally import Flow, Tally
 @dataclass(slots=True)
 class _Run:
     running: Running
+    count: int = 0  # runs of the mirror that are under way
     tallies: dict[str, Tally] = field(default_factory=dict)  # by target
     planned: bool = False
     source: Flow = field(default_factory=Flow)
@@ -27,19 +28,23 @@ class Activity:
         self._runs: dict[str, _Run] = {}
 
     def begin(self, mirror: str, trigger: str, started: datetime) -> None:
-        """Follow a run from now on; of each mirror one."""
-        self._runs[mirror] = _Run(Running(trigger, started))
+        """Follow a run from now on; several of one mirror are followed as if they were one."""
+        self._runs.setdefault(mirror, _Run(Running(trigger, started))).count += 1
 
     def end(self, mirror: str) -> None:
-        """Follow the run of a mirror no more."""
-        self._runs.pop(mirror, None)
+        """Follow a run of a mirror no more."""
+        if run := self._runs.get(mirror):
+            run.count -= 1
+            if not run.count:
+                del self._runs[mirror]
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
         match event:
             case Planned(plan, work) if run := self._runs.get(plan.mirror):
                 run.planned = True
-                run.tallies = {target: Tally(steps, source=run.source) for target, steps in work.items()}
+                for target, steps in work.items():
+                    run.tallies.setdefault(target, Tally(0, source=run.source)).planned += steps
             case StepDone(mirror, receipt) if run := self._runs.get(mirror):
                 if tally := run.tallies.get(receipt.step.target):
                     tally.take(event)

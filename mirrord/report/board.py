@@ -15,6 +15,7 @@ from mirrord.model.run import Result
 from mirrord.model.verification import TargetVerification
 from mirrord.report.front import FrontStatus
 from mirrord.report.moments import VerifiedStatus
+from mirrord.report.schedules import scheduled
 from mirrord.report.status import (
     HEALTHS,
     Condition,
@@ -23,7 +24,6 @@ from mirrord.report.status import (
     Running,
     Status,
     TargetStatus,
-    scheduled,
 )
 from mirrord.syncer.values import Addresses, Mirror
 

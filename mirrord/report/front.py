@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from mirrord import events
+from mirrord.model.objects import SharedStanding
+from mirrord.report.moments import At
 from mirrord.report.top import TopNames
 from mirrord.syncer.serving import FrontStanding
 
@@ -60,6 +63,27 @@ def hit_rate(answers: Mapping[str, int]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedCacheStatus:
+    """What replicas share of their caches in the bucket, as one of them counted it last; the same at each of them.
+
+    Attributes:
+        counted: when that was; null before the first time, half an hour at most.
+        bytes: of the content then; it may have as much as `cache_limit`.
+        entries: blobs and manifests.
+        evictions: blobs and manifests that all replicas removed from it so far.
+        evicted_bytes: their bytes.
+        error: why this replica does not use it, or could not tend it the last time; "" if it can.
+    """
+
+    counted: At | None = None
+    bytes: int = 0
+    entries: int = 0
+    evictions: int = 0
+    evicted_bytes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FrontStatus:
     """The front of all kinds together.
 
@@ -78,6 +102,7 @@ class FrontStatus:
         upstreams: what was pulled through of each upstream, and how much of its quota is left.
         top: the repositories of which most manifests were asked for, with the number, which may be a little too high.
         refused_names: what was refused most often, `REASON REPOSITORY`, likewise.
+        shared: what replicas share of their caches; null without `settings.blobs`.
     """
 
     answers: Mapping[str, int] = field(default_factory=dict)
@@ -94,6 +119,7 @@ class FrontStatus:
     upstreams: Mapping[str, UpstreamStatus] = field(default_factory=dict)
     top: Mapping[str, int] = field(default_factory=dict)
     refused_names: Mapping[str, int] = field(default_factory=dict)
+    shared: SharedCacheStatus | None = None
 
     @property
     def hits(self) -> float | None:
@@ -178,7 +204,13 @@ class FrontTally:
             {host: one.status() for host, one in sorted(self._hosts.items())},
             dict(self._top.first(SHOWN)),
             dict(self._refused.first(SHOWN)),
+            next((_shared(one.shared) for one in found if one.shared), None),
         )
+
+
+def _shared(one: SharedStanding) -> SharedCacheStatus:
+    counted = datetime.fromtimestamp(one.counted, UTC) if one.counted else None
+    return SharedCacheStatus(counted, one.size, one.entries, one.evictions, one.evicted, one.error)
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ class Health:
     overdue: tuple[str, ...] = ()  # mirrors whose run has not ended although it was cancelled at its deadline
     scheduled: bool = True  # the schedule is running
     storage: str = ""  # what is wrong with the state on disk
+    bucket: str | None = None  # why the bucket of `local` cannot be used, or ""; None where there is none
     front: str = ""  # why nothing can be pulled through; what `local` has is served all the same
     stopping: bool = False  # we were asked to end
 
@@ -82,6 +83,7 @@ def ready(health: Health) -> Verdict:
         {
             **started(health).checks,
             "storage": health.storage,
+            **({} if health.bucket is None else {"bucket": health.bucket}),
             "schedule": "" if health.scheduled else "not running",
             "stopping": "shutting down" if health.stopping else "",
         },

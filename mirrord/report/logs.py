@@ -16,49 +16,17 @@ from typing import Any, TextIO
 import structlog  # noqa: TID251 - this is the door
 
 from mirrord import events
+from mirrord.model.remote import LeaseLost, LeaseTakenOver, SharedCacheFailed
+from mirrord.model.request import AskEnded
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report.log_values import clean
 
 SELDOM = timedelta(minutes=1)
 """Least time between two lines about failures of one upstream, or refusals of one client, for one reason."""
+_ASKED = {"failed": "warning", "refused": "debug"}
 _REVIEWED = {"pointed": "info", "odd": "warning", "refused": "warning"}
 _MOST_REFUSALS = 1000  # lines about refused clients in that time
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-NAMES = frozenset(
-    {
-        "answer.broken",  # an answer to a client ended early; `path`, `error`
-        "cache.evicted",  # content left the cache of the front; `entries`, `bytes`
-        "daemon.notice",  # a notice for the operator in `message`
-        "daemon.ready",  # listening; `address`
-        "daemon.stopped",  # the last line
-        "daemon.stopping",  # a signal came; `signal`
-        "front.answered",  # an answer of the front (debug); `client`, `repository`, `status`, `outcome`, `bytes`, …
-        "front.failed",  # an upstream failed for a client; at most one a minute for each upstream and reason
-        "front.refused",  # a request that the front refused: the first a minute of each `client` and `reason`
-        "http.request",  # one exchange (debug)
-        "http.retry",  # tried again after `delay`
-        "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
-        "issue.answered",  # an issue that asked for an image is over; `repository`, `number`, `answer`
-        "issue.failed",  # an issue could not be read or answered; `repository`, `error`, perhaps `number`
-        "library",  # a warning of a library we use, in `message`
-        "list.read",  # an allow list is in use; `file`, `lines`
-        "list.refused",  # the list before it stays in use, of `lines` lines, 0 without one; `file`, `error`
-        "notify.failed",  # a message could not be sent; `receiver`, `result`, `error`
-        "notify.sent",  # a message was sent; `receiver`, `notices`
-        "reload.done",  # a new configuration is in use
-        "reload.refused",  # the old one stays in use; `error`
-        "run.finished",  # the one summary line of a run
-        "run.planned",  # the number of steps
-        "run.skipped",  # a scheduled run that did not start; `reason`
-        "run.started",
-        "step.done",
-        "step.failed",
-        "step.left_out",  # left out because it is wrong upstream; `problem`
-        "trust.refused",  # a secret was not sent, or an address not dialled
-        "webhook.answered",  # a review of Kubernetes; of those that are odd or refused at most one a minute is logged
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +45,9 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
             return _summary(run)
         case events.StepDone(mirror, receipt):
             return _step(mirror, receipt)
-        case events.RunStarted(mirror, kind, trigger):
-            return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
+        case events.RunStarted(mirror, kind, trigger, fence, doubtful):
+            lease = {"fence": fence, "doubtful": doubtful} if fence else {}
+            return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger, **lease})
         case events.Planned(plan):
             fields = {"mirror": plan.mirror, "steps": len(plan.steps), "active": len(plan.active)}
             fields |= {"problems": len(plan.problems), "left_out": plan.problems, "missing": plan.missing}
@@ -111,7 +80,7 @@ def _notified(event: events.Notified) -> Line | None:
     return None if event.again else Line("warning", "notify.failed", failed)
 
 
-def _other(event: events.Event) -> Line | None:  # noqa: PLR0911 - as above
+def _other(event: events.Event) -> Line | None:  # noqa: PLR0911 - one for each event
     match event:
         case events.ListRead(file, lines, error):
             read = Line("info", "list.read", {"file": file, "lines": lines})
@@ -127,11 +96,29 @@ def _other(event: events.Event) -> Line | None:  # noqa: PLR0911 - as above
             return Line("debug", "front.answered", fields)
         case events.FrontRefused():
             return Line("info", "front.refused", dict(event._asdict()))
+        case AskEnded(result, reason, seconds, image, who):
+            asked: dict[str, object] = {"image": image, "who": who, "result": result, "reason": reason}
+            asked["seconds"] = round(seconds, 3)
+            return Line(_ASKED.get(result, "info"), "ask.ended", asked)
         case events.Reviewed():
             fields = event._asdict() | {"seconds": round(event.seconds, 3), "images": dict(event.images)}
             return Line(_REVIEWED.get(event.outcome, "debug"), "webhook.answered", fields)
+        case events.Notified():
+            return _notified(event)
+        case _:
+            return _shared(event)
+
+
+def _shared(event: events.Event) -> Line | None:
+    match event:
+        case LeaseLost(mirror):
+            return Line("warning", "lease.lost", {"mirror": mirror})
+        case LeaseTakenOver(mirror):
+            return Line("warning", "lease.taken_over", {"mirror": mirror})
+        case SharedCacheFailed(message):
+            return Line("warning", "cache.failed", {"message": message})
         case _:  # transferred bytes: metrics count them
-            return _notified(event) if isinstance(event, events.Notified) else None
+            return None
 
 
 def _seldom(event: events.Event) -> tuple[str, str] | None:
@@ -227,7 +214,7 @@ class Logs:
         return count
 
     def write(self, level: str, name: str, **fields: object) -> None:
-        """Write one line; `name` is one of `NAMES`."""
+        """Write one line; `name` is one of `log_names.NAMES`."""
         getattr(self._logger, level)(name, **fields)
 
     def adopt(self) -> Callable[[], None]:

@@ -1,7 +1,8 @@
 """The series of one process: events in, Prometheus text out.
 
-Labels are names from the configuration (mirrors, targets, receivers) and hosts, never a tag, digest or URL. The number
-of hosts is bounded: those of an upstream that redirects to ever new names share one series called `other`.
+Labels are names from the configuration (mirrors, targets, receivers, repositories) and hosts, never a tag, digest or
+URL. The number of hosts is bounded: those of an upstream that redirects to ever new names share one series called
+`other`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Final
 
 from mirrord import events
 from mirrord.model.history import Standing
+from mirrord.report.ask_metrics import AskMetrics
+from mirrord.report.bucket_metrics import BucketMetrics
+from mirrord.report.desks import IssueDeskStatus
+from mirrord.report.fleet_metrics import FleetMetrics
 from mirrord.report.front import FrontStatus
 from mirrord.report.mirror_metrics import MirrorMetrics
 from mirrord.report.registry import SeriesRegistry
@@ -36,8 +41,12 @@ class Metrics:
         self._upstreams: frozenset[str] = frozenset()  # of fronts
         self._rested: set[str] = set()  # hosts that were not asked for a while
         self._receivers: frozenset[str] = frozenset()  # of notifications
+        self._desks: frozenset[str] = frozenset()  # repositories in whose issues people ask
         gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
         self.mirrors = MirrorMetrics(self.registry)
+        self.asks = AskMetrics(self.registry)
+        self.fleet = FleetMetrics(self.registry)
+        self.bucket = BucketMetrics(self.registry)
         self.bytes = counter("transfer_bytes", "Content bytes; target is empty for reads.", "direction", "target")
         self.requests = counter("upstream_requests", "HTTP exchanges; code 0: no answer.", "host", "code")
         self.seconds = self.registry.histogram(
@@ -51,6 +60,8 @@ class Metrics:
         self.refused = counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
         self.notified = counter("notifications", "Attempts to send a message.", "receiver", "result")
         self.unsent = gauge("notifications_failing", "Whether the last message could not be sent.", "receiver")
+        self.issues = gauge("issues_open", "Issues that ask for an image and are not over.", "repository")
+        self.unasked = gauge("issues_failing", "Whether the repository's forge cannot be asked.", "repository")
         self.answers = counter("front_answers", "Answers of the front with content.", "upstream", "kind", "outcome")
         self.refusals = counter("front_refusals", "Requests that the front refused.", "reason")
         self.troubles = counter("front_failures", "Answers for which an upstream failed.", "upstream", "reason")
@@ -75,7 +86,9 @@ class Metrics:
         )
         self.reviewed = counter("webhook_images", "Images of Pods, by what was decided.", "decision")
         self.expiry = gauge("certificate_not_after_timestamp_seconds", "When a certificate in use expires.", "name")
-        self.pair = gauge("certificate_refused", "Whether changed files are wrong, and an older pair is used.", "name")
+        self.pair = gauge(
+            "certificate_refused", "Whether changed files are wrong, and an older pair is used, or none.", "name"
+        )
         self.lost = gauge("log_lines_lost", "Log lines that could not be written.")
 
     def follow(
@@ -126,6 +139,9 @@ class Metrics:
             case _:
                 self.mirrors(event)
                 self._count_clients(event)
+                self.asks(event)
+                self.fleet(event)
+                self.bucket(event)
 
     def _count_clients(self, event: events.Event) -> None:
         match event:
@@ -155,6 +171,8 @@ class Metrics:
         self.limit.set(front.cache_limit)
         self.cache_failing.set(bool(front.cache_error))
         self.lists.set(len(front.list_errors))
+        if front.shared is not None:
+            self.bucket.shared(front.shared)
 
     def circuits(self, resting: Collection[str]) -> None:
         """Take which hosts are not asked now, by fronts or by runs; those of runs are told once they rested."""
@@ -170,6 +188,16 @@ class Metrics:
             self.unsent.remove_by_labels({"receiver": name})
         for one in standing:
             self.unsent.labels(one.name).set(bool(one.last_error))
+
+    def desks(self, standing: Collection[IssueDeskStatus]) -> None:
+        """Take how the repositories stand in whose issues people ask, and remove the series of those that are gone."""
+        before, self._desks = self._desks, frozenset(one.name for one in standing)
+        for name in before - self._desks:
+            self.issues.remove_by_labels({"repository": name})
+            self.unasked.remove_by_labels({"repository": name})
+        for one in standing:
+            self.issues.labels(one.name).set(one.open)
+            self.unasked.labels(one.name).set(bool(one.last_error))
 
     def concurrency(self, at_once: Mapping[str, int]) -> None:
         """Take how many requests each host gets at once at present."""

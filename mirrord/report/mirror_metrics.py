@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tallies
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, TypeVar
@@ -26,6 +27,7 @@ class MirrorMetrics:
         self._mirrors: dict[str, Mirror] = {}
         self._targets: dict[str, frozenset[str]] = {}
         self._next: Mapping[str, datetime] = {}
+        self._under_way = Tallies[str]()  # runs by mirror
         # By mirror: how each of its series is removed, by its family and its other labels.
         self._used: dict[str, dict[tuple[object, tuple[str, ...]], Callable[..., None]]] = {}
         self.info = gauge("mirror_info", "Constant 1 for each mirror; its kind is a label.", "mirror", "kind")
@@ -116,6 +118,10 @@ class MirrorMetrics:
 
     def __call__(self, event: events.Event) -> None:
         """Count a run of a configured mirror; called with each event."""
+        if isinstance(event, events.RunStarted):
+            self._under_way[event.mirror] += 1
+        elif isinstance(event, events.RunFinished):
+            self._under_way -= Tallies([event.run.mirror])
         match event:
             case events.RunStarted(mirror=mirror) if mirror in self._targets:
                 self._series(self.active, mirror).set(1)
@@ -131,7 +137,7 @@ class MirrorMetrics:
     def _finish(self, run: Run) -> None:
         labels = (run.mirror, run.kind)
         counts = run.counts
-        self._series(self.active, run.mirror).set(0)
+        self._series(self.active, run.mirror).set(run.mirror in self._under_way)
         if run.trigger in BESIDE:
             self._series(self.deleted, *labels).inc(run.deleted)
             return

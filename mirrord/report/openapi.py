@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from mirrord import __version__
@@ -12,6 +13,7 @@ from mirrord.report.status import MirrorStatus, Status
 
 OPENAPI_PATH: Final = "/api/v1/openapi.json"
 """Where the document is served."""
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _DOCUMENT = {"type": "object"}
 _ABOUT: Final[Mapping[str, str]] = {
     "runs": "The last runs of a mirror, the newest first; at most 1000 are kept.",
@@ -38,14 +40,20 @@ _PROBLEM: Final[Schema] = {
         "title": {"type": "string", "description": "The name of the status."},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong, and what to do."},
+        "reason": {"type": "string", "description": "A word for programs, where the answers of a path have one."},
     },
     "required": ["type", "title", "status", "detail"],
 }
 
 
-def openapi() -> Schema:
-    """Return the document."""
-    kinds = {"Status": Status, "MirrorStatus": MirrorStatus, **{kind.__name__: kind for kind in LISTS.values()}}
+def openapi(kinds: Mapping[str, Any] = _NONE, paths: Mapping[str, Schema] = _NONE) -> Schema:
+    """Return the document, with these further `paths`, and `kinds` by name to which they refer."""
+    kinds = {
+        "Status": Status,
+        "MirrorStatus": MirrorStatus,
+        **{kind.__name__: kind for kind in LISTS.values()},
+        **kinds,
+    }
     _, shared = schemas_of(kinds, "#/components/schemas/{model}")
     lists = {
         f"/api/v1/mirrors/{{name}}/{what}": _get(
@@ -58,7 +66,7 @@ def openapi() -> Schema:
         "info": {
             "title": "mirrord",
             "version": __version__,
-            "summary": "How mirrors stand, what they have where, and what they did. Read-only.",
+            "summary": "How mirrors stand, what they have where, and what they did.",
             "description": "Further keys may be added to every object. Times are RFC 3339 in UTC.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -70,6 +78,7 @@ def openapi() -> Schema:
             ),
             "/api/v1/mirrors/{name}": _get("mirror", "One mirror.", _ref("MirrorStatus"), (_NAME,)),
             **lists,
+            **paths,
             STATUS_PATH: _get("statusSchema", "The JSON Schema of `/status`.", _DOCUMENT),
             OPENAPI_PATH: _get("openapi", "This document.", _DOCUMENT),
         },

@@ -35,6 +35,7 @@ class RunShown:
     trigger: str
     items: str
     sent: int  # bytes
+    replica: str  # that carried it out, or ""
 
 
 def shown(run: RunRecord, said: Words) -> RunShown:
@@ -42,7 +43,8 @@ def shown(run: RunRecord, said: Words) -> RunShown:
     code = run.code or next((target.code for target in run.targets if target.code), "")
     lasted = said.lasted((run.finished - run.started).total_seconds())
     result, tone = said.result(run.result), TONES.get(run.result, "ok")
-    return RunShown(run.started, result, tone, code, lasted, said.trigger(run.trigger), items(run, said), sent(run))
+    did = said.trigger(run.trigger), items(run, said), sent(run)
+    return RunShown(run.started, result, tone, code, lasted, *did, run.replica)
 
 
 def items(run: RunRecord, said: Words) -> str:

@@ -16,8 +16,9 @@ from mirrord.report.status import Status
 Schema = dict[str, Any]
 STATUS_PATH: Final = "/api/v1/status.schema.json"
 """Where the schema of `/status` is served."""
-UNWRITTEN: Final = {"LastRun": {"troubles"}, "LastSeen": {"place"}}
-"""Attributes that no document has, by class: troubles are beside `last_run`, and places are those of today."""
+UNWRITTEN: Final = {"AskedImage": {"after"}, "LastRun": {"troubles"}, "LastSeen": {"place"}}
+"""Attributes that no document has, by class: `after` is a header, troubles are beside `last_run`, and places those of
+today."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ATTRIBUTE = re.compile(r" {4}(\w{1,40}): (.*)")
 

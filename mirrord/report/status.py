@@ -12,10 +12,11 @@ from typing import Final, Literal, get_args
 from mirrord.model.about import Imprint
 from mirrord.model.history import LastRun, Noted
 from mirrord.model.run import Result
+from mirrord.report.desks import IssueDeskStatus
 from mirrord.report.documents import Document, adapter
 from mirrord.report.front import FrontStatus
 from mirrord.report.moments import At, VerifiedStatus
-from mirrord.syncer.values import Schedule
+from mirrord.report.replicas import ReplicaStatus
 
 _NOTHING = Noted()
 _LITTLE: Final = 50  # less than one part in so many is next to nothing
@@ -65,6 +66,7 @@ class Running:
         targets: what it does at each target, by name; empty until the plan is made.
         read: bytes read from the source so far; they may wait here before they are sent.
         read_rate: bytes read a second, over the last ten seconds; null before the first byte.
+        replica: that runs it, where that is another one than the one that says so; else empty.
     """
 
     trigger: str
@@ -79,6 +81,7 @@ class Running:
     targets: Mapping[str, Sending] = field(default_factory=dict)
     read: int = 0
     read_rate: int | None = None
+    replica: str = ""
 
     @property
     def reading(self) -> bool:
@@ -229,7 +232,17 @@ class Status:
         front: what clients pulled through since the start; null without a daemon, and where no kind can be.
         certificate_error: why changed files of `settings.tls` are not in use, or empty.
         notify: receivers of notifications, in the order of the configuration.
+        issues: repositories in whose issues people ask for images.
         about: where rights holders write to (`takedown`), and the disclaimer by language; both may be empty.
+        asks: number of images that were asked for and have not ended: `queued`, `deferred` while a host limits the
+            rate, and `running`; empty without `asking`.
+        replicas: the processes that share the record, by name; empty where there is one only.
+        replica: which of them says this; empty where there is one only.
+        replicas_at: as of when that is, and what is said of runs at other replicas: it is older than `now` while this
+            one does not reach the record; null where there is one only.
+        waiting: number of runs that are due, and that no replica has begun.
+        storage_error: what is wrong with the state directory or the record, or empty.
+        bucket_error: why the bucket of `local` cannot be used, or empty.
         totals: number of mirrors by `health`, and of those that run (`running`).
     """
 
@@ -243,7 +256,15 @@ class Status:
     certificate_error: str = ""
     totals: Mapping[str, int] = field(default_factory=dict)
     notify: tuple[ReceiverStatus, ...] = ()
+    issues: tuple[IssueDeskStatus, ...] = ()
     about: Imprint = field(default_factory=Imprint)
+    asks: Mapping[str, int] = field(default_factory=dict)
+    replicas: tuple[ReplicaStatus, ...] = ()
+    replica: str = ""
+    replicas_at: At | None = None
+    waiting: int = 0
+    storage_error: str = ""
+    bucket_error: str = ""
 
 
 def status_document(status: Status) -> Document:
@@ -259,31 +280,6 @@ def mirror_document(mirror: MirrorStatus) -> Document:
         mirror, mode="json", exclude={**left, "targets": {"__all__": left}}
     )
     return document
-
-
-def scheduled(schedule: Schedule | None) -> str:
-    """Format a schedule: `every 6 h`, `17 3 * * * UTC`, or "" for none."""
-    if schedule is None:
-        return ""
-    if schedule.every is None:
-        return f"{schedule.cron} {schedule.timezone}"
-    seconds = round(schedule.every)
-    unit, length = next((unit for unit in UNITS if not seconds % unit[1]), ("s", 1))
-    return f"every {seconds // length} {unit}"
-
-
-def schedule_of(text: str) -> Schedule | None:
-    """Return the schedule that `scheduled` formatted, without its jitter."""
-    words = text.split(" ")
-    if not text:
-        return None
-    if words[0] == "every":
-        return Schedule(every=float(words[1]) * dict(UNITS).get(words[2], 1))
-    return Schedule(cron=" ".join(words[:-1]), timezone=words[-1])
-
-
-UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
-"""Units of time with their seconds, the longest first."""
 
 
 def counted(last: LastRun | None) -> str:

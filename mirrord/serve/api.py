@@ -17,9 +17,10 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 
 from mirrord.errors import MirrordError
-from mirrord.report.openapi import OPENAPI_PATH, openapi
+from mirrord.report.openapi import OPENAPI_PATH
 from mirrord.report.rows import LISTS, MOST, NUMBERED, RowsAsked, rows_document
 from mirrord.report.schemas import STATUS_PATH, status_schema
+from mirrord.serve.description import description
 from mirrord.serve.pagegroup import Handler, PageGroup
 from mirrord.serve.problem import API, problem
 from mirrord.serve.rendered import Body, Fragments, Paced, tagged
@@ -68,7 +69,7 @@ class ApiPages(PageGroup):
 
     def pages(self) -> Mapping[str, Handler]:
         """See `PageGroup.pages`."""
-        made = {STATUS_PATH: status_schema, OPENAPI_PATH: openapi}
+        made = {STATUS_PATH: status_schema, OPENAPI_PATH: description}
         described = {path: partial(self._described, path, make) for path, make in made.items()}
         return {_MIRRORS: self._list, **described}
 

@@ -13,7 +13,7 @@ from mirrord.serve.asking import AskPages, takes
 from mirrord.serve.badges import Badges
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.catalog import CatalogPages
-from mirrord.serve.door import ALWAYS, SERVER
+from mirrord.serve.door import signed
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.gate import GRANTS, TokenGate, unauthorized
 from mirrord.serve.hooks import HOOKS, IssueHooks
@@ -92,7 +92,7 @@ def make_app(
         return await (page or handler)(request) if found is None else found
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
-    app.on_response_prepare.append(_signed)
+    app.on_response_prepare.append(signed)
     app.on_shutdown.extend(group.stop for group in groups)
     app.on_cleanup.extend((*(group.close for group in groups), front.close))
     app.router.add_route("*", "/{rest:.*}", _nothing)
@@ -106,13 +106,6 @@ async def _nothing(_: web.Request) -> web.StreamResponse:
 def raw_path(request: web.BaseRequest) -> str:
     """Return the path exactly as the client sent it."""
     return request.raw_path.partition("?")[0]
-
-
-async def _signed(_: web.Request, response: web.StreamResponse) -> None:
-    """Set the fields that every answer has."""
-    response.headers["Server"] = SERVER
-    for name, value in ALWAYS.items():
-        response.headers.setdefault(name, value)
 
 
 def _error(path: str, status: int, reason: str) -> web.Response:

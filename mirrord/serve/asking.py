@@ -38,9 +38,10 @@ ALIVE: Final = 15.0
 FOLLOWED: Final = 50
 """Images that are followed at a time with one token; who follows more gets the state of now."""
 _ALL_FOLLOWED: Final = 500  # with all tokens
-_LARGEST: Final = 64 * 1024  # bytes of a question
-_LINES, _EVENTS, _JSON = "application/x-ndjson", "text/event-stream", "application/json"
-_STATUS: Final = {
+LARGEST: Final = 64 * 1024
+"""Bytes of a question."""
+LINES, EVENTS, JSON = "application/x-ndjson", "text/event-stream", "application/json"
+STATUS: Final = {
     AskRefusal.OFF: 404,
     AskRefusal.NOT_AN_IMAGE: 400,
     AskRefusal.PLATFORM: 400,
@@ -51,6 +52,7 @@ _STATUS: Final = {
     AskRefusal.FULL: 429,
     AskRefusal.STOPPING: 503,
 }
+"""What is answered to refusals."""
 _EXAMPLE: Final = '{"image": "docker.io/library/nginx:1.25", "platforms": ["linux/amd64"]}'
 _BROKEN: Final = "the record cannot be read or written; /readyz?verbose says why"
 
@@ -101,7 +103,7 @@ class AskPages:
 
     async def _ask(self, request: web.Request, token: ClientToken) -> web.StreamResponse:
         try:
-            async with self._bodies.whole(request, _LARGEST) as body:
+            async with self._bodies.whole(request, LARGEST) as body:
                 question = _question(body)
         except BodyError as error:
             status, reason = error.args
@@ -117,14 +119,14 @@ class AskPages:
         if "respond-async" in request.headers.get("Prefer", "").lower():
             return _whole(asked, 202)
         if asked.over:
-            return _whole(asked, 200, _EVENTS if _accepts(request, _EVENTS) else _LINES)
-        return await self._follow(request, asked, _EVENTS if _accepts(request, _EVENTS) else _LINES, token)
+            return _whole(asked, 200, EVENTS if _accepts(request, EVENTS) else LINES)
+        return await self._follow(request, asked, EVENTS if _accepts(request, EVENTS) else LINES, token)
 
     async def _look(self, request: web.Request, number: str, token: ClientToken) -> web.StreamResponse:
         found = await self._asker.find(number)
         if found is None:
             return problem(404, "nothing of this id was asked for here, or too long ago")
-        for kind in (_EVENTS, _LINES):
+        for kind in (EVENTS, LINES):
             if _accepts(request, kind) and request.method == "GET":
                 return await self._follow(request, found, kind, token)
         return _whole(found, 200)
@@ -150,8 +152,8 @@ class AskPages:
         async with aclosing(_paced(self._asker.follow(number), self._alive)) as states:
             async for one in states:
                 if one is not None:
-                    last = _event(one) if kind == _EVENTS else _line(one)
-                yield last if one is not None or kind == _LINES else b": still there\n\n"
+                    last = _event(one) if kind == EVENTS else _line(one)
+                yield last if one is not None or kind == LINES else b": still there\n\n"
 
     def _broken(self, path: str, error: Exception) -> None:
         """Report an answer that was ended before the image was."""
@@ -193,7 +195,7 @@ def _refused(asked: AskedImage) -> web.Response:
     reason = AskRefusal(asked.reason)
     fields = {"Retry-After": str(math.ceil(asked.after))} if asked.after else {}
     about = asked.text if asked.image in asked.text or not asked.image else f"{asked.image} {asked.text}"
-    return problem(_STATUS[reason], about, fields, reason=reason.value)
+    return problem(STATUS[reason], about, fields, reason=reason.value)
 
 
 def _document(asked: AskedImage) -> dict[str, Any]:
@@ -210,9 +212,9 @@ def _event(asked: AskedImage) -> bytes:
     return b"event: " + asked.state.encode() + b"\ndata: " + _line(asked) + b"\n"
 
 
-def _whole(asked: AskedImage, status: int, kind: str = _JSON) -> web.Response:
+def _whole(asked: AskedImage, status: int, kind: str = JSON) -> web.Response:
     fields = {"Content-Type": kind, "Cache-Control": "no-store", "Location": f"{SYNC_PATH}/{asked.id}"}
-    return web.Response(status=status, body=_event(asked) if kind == _EVENTS else _line(asked), headers=fields)
+    return web.Response(status=status, body=_event(asked) if kind == EVENTS else _line(asked), headers=fields)
 
 
 def _accepts(request: web.Request, kind: str) -> bool:

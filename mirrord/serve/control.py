@@ -21,6 +21,7 @@ from mirrord import __version__
 from mirrord.commands import COMMANDS, Command
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone, StepSized
+from mirrord.model.remote import RunElsewhere
 from mirrord.report.documents import PIECE, Document, adapter, event_document, pieces
 from mirrord.serve.remote import FOLDER, VERSION, named
 from mirrord.wire.secret import redact
@@ -143,7 +144,7 @@ class _Progress:
                 self._count(event)
             case StepSized(target):
                 self._add(target.partition("/")[0], event)
-            case RunStarted(mirror=mirror) | RunSkipped(mirror=mirror) | StepDone(mirror=mirror):
+            case RunStarted(mirror=mirror) | RunSkipped(mirror=mirror) | StepDone(mirror=mirror) | RunElsewhere(mirror):
                 self._add(mirror, event)
             case Planned(plan):
                 self._add(plan.mirror, event)

@@ -55,6 +55,13 @@ ALWAYS: Final[Mapping[str, str]] = MappingProxyType(
 """Header fields of every answer, also of errors, unless it has its own: nothing that strangers wrote runs as a page."""
 
 
+async def signed(_: web.Request, response: web.StreamResponse) -> None:
+    """Set the fields that every answer of an application has."""
+    response.headers["Server"] = SERVER
+    for name, value in ALWAYS.items():
+        response.headers.setdefault(name, value)
+
+
 class _LastWord(web.Response):
     """An answer that ends the connection, without a reset that would destroy it in transit (RFC 9112 §9.6)."""
 

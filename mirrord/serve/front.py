@@ -30,6 +30,8 @@ from mirrord.syncer.serving import Body, Meter, Process, Response, Serves
 from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
+_IN_PARTS = {"Accept-Ranges": "bytes"}
+_REDIRECTED = ("Docker-Content-Digest", "Docker-Distribution-Api-Version")  # a redirect has them, too
 
 
 class Front:
@@ -140,19 +142,19 @@ class Front:
         self, request: web.Request, status: int, headers: Mapping[str, str], body: bytes | Stored, meter: Meter | None
     ) -> web.StreamResponse | None:
         """Send the requested part of content of a known size."""
-        if isinstance(body, Remote) and body.url is not None:
-            return web.Response(status=307, headers={"Location": body.url, "Cache-Control": "no-store"})
+        if isinstance(body, Remote) and body.url is not None and request.method == "GET":
+            kept = {key: headers[key] for key in _REDIRECTED if key in headers}
+            return web.Response(status=307, headers={**kept, "Location": body.url, "Cache-Control": "no-store"})
         size = len(body) if isinstance(body, bytes) else body.size
         try:
             asked = _asked(request, status, headers, size)
         except negotiation.UnsatisfiableError:
             vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
-            vary |= {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
-            return web.Response(status=416, headers=vary)
+            return web.Response(status=416, headers={**vary, "Content-Range": f"bytes */{size}", **_IN_PARTS})
         part = asked or Span(0, size)
         fields = {**headers, "Content-Length": str(part.count)}
         if "Content-Encoding" not in headers:
-            fields["Accept-Ranges"] = "bytes"
+            fields |= _IN_PARTS
         if asked:
             status, fields["Content-Range"] = 206, part.content_range(size)
         if request.method == "HEAD" or not part.count:
@@ -183,8 +185,7 @@ class Front:
     async def _file(
         self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile, meter: Meter | None
     ) -> web.StreamResponse | None:
-        file = await asyncio.to_thread(open_stored, wanted)
-        if file is None:
+        if (file := await asyncio.to_thread(open_stored, wanted)) is None:
             return None
         with file:
             if request.transport is not None and request.transport.get_extra_info("sslcontext") is not None:

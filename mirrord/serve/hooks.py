@@ -6,7 +6,6 @@ issue, which is then read by the API.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,10 +17,10 @@ from mirrord.wire.forges.hooks import BODY, FORMS, is_genuine, issue_of
 from mirrord.wire.secret import Secret
 
 HOOKS: Final = "/hooks/"
-_DELIVERIES: Final = 1000  # that are remembered: forges send one again when somebody wants that, or no answer came
 _REASONS: Final = {
     401: "the signature of this delivery is wrong or missing; the secret is that of asking.issues",
-    404: "no webhook is called so; it is /hooks/FORGE/OWNER/NAME of an entry of asking.issues that has a secret",
+    404: "no webhook, or several, are called so; it is /hooks/FORGE/OWNER/NAME, or /hooks/FORGE/HOST/OWNER/NAME, of an"
+    " entry of asking.issues that has a secret",
     405: "use POST",
 }
 
@@ -47,9 +46,8 @@ class IssueHooks:
     """Answers deliveries of webhooks."""
 
     def __init__(self, find: Callable[[str], IssueHook | None], now: Callable[[], float]) -> None:
-        """Answer for the webhooks that `find` returns by `FORGE/OWNER/NAME` in lower case; `now` is Unix time."""
+        """Answer for the webhooks that `find` returns by what is below `HOOKS`, in lower case; `now` is Unix time."""
         self._find, self._now, self._bodies = find, now, Bodies()
-        self._deliveries: OrderedDict[str, None] = OrderedDict()
 
     async def answer(self, request: web.Request, path: str) -> web.Response:
         """Answer a request below `HOOKS`."""
@@ -75,18 +73,11 @@ class IssueHooks:
         form, headers = FORMS[hook.forge], request.headers
         if form.signs_body and not is_genuine(hook.forge, hook.secret, headers, body, self._now()):
             return _refused(401)
-        if headers.get(form.event) != form.about:
+        if headers.get(form.event) != form.about or (form.test and headers.get(form.test, "").lower() == "true"):
             return _said(200, "this webhook is for issues; nothing was done")
-        delivery = headers.get(form.delivery, "")[:100] if form.delivery else ""
-        if delivery in self._deliveries:
-            return _said(200, "this delivery was taken before")
         number = issue_of(body, hook.repository)
         if number is None:
             return _said(400, f"the body names no issue of {hook.repository}; send application/json")
-        if delivery:
-            self._deliveries[delivery] = None
-        if len(self._deliveries) > _DELIVERIES:
-            self._deliveries.popitem(last=False)
         hook.ring(number)
         return _said(202, "the issue is looked at")
 

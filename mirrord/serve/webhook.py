@@ -18,7 +18,7 @@ from mirrord.pointing.admission.answer import ReviewAnswer, answered
 from mirrord.pointing.admission.review import LARGEST, Review, ReviewError, read_review
 from mirrord.pointing.places import Decision
 from mirrord.serve.bodies import Bodies, BodyError
-from mirrord.serve.door import ALWAYS, SERVER
+from mirrord.serve.door import signed
 
 PATH: Final = "/mutate"
 _PATIENCE: Final = 10.0  # seconds for a body; the API server, which waits no longer than 30 s, has it whole
@@ -33,7 +33,7 @@ def make_webhook(decide: Decide, emit: Callable[[Event], None], namespaces: Coll
     """Build the application; Pods in these `namespaces` stay what they are."""
     webhook = _Webhook(decide, emit, namespaces)
     app = web.Application()
-    app.on_response_prepare.append(_signed)
+    app.on_response_prepare.append(signed)
     app.router.add_post(PATH, webhook.mutate)
     return app
 
@@ -71,10 +71,3 @@ class _Webhook:
             self._emit(AnswerBroken(PATH, f"{type(error).__name__}: {error}"))
             broken = Review(review.version, review.uid, name=review.name, odd="mirrord failed; its log says why")
             return broken, answered(broken, {})
-
-
-async def _signed(_: web.Request, response: web.StreamResponse) -> None:
-    """Set the fields that every answer has."""
-    response.headers["Server"] = SERVER
-    for name, value in ALWAYS.items():
-        response.headers.setdefault(name, value)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from pytest_httpserver import HTTPServer
 
+from mirrord.config.pull_requests import FORGES
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk, Said
 
@@ -57,7 +58,12 @@ async def test_where_a_build_can_be_pulled(desk: Desk) -> None:
         (("app",), "give exactly one of --commit and --describe"),
         (("app", "--commit", "main"), "--commit 'main': a commit is 7 to 64 hexadecimal digits"),
         (("app", "--describe", "v1", "--helm", "a\nb"), "--helm is one line"),
+        (("app", "--describe", "v1", "--to", "http://"), "--to refused: a URL without a proper host name; write"),
         (("app", "--describe", "v1", "--to", "https://git.example/a/b"), "what kind of host is that? Add --forge"),
+        *(
+            (("app", "--describe", "v1", "--to", "https://git.example/a/b", "--forge", kind), "set FORGE_TOKEN")
+            for kind in FORGES
+        ),
     ],
 )
 def test_wrong_usage(desk: Desk, typed: Callable[..., Said], words: tuple[str, ...], problem: str) -> None:

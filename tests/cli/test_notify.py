@@ -74,6 +74,19 @@ async def test_a_receiver_is_tried_without_a_daemon(desk: Desk, feishu: Feishu) 
     assert "/hook" not in dead.err
 
 
+async def test_a_receiver_may_be_called_issues(desk: Desk) -> None:
+    """It is tried though the token of `asking.issues` is not on this machine."""
+    desk.configure("""\
+asking:
+  to: local
+  allow: nginx
+  issues: [{forge: github, repository: a/b, token: {env: NOWHERE}}]
+notify: {issues: {kind: slack, url: {env: URL}}}
+""")
+    tried = await desk.run("notify", "test", "issues", URL="http://127.0.0.1:1/hook")
+    assert (tried.status, "NOWHERE" in tried.err) == (69, False)
+
+
 async def test_receivers_are_listed(desk: Desk, feishu: Feishu) -> None:
     """`notify list` shows host and what is reported, never the address; with a daemon also when it last sent."""
     desk.configure("mirrors: []\n")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
+from mirrord.cli.runs import runs
+from mirrord.model.history import RunRecord
+from mirrord.model.run import Result
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk
 from tests.support.terminal import drawn
@@ -110,3 +114,14 @@ async def test_it_fits(desk: Desk, columns: int) -> None:
     assert "\x1b[31mpartial\x1b[0m" in seen.raw
     assert "\x1b" not in bare.raw + dumb.raw
     assert bare.lines == dumb.lines == seen.lines
+
+
+def test_which_replica(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several replicas each run says which one carried it out; runs of before they were several say nothing."""
+    at = datetime(2026, 11, 28, tzinfo=UTC)
+    ran = [RunRecord("app", "image", "schedule", at, at, Result.NOOP, replica=name) for name in ("one-1a2b3c", "")]
+    monkeypatch.setattr("mirrord.cli.runs.ask", lambda *_, **__: ran)
+    assert runs(name="app", limit=20, before=None, config=None, state=None, json=False) == 0
+    head, *rows = (re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines())
+    column = head.index("REPLICA")
+    assert [row[column] for row in rows] == ["one-1a2b3c", "-"]

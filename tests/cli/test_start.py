@@ -64,7 +64,7 @@ def test_help_loads_the_grammar_alone(words: list[str]) -> None:
 def test_copy_loads_only_what_it_needs() -> None:
     """`mirrord copy` runs through the corridor, and starts without database, scheduler, web server, logs, metrics."""
     modules = loaded("import mirrord.cli, mirrord.cli.copy")
-    assert len([name for name in modules if name.startswith("mirrord")]) <= 152
+    assert len([name for name in modules if name.startswith("mirrord")]) <= 155
     assert among(modules, *_READERS, "httpx", "git", *_STATE, *_DAEMON, *_SIGNATURES, *_OTHERS, "rich", "uvloop") == []
 
 

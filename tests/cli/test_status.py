@@ -13,7 +13,8 @@ from mirrord.cli.status import _show
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
-from mirrord.report.front import FrontStatus
+from mirrord.report.desks import IssueDeskStatus
+from mirrord.report.front import FrontStatus, SharedCacheStatus
 from mirrord.report.mirror import MirrorDetail
 from mirrord.report.status import ReceiverStatus, Running
 from mirrord.syncer.values import Mirror, Schedule, Target
@@ -161,6 +162,15 @@ def test_a_receiver_that_is_not_reached_is_told(capsys: pytest.CaptureFixture[st
     assert notes == ["notifications do not reach night (hooks.example): status 403: no_service"]
 
 
+def test_issues_that_cannot_be_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who looks at the status sees that a forge refuses, and why; a repository that is well is no line."""
+    status = Board().status("1", NOW, [MIRROR], started=NOW)
+    desks = IssueDeskStatus("gitea/git.example/acme/app"), IssueDeskStatus("github/acme/app", last_error="status 401")
+    _show(replace(status, issues=desks))
+    _, *notes, _, _, _ = capsys.readouterr().out.splitlines()
+    assert notes == ["issues of github/acme/app cannot be read or answered: status 401"]
+
+
 def test_the_front_is_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Answers, refusals, the cache and refused lists of the front are lines; a front that did nothing is none."""
     board = Board()
@@ -174,14 +184,17 @@ def test_the_front_is_below_the_table(capsys: pytest.CaptureFixture[str]) -> Non
         cache_error="disk full",
         list_errors={"a": "a.txt:1: bad"},
         cache_limit=3 << 30,
+        shared=SharedCacheStatus(NOW, 4096, 5, 6, error="uses/b is damaged"),
     )
     _show(board.status("1", NOW, [MIRROR], started=NOW, front=front))
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    assert capsys.readouterr().out.splitlines()[-6:] == [
         (
             "front: answers since the start: 3 from the cache, 1 from the cache after upstream said that the tag has"
             " not moved; refused: 2 pulls"
         ),
         "front: cache: 2.0 KiB of 3.0 GiB, 4 blobs and manifests",
+        "front: shared cache: 4.0 KiB, 5 blobs and manifests, 6 evicted; counted just now",
+        "front: shared cache: uses/b is damaged",
         "front: disk full",
         "front: an allow list was refused, the one before it stays in use: a.txt:1: bad",
     ]

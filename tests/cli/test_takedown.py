@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from mirrord.model.digest import Digest
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from tests.support.commands import Desk
 
@@ -172,24 +173,75 @@ async def test_tags_of_others_stay_when_a_mirror_is_taken_down(station: Station)
     assert all("theirs needs" in one["why"] for one in done.document["left"] if one["what"].endswith(":v2"))
 
 
+def stored(desk: Desk) -> set[Path]:
+    """Return the content of `local`."""
+    return {file for file in (desk.folder / "state" / "blobs").rglob("*") if file.is_file()}
+
+
 async def test_what_is_left_without_a_ledger(station: Station) -> None:
-    """The database is lost: nothing is deleted at targets, all is denied, and what people have to remove is listed."""
+    """The database is lost: nothing is deleted, all is denied, and what people have to remove or adopt is listed."""
     desk = station.desk
     assert (await desk.run("sync")).status == 0
     for file in (desk.folder / "state").glob("mirrord.db*"):
         file.unlink()
-    done = await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON)
-    assert done.status == 2, (done.out, done.err)
-    assert done.out.count("remove it by hand") == 2
+    before = stored(desk)
+    done = await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON, "--json")
+    assert (done.status, done.document["purged"], done.document["removed"]) == (2, 0, []), (done.out, done.err)
+    left = [(one["target"], one["what"].rpartition(":")[2]) for one in done.document["left"]]
+    assert left == [("local", "copy"), ("local", "v1"), ("t0", "v1"), ("t1", "v1")]
+    assert all("not in the ledger; `--adopt` removes it" in one["why"] for one in done.document["left"])
+    assert stored(desk) == before
     assert await station.at_targets("acme/app", "v1") == [200, 200]
     async with desk.serving() as daemon:
         assert await station.status(daemon.address, "quay.io/acme/app/manifests/v1") == 451
+    by_digest = await desk.run("takedown", f"quay.io/acme/app@{LATER.digest}", "--reason", REASON, "--json")
+    assert (by_digest.status, len(by_digest.document["left"])) == (2, 3), (by_digest.out, by_digest.err)
+    assert stored(desk) == before
+    said = await desk.run("takedown", "quay.io/acme/app:v1")
+    assert (said.status, said.out.count("mirrord takedown quay.io/acme/app:v1 --adopt")) == (2, 1), said
+    for what in ("quay.io/acme/app:v1", f"quay.io/acme/app@{LATER.digest}"):
+        adopted = await desk.run("takedown", what, "--adopt", "--json")
+        assert (adopted.status, adopted.document["left"]) == (0, []), (adopted.out, adopted.err)
+    for ref in ("v1", "copy", OURS.digest, "v2", LATER.digest):
+        assert await station.at_targets("acme/app", ref) == [404, 404], ref
+    gone = {file for file in before for image in (OURS, LATER) if file.name == Digest(image.digest).hex}
+    assert (len(gone), stored(desk) & gone) == (2, set())
+
+
+async def test_what_was_taken_down_without_a_ledger_is_no_drift(station: Station) -> None:
+    """A run noted it after the database was lost; what `--adopt` removed is not missing to `verify`."""
+    desk = station.desk
+    assert (await desk.run("sync")).status == 0
+    for file in (desk.folder / "state").glob("mirrord.db*"):
+        file.unlink()
+    assert (await desk.run("sync")).status == 0
+    adopted = await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON, "--adopt", "--json")
+    assert (adopted.status, adopted.document["left"]) == (0, []), (adopted.out, adopted.err)
+    assert await station.at_targets("acme/app", "v1") == [404, 404]
+    verified = await desk.run("verify")
+    assert verified.status == 0, verified
+
+
+async def test_a_mirror_that_is_taken_down_without_a_ledger(station: Station) -> None:
+    """Its places at registries are listed, and cleaned by hand: others may have images there; `local` by `--adopt`."""
+    desk = station.desk
+    assert (await desk.run("sync")).status == 0
+    for file in (desk.folder / "state").glob("mirrord.db*"):
+        file.unlink()
+    before = stored(desk)
     whole = await desk.run("takedown", "list", "--reason", REASON, "--json")
     left = {(one["target"], one["what"].rpartition("/")[2]) for one in whole.document["left"]}
-    assert (whole.status, left) == (2, {(target, name) for target in ("t0", "t1") for name in ("app", "tool")})
+    at_targets = {(target, name) for target in ("t0", "t1") for name in ("app", "tool")}
+    assert left == at_targets | {("local", name) for name in ("app:v1", "app:v2", "app:copy", "tool:v1")}
+    assert (whole.status, stored(desk)) == (2, before)
+    adopted = await desk.run("takedown", "list", "--adopt", "--json")
+    left = {(one["target"], one["what"].rpartition("/")[2]) for one in adopted.document["left"]}
+    assert (adopted.status, left, adopted.document["removed"]) == (2, at_targets, [])
+    assert await station.at_targets("acme/app", "v1") == [200, 200]
+    assert not any(file.name == Digest(OURS.digest).hex for file in stored(desk))
     assert (await desk.run("takedown", "list", "--lift")).status == 0
     assert (await desk.run("sync")).status == 0  # the record is rebuilt from the targets, and not from what is denied
-    assert (await desk.run("takedown", "quay.io/acme/app:v1")).status == 2
+    assert (await desk.run("takedown", "quay.io/acme/app:v1", "--reason", REASON)).status == 2
 
 
 async def test_nothing_is_denied_or_removed_without_a_database_to_open(station: Station) -> None:

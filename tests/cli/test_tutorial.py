@@ -21,6 +21,7 @@ FENCE = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVED = "127.0.0.1:8080"
 VARYING = (
     (re.compile(r"\b\d+(\.\d)? s\b"), "N s"),  # times
+    (re.compile(r"\bin \d+ seconds\b"), "in N seconds"),
     (re.compile(r" +"), " "),  # widths of columns
 )
 

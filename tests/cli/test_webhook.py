@@ -39,14 +39,14 @@ def test_a_certificate_of_somebody_else_has_another_bundle(desk: Desk, typed: Ty
 
 
 def test_a_policy(desk: Desk, typed: Typed) -> None:
-    """A list of the policy and its binding for kubectl; namespaces of `webhook.except` are left alone."""
+    """A list of the policy and its binding for kubectl; namespaces of `webhook.except` and our own are left alone."""
     desk.configure(f"{FRONT}webhook: {{listen: '127.0.0.1:0', names: [w], except: [team]}}\n")
     said = typed("webhook", "policy")
     assert (said.status, said.err) == (0, "")
     policy, binding = said.document["items"]
     assert (policy["kind"], binding["spec"]["policyName"]) == ("MutatingAdmissionPolicy", policy["metadata"]["name"])
     assert policy["spec"]["failurePolicy"] == "Ignore"
-    assert '"values": ["team"]' in json.dumps(policy)
+    assert '"values": ["team", "mirrord"]' in json.dumps(policy)
     assert '"m.example/quay.io/a"' in policy["spec"]["mutations"][0]["applyConfiguration"]["expression"]
 
 

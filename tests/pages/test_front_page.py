@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from playwright.async_api import expect
 
-from mirrord.report.front import FrontStatus, UpstreamStatus
+from mirrord.report.front import FrontStatus, SharedCacheStatus, UpstreamStatus
 from mirrord.report.status import Status
 from mirrord.report.words import words
 from mirrord.serve.pages.frame import Look
@@ -32,6 +32,7 @@ FRONT = FrontStatus(
     cache_bytes=1 << 30,
     cache_entries=4213,
     cache_limit=4 << 30,
+    shared=SharedCacheStatus(NOW, 3 << 30, 12345, 17, 1 << 20),
     upstreams={
         "docker.io": UpstreamStatus({"hit": 6, "miss": 2}, 3, 1 << 20, 7 << 20, 17, 100),
         "quay.io": UpstreamStatus(),
@@ -55,7 +56,11 @@ def text_of(front: FrontStatus | None, language: str = "en") -> str:
             [
                 "Hit rate 80 % of 10 answers with content",
                 "Sent to clients 8.0 MiB Read from upstream: 1.0 MiB",
-                "Cache 1.0 GiB 1.0 GiB of 4.0 GiB · 4,213 blobs and manifests · 0 evicted",
+                (
+                    "Cache 1.0 GiB 1.0 GiB of 4.0 GiB · 4,213 blobs and manifests · 0 evicted"
+                    " Shared with other replicas: 3.0 GiB · 12,345 blobs and manifests · 17 evicted"
+                    " · counted 2026-11-27 16:39:05 UTC"
+                ),
                 "Refused 41 41 not on the allow list",
                 "2 from mirrors 6 from the cache 2 read from upstream",
                 "docker.io 75 % 1.0 MiB 7.0 MiB 3 17 of 100 requests left",

@@ -25,7 +25,8 @@ from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.pipeline import places
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.sql_store import SqlStore
+from mirrord.record.store import open_store
 from mirrord.report.mirror import ITEMS, MOVES, RUNS, MirrorDetail, Wish, plots_of
 from mirrord.report.status import ErrorStatus, MirrorStatus, Status, TargetStatus
 from mirrord.report.words import words
@@ -72,13 +73,13 @@ async def snapshot(tmp_path: Path) -> AsyncIterator[Snapshot]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    made = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    made = await open_store(tmp_path / "mirrord.db", T0)
     yield made
     await made.close()
 
 
-async def filled(snapshot: Snapshot, store: SqliteStore, tags: Sequence[str]) -> None:
+async def filled(snapshot: Snapshot, store: SqlStore, tags: Sequence[str]) -> None:
     """Record a run that wrote tags to both targets, with its moves."""
     mirror = snapshot.mirror("app")
     at = places(mirror, snapshot.syncer(mirror))
@@ -100,7 +101,7 @@ def status(**more: Any) -> MirrorStatus:
     return MirrorStatus("app", **{"kind": "image", "health": "ok", "targets": targets, **more})
 
 
-async def read(snapshot: Snapshot, store: SqliteStore, wish: Wish) -> MirrorDetail:
+async def read(snapshot: Snapshot, store: SqlStore, wish: Wish) -> MirrorDetail:
     detail = await add_record(MirrorDetail(status(), T0), snapshot, store, wish)
     return add_uses(detail, snapshot, "https://mirror.example", wish)
 
@@ -109,7 +110,7 @@ def shown(detail: MirrorDetail, wish: Wish | None = None, language: str = "en") 
     return page(detail, Look(language), wish or Wish(), "1.0")
 
 
-async def test_runs_are_bounded(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_runs_are_bounded(snapshot: Snapshot, store: SqlStore) -> None:
     """Of many runs the page shows the last ones, the newest first, and none where there were none."""
     assert 'id="runs"' not in shown(await read(snapshot, store, Wish()))
     for minute in range(RUNS + 2):
@@ -126,7 +127,7 @@ def rows(text: str) -> list[str]:
     return [html.unescape(found) for found in re.findall(r'<th scope="row"><a [^>]*>(.*?)</a>', text)]
 
 
-async def test_many_tags_cost_as_much_as_few(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_many_tags_cost_as_much_as_few(snapshot: Snapshot, store: SqlStore) -> None:
     """A page of 20 000 tags asks the record as often as a page of three, and has no more rows than fit."""
     await filled(snapshot, store, ["v1", "v2", "v3"])
     with counted() as few:
@@ -142,7 +143,7 @@ async def test_many_tags_cost_as_much_as_few(snapshot: Snapshot, store: SqliteSt
     assert (len(detail.moves), detail.older) == (MOVES, True)
 
 
-async def test_pages_of_items(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_pages_of_items(snapshot: Snapshot, store: SqlStore) -> None:
     """Links lead through all items once, a search finds a part of a name, and a link back leads to the first page."""
     tags = [f"v{number:03}" for number in range(250)]
     await filled(snapshot, store, tags)
@@ -161,7 +162,7 @@ async def test_pages_of_items(snapshot: Snapshot, store: SqliteStore) -> None:
     assert "No item has that in its name." in shown(await read(snapshot, store, nothing), nothing)
 
 
-async def test_the_item_whose_commands_are_shown(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_the_item_whose_commands_are_shown(snapshot: Snapshot, store: SqlStore) -> None:
     """It is the one that was asked for; else the one that changed last; a name that the mirror has not is ignored."""
     await filled(snapshot, store, ["v1", "v2", "v3"])
     for asked, wanted in (("v2", "v2"), ("", "v3"), ("v9; rm -rf /", "v3")):
@@ -173,7 +174,7 @@ async def test_the_item_whose_commands_are_shown(snapshot: Snapshot, store: Sqli
         ]
 
 
-async def test_a_chart_that_moved(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_a_chart_that_moved(snapshot: Snapshot, store: SqlStore) -> None:
     """A chart moves as NAME:VERSION, and its item is a file: the commands are for the item with that content."""
     charts = snapshot.mirror("charts")
     files = [("app-1.9.0", "a"), ("app-1.10.0", "b"), ("lib-0.1.0", "c")]
@@ -203,7 +204,7 @@ def test_plots_follow_days_and_midnight() -> None:
 
 
 async def test_what_is_recorded_of_other_places_is_left_out(
-    snapshot: Snapshot, store: SqliteStore, tmp_path: Path
+    snapshot: Snapshot, store: SqlStore, tmp_path: Path
 ) -> None:
     """After a change of `to`, the page does not say that the new place has what the old one had."""
     await filled(snapshot, store, ["v1"])
@@ -214,7 +215,7 @@ async def test_what_is_recorded_of_other_places_is_left_out(
     assert set(row.at) == {"local"}
 
 
-async def test_a_record_that_cannot_be_read(snapshot: Snapshot, store: SqliteStore) -> None:
+async def test_a_record_that_cannot_be_read(snapshot: Snapshot, store: SqlStore) -> None:
     """The page shows how the mirror stands, and says what is wrong with the record."""
     await store.close()
     text = shown(await read(snapshot, store, Wish()))

@@ -44,6 +44,20 @@ async def totals(page: Page) -> list[str]:
     return await page.locator(".tile").all_inner_texts()
 
 
+async def test_tiles_stand_in_even_rows(opened: Opener, address: str) -> None:
+    """One row, or two of four where that is too narrow; all of one height, and no label is broken."""
+    page = await opened(address)
+    boxes = "[...document.querySelectorAll('.tile')].map(t => t.getBoundingClientRect()).map(b => [b.top, b.height])"
+    heights = set[int]()
+    for width, rows in ((1440, 1), (1300, 1), (1250, 1), (1200, 1), (1000, 2), (700, 2)):
+        await page.set_viewport_size({"width": width, "height": 800})
+        found = await page.evaluate(boxes)
+        assert len({top for top, _ in found}) == rows, width
+        assert len(found) == 8
+        heights |= {round(height) for _, height in found}
+        assert len(heights) == 1, width
+
+
 async def test_at_a_glance(opened: Opener, address: str) -> None:
     """Totals first, then what fails with its error and what to do, then the others by kind, each with all about it."""
     page = await opened(address)

@@ -163,6 +163,22 @@ def test_running_mirrors(now: Now) -> None:
     assert activity.running() == {"n": Running("command", T0, read=10, read_rate=5)}
 
 
+def test_runs_of_one_mirror_beside_each_other(now: Now) -> None:
+    """They are shown as one, with the steps of all of them, until the last one has ended."""
+    activity = Activity()
+    for number in (1, 2):
+        activity.begin("m", "asked", T0)
+        activity(Planned(Plan("m", "image", T0), {"a": number}))
+    activity(done("v1"))
+    assert (found := activity.running()["m"]).targets["a"].steps == 3
+    assert (found.steps, found.done) == (3, 1)
+    activity.end("m")
+    assert activity.running()["m"] == found
+    activity.end("m")
+    activity.end("m")
+    assert activity.running() == {}
+
+
 def test_a_run_that_reads_and_has_sent_nothing(now: Now) -> None:
     """A slow source: bytes read, their rate and the time left are known; a config that was sent is next to nothing."""
     activity = Activity()

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mirrord import events as ev
+from mirrord.model.objects import SharedStanding
+from mirrord.model.remote import SharedCacheFailed
 from mirrord.report.board import Board
-from mirrord.report.front import FrontStatus, FrontTally, UpstreamStatus
+from mirrord.report.front import FrontStatus, FrontTally, SharedCacheStatus, UpstreamStatus
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status, status_document
@@ -39,7 +41,13 @@ HAPPENED: list[ev.Event] = [
 ]
 STANDINGS = (
     FrontStanding(3 * 2**20, 12, list_errors={"/etc/allows.txt": "/etc/allows.txt:3: bad"}),
-    FrontStanding(2**20, 1, cache_error="the disk is full", cache_limit=2**31),
+    FrontStanding(
+        2**20,
+        1,
+        cache_error="the disk is full",
+        cache_limit=2**31,
+        shared=SharedStanding(int(T0.timestamp()), 5000, 7, 2, 900, "uses/b is damaged"),
+    ),
 )
 TOTALS = FrontStatus(
     answers={"hit": 1, "local": 1, "miss": 2, "stale": 1},
@@ -59,6 +67,7 @@ TOTALS = FrontStatus(
     },
     top={"docker.io/a/b": 1},
     refused_names={"not_allowed ": 2, "pulls x.example/y": 1},
+    shared=SharedCacheStatus(T0, 5000, 7, 2, 900, "uses/b is damaged"),
 )
 
 
@@ -103,6 +112,12 @@ def test_series() -> None:
         "lists_refused 1.0",
         'refusals_total{reason="not_allowed"} 2.0',
         'refusals_total{reason="pulls"} 1.0',
+        "shared_bytes 5000.0",
+        "shared_counted_timestamp_seconds 1.795222923e+09",
+        "shared_entries 7.0",
+        "shared_evicted_bytes 900.0",
+        "shared_evictions 2.0",
+        "shared_failing 1.0",
     ]
     metrics.follow([], [], T0, ["quay.io"])
     assert 'upstream="docker.io"' not in metrics.text({}).decode()
@@ -116,6 +131,7 @@ def test_series() -> None:
             ev.ListRead("a.txt", 0, "a.txt: allows nothing"),
             {"level": "error", "event": "list.refused", "file": "a.txt", "error": "a.txt: allows nothing", "lines": 0},
         ),
+        (SharedCacheFailed("damaged"), {"level": "warning", "event": "cache.failed", "message": "damaged"}),
         (ev.Evicted(2, 30), {"level": "info", "event": "cache.evicted", "entries": 2, "bytes": 30}),
         (
             ev.FrontRefused("pulls", "token a", "quay.io/a/b", "v1"),
@@ -191,6 +207,7 @@ def test_page() -> None:
     warnings = re.findall(r'<p class="warning stale"(?! id="busy").*?<span>(.*?)</span></p>', text)
     assert warnings == [
         "The cache of the registry front cannot be used: the disk is full",
+        "What replicas share of the registry front&#39;s cache is not used or tended: uses/b is damaged",
         "An allow list was refused, the one before it stays in use: /etc/allows.txt:3: bad",
     ]
     missing = shown(FrontStatus(list_errors={"x": "x: gone"}, list_missing=True))

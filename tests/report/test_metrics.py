@@ -14,6 +14,7 @@ from mirrord.daemon.areas import AREAS, areas
 from mirrord.model.history import Standing
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt
+from mirrord.report.desks import IssueDeskStatus
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import ReceiverStatus
 from mirrord.syncer.port import load_syncers
@@ -25,6 +26,18 @@ MANY = 100_000
 def series(metrics: Metrics, part: str = "") -> dict[str, float]:
     lines = [line.removeprefix("mirrord_") for line in metrics.text({}).decode().splitlines() if part in line]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_a_mirror_is_in_progress_until_its_last_run_ends() -> None:
+    """Of images that people ask for several runs are under way; a run that nobody saw begin takes none away."""
+    metrics = Metrics("1")
+    metrics.follow([mirror()], [], T0)
+    begun, ended = ev.RunStarted("m", "image", "asked"), ev.RunFinished(make_run(name="m"))
+    seen, told = list[float](), list[ev.Event]([ended, begun, begun, ended, ended])
+    for event in told:
+        metrics(event)
+        seen.append(series(metrics)['sync_in_progress{mirror="m"}'])
+    assert seen == [0, 1, 1, 1, 0]
 
 
 def test_number_of_series_is_constant() -> None:
@@ -189,6 +202,24 @@ def test_areas(tmp_path: Path) -> None:
         "spool": disk("spool"),
     }
     assert areas(tmp_path / "gone") == {**dict.fromkeys(AREAS, 0), "database": 0, "other": 0}
+
+
+def test_repositories_in_whose_issues_people_ask() -> None:
+    """What is open, and whose forge cannot be asked; a repository that a reload removed has no series."""
+    one, other = IssueDeskStatus("github/a/b", open=3), IssueDeskStatus("gitee/a/b", last_error="status 401")
+    metrics = Metrics("1")
+    metrics.desks([one, other])
+    assert series(metrics, "issues") == {
+        'issues_open{repository="github/a/b"}': 3,
+        'issues_open{repository="gitee/a/b"}': 0,
+        'issues_failing{repository="github/a/b"}': 0,
+        'issues_failing{repository="gitee/a/b"}': 1,
+    }
+    metrics.desks([one])
+    assert series(metrics, "issues") == {
+        'issues_open{repository="github/a/b"}': 3,
+        'issues_failing{repository="github/a/b"}': 0,
+    }
 
 
 def test_receivers_of_notifications() -> None:

@@ -30,7 +30,8 @@ from mirrord.report.documents import (
     run_document,
 )
 from mirrord.report.health import Health
-from mirrord.report.logs import NAMES, Logs, line
+from mirrord.report.log_names import NAMES
+from mirrord.report.logs import Logs, line
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Running, Status, status_document
 from mirrord.serve.pages.static import asset
@@ -177,6 +178,7 @@ def test_status_document() -> None:
         "targets": {},
         "read": 0,
         "read_rate": None,
+        "replica": "",
     }
     assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
     assert document["state"] == "ready"
@@ -364,6 +366,13 @@ def test_full_disk_loses_lines_only() -> None:
         logs(ev.Reloaded())
         assert logs.lost == 2
         stream.detach()
+
+
+def test_the_fence_of_a_run() -> None:
+    """With replicas the log has the fence of each run, and whether it doubts the record; without, nothing of that."""
+    told = [line(ev.RunStarted("m", "image", "schedule", *lease)) for lease in ((), (7, True))]
+    about = {"mirror": "m", "kind": "image", "trigger": "schedule"}
+    assert [one.fields for one in told if one] == [about, {**about, "fence": 7, "doubtful": True}]
 
 
 def test_levels() -> None:

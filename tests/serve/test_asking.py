@@ -14,20 +14,24 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from jsonschema import ValidationError
 
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState
 from mirrord.errors import StorageError
 from mirrord.events import AnswerBroken, Events
 from mirrord.serve.app import make_app
-from mirrord.serve.asking import SYNC_PATH, AskPages
+from mirrord.serve.asking import STATUS, SYNC_PATH, AskPages
+from mirrord.serve.description import description
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.gate import TokenGate
 from mirrord.tokens import ASK, READ, TokenFile
 from tests.support.frontserver import Shown
+from tests.support.schemas import judge
 
 T0 = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
 QUEUED = AskedImage("n1", "docker.io/library/nginx:1", (), AskState.QUEUED, places=("m.example/nginx:1",), asked=T0)
 GZIP = {"Content-Encoding": "gzip"}
+PLACES = 2
 STATES = (QUEUED, replace(QUEUED, state=AskState.RUNNING, sent=5, total=10), replace(QUEUED, state=AskState.DONE))
 
 
@@ -87,7 +91,9 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     made, nobody = Site(tmp_path / "state"), cast("Any", None)
     events = Events()
     events.listen(made.heard.append)
-    pages = AskPages(made.clerk, made.gate, lambda: made.on, events, alive=0.01, patience=0.2, stall=0.5, followed=2)
+    pages = AskPages(
+        made.clerk, made.gate, lambda: made.on, events, alive=0.01, patience=0.2, stall=0.5, followed=PLACES
+    )
     app = make_app(Shown(nobody), gate=made.gate, asking=pages)
     listener, connection = Listener(app, grace=0.05), bind("127.0.0.1:0")
     await listener.listen(connection)
@@ -108,7 +114,7 @@ async def refused(site: Site, body: Any, status: int, **fields: str) -> dict[str
 
 
 async def test_who_may_ask(site: Site) -> None:
-    """Nobody without `asking:`, without a token, or with one that is for pulls; and the other way round."""
+    """Nobody without `asking:`, without a token, or with one for pulls; and the other way round (bad input 33)."""
     image = {"image": "nginx"}
     site.on = False
     assert "no `asking:`" in (await refused(site, image, 404))["detail"]
@@ -123,6 +129,18 @@ async def test_who_may_ask(site: Site) -> None:
         for token, denied in ((site.token, True), (site.reader, False)):
             async with session.get(v2, headers={"Authorization": f"Bearer {token}"}) as read:
                 assert (read.status == 401) is denied
+
+
+async def test_what_another_page_would_send(site: Site) -> None:
+    """A form of another site has no token, and no other method asks (bad input 33)."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(site.url, data=b"image=nginx", headers=form) as answer:
+            assert answer.status == 401
+        for method in ("GET", "PUT", "DELETE"):
+            async with session.request(method, site.url, headers={"Authorization": f"Bearer {site.token}"}) as answer:
+                assert answer.status == 405
+    assert site.clerk.asked == []
 
 
 @pytest.mark.parametrize(
@@ -199,7 +217,7 @@ async def test_few_are_followed_with_one_token(site: Site) -> None:
     ],
 )
 async def test_refusals(site: Site, reason: str, status: int, after: str) -> None:
-    """Each has a status, a word for programs and a sentence; one that passes says when to come again."""
+    """Each has a status, a word and a sentence; one that passes says when to come again (bad input 33)."""
     wait = 11.2 if after else 0.0
     site.clerk.first = AskedImage("", "nginx", (), AskState.REFUSED, AskRefusal(reason).value, "is not so", after=wait)
     found = await refused(site, {"image": "nginx"}, status)
@@ -223,16 +241,21 @@ async def test_an_image_is_followed_to_its_end(site: Site) -> None:
 
 
 async def test_who_stops_reading_is_not_waited_for(site: Site) -> None:
-    """The connection ends after a time, and the place is free again."""
+    """The connection ends after a time, and the place is free again: all places were taken so, and one is followed."""
     site.clerk.flood = "x" * 100_000
     host, _, port = site.url.removeprefix("http://").partition("/")[0].partition(":")
-    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
     body = b'{"image": "nginx"}'
     head = f"POST {SYNC_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.token}\r\n"
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    async with asyncio.timeout(20):
-        await site.clerk.left.wait()
-    writer.close()
+    for _ in range(PLACES):
+        _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        async with asyncio.timeout(20):
+            await site.clerk.left.wait()
+        site.clerk.left.clear()
+        writer.close()
+    site.clerk.flood = ""
+    async with site.post({"image": "nginx"}) as answer:
+        assert answer.status == 200
 
 
 async def test_a_record_that_breaks_meanwhile_ends_the_answer(site: Site) -> None:
@@ -272,6 +295,30 @@ async def test_who_does_not_wait(site: Site) -> None:
         for method, path, allowed in (("GET", SYNC_PATH, "POST"), ("POST", place, "GET, HEAD")):
             async with session.request(method, base + path) as answer:
                 assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+
+
+async def test_answers_are_as_they_are_described(site: Site) -> None:
+    """Each state is what the OpenAPI document says of it; each refusal has its status there, and its word."""
+    document = description()
+    post, get = document["paths"][SYNC_PATH]["post"], document["paths"][f"{SYNC_PATH}/{{id}}"]["get"]
+    for reason, status in STATUS.items():
+        assert f"`{reason}`: " in post["responses"][str(status)]["description"]
+    assert {*STATUS} == {*AskRefusal}
+    asked = {"components": document["components"]}
+    lines, whole = (one["responses"]["200"]["content"] for one in (post, get))
+    site.clerk.go.set()
+    async with site.post({"image": "nginx:1"}) as answer:
+        for line in [json.loads(line) async for line in answer.content]:
+            judge(asked | lines[answer.content_type]["schema"], line)
+    async with site.post({"image": "nginx:1"}, Prefer="respond-async") as answer:
+        content = post["responses"]["202"]["content"][answer.content_type]
+        judge(asked | content["schema"], await answer.json())
+        assert {*post["responses"]["202"]["headers"]} <= {*answer.headers}
+    assert whole["application/json"] == content
+    schema = post["requestBody"]["content"]["application/json"]["schema"]
+    judge(schema, {"image": "nginx", "platforms": ["linux/amd64"]})
+    with pytest.raises(ValidationError):
+        judge(schema, {"image": "nginx", "tag": "1"})
 
 
 async def test_what_is_over_is_one_line(site: Site) -> None:

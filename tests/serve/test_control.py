@@ -23,6 +23,7 @@ from mirrord.commands import (
     COMMANDS,
     AskImages,
     Backups,
+    Cancel,
     Changes,
     CollectGarbage,
     Command,
@@ -50,12 +51,13 @@ from mirrord.commands import (
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, Planned, RunFinished, StepDone
+from mirrord.model.cancelled import CancelledRun
 from mirrord.model.catalog import CatalogEntry, CatalogPart
 from mirrord.model.collected import Collected, Gone
 from mirrord.model.history import Behind, Day, ItemRow, RunRecord
 from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action, Plan, Step
-from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.model.takedown import DeniedThing, TakenDown
 from mirrord.model.verification import Level, TargetVerification, Verification, VerifyFinding
 from mirrord.report.documents import PIECE
@@ -213,6 +215,7 @@ ANSWERS: dict[Command[Any], Any] = {
     ),
     TryReceiver("ops"): Delivered("ops", "webhook", "hooks.example", "200 ok"),
     LookAtFront("nginx"): FrontLook("docker.io/library/nginx:latest", "cache", "allows.txt:3", fresh_until=T0),
+    Cancel(("m",)): (CancelledRun("m", "schedule", Result.INTERRUPTED, T0, T0, "two"), CancelledRun("n")),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),
 }
 

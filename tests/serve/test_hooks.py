@@ -17,9 +17,15 @@ from mirrord.serve.hooks import IssueHook, IssueHooks
 from mirrord.wire.forges.hooks import BODY
 from mirrord.wire.secret import Secret
 from tests.support.frontserver import Shown
+from tests.support.recorded import recorded
 
 KEY = Secret("a-secret-of-the-test")
 NOW = 1672135206.524
+GITEE = {
+    "User-Agent": "git-oschina-hook", "X-Git-Oschina-Event": "Issue Hook", "X-Gitee-Event": "Issue Hook",
+    "X-Gitee-Ping": "false", "X-Gitee-Timestamp": "1672135206524",
+    "X-Gitee-Token": "wwLIvVgMWZpGitXea/PUz2xw3O6WwUyJLWYHXM7WrlE=",
+}  # fmt: skip
 
 
 def delivered(number: object = 12, repository: str = "Acme/Mirror", **more: object) -> bytes:
@@ -28,9 +34,9 @@ def delivered(number: object = 12, repository: str = "Acme/Mirror", **more: obje
     ).encode()
 
 
-def signed(body: bytes, event: str = "issues", key: Secret = KEY, delivery: str = "d1") -> dict[str, str]:
+def signed(body: bytes, event: str = "issues", key: Secret = KEY) -> dict[str, str]:
     digest = hmac.new(key.reveal().encode(), body, hashlib.sha256).hexdigest()
-    return {"X-Hub-Signature-256": f"sha256={digest}", "X-GitHub-Event": event, "X-GitHub-Delivery": delivery}
+    return {"X-Hub-Signature-256": f"sha256={digest}", "X-GitHub-Event": event, "X-GitHub-Delivery": "d1"}
 
 
 class Site:
@@ -78,11 +84,10 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def test_a_signed_delivery_rings(site: Site) -> None:
-    """Once for each delivery, also when GitHub sends it again; the name may be written in any case."""
+    """Also one that GitHub sends again, as somebody wanted there; the name may be written in any case."""
     body = delivered()
     assert (await site.post(body, signed(body)))[0] == 202
-    assert (await site.post(body, signed(body)))[0] == 200
-    assert (await site.post(body, signed(body, delivery="d2"), "/hooks/github/Acme/Mirror"))[0] == 202
+    assert (await site.post(body, signed(body), "/hooks/github/Acme/Mirror"))[0] == 202
     assert site.rung == [("github", "12"), ("github", "12")]
 
 
@@ -97,6 +102,23 @@ async def test_forges_sign_in_their_ways(site: Site) -> None:
     headers["X-Gitee-Timestamp"] = str(int((NOW - 7200) * 1000))
     assert (await site.post(delivered("I6ABCD"), headers, "/hooks/gitee/acme/mirror"))[0] == 401
     assert site.rung == [("gitea", "12"), ("gitee", "I6ABCD")]
+
+
+async def test_whole_deliveries_as_forges_send_them(site: Site) -> None:
+    """A new issue rings; what they send to try a webhook is taken, though Gitee's names an issue of its own."""
+    body, ping = (json.dumps(recorded(f"github-{name}")).encode() for name in ("opened", "ping"))
+    github = {"User-Agent": "GitHub-Hookshot/4d7fd9c", "X-GitHub-Hook-Installation-Target-Type": "repository"}
+    assert (await site.post(body, signed(body) | github))[0] == 202
+    assert (await site.post(ping, signed(ping, "ping") | github))[0] == 200
+    new, headers, path = recorded("gitee-opened"), GITEE.copy(), "/hooks/gitee/acme/mirror"
+    assert (await site.post(json.dumps(new).encode(), headers, path))[0] == 202
+    new["repository"]["full_name"] = "头等/Mirror"  # as Gitee's manual has it: the titles of owner and repository
+    assert (await site.post(json.dumps(new).encode(), headers, path))[0] == 202
+    assert site.rung == [("github", "1"), ("gitee", "I4CYEO"), ("gitee", "I4CYEO")]
+    new["repository"] |= {"full_name": "oschina/git-osc", "path_with_namespace": "oschina/git-osc"}
+    assert (await site.post(json.dumps(new).encode(), headers, path))[0] == 400
+    assert (await site.post(json.dumps(new).encode(), headers | {"X-Gitee-Ping": "true"}, path))[0] == 200
+    assert len(site.rung) == 3
 
 
 @pytest.mark.parametrize(

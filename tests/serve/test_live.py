@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from mirrord.model.run import Result
 from mirrord.report.front import FrontStatus
-from mirrord.report.status import schedule_of, scheduled
+from mirrord.report.schedules import schedule_of, scheduled
 from mirrord.serve.pages import live, overview
 from mirrord.serve.pages.frame import POLICY, Look
 from mirrord.serve.pages.listed import Listed

@@ -130,7 +130,7 @@ async def test_plain_http_on_the_port(site: Site) -> None:
 
 
 async def test_a_renewed_certificate(site: Site) -> None:
-    """New files are shown to the next client, with and without a server name; what did not change is not loaded."""
+    """New files are shown to the next client, also without a server name; what did not change stays (fault F29)."""
     before = await site.shown()
     assert site.certificate.refresh() is None
     site.renew("127.0.0.1", not_after=FAR + timedelta(days=1))
@@ -139,6 +139,24 @@ async def test_a_renewed_certificate(site: Site) -> None:
     assert await site.shown() == fingerprint(site.pair[0])
     assert await site.shown() != before
     assert (await site.curl("-o", "/dev/null"))[0] == 0
+
+
+async def test_a_secret_that_kubernetes_renews(site: Site) -> None:
+    """Files below `..data` are new when that link is another one, and nothing else changed (fault F29)."""
+    mounted = site.folder / "mounted"
+    for name in ("..1", "..2"):
+        (mounted / name).mkdir(parents=True)
+        for made, file in zip(site.authority.pair("127.0.0.1", not_after=FAR), ("tls.crt", "tls.key"), strict=True):
+            shutil.copy(made, mounted / name / file)
+    (mounted / "..data").symlink_to("..1")
+    for file in ("tls.crt", "tls.key"):
+        (mounted / file).symlink_to(f"..data/{file}")
+    served = ServedCertificate(str(mounted / "tls.crt"), str(mounted / "tls.key"), site.say, lambda: site.now)
+    assert served.refresh() is None
+    (mounted / "..new").symlink_to("..2")
+    (mounted / "..new").rename(mounted / "..data")
+    assert served.refresh() == ("info", "settings.tls: a new certificate is in use until 2027-12-26")
+    assert served.refresh() is None
 
 
 @pytest.mark.parametrize("wrong", ["mismatch", "garbage", "gone", "encrypted"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,12 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from mirrord.errors import StorageError
 from mirrord.events import AnswerBroken, Event, Reviewed
@@ -164,19 +172,63 @@ def test_an_authority_is_made_once(tmp_path: Path) -> None:
     }
 
 
+def test_an_authority_where_files_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without hard links has an authority, too, and nothing beside it; nobody else reads its key."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = OwnCertificate(tmp_path).authority(NOW)
+    assert OwnCertificate(tmp_path).authority(NOW) == first
+    assert {one.name: oct(one.stat().st_mode & 0o777) for one in (tmp_path / "webhook").iterdir()} == {
+        "authority.pem": "0o600"
+    }
+
+
 def test_a_certificate_is_renewed_in_time(tmp_path: Path) -> None:
-    """Thirty days before its end, for other names, and when it is damaged or of another authority; else it stays."""
+    """Thirty days before its end, for other names, and when it or its key is damaged or of another (bad input 78)."""
     own = OwnCertificate(tmp_path)
     assert own.renew(NAMES, NOW)
     assert not own.renew(NAMES, NOW + CERTIFICATE_LASTS - RENEWED_BEFORE - timedelta(seconds=1))
     assert own.renew(NAMES, NOW + CERTIFICATE_LASTS - RENEWED_BEFORE)
     assert own.renew(("other",), NOW + CERTIFICATE_LASTS - RENEWED_BEFORE)
-    own.file.write_bytes(b"x")
-    assert own.renew(NAMES, NOW)
+    good = own.file.read_bytes()
+    authority = (tmp_path / "webhook" / "authority.pem").read_bytes()
+    key = authority[authority.index(b"-----BEGIN PRIVATE") :]
+    for damaged in (b"x", good[:-60], good[: good.index(b"-----BEGIN PRIVATE")] + key):
+        own.file.write_bytes(damaged)
+        assert own.renew(NAMES, NOW)
+        assert not own.renew(NAMES, NOW)
     OwnCertificate(tmp_path / "b").renew(NAMES, NOW)
     (tmp_path / "b" / "webhook" / "certificate.pem").replace(own.file)
     assert own.renew(NAMES, NOW)
     assert not own.renew(NAMES, NOW)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """Files with keys that nobody finished go after an hour; one that a process is at work on stays."""
+    own, left = OwnCertificate(tmp_path), tmp_path / "webhook" / ".authority.pem.0a1b2c3d.tmp"
+    own.renew(NAMES, NOW)
+    left.write_bytes(b"key")
+    own.renew(NAMES, NOW)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    own.renew(NAMES, NOW)
+    assert {one.name for one in left.parent.iterdir()} == {"authority.pem", "certificate.pem"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_key_of_an_authority_is_never_given_out(tmp_path: Path, *, first: bool) -> None:
+    """Not where its file has the key in another form, as `openssl ecparam` writes it, nor before the certificate."""
+    own, file = OwnCertificate(tmp_path), tmp_path / "webhook" / "authority.pem"
+    certificate = own.authority(NOW)
+    key = load_pem_private_key(file.read_bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    file.write_bytes(key + certificate if first else certificate + key)
+    assert own.authority(NOW) == certificate
+    assert own.renew(NAMES, NOW)
 
 
 @pytest.mark.parametrize("left", [0, 1, 200, 620, -60])

@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, click.Command] = {name: one for group in GROUPS.values() 
 _WIDEST = 100  # columns: longer lines are hard to read
 HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
 EXIT_CODES = """\
-0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage, or no daemon to reload · 69 nothing reachable ·
+0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage, or no daemon to ask · 69 nothing reachable ·
 74 disk or database · 75 try later (busy, rate-limited) · 78 wrong configuration · 129 stopped by SIGHUP ·
 130 stopped by Ctrl-C · 143 stopped by SIGTERM"""
 
@@ -61,13 +61,13 @@ class _Program(click.Group):
             raise click.UsageError(f"No such command {args[0]!r}; did you mean mirrord --{args[0]}?", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it so
         width = max(map(len, COMMANDS))
         for title, group in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl(list(_lines(group, width)))
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click calls it so
         with formatter.section("Exit codes"):
             formatter.write_text(EXIT_CODES)
 

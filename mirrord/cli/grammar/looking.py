@@ -14,6 +14,7 @@ _STATUS = command(
     """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
 Asks the running daemon or command. When none runs, reads the database, and NEXT shows the schedule instead of a time.
+Of several replicas that share the database it lists all, and what each runs.
 What fails comes first. With NAME it shows all about that mirror: source, schedule, errors and what to do about them,
 items with digest, size, platforms and signatures, what each target lacks since when, and the commands by which clients
 use it. A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing failed or was
@@ -44,7 +45,8 @@ _RUNS = command(
     """List the last runs of the mirror NAME: result, time, duration, items, bytes, and the first error.
 
 Asks the running daemon or command; when none runs, reads the database, which keeps 1000 runs of each mirror. Items and
-bytes are those of all targets together. For older runs give the RUN of the last one to `--before`.
+bytes are those of all targets together. Of several replicas it says which one carried out each run. For older runs give
+the RUN of the last one to `--before`.
 
   $ mirrord runs nginx --limit 5
 

@@ -10,6 +10,7 @@ from mirrord.cli.grammar.words import (
     CONFIG,
     JSON,
     NAMES,
+    NAMES_OR_IMAGES,
     QUIET,
     STATE,
     VERBOSE,
@@ -101,7 +102,7 @@ A name with a slash, a dot, a colon or an `@` is an image, which is copied once,
 
 Exit code 0 done, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk, 75 busy, 78 configuration.
 """,
-    NAMES,
+    NAMES_OR_IMAGES,
     CONFIG,
     STATE,
     QUIET,
@@ -128,9 +129,7 @@ where it names an image that was created later; the exit code is still 0.
 
 Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
 """,
-    click.Argument(
-        ["name"], metavar="NAME", help="The name of the mirror whose targets are written.", shell_complete=mirrors
-    ),
+    click.Argument(["name"], metavar="NAME", help="The mirror whose targets are written.", shell_complete=mirrors),
     value("--layout", "DIR[:NAME]", "Publish this OCI layout, a folder or a tar file."),
     value("--archive", "FILE[:NAME]", "Publish this archive, which `docker save` wrote."),
     value("--image", "REF", "Publish this image of a registry."),
@@ -269,13 +268,13 @@ something could not be removed.
 
 _TAKEDOWN = command(
     "takedown",
-    """Take down an image or a mirror: it is removed everywhere, and never mirrored, served or restored again.
+    """Take down an image, chart version or mirror: remove it everywhere, and never mirror, serve or restore it again.
 
 WHAT is a reference at its source or at a target, with a tag, with a digest, or without (all tags); a wildcard as in
 allow lists (`quay.io/acme/**`); or the name of a mirror, of charts also with one version. What is denied is first
 written into the file `settings.denied`, with its digests: another tag or another name does not bring it back. Then it
-is removed from `local`, from the cache of the front and from every target, as far as the ledger says that mirrord wrote
-it there. Clients get the status 451 with the reason.
+is removed from the cache of the front, and from `local` and every target as far as the ledger says that mirrord wrote
+it there: from neither after the database was lost. Clients get the status 451 with the reason.
 
 What could not be removed is listed. The same command again, without `--reason`, removes what is left; run it also when
 a takedown was cut short. Without WHAT it lists what is denied, and where it may still be.
@@ -290,6 +289,7 @@ be written or the database cannot be opened (then nothing was denied or removed)
     click.Argument(["what"], required=False, metavar="[WHAT]", help="What is taken down.", shell_complete=mirrors),
     click.Argument(["item"], required=False, metavar="[CHART-VERSION]", help="One version of the mirror WHAT."),
     value("--reason", "TEXT", "Say why, in one line; clients see it."),
+    flag("--adopt", "Also remove what the ledger does not have: of `local` and folders, and denied images elsewhere."),
     flag("--lift", "Deny it no longer: its line in the file becomes a comment. The next run mirrors it again."),
     CONFIG,
     STATE,

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, mirrors, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, group, mirrors, value, values
 
 _CLIENTS: Final = (
     "containerd",
@@ -148,12 +148,7 @@ wrong.
     CONFIG,
 )
 
-_WEBHOOK = click.Group(
-    "webhook",
-    help="Point new Pods at the mirror.",
-    commands=[_WEBHOOK_CERTIFICATE, _WEBHOOK_POLICY],
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_WEBHOOK = group("webhook", "Point new Pods at the mirror.", _WEBHOOK_CERTIFICATE, _WEBHOOK_POLICY)
 
 _COMMENT = command(
     "comment",
@@ -198,9 +193,9 @@ Exit code 0 when every target has every image, 2 when some are missing, 1 when a
     value("--to", "URL", "Write it into pull request N of this repository, and print nothing of it."),
     click.Option(
         ["--forge"],
-        type=click.Choice(["github", "gitee", "gitea"]),
+        type=click.Choice(["github", "gitee", "gitlab", "gitea"]),
         metavar="KIND",
-        help="What the host of `--to` is: github, gitee or gitea (also for Forgejo). Default: by its name.",
+        help="What the host of `--to` is: github, gitee, gitlab or gitea (also for Forgejo). Default: by its name.",
     ),
     CONFIG,
 )

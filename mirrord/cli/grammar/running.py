@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, group, mirrors, value
 
 _SERVE = command(
     "serve",
@@ -39,8 +39,8 @@ _RELOAD = command(
 
 The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
 Lists the mirrors that were added, removed or changed, and the settings that need a restart:
-`settings.listen`, `settings.tls`, `settings.spool`, `settings.log` and `webhook`. The daemon reads the folder that it
-was started with.
+`settings.listen`, `settings.tls`, `settings.spool`, `settings.log`, `settings.record`, `settings.blobs` and `webhook`.
+The daemon reads the folder that it was started with.
 
   $ mirrord reload
 
@@ -49,6 +49,27 @@ Exit code 0 when it is in use, 64 when no daemon runs, 78 when it is wrong.
     STATE,
     JSON,
     click.Option(["--config", "-c"], hidden=True, expose_value=False, callback=_no_folder),
+)
+
+_CANCEL = command(
+    "cancel",
+    """End the runs of mirrors that are under way, whatever started them, and wait until they have ended.
+
+What was done is kept and remembered, so that the next run continues from there; the history has the run as
+`interrupted`. Schedules stay as they are. A run that waits for the one under way begins then. With several replicas the
+one that runs the mirror ends it, whichever is asked.
+
+  $ mirrord cancel craned
+
+Exit code 0 when nothing of it runs any more, 64 when there is no such mirror or no daemon, 75 when a run has not ended
+in time.
+""",
+    click.Argument(
+        ["names"], nargs=-1, required=True, metavar="NAME...", help="Names of mirrors.", shell_complete=mirrors
+    ),
+    CONFIG,
+    STATE,
+    JSON,
 )
 
 _TOKEN_NAME = click.Argument(["name"], metavar="NAME", help="The name of the token: a-z, 0-9, '.', '_' and '-'.")
@@ -100,12 +121,32 @@ Exit code 0 when it is revoked, 64 when there is none of this name, 74 when the 
     JSON,
 )
 
-_TOKEN = click.Group(
-    "token",
-    help="Make and revoke tokens for clients.",
-    commands=[_TOKEN_ADD, _TOKEN_LIST, _TOKEN_REVOKE],
-    context_settings={"help_option_names": ["-h", "--help"]},
+_TOKEN = group("token", "Make and revoke tokens for clients.", _TOKEN_ADD, _TOKEN_LIST, _TOKEN_REVOKE)
+
+_STATE_COPY = command(
+    "state copy",
+    """Copy the record from the state directory to the database of `settings.record`, or back.
+
+All of it is copied, or nothing. The other end must have no record, and no mirrord may run. The original stays: after a
+copy to sqlite, remove `settings.record`.
+
+  $ mirrord state copy --to postgresql
+
+Exit code 0, 64 when the other end has a record or one of them is in use, 74 when one of them cannot be used, 75 when
+the daemon runs, 78 when the configuration is wrong.
+""",
+    click.Option(
+        ["--to"],
+        type=click.Choice(["postgresql", "sqlite"]),
+        metavar="KIND",
+        required=True,
+        help="Where to: postgresql, the database of `settings.record`, or sqlite, `mirrord.db` in the state directory.",
+    ),
+    CONFIG,
+    STATE,
 )
+
+_STATE = group("state", "Move what mirrord knows.", _STATE_COPY)
 
 _NOTIFY_LIST = command(
     "notify list",
@@ -137,12 +178,7 @@ service cannot be reached, 75 when it limits the rate, 78 when a secret is missi
     JSON,
 )
 
-_NOTIFY = click.Group(
-    "notify",
-    help="List and test the receivers of notifications.",
-    commands=[_NOTIFY_LIST, _NOTIFY_TEST],
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_NOTIFY = group("notify", "List and test the receivers of notifications.", _NOTIFY_LIST, _NOTIFY_TEST)
 
 _DEMO = command(
     "demo",
@@ -160,4 +196,4 @@ Exit code 0 when everything was published and checked, 1 when not.
     flag("--once", "Exit after everything is published and checked."),
 )
 
-RUNNING: Final = (_SERVE, _RELOAD, _NOTIFY, _TOKEN, _DEMO)
+RUNNING: Final = (_SERVE, _RELOAD, _CANCEL, _NOTIFY, _TOKEN, _STATE, _DEMO)

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, host_options, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, group, host_options, value, values
 
 _INIT = command(
     "init",
@@ -261,11 +261,6 @@ state.
     ),
 )
 
-_LIST = click.Group(
-    "list",
-    help="Format, check and make files that list images.",
-    commands=[_FMT, _LIST_CHECK, _IMAGES, _MIRRORED],
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_LIST = group("list", "Format, check and make files that list images.", _FMT, _LIST_CHECK, _IMAGES, _MIRRORED)
 
 SETTING_UP: Final = (_INIT, _IMPORT, _CHECK, _SCHEMA, _LIST, _COMPLETION)

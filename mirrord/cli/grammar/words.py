@@ -41,6 +41,13 @@ STATE: Final = click.Option(
 NAMES: Final = click.Argument(
     ["names"], nargs=-1, metavar="[NAME]...", help="Names of mirrors. Default: all mirrors.", shell_complete=mirrors
 )
+NAMES_OR_IMAGES: Final = click.Argument(
+    ["names"],
+    nargs=-1,
+    metavar="[NAME or IMAGE]...",
+    help="Names of mirrors, or images. Default: all mirrors.",
+    shell_complete=mirrors,
+)
 
 
 _TO_WORD: Final = str.maketrans("- ", "__")
@@ -61,6 +68,7 @@ def values(name: str, metavar: str, text: str) -> click.Option:
     return click.Option([name], metavar=metavar, multiple=True, help=text)
 
 
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}  # of each: click keeps what its first context had
 QUIET: Final = flag("--quiet", "Print only what failed.", "-q")
 VERBOSE: Final = flag("--verbose", "Print a line for each step, with full digests.", "-v")
 JSON: Final = flag("--json", "Print JSON for programs.")
@@ -101,8 +109,13 @@ def command(name: str, text: str, *parameters: click.Parameter) -> click.Command
         help="\n\n".join(paragraphs),
         params=list(parameters),
         callback=partial(_call, word),
-        context_settings={"help_option_names": ["-h", "--help"]},  # click keeps what its first context had
+        context_settings=_SETTINGS,
     )
+
+
+def group(name: str, text: str, *commands: click.Command) -> click.Group:
+    """Describe commands that have a word in common: `list fmt`, `list check`."""
+    return click.Group(name, help=text, commands=commands, context_settings=_SETTINGS)
 
 
 def _call(word: str, **typed: Any) -> int:

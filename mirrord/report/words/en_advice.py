@@ -37,6 +37,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.taken_down": "Mirror it no longer; if it may be mirrored again, remove its entry from settings.denied.",
     "advice.unsupported": "Publish it in a current format (push an old Docker image again), or mirror it no longer.",
     "advice.deadline": "Raise deadline: of the mirror, or mirror less in one run; what is finished stays valid.",
+    "advice.fenced": "Nothing to do: another replica runs the mirror. Check why this one gave no sign of life.",
     "advice.interrupted": "Nothing to do: the next run resumes.",
     "advice.storage": "Check the disk of the state directory: free space, rights, and whether it is read-only.",
     "advice.conflict": "Somebody else wrote the same name. Let one mirror alone write it; the next run tries again.",

@@ -37,6 +37,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "advice.taken_down": "请从镜像配置中移除它。若允许再次镜像，请从 settings.denied 文件中删除对应条目。",
     "advice.unsupported": "请以当前格式重新发布（旧的 Docker 镜像重新推送即可），或不再同步它。",
     "advice.deadline": "请延长该任务的 deadline:，或减少单次同步的内容；已完成的部分仍然有效。",
+    "advice.fenced": "无需处理，另一个副本正在运行此镜像任务。请检查本副本为何没有发出存活信号。",
     "advice.interrupted": "无需处理，下次运行会继续。",
     "advice.storage": "请检查状态目录所在的磁盘：剩余空间、权限，以及是否为只读。",
     "advice.conflict": "有其他程序写入了同一名称。请确保只有一个任务写入它；下次运行会重试。",

@@ -107,6 +107,7 @@ def page(listed: Listed, look: Look, chosen: Filter) -> bytes:
         kinds=sorted({row.mirror.kind for row in listed.rows}),
         targets=sorted({target.name for row in listed.rows for target in row.mirror.targets}),
         found=len(rows),
+        replicas=Html(filled([listed.replicas], said, status.now)) if listed.replicas else "",
         groups=[(title, name, len(found), Html(filled(found, said, status.now))) for title, name, found in groups],
     )
     return text.encode()

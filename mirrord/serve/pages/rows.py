@@ -14,7 +14,8 @@ from html import escape
 from typing import Final
 
 from mirrord.report.mirror import USABLE
-from mirrord.report.status import HEALTHS, MirrorStatus, schedule_of
+from mirrord.report.schedules import schedule_of
+from mirrord.report.status import HEALTHS, MirrorStatus
 from mirrord.report.words import Words, words
 from mirrord.serve.pages.templates import render
 from mirrord.serve.rendered import Fragments
@@ -32,12 +33,25 @@ _LONGEST: Final = 200  # characters of a filter
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The row of a mirror: its fixed pieces, and between two of them a way to say a time, and the time."""
+class TimedPart:
+    """A part of a page: its fixed pieces, and between two of them a way to say a time, and the time."""
 
-    mirror: MirrorStatus
     pieces: Sequence[str]
     times: Sequence[tuple[str, datetime]]
+
+    @classmethod
+    def of(cls, html: str) -> TimedPart:
+        """Take what a template has made."""
+        found = _MARK.split(html)
+        times = [(way, datetime.fromisoformat(at)) for way, at in zip(found[1::3], found[2::3], strict=True)]
+        return TimedPart(found[::3], times)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(TimedPart):
+    """The row of a mirror."""
+
+    mirror: MirrorStatus
     text: str  # what a search looks into, without upper case
 
     @property
@@ -92,14 +106,14 @@ class MirrorRows:
     def _row(self, mirror: MirrorStatus) -> Row:
         schedule = schedule_of(mirror.schedule)
         html = render("row.html", words=self._words, mirror=mirror, schedule=schedule, nearest=_nearest(mirror))
-        found = _MARK.split(html)
-        times = [(way, datetime.fromisoformat(at)) for way, at in zip(found[1::3], found[2::3], strict=True)]
+        part = TimedPart.of(html)
         places = (place for target in mirror.targets for place in (target.name, target.place))
-        return Row(mirror, found[::3], times, "\n".join((mirror.name, mirror.source, *places)).casefold())
+        text = "\n".join((mirror.name, mirror.source, *places)).casefold()
+        return Row(part.pieces, part.times, mirror, text)
 
 
-def filled(rows: Iterable[Row], said: Words, now: datetime) -> str:
-    """Put rows together, with their times as of `now`."""
+def filled(rows: Iterable[TimedPart], said: Words, now: datetime) -> str:
+    """Put rows, or other parts, together, with their times as of `now`."""
     ways: Mapping[str, Callable[[datetime, datetime], str]] = {"ago": said.ago, "until": said.until}
     pieces: list[str] = []
     for row in rows:

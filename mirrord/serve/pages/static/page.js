@@ -173,7 +173,13 @@
       if (!fresh || !filter || !fresh.querySelector("#list")) return location.reload();
       overview.dataset.serial = fresh.dataset.serial;
       document.title = other.title;
-      for (const id of ["warnings", "verdict", "found", "list"]) swap(document.getElementById(id), other.getElementById(id));
+      for (const id of ["warnings", "verdict", "found", "list", "replicas"]) {
+        const old = document.getElementById(id);
+        const now = other.getElementById(id);
+        if (old && now) swap(old, now);
+        else if (now) overview.append(now);
+        else old?.remove();
+      }
       filter.elements.state.value = other.getElementById("filter").elements.state.value;
     } catch (error) {
       if (error.name !== "AbortError") throw error;
@@ -254,15 +260,18 @@
   function show(change) {
     const here = new URLSearchParams(location.search);
     const filtered = ["q", "state", "kind", "target"].some((key) => here.get(key));
-    if (change.from !== overview.dataset.serial || change.moved || filtered) return load(location.href);
+    const rows = Object.entries(change.rows);
+    if (change.from !== overview.dataset.serial || change.moved || (filtered && rows.length)) return load(location.href);
     overview.dataset.serial = change.to;
     total(change);
-    for (const [name, html] of Object.entries(change.rows)) {
-      const row = document.getElementById(`m-${name}`);
-      const holder = document.createElement("template");
-      holder.innerHTML = html;
-      if (row) swap(row, holder.content.firstElementChild);
-    }
+    for (const [name, html] of rows) put(document.getElementById(`m-${name}`), html);
+    if (change.replicas) put(document.getElementById("replicas"), change.replicas);
+  }
+
+  function put(old, html) {
+    const holder = document.createElement("template");
+    holder.innerHTML = html;
+    if (old) swap(old, holder.content.firstElementChild);
   }
 
   function total(change) {
