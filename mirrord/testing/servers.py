@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -11,10 +12,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 
@@ -53,10 +56,30 @@ def excused() -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago, and that nobody gets who takes any.
+
+    Each one is returned once, until all were: a server that is stopped for a while finds its own again.
+    """
+    for number in itertools.islice(_numbers, _TAKEN_BY_SYSTEM - _LOWEST):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", _LOWEST + number % (_TAKEN_BY_SYSTEM - _LOWEST)))
+            return int(probe.getsockname()[1])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _lowest_taken() -> int:
+    """Return the first port of those that the system gives to clients, and to servers that ask for any."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return 32768
+
+
+_LOWEST: Final = 16384
+_TAKEN_BY_SYSTEM: Final = max(_LOWEST, _lowest_taken())
+_numbers: Final = itertools.count(997 * os.getpid())  # tests run in several processes, whose numbers follow each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +113,16 @@ class DockerRegistry:
         upstream: str = "",
         program: str = "docker-registry",
         deletes: bool = True,
+        storage: Mapping[str, object] | None = None,
     ) -> None:
         """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers.
 
         It listens on `address`, an address of this machine, and speaks TLS with `tls` (certificates and key, PEM).
         With the URL of an `upstream` it is a cache of that registry. `program` is what is run. Without `deletes` it
-        refuses every DELETE, as it does by default.
+        refuses every DELETE, as it does by default. `storage` are other keys of `storage` than those of its folder.
         """
         self.host = ""
-        self._upstream, self._program, self._deletes = upstream, program, deletes
+        self._upstream, self._program, self._deletes, self._storage = upstream, program, deletes, storage
         self._address, self._tls = address, tls
         self._kept = folder
         self._user = user
@@ -120,7 +144,13 @@ class DockerRegistry:
         return self._process.pid
 
     def hits(self) -> list[Hit]:
-        """Return what the access log says so far; empty unless it was asked for."""
+        """Return what the access log says when it works on nothing; empty unless it was asked for.
+
+        It writes a line after its answer, which a client may have before.
+        """
+        until = time.monotonic() + 10
+        while self._process and _works(self._process.pid) and time.monotonic() < until:
+            time.sleep(0.001)
         found = []
         for line in (self.folder / "log").read_text(errors="replace").splitlines():
             head, quote, rest = line.partition('] "')
@@ -202,7 +232,7 @@ class DockerRegistry:
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": not self._access_log}},
             "storage": {
-                "filesystem": {"rootdirectory": str(self.folder / "content")},
+                **(self._storage or {"filesystem": {"rootdirectory": str(self.folder / "content")}}),
                 "delete": {"enabled": self._deletes},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
@@ -230,7 +260,7 @@ class DockerRegistry:
         assert self._process is not None
         ended = asyncio.ensure_future(self._process.wait())
         try:
-            async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+            async with asyncio.timeout(60), aiohttp.ClientSession() as session:
                 while not ended.done():
                     with contextlib.suppress(aiohttp.ClientError):
                         async with session.get(f"{self.url}/v2/", ssl=False) as answer:
@@ -246,6 +276,15 @@ class DockerRegistry:
 
     def _log_end(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-500:]
+
+
+def _works(pid: int) -> bool:
+    """Whether a thread of a process runs, could run, or waits for a disk (field 3 of /proc/PID/task/TID/stat)."""
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # one that has ended
+            if file.read_text().rpartition(")")[2].split()[0] in "RD":
+                return True
+    return False
 
 
 def _htpasswd(name: str, password: str) -> bytes:

@@ -1,13 +1,14 @@
-"""Two real registries for all crashes."""
+"""Two real registries for all crashes, and no failpoint that outlives its test."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from mirrord import failpoints
 from mirrord.testing import DockerRegistry, require
 from tests.support.commands import Desk
 
@@ -22,3 +23,9 @@ async def registries() -> AsyncIterator[tuple[DockerRegistry, DockerRegistry]]:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    yield
+    failpoints.disarm()

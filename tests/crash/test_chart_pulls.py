@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.repositories import ManifestRef
-from mirrord.config.load import load_folder
 from mirrord.daemon import judging
 from mirrord.daemon.collecting import GarbageCollection
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import Runtime, open_runtime
-from mirrord.events import Events
+from mirrord.daemon.runtime import Runtime
 from mirrord.model.digest import Digest
-from mirrord.syncer.port import load_syncers
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer.emit import emit_json
@@ -38,13 +35,9 @@ LOG = frozenset({"open", "os.remove", "os.rename", "os.link", "os.scandir", "os.
 @asynccontextmanager
 async def running(desk: Desk, source: str, keep: str) -> AsyncIterator[tuple[Runtime, GarbageCollection]]:
     desk.configure(f"mirrors:\n  - {{name: app, kind: helm, from: '{source}', keep: {keep}, to: local}}\n")
-    syncers = load_syncers()
-    configuration = await asyncio.to_thread(load_folder, desk.folder / "conf.d", syncers, {})
-    state = desk.folder / "state"
-    with StateLock(state):
-        async with open_runtime(configuration, syncers, state, Events()) as runtime:
-            assert runtime.collector is not None
-            yield runtime, GarbageCollection(runtime, runtime.collector)
+    async with desk.opened() as runtime:
+        assert runtime.collector is not None
+        yield runtime, GarbageCollection(runtime, runtime.collector)
 
 
 def listed(state: Path) -> set[str]:
@@ -99,7 +92,7 @@ async def test_who_needs_versions_meanwhile(desk: Desk) -> None:
         for chart in charts:
             source.add(chart)
         assert not (await runtime.runner.sync("app")).error
-        async with runtime.runner.turns.hold("app"):
+        async with runtime.runner.leases.hold("app"):
             found = await work.collect()
             assert (found.gone, found.troubles, len((await work.collect(dry=True)).gone)) == ((), (), 2)
         repositories = runtime.snapshot.services.repositories
@@ -115,7 +108,7 @@ async def counted(desk: Desk, count: int) -> Counter[str]:
     """Collect a repository of so many versions of which two stay; return the operations on files."""
     async with running(desk, "https://charts.example", "{newest: 2}") as (runtime, work):
         services = runtime.snapshot.services
-        assert services.blobs
+        assert isinstance(services.blobs, DiskStore)
         assert services.repositories
         charts, tags, links = [], dict[str, Digest](), dict[Digest, ManifestRef]()
         for number in range(count):
@@ -123,7 +116,7 @@ async def counted(desk: Desk, count: int) -> Counter[str]:
             digest, version = Digest.of(data), f"1.{number}.0"
             entry = {"apiVersion": "v2", "name": "app", "version": version}
             charts.append(ChartVersion("app", version, digest, (), None, deprecated=False, entry=entry))
-            place = runtime.collector.store.place(digest) if runtime.collector else Path()
+            place = services.blobs.place(digest)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
             tags[f"charts/app-{version}.tgz"], links[digest] = digest, ManifestRef("application/gzip", len(data))

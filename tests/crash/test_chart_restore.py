@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final
 
 import pytest
 
-from mirrord.failpoints import CRASH_STATUS
+from mirrord import failpoints
+from mirrord.commands import Restore, Sync
+from mirrord.errors import MirrordError
+from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.digest import Digest
+from mirrord.model.run import Result, Run
 from mirrord.testing import DockerRegistry, require
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
@@ -19,6 +26,7 @@ from tests.support.chartworld import read_entries
 from tests.support.commands import Desk
 from tests.support.localstore import files_in
 from tests.support.signing import ShapeSigner
+from tests.support.walking import leftovers
 
 SIGNER = ShapeSigner()
 OLD = build_chart("app", "1.0.0", {"salt": os.urandom(2000)})
@@ -33,7 +41,16 @@ PLACES = (
     "record.receipts",
     "record.days",
 )
-"""What a restore of charts passes."""
+"""What a restore of charts passes where it can be stopped."""
+NAMED = Restore("app", ("app-1.0.0",))
+BACK: Final[Mapping[str, tuple[Restore, list[Mapping[str, Digest]]]]] = {
+    "name": (NAMED, [{"app-1.0.0": OLD.digest, "app-2.0.0": TWO.digest}] * 2),
+    "run": (Restore("app", run=2), [{"app-1.0.0": OLD.digest}] * 2),
+    "release": (replace(NAMED, release=True), [{"app-1.0.0": NEW.digest, "app-2.0.0": TWO.digest}] * 2),
+}
+"""What is done, and what both places have then."""
+MORE: Final = frozenset({"facts.noted", "spool.verified", "store.linked"})
+"""What is passed besides; `spool.chunk` where an archive comes from the source."""
 
 
 class Work:
@@ -41,6 +58,28 @@ class Work:
 
     def __init__(self, desk: Desk, source: ChartRepository) -> None:
         self.desk, self.source, self.state = desk, source, desk.folder / "state"
+
+    async def sync(self) -> Run:
+        (run,) = await self.desk.carry_out(Sync(("app",)))
+        return run
+
+    async def prepare(self, how: str) -> Restore:
+        """Return what is to be done, once that means something."""
+        if how == "release":
+            assert (await self.desk.carry_out(NAMED)).result is Result.SUCCESS
+        return BACK[how][0]
+
+    async def converge(self, how: str) -> None:
+        """Once more: it is done, or nothing was begun, and the same command does it; then all rests."""
+        assert {shown["app-1.0.0"] for shown in self.shown()} <= {OLD.digest, NEW.digest}
+        assert (await self.sync()).result in (Result.SUCCESS, Result.NOOP)
+        command, wanted = BACK[how]
+        if self.shown() != wanted:
+            assert (await self.desk.carry_out(command)).result is Result.SUCCESS
+        assert self.shown() == wanted
+        assert (await self.sync()).result is Result.NOOP
+        assert self.shown() == wanted
+        assert leftovers(self.state) == []
 
     def shown(self) -> list[Mapping[str, Digest]]:
         """Return what the indexes list; all of that is there, and is what they say."""
@@ -66,13 +105,14 @@ async def replaced(desk: Desk, more: str = "", targets: str = "") -> AsyncIterat
             f"mirrors: [{{name: app, kind: helm, from: '{source.url}', changed: replace, trust: 0s, "
             f"to: [local, site{more}]}}]\n"
         )
+        work = Work(desk, source)
         source.add(OLD, prov=OLD.provenance(SIGNER))
-        assert (await desk.run("sync")).status == 0
+        assert (await work.sync()).result is Result.SUCCESS
         source.entries.clear()
         source.add(NEW, prov=NEW.provenance(SIGNER))
         source.add(TWO, prov=TWO.provenance(SIGNER))
-        assert (await desk.run("sync")).status == 0
-        yield Work(desk, source)
+        assert (await work.sync()).result is Result.SUCCESS
+        yield work
 
 
 async def test_from_the_list_to_the_release(desk: Desk) -> None:
@@ -123,6 +163,53 @@ async def test_stopped_while_it_restores(desk: Desk, place: str, how: str) -> No
         assert work.shown() == listed(OLD)
 
 
+@pytest.mark.parametrize(
+    ("how", "place"),
+    [
+        *(
+            ("run", place)
+            for place in ("restore.held", "store.linked", "links.written", "ledger.settled", "record.days")
+        ),
+        *(("release", place) for place in ("facts.noted", "spool.verified", "links.renamed")),
+    ],
+)
+async def test_failed_in_this_process(desk: Desk, place: str, how: str) -> None:
+    """Where a restore, an undoing, or a release fails: no index lists what is not there, and the next run goes on."""
+    async with replaced(desk) as work:
+        command = await work.prepare(how)
+        failpoints.arm(place, failpoints.fail)
+        with suppress(MirrordError, OSError):
+            await desk.carry_out(command)
+        failpoints.disarm()
+        await work.converge(how)
+
+
+@pytest.mark.parametrize(("how", "place"), [("run", "restore.held"), ("release", "facts.noted")])
+async def test_killed_in_another_way(desk: Desk, place: str, how: str) -> None:
+    """The process ends there at once."""
+    words = {"run": ("--run", "2"), "release": ("app-1.0.0", "--release")}[how]
+    async with replaced(desk) as work:
+        await work.prepare(how)
+        stopped = await desk.run("restore", "app", *words, MIRRORD_FAILPOINTS=f"{place}=exit:0")
+        assert stopped.status == CRASH_STATUS, stopped
+        await work.converge(how)
+
+
+@pytest.mark.parametrize("how", BACK)
+async def test_no_place_is_missing(desk: Desk, how: str) -> None:
+    """The lists above name all that is passed, so that a new failpoint is in them from its first day."""
+    found = set[str]()
+    async with replaced(desk) as work:
+        command = await work.prepare(how)
+        for name in NAMES:
+            failpoints.arm(name, partial(found.add, name))
+        assert (await desk.carry_out(command)).result is Result.SUCCESS
+        failpoints.disarm()
+        assert work.shown() == BACK[how][1]
+    passed = {*PLACES, *MORE}
+    assert found == ((passed | {"spool.chunk"}) - {"restore.held"} if how == "release" else passed)
+
+
 async def test_a_folder_that_was_left_between_two_renames(desk: Desk) -> None:
     """Its archive is replaced already, and its index is not: the next run puts that right."""
     async with replaced(desk) as work:
@@ -140,7 +227,7 @@ async def test_without_its_database_nothing_is_restored_or_deleted(desk: Desk) -
         for file in work.state.glob("mirrord.db*"):
             file.unlink()
         said = await desk.run("restore", "app", "app-1.0.0")
-        assert (said.status, "mirrord.db was lost" in said.err) == (64, True), said
+        assert (said.status, "the database was lost" in said.err) == (64, True), said
         assert (await desk.run("restore", "app", "--run", "2")).status == 64
         assert work.shown() == listed(NEW)
 

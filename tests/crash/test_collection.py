@@ -16,16 +16,11 @@ import aiohttp
 import pytest
 
 from mirrord.blobs.collector import Collector
-from mirrord.blobs.uses import ContentUses
-from mirrord.config.load import load_folder
-from mirrord.daemon import runtime as daemon_runtime
+from mirrord.blobs.uses import DiskUses
+from mirrord.daemon import local
 from mirrord.daemon.collecting import GarbageCollection
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS
 from mirrord.files import LocalFile
-from mirrord.syncer.port import load_syncers
 from mirrord.syncer.serving import Request
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front import respond
@@ -333,27 +328,24 @@ async def test_clients_pull_during_collections(desk: Desk, monkeypatch: pytest.M
     def clock() -> float:
         return time.time() + hours * 3600
 
-    monkeypatch.setattr(daemon_runtime, "ContentUses", partial(ContentUses, clock=clock))
-    monkeypatch.setattr(daemon_runtime, "Collector", partial(Collector, clock=clock))
+    monkeypatch.setattr(local, "DiskUses", partial(DiskUses, clock=clock))
+    monkeypatch.setattr(local, "Collector", partial(Collector, clock=clock))
     async with kept(desk) as world:
         world.configure("{newest: 2}")
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, desk.folder / "conf.d", syncers, {})
-        with StateLock(world.state):
-            async with open_runtime(configuration, syncers, world.state, Events()) as runtime:
-                assert runtime.collector is not None
-                work, client = GarbageCollection(runtime, runtime.collector), Client(runtime.snapshot.services)
-                for number in range(5, 20):
-                    begun, ended = await client.begin(), asyncio.Event()
-                    pulling = [asyncio.create_task(client.pull(ended)) for _ in range(3)]
-                    image = build_image(["linux/amd64"], layers=2, layer_size=50_000, seed=f"{number}", shared_layers=1)
-                    await push(image, world.source, "up/app", [f"1.{number}"])
-                    _, meanwhile = await asyncio.gather(runtime.runner.sync("app"), work.collect())
-                    gone += len(meanwhile.gone) + len((await work.collect()).gone)
-                    await client.finish(begun)
-                    ended.set()
-                    await asyncio.gather(*pulling)
-                    hours += 2
+        async with desk.opened() as runtime:
+            assert runtime.collector is not None
+            work, client = GarbageCollection(runtime, runtime.collector), Client(runtime.snapshot.services)
+            for number in range(5, 20):
+                begun, ended = await client.begin(), asyncio.Event()
+                pulling = [asyncio.create_task(client.pull(ended)) for _ in range(3)]
+                image = build_image(["linux/amd64"], layers=2, layer_size=50_000, seed=f"{number}", shared_layers=1)
+                await push(image, world.source, "up/app", [f"1.{number}"])
+                _, meanwhile = await asyncio.gather(runtime.runner.sync("app"), work.collect())
+                gone += len(meanwhile.gone) + len((await work.collect()).gone)
+                await client.finish(begun)
+                ended.set()
+                await asyncio.gather(*pulling)
+                hours += 2
     assert client.pulls >= 300
     assert gone >= 5
 

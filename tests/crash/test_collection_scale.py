@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.repositories import ManifestRef
 from mirrord.config.load import load_folder
 from mirrord.daemon.collecting import GarbageCollection
@@ -63,6 +64,7 @@ async def collected(folder: Path, many: int, monkeypatch: pytest.MonkeyPatch) ->
         async with open_runtime(configuration, syncers, folder / "state", Events()) as runtime:
             collector, turns = runtime.collector, Turns()
             assert collector
+            assert isinstance(collector.store, DiskStore)
             data = {f"1.{number}": b"%d" % number for number in range(many)}
             digests = {tag: Digest.of(body) for tag, body in data.items()}
             for tag, body in data.items():

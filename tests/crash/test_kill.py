@@ -10,13 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from mirrord.config.load import load_folder
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
 from mirrord.testing.exchange import Moment
 from tests.support.commands import Desk
@@ -113,11 +108,8 @@ class World:
 
     async def sync(self) -> list[Run]:
         """Do what `mirrord sync` does, in this process: it takes a tenth of the time of a child."""
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        with StateLock(self.state):
-            async with open_runtime(configuration, syncers, self.state, Events()) as shop:
-                return [await shop.runner.sync(name) for name in shop.snapshot.names]
+        async with self.desk.opened() as shop:
+            return [await shop.runner.sync(name) for name in shop.snapshot.names]
 
     def stamps(self) -> dict[str, int]:
         """Return when each file of the embedded store and of the layouts was written."""
@@ -147,14 +139,11 @@ async def test_what_a_crash_left_open_is_settled_at_the_next_start(desk: Desk, r
         crashed = await desk.run("sync", MIRRORD_FAILPOINTS="push.tag=exit:2")
         assert crashed.status == CRASH_STATUS, crashed
         assert world.unsettled()
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, world.desk.folder / "conf.d", syncers, {})
-        with StateLock(world.state):
-            async with open_runtime(configuration, syncers, world.state, Events()) as runtime:
-                runtime.runner.settle()
-                await asyncio.gather(*runtime.runner._tasks)
-                assert [await runtime.store.moves(name, unsettled=True) for name in ("app", "built")] == [[], []]
-                assert await runtime.store.runs("app") == []
+        async with world.desk.opened() as runtime:
+            runtime.runner.settle()
+            await asyncio.gather(*runtime.runner._tasks)
+            assert [await runtime.store.moves(name, unsettled=True) for name in ("app", "built")] == [[], []]
+            assert await runtime.store.runs("app") == []
         assert not world.unsettled()
         await world.converge()
 

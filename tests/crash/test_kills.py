@@ -6,7 +6,6 @@ is that of pytest-randomly (`--randomly-seed` repeats it); MIRRORD_KILLS sets ho
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import secrets
@@ -21,13 +20,7 @@ import pytest
 import pytest_asyncio
 
 from mirrord.commands import CollectGarbage, Command, Prune, Restore, Sync, Takedown
-from mirrord.config.load import load_folder
-from mirrord.daemon.dispatcher import Dispatcher
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
-from mirrord.events import Events
 from mirrord.model.run import Result
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from tests.support.commands import Desk
 from tests.support.killing import FileEvents, Gate, gated
@@ -101,7 +94,7 @@ class Job:
         for tag in OLD.keys() - LEFT.keys():
             del self.source.content.tags["up/app"][tag]
         self.words, self.command, self.local = ("prune", "app", "--apply"), Prune(("app",)), WAS
-        await self.once(self.command)  # two that are to agree
+        await self.desk.carry_out(self.command)  # two that are to agree
 
     async def _takedown(self) -> None:
         await self.fill(dict.fromkeys(OLD.keys() - LEFT.keys(), INDEX))
@@ -122,16 +115,8 @@ class Job:
     async def fill(self, tags: Mapping[str, Image]) -> None:
         for tag, image in tags.items():
             await push(image, self.source, "up/app", [tag])
-        (run,) = await self.once(Sync(("app",)))
+        (run,) = await self.desk.carry_out(Sync(("app",)))
         assert run.result is Result.SUCCESS, run
-
-    async def once(self, command: Command[Any]) -> Any:
-        """Do what a command does, in this process: it takes a tenth of the time of a child."""
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        with StateLock(self.state):
-            async with open_runtime(configuration, syncers, self.state, Events()) as runtime:
-                return await Dispatcher(runtime).carry_out(command)
 
     async def killed(self, at: int, *, files: bool, done: bool) -> bool:
         """Run the command as a child, which is killed at that event; whether it came so far."""
@@ -147,7 +132,7 @@ class Job:
         """Run the whole command, and count."""
         self.gate.arm(0, done=False)
         if not files:
-            await self.once(self.command)
+            await self.desk.carry_out(self.command)
             return self.gate.seen
         said = await self.desk.run(*self.words, **self.files.environ())
         assert said.status == 0, said
@@ -181,7 +166,7 @@ class Job:
         newest = self.newest()
         for target, tags in (("one", self.left), ("local", self.local)):
             assert {name: digest for (place, name), digest in newest.items() if place == target and digest} == tags
-        (run,) = await self.once(Sync(("app",)))
+        (run,) = await self.desk.carry_out(Sync(("app",)))
         assert run.result is Result.NOOP, run
         assert await self.found() == (self.left, self.local)
         assert leftovers(self.state) == []
@@ -226,7 +211,7 @@ async def test_kills(tmp_path: Path, gates: Mapping[str, Gate], kind: str, progr
             killed = await job.killed(random.randint(1, events), files=files, done=random.random() < 0.5)
             counted += killed and bool(job.unfinished())
             await job.sound()
-            await job.once(job.command)
+            await job.desk.carry_out(job.command)
             await job.ended()
         if counted == KILLS:
             break

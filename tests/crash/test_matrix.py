@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import sqlite3
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +19,9 @@ import pytest
 from mirrord import failpoints
 from mirrord.cli.copy import _copy
 from mirrord.cli.hosts import copy_hosts
-from mirrord.config.load import load_folder
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import MirrordError
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
-from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Publication
 from mirrord.syncers.image.names.typed import copying
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
@@ -199,15 +193,11 @@ class FirstPublish(Work):
         return await self._publish("build", *self.names)
 
     async def _publish(self, folder: str, *names: str) -> Run:
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        state = self.desk.folder / "state"
-        with StateLock(state):
-            async with open_runtime(configuration, syncers, state, Events()) as shop:
-                run = await shop.runner.publish("app", Publication(f"oci:{self.desk.folder}/{folder}", names))
-                recorded = [one.result for one in await shop.store.runs("app", 1) if one.finished == run.finished]
-                assert recorded == [run.result] or run.result not in GOOD  # what is not remembered is not called good
-                return run
+        async with self.desk.opened() as shop:
+            run = await shop.runner.publish("app", Publication(f"oci:{self.desk.folder}/{folder}", names))
+            recorded = [one.result for one in await shop.store.runs("app", 1) if one.finished == run.finished]
+            assert recorded == [run.result] or run.result not in GOOD  # what is not remembered is not called good
+            return run
 
     async def places(self) -> Mapping[str, Place]:
         wanted = {**self.before, **dict.fromkeys(self.names, str(self.image.digest))}
@@ -258,10 +248,8 @@ CASES: Final = [
 
 
 @pytest.fixture(autouse=True)
-def _quiet(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _temporary(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(desk.temporary))
-    yield
-    failpoints.disarm()
 
 
 @pytest.mark.parametrize(("work", "place"), CASES)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from typing import Final
@@ -16,16 +15,10 @@ import pytest_asyncio
 
 from mirrord import failpoints
 from mirrord.commands import Prune, Sync
-from mirrord.config.load import load_folder
-from mirrord.daemon.dispatcher import Dispatcher
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import MirrordError
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.digest import Digest
 from mirrord.model.run import Result, Run
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.wire.oci.reference import referrers_tag
 from tests.support.commands import Desk
@@ -55,12 +48,6 @@ async def both() -> AsyncIterator[Both]:
     require("docker-registry", "registry3")
     async with DockerRegistry(access_log=True) as old, DockerRegistry(access_log=True, program="registry3") as new:
         yield old, new
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    failpoints.disarm()
 
 
 class Work:
@@ -96,14 +83,9 @@ class Work:
             assert (first.result, first.receipts) == (Result.NOOP, ())
 
     async def once(self, word: str = "prune") -> Run:
-        """Do what a command does, in this process: it takes a tenth of the time of a child."""
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        with StateLock(self.state):
-            async with open_runtime(configuration, syncers, self.state, Events()) as runtime:
-                command = Sync(("app",)) if word == "sync" else Prune(("app",))
-                (run,) = await Dispatcher(runtime).carry_out(command)
-                return run
+        command = Sync(("app",)) if word == "sync" else Prune(("app",))
+        (run,) = await self.desk.carry_out(command)
+        return run
 
     @property
     def whole(self) -> set[str]:

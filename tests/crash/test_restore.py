@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
@@ -12,15 +11,9 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.commands import Restore, Sync
-from mirrord.config.load import load_folder
-from mirrord.daemon.dispatcher import Dispatcher
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import MirrordError
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from tests.support.commands import Desk
 from tests.support.localstore import tags_in
@@ -33,12 +26,6 @@ BEFORE: Final = ("facts.noted", "restore.held", "ledger.intended")
 AFTER: Final = ("push.tag", "links.appended", "ledger.settled", "record.receipts", "record.days")
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    failpoints.disarm()
-
-
 class Work:
     """A mirror of two tags that moved, to a registry and to `local`."""
 
@@ -46,16 +33,10 @@ class Work:
         self.desk, self.target, self.state = desk, target, desk.folder / "state"
 
     async def once(self, command: Restore | Sync) -> Run:
-        """Do what a command does, in this process: it takes a tenth of the time of a child."""
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        with StateLock(self.state):
-            async with open_runtime(configuration, syncers, self.state, Events()) as runtime:
-                dispatcher = Dispatcher(runtime)
-                if isinstance(command, Restore):
-                    return await dispatcher.carry_out(command)
-                (run,) = await dispatcher.carry_out(command)
-                return run
+        if isinstance(command, Restore):
+            return await self.desk.carry_out(command)
+        (run,) = await self.desk.carry_out(command)
+        return run
 
     async def sound(self) -> list[dict[str, str]]:
         """Return the tags at both places, each of which is whole and one of the two images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -13,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.collector import Collector
-from mirrord.blobs.uses import ContentUses
-from mirrord.config.load import load_folder
-from mirrord.daemon import runtime as daemon_runtime
+from mirrord.blobs.uses import DiskUses
+from mirrord.daemon import local
 from mirrord.daemon.collecting import GarbageCollection
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
-from mirrord.events import Events
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push, require
 from tests.support.commands import Desk
 from tests.support.judges import crane
@@ -46,14 +40,11 @@ def make_old(state: Path) -> None:
 async def collected(desk: Desk, monkeypatch: pytest.MonkeyPatch, now: float) -> set[str]:
     """Collect at that time, and return the names that went."""
     with monkeypatch.context() as patched:
-        for kind in (ContentUses, Collector):
-            patched.setattr(daemon_runtime, kind.__name__, partial(kind, clock=lambda: now))
-        syncers, state = load_syncers(), desk.folder / "state"
-        configuration = await asyncio.to_thread(load_folder, desk.folder / "conf.d", syncers, {})
-        with StateLock(state):
-            async with open_runtime(configuration, syncers, state, Events()) as runtime:
-                assert runtime.collector
-                found = await GarbageCollection(runtime, runtime.collector).collect()
+        for kind in (DiskUses, Collector):
+            patched.setattr(local, kind.__name__, partial(kind, clock=lambda: now))
+        async with desk.opened() as runtime:
+            assert runtime.collector
+            found = await GarbageCollection(runtime, runtime.collector).collect()
     assert found.troubles == ()
     return {one.name for one in found.gone}
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -17,17 +15,11 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.commands import Sync, Verify
-from mirrord.config.load import load_folder
-from mirrord.daemon.dispatcher import Dispatcher
-from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import MirrordError
-from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
 from mirrord.model.verification import Level, TargetVerification, Verification
 from mirrord.record.verified import verified_of
-from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Registry, build_image, push
 from tests.support.commands import Desk
 from tests.support.verifying import codes, damage, lose_blob, lose_manifest, lose_tag
@@ -56,12 +48,6 @@ REPAIR: Final = (
 """What a repair passes."""
 LATER: Final = ("push.blob:1",)
 """The same places after others were passed."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    failpoints.disarm()
 
 
 class Work:
@@ -110,15 +96,9 @@ class Work:
         return self.state / "blobs" / algorithm / number[:2] / number
 
     async def once(self, command: Sync | Verify) -> Run | Verification:
-        """Do what a command does, in this process: it takes a tenth of the time of a child."""
-        syncers = load_syncers()
-        configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
-        with StateLock(self.state):
-            async with open_runtime(configuration, syncers, self.state, Events()) as runtime:
-                dispatcher = Dispatcher(runtime)
-                if isinstance(command, Sync):
-                    return (await dispatcher.carry_out(command))[0]
-                return (await dispatcher.carry_out(command))[0]
+        if isinstance(command, Sync):
+            return (await self.desk.carry_out(command))[0]
+        return (await self.desk.carry_out(command))[0]
 
     async def verify(self, *, repair: bool = False) -> Verification:
         found = await self.once(Verify(("app",), Level.BYTES, repair))

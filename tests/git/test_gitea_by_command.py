@@ -151,7 +151,7 @@ async def test_a_default_branch_that_stays_cannot_be_deleted(scene: Scene) -> No
 async def test_what_people_commit_there_is_kept_and_comes_back(scene: Scene) -> None:
     """Commits made on Gitea's pages are fetched before they are overwritten, listed, and pushed back by `restore`."""
     await scene.sync()
-    assert "app: there are no backups of overwritten or deleted refs" in await scene.said("restore", "app")
+    assert "app: nothing is known that a run overwrote or deleted" in await scene.said("restore", "app")
     upstream = await scene.branches()
     content = {"content": base64.b64encode(b"mine\n").decode(), "message": "mine", "branch": "main"}
     await scene.gitea.api("POST", f"{REPOSITORY}/contents/mine.txt", content)

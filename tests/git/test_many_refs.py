@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.syncer.values import LOCAL
 from mirrord.testing.gitrepos import Upstream
 from tests.support.gitcontent import fill
@@ -23,7 +23,7 @@ async def test_no_turn_of_the_loop_looks_at_all_of_them(world: GitWorld) -> None
     upstream.git("pack-refs", "--all")
     one.create(NAME)
     mirror = world.mirror(source.url(NAME), one=one.url(NAME), local=LOCAL)
-    world.store = await SqliteStore.open(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
+    world.store = await open_store(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
     turns = {}
     for case, result in (("first", Result.SUCCESS), ("commit", Result.SUCCESS), ("idle", Result.NOOP)):
         if case == "commit":

@@ -47,18 +47,6 @@ async def both() -> AsyncIterator[Both]:
         yield old, new
 
 
-@pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as made:
-        yield made
-
-
 async def tags(registry: Registry | DockerRegistry, chart: str = "app") -> set[str]:
     """Return the tags of a chart."""
     url = f"http://{registry.host}/v2/{CHARTS_AT}/{chart}/tags/list"
@@ -126,6 +114,19 @@ async def test_what_the_mirror_does_not_select_any_more(source: ChartRepository,
         pruned.select()
         assert (await runs.run(pruned.mirror)).result is Result.SUCCESS
         assert await tags(registry) == {"1.0.0", "2.0.0", "3.0.0"}
+
+
+@pytest.mark.parametrize(("answer", "left"), [(403, {"1.0.0", "3.0.0"}), (503, {"1.0.0", "3.0.0"}), (405, {"3.0.0"})])
+async def test_what_the_source_does_not_give_stays(
+    source: ChartRepository, runs: ChartRuns, answer: int, left: set[str]
+) -> None:
+    """S3 says 403 of an archive that is gone: it could not be brought back. A server without HEAD says nothing."""
+    async with Registry() as registry:
+        pruned = await PrunedCharts.open(runs, source, registry=registry)
+        pruned.select(newest=1)
+        source.faults.on("HEAD", "app-1.0.0.tgz", times=None).status(answer)
+        await pruned.twice()
+        assert await tags(registry) == left
 
 
 async def test_charts_in_a_registry_as_source(runs: ChartRuns) -> None:
@@ -271,13 +272,14 @@ async def test_what_is_listed_and_cannot_be_read_stays(
 
 
 async def test_what_an_index_does_not_list_any_more(source: ChartRepository, runs: ChartRuns) -> None:
-    """Where somebody took a version out of a folder's index it is gone there, and the record says so."""
+    """Where somebody took a version and its archive out of a folder it is gone there, and the record says so."""
     folder = runs.folder / "site"
     pruned = await PrunedCharts.open(runs, source, site=folder, local=LOCAL)
     pruned.lose(V1)
     await pruned.plan()
     runs.later(days=2)
     (folder / "index.yaml").write_bytes(build_index([chart.entry() for chart in (V2, V3, OTHER)]))
+    (folder / "charts" / V1.file).unlink()
     run = await pruned.prune()
     assert done(run) == {("site", "app-1.0.0")}
     assert run.receipts[0].step.reason == "gone there already"
@@ -294,7 +296,7 @@ async def test_what_could_not_be_brought_back_stays(source: ChartRepository, run
         runs.later(days=2)
         plan = await pruned.plan()
         assert {step.reason.partition("; ")[2] for step in plan.active} == {"can be brought back from local"}
-        lost = "no place would keep its content, so it could not be brought back; `--irrecoverable` removes it"
+        lost = "no place is sure to keep its content, so it could not be brought back; `--irrecoverable` removes it"
         whole = pruned.mirror
         for mirror in (
             replace(whole, keep=Keep(newest=1)),
@@ -427,40 +429,6 @@ async def test_nothing_without_the_database(source: ChartRepository, runs: Chart
         assert V3.version in await tags(registry)
 
 
-@pytest.mark.parametrize("lag", [0, 2])
-async def test_a_chartmuseum(source: ChartRepository, runs: ChartRuns, lag: int) -> None:
-    """A version goes by one DELETE, with its provenance; it counts once the index, made in the background, agrees."""
-    async with ChartMuseumServer("/org/repo") as museum:
-        pruned = await PrunedCharts.open(runs, source, museum=museum, local=LOCAL)
-        museum.files["app-1.0.0.tgz.prov"] = b"name: app\nversion: 1.0.0\n"
-        museum.lag = lag
-        pruned.lose(V1)
-        run = await pruned.twice()
-        assert done(run) == {("museum", "app-1.0.0")}
-        assert museum.files.keys() == {f"{item}.tgz" for item in LEFT}
-        deletes = [one.path for one in museum.log if one.method == "DELETE"]
-        assert deletes == ["/api/org/repo/charts/app/1.0.0"]
-        moves = [one for one in await runs.store.moves("app") if one.after is None]
-        assert [(one.name, one.outcome) for one in moves] == [("app:1.0.0", Settled.DONE)]
-        assert (await pruned.prune()).receipts == ()
-        assert (await runs.run(pruned.mirror)).result in {Result.NOOP, Result.SUCCESS}
-        assert museum.files.keys() == {f"{item}.tgz" for item in LEFT}
-
-
-async def test_a_chartmuseum_that_does_not_delete(source: ChartRepository, runs: ChartRuns) -> None:
-    """With `--disable-delete` it answers as if nothing were there: its index says what is true."""
-    async with ChartMuseumServer() as museum:
-        pruned = await PrunedCharts.open(runs, source, museum=museum, local=LOCAL)
-        museum.deletes = False
-        pruned.lose(V1)
-        run = await pruned.twice()
-        assert [(one.outcome, "`--disable-delete`" in one.detail) for one in run.receipts] == [(Outcome.REFUSED, True)]
-        assert "app-1.0.0.tgz" in museum.files
-        assert ("museum", "app-1.0.0") in await runs.store.memory("app")
-        museum.deletes = True
-        assert done(await pruned.prune()) == {("museum", "app-1.0.0")}
-
-
 async def test_coding_has_no_api_for_it(source: ChartRepository, runs: ChartRuns) -> None:
     """The plan says so, and nothing is asked of it."""
     async with CodingServer() as coding:
@@ -470,6 +438,21 @@ async def test_coding_has_no_api_for_it(source: ChartRepository, runs: ChartRuns
         runs.later(days=2)
         (step,) = (await pruned.plan()).steps
         assert (step.action, step.code) == (Action.REFUSE, "unsupported")
-        assert step.reason.endswith("CODING has no API by which mirrord deletes charts; delete it there by hand")
+        assert step.reason.endswith("Coding has no API by which mirrord deletes charts; delete it there by hand")
         assert (await pruned.prune()).receipts == ()
         assert "app-1.0.0.tgz" in coding.files
+
+
+async def test_what_is_known_of_others_stays_known(
+    source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose index has no digests: what was fetched to know the other versions is not fetched anew."""
+    async with ChartMuseumServer() as museum:
+        index = museum.index
+        monkeypatch.setattr(museum, "index", lambda **_: index(digests=False))
+        pruned = await PrunedCharts.open(runs, source, museum=museum)
+        pruned.lose(V1)
+        assert done(await pruned.twice(irrecoverable=True)) == {("museum", "app-1.0.0")}
+        museum.wire.exchanges.clear()
+        assert (await runs.run(pruned.mirror)).result is Result.NOOP
+        assert [one.path for one in museum.log if one.method == "GET"] == ["/index.yaml"]

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
 from mirrord.syncers.helm.names import INDEX
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart, build_index
 from tests.support.chartpruning import PrunedCharts
 from tests.support.chartregistry import put_chart
-from tests.support.chartruns import ChartRuns, open_chart_runs, site, sound
+from tests.support.chartruns import ChartRuns, open_recorded, site, sound
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.pruning import done
 from tests.support.turns import Turns, listen
@@ -27,16 +26,8 @@ SOME = 310  # more than what is done in one turn for a hundred removals
 
 @pytest.fixture
 async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as made:
-        made.store = await SqliteStore.open(tmp_path / "record.db", made.now)  # type: ignore[assignment]  # for real
+    async with open_recorded(tmp_path) as made:
         yield made
-        await made.store.close()
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
 
 
 @pytest.mark.parametrize("count", [25, 250])

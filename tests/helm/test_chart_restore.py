@@ -12,6 +12,7 @@ import pytest
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.repositories import ManifestRef
+from mirrord.errors import UsageError
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.names.denied import Denied, DeniedEntry
@@ -26,7 +27,7 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartfiles import sign_chart
 from tests.support.chartrestoring import earlier_of, plan_restore, release, restore, undo
-from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
+from tests.support.chartruns import ChartRuns, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer
 
 ONE, TWO = build_chart("app", "1.0.0"), build_chart("app", "2.0.0")
@@ -36,21 +37,9 @@ KEYS = {"removed": "delete", "changed": "replace", "max_loss": 1}
 
 
 @pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
-
-
-@pytest.fixture
 async def museum() -> AsyncIterator[ChartMuseumServer]:
     async with ChartMuseumServer() as server:
         yield server
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as made:
-        yield made
 
 
 async def moved(source: ChartRepository, runs: ChartRuns, mirror: Mirror) -> Run:
@@ -82,6 +71,8 @@ async def test_a_version_gets_its_earlier_archive_and_keeps_it(source: ChartRepo
         runs.later(hours=1)
         run = await restore(runs, mirror, "app-1.0.0")
         assert (run.result, run.trigger) == (Result.SUCCESS, "restore"), receipts(run)
+        with pytest.raises(UsageError, match="its name stands for it already at local, registry, site"):
+            await restore(runs, mirror, f"app-1.0.0@{ONE.digest}")
         await source.start()
         for days in (0, 1, 2):
             shown = [sound(runs.local()), sound(site(runs.folder / "s"))]
@@ -246,6 +237,16 @@ async def test_an_entry_with_a_wrong_url_hides_no_other_archive(source: ChartRep
     found, unknown = await KeptArchives(mirror, runs.services).where(asked)
     assert found == {ONE.digest: [], TWO.digest: [SOURCE]}
     assert not any(unknown.values())
+
+
+async def test_what_may_not_be_read_is_not_said_to_be_gone(source: ChartRepository, runs: ChartRuns) -> None:
+    """The index lists it in a registry that lets nobody in: whether it is there is unknown."""
+    mirror = runs.mirror(source.url, site=runs.folder / "s")
+    async with Registry() as registry:
+        source.add(ONE, f"oci://{registry.host}/team/app:1.0.0")
+        registry.faults.on("*", "/manifests/", times=None).status(403)
+        found, unknown = await KeptArchives(mirror, runs.services).where([version_of("app:1.0.0", str(ONE.digest))])
+    assert (found, {*unknown[ONE.digest]}) == ({ONE.digest: []}, {SOURCE})
 
 
 @pytest.mark.parametrize("status", [400, 403])

@@ -19,7 +19,7 @@ from mirrord.errors import UsageError
 from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.model.takedown import TakenDown
-from mirrord.syncer.serving import Request
+from mirrord.syncer.serving import Request, Response
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.target import IndexFile
@@ -88,14 +88,17 @@ async def take(one: Verified, what: str = "charts", item: str = "app-1.0.0", rea
     return await one.dispatcher.carry_out(Takedown(what, reason, item))
 
 
+async def answer(one: Verified, path: str) -> Response:
+    return await front.respond(Request("GET", "/helm/", path, {}), one.dispatcher.runtime.snapshot.services)
+
+
 async def status(one: Verified, path: str) -> int:
-    services = one.dispatcher.runtime.snapshot.services
-    return (await front.respond(Request("GET", "/helm/", path, {}), services)).status
+    return (await answer(one, path)).status
 
 
 def kept(one: Verified) -> set[str]:
-    """Return the archives of 1.0.0 whose content the store has."""
-    return {chart.digest for chart in (ONE, AGAIN) if one.blob(chart.digest).exists()}
+    """Return the archives of 1.0.0 whose content is on the disk, in the store or as a leftover of its transfer."""
+    return one.contents() & {ONE.digest, AGAIN.digest}
 
 
 def said(run: Run) -> str:
@@ -113,24 +116,76 @@ async def replaced(one: Verified, shop: Shop) -> None:
     assert kept(one) == {ONE.digest, AGAIN.digest}
 
 
-@pytest.mark.parametrize("lost", [False, True])
-async def test_without_a_ledger_ours_goes_and_the_rest_is_said(shop: Shop, lost: bool) -> None:
-    """What mirrord alone writes, `local` and a folder, is cleaned in any case; a registry only by the ledger."""
-    text = shop.text("registry", "site", "local", changed="replace")
+async def test_with_a_ledger_it_goes_from_each_place(shop: Shop) -> None:
+    """Also what `local` keeps of an earlier archive; afterwards nothing is said to be left."""
+    async with opened(shop.folder, shop.text("registry", "site", "local", changed="replace")) as one:
+        await replaced(one, shop)
+        assert not (await take(one)).left
+        assert (shop.tags(), shop.files(), kept(one)) == ({"2.0.0"}, {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}, set())
+        assert [await status(one, f"charts/charts/app-{n}.0.0.tgz") for n in (1, 2)] == [451, 200]
+        assert [thing.still for thing in await one.dispatcher.carry_out(GetDenied())] == [()]
+
+
+def lose_the_database(shop: Shop) -> None:
+    for file in (shop.folder / "state").glob("mirrord.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("item", ["app-1.0.0", ""])
+async def test_without_a_ledger_nothing_is_deleted(shop: Shop, item: str) -> None:
+    """By no takedown and no run: it is served to nobody, and what lies where is said, until somebody adopts it."""
+    text = shop.text("registry", "site", "museum", "local", changed="replace")
     async with opened(shop.folder, text) as one:
         await replaced(one, shop)
-    if lost:
-        for file in (shop.folder / "state").glob("mirrord.db*"):
-            file.unlink()
+    lose_the_database(shop)
+    files, tags, museum = shop.files(), shop.tags(), {**shop.museum.files}
     async with opened(shop.folder, text) as one:
+        done = await take(one, item=item)
+        assert {(left.target, left.adoptable) for left in done.left} >= {("local", True), ("site", True)}
+        assert {left.target for left in done.left} == {"local", "site", "registry", "museum"}
+        assert all(left.mirror == "charts" for left in done.left)  # nothing is listed twice
+        assert any(ONE.digest.hex in left.what for left in done.left if left.target == "local")  # the earlier archive
+        assert (done.purged, done.removed) == (0, ())
+        if item:
+            await one.sync("charts")
+            assert await status(one, "charts/charts/app-2.0.0.tgz") == 200
+        assert (shop.files(), shop.tags(), {**shop.museum.files}) == (files, tags, museum)
+        assert kept(one) == {ONE.digest, AGAIN.digest}
+        assert await status(one, "charts/charts/app-1.0.0.tgz") == 451
+        again = await one.dispatcher.carry_out(Takedown("charts", "", item, adopt=True))
+        assert not any(left.adoptable for left in again.left)
+        stays = {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"} if item else set()
+        assert (shop.files(), kept(one)) == (stays, set())
+        if item:  # the content of the archive is known from `local`, so it goes at servers, too
+            assert (shop.tags(), "app-1.0.0.tgz" in shop.museum.files) == ({"2.0.0"}, False)
+        else:
+            assert (shop.tags(), {left.target for left in again.left}) == (tags, {"registry", "museum"})
+
+
+async def test_a_version_that_came_after_the_database_was_lost(shop: Shop) -> None:
+    """The ledger has it, and so it goes; an older one beside it stays."""
+    text = shop.text("site", "local")
+    async with opened(shop.folder, text) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+    lose_the_database(shop)
+    shop.source.add(build_chart("app", "3.0.0"))
+    async with opened(shop.folder, text) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+        assert not (await take(one, item="app-3.0.0")).left
+        assert {left.target for left in (await take(one, item="")).left} == {"local", "site"}
+        assert shop.files() == {f"app-{n}.0.0.tgz{end}" for n in (1, 2) for end in ("", ".prov")}
+
+
+async def test_a_version_that_was_never_mirrored(shop: Shop) -> None:
+    """It is denied by the digest that upstream lists; else by its name only, which a remark says, until it is known."""
+    async with opened(shop.folder, shop.text("local")) as one:
         done = await take(one)
-        assert [(left.target, "by hand" in left.why) for left in done.left] == ([("registry", True)] if lost else [])
-        assert shop.tags() == ({"1.0.0", "2.0.0"} if lost else {"2.0.0"})
-        assert shop.files() == {"app-2.0.0.tgz", "app-2.0.0.tgz.prov"}
-        assert not kept(one)
-        assert [await status(one, f"charts/charts/app-{n}.0.0.tgz") for n in (1, 2)] == [451, 200]
-        assert await one.dispatcher.carry_out(GetDenied())
-        assert not any(thing.still for thing in await one.dispatcher.carry_out(GetDenied()))
+        assert (done.digests, done.remark) == ((ONE.digest,), "")
+        done = await take(one, item="app-9.0.0")
+        assert (done.digests, "denied by its name only" in done.remark) == ((), True)
+        later = build_chart("app", "9.0.0")
+        shop.source.add(later)
+        assert (await take(one, item="app-9.0.0", reason="")).digests == (later.digest,)
 
 
 async def test_no_run_and_no_restore_brings_it_back(shop: Shop) -> None:
@@ -152,6 +207,20 @@ async def test_no_run_and_no_restore_brings_it_back(shop: Shop) -> None:
         assert await status(one, "charts/charts/app-1.0.0.tgz") == 200
 
 
+@pytest.mark.parametrize("entry", [f"digests: ['{ONE.digest}']", "mirror: charts, item: app-1.0.0", "mirror: charts"])
+async def test_who_is_refused_reads_where_to_write(shop: Shop, entry: str) -> None:
+    """The answer names the address of the operator, however an archive that is still in the index was denied."""
+    text = shop.text("local").replace('"denied"', '"about": {"takedown": "a@corp.example"}, "denied"', 1)
+    async with opened(shop.folder, text) as one:
+        assert (await one.sync("charts")).result is Result.SUCCESS
+    (shop.folder / "denied.yaml").write_text(f"- {{{entry}, reason: {REASON}}}\n")
+    async with opened(shop.folder, text) as one:
+        refused = await answer(one, "charts/charts/app-1.0.0.tgz")
+        assert refused.status == 451
+        assert isinstance(refused.body, bytes)
+        assert refused.body.endswith(f"{REASON}; if that is wrong, write to a@corp.example\n".encode())
+
+
 @pytest.mark.parametrize("digests", [True, False])
 async def test_the_same_archive_of_another_mirror_goes_with_it(shop: Shop, digests: bool) -> None:
     """It is denied by its digest, also where upstream lists none: then it is known once it was read."""
@@ -171,7 +240,9 @@ async def test_the_same_archive_of_another_mirror_goes_with_it(shop: Shop, diges
             shop.source.publish()
         run = await one.sync("more")
         assert "app-1.0.0: taken down" in " ".join((said(run), *(receipt.detail for receipt in run.receipts)))
-        assert (shop.tags("more"), shop.files("more") & {"app-1.0.0.tgz"}, kept(one)) == ({"2.0.0"}, set(), set())
+        assert (shop.tags("more"), shop.files("more") & {"app-1.0.0.tgz"}) == ({"2.0.0"}, set())
+        assert not one.blob(ONE.digest).exists()
+        assert (ONE.digest in one.contents()) == (not digests)  # for its digest it was read, and not kept
         assert [await status(one, f"more/charts/app-{n}.0.0.tgz") for n in (1, 2)] == [404, 200]
 
 
@@ -238,8 +309,7 @@ async def test_archives_that_no_index_lists_go_too(shop: Shop, index: str | None
     text = shop.text("site", "local")
     async with opened(shop.folder, text) as one:
         assert (await one.sync("charts")).result is Result.SUCCESS
-    for file in (shop.folder / "state").glob("mirrord.db*"):
-        file.unlink()
+    lose_the_database(shop)
     place = shop.folder / "site" / "charts"
     if index is not None:
         (place / "index.yaml").write_text(index)
@@ -247,7 +317,8 @@ async def test_archives_that_no_index_lists_go_too(shop: Shop, index: str | None
     os.mkfifo(place / "charts" / "pipe-1.0.0.tgz")
     async with opened(shop.folder, text) as one:
         for item in ("app-3.0.0+x", "app-1.0.0"):
-            done = await take(one, item=item)
+            assert {left.target for left in (await take(one, item=item)).left if left.what == item} >= {"site"}
+            done = await one.dispatcher.carry_out(Takedown("charts", "", item, adopt=True))
             assert {(gone.target, gone.name) for gone in done.removed} == {("site", item)}
             assert not done.left
         left = {"app-2.0.0.tgz", "app-2.0.0.tgz.prov", "pipe-1.0.0.tgz"}

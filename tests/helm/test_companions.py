@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartprograms import helm, helms
-from tests.support.chartruns import ChartRuns, open_chart_runs, site, sound
+from tests.support.chartruns import ChartRuns, site, sound
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.frontserver import open_front
 from tests.support.signing import ShapeSigner
@@ -31,12 +30,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         repository.add(APP, prov=GOOD)
         repository.add(BASE)
         yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 def put(prov: bytes) -> Callable[[ChartRepository], object]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from tests.support.chartcut import cut, without
-from tests.support.chartruns import HELM, ChartRuns, open_chart_runs
+from tests.support.chartruns import HELM, ChartRuns
 from tests.support.chartservers import CodingServer
 
 CUT = Path(__file__).parent / "data" / "grafana-cut.yaml.gz"
@@ -40,12 +39,6 @@ def revisions(size: str) -> tuple[str, str]:
     found = (Path(folder) / f"{name}.yaml.gz" for name in ("grafana-prev-index", "grafana-index"))
     earlier, later = (gzip.decompress(file.read_bytes()).decode() for file in found)
     return earlier, later
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 async def planned(runs: ChartRuns, mirror: Mirror) -> Plan:

@@ -21,7 +21,7 @@ from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from tests.support.chartprograms import HELMS, Helm, helm, helms
-from tests.support.chartruns import CHARTS_AT, ChartRuns, open_chart_runs, site, sound
+from tests.support.chartruns import CHARTS_AT, ChartRuns, site, sound
 from tests.support.frontserver import open_front
 from tests.support.signing import GpgSigner
 
@@ -30,18 +30,6 @@ GOOD = {"good-1.0.0", "good-1.1.0"}
 ODD = "odd-1.0.0"
 TOP = "apiVersion: v1\n"
 DIGITS = "1" * 64
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 def entry(more: str = "", *, name: str = "odd", version: str = "1.0.0", key: str = "", said: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -25,7 +25,7 @@ from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import require
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import HELMS, helm
-from tests.support.chartworld import ChartWorld, open_chart_world, version_of
+from tests.support.chartworld import ChartWorld, version_of
 from tests.support.frontserver import open_front
 from tests.support.localstore import place_in, said, sent
 from tests.support.signing import GpgSigner
@@ -50,12 +50,6 @@ async def publish(world: ChartWorld, archives: Mapping[bytes, bytes | None], *, 
 
 def services_of(world: ChartWorld) -> Services:
     return Services(world.http, world.spools, Events(), world.folder, world.store, world.links, world.folder)
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ChartWorld]:
-    async with open_chart_world(tmp_path) as made:
-        yield made
 
 
 async def ask(world: ChartWorld, path: str, method: str = "GET") -> Response:

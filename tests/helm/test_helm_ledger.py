@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
-from tests.support.chartruns import ChartRuns, open_chart_runs
+from tests.support.chartruns import ChartRuns
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 ONE, TWO, THREE = (build_chart("app", f"1.{number}.0") for number in range(3))
@@ -27,12 +26,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         repository.add(ONE)
         repository.add(TWO)
         yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as made:
-        yield made
 
 
 async def entries(runs: ChartRuns) -> set[tuple[str, str, str | None, str | None, Settled]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
-from tests.support.chartruns import ChartRuns, Place, open_chart_runs, receipts, site, sound
+from tests.support.chartruns import ChartRuns, Place, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 GOOD = [build_chart("app", "1.0.0"), build_chart("app", "1.2.0"), build_chart("base", "0.1.0")]
@@ -30,12 +29,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         for number, chart in enumerate((GOOD[0], BAD, *GOOD[1:])):
             repository.add(chart, created=f"2024-01-0{number + 1}T00:00:00Z")
         yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 @contextlib.asynccontextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,21 +12,8 @@ from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import Chart, build_chart, build_index
 from tests.support.chartprograms import helm, helms
-from tests.support.chartruns import ChartRuns, open_chart_runs, site, sound
+from tests.support.chartruns import ChartRuns, site, sound
 from tests.support.frontserver import open_front
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
-
 
 PLAIN = build_chart("padded", "1.0.0")
 PADDED = replace(PLAIN, data=PLAIN.data + bytes(2))  # as incubator's aws-alb-ingress-controller 1.0.4

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartregistry import put_chart
-from tests.support.chartruns import ChartRuns, Place, open_chart_runs
+from tests.support.chartruns import ChartRuns, Place, open_recorded
 from tests.support.turns import Turns, listen
 
 VERSIONS = 300
@@ -23,10 +22,8 @@ PAGE = 50  # tags that a registry lists at once
 
 @pytest.fixture
 async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as made:
-        made.store = await SqliteStore.open(tmp_path / "record.db", made.now)  # type: ignore[assignment]  # for real
+    async with open_recorded(tmp_path) as made:
         yield made
-        await made.store.close()
 
 
 @pytest.fixture

@@ -65,12 +65,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         yield repository
 
 
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
-
-
 async def test_one_new_version_reads_one_index(
     source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,16 +15,10 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from tests.support.chartprograms import helm, helms
 from tests.support.chartregistry import put_chart
-from tests.support.chartruns import ChartRuns, open_chart_runs, sound
+from tests.support.chartruns import ChartRuns, sound
 from tests.support.frontserver import open_front
 
 CERT = build_chart("cert", "v1.14.5")
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 @pytest.fixture

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.named import FEW, UNFINISHED
+from mirrord.errors import StorageError
 from mirrord.failpoints import CRASH_STATUS
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.transfer.local import LocalTarget
+from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartruns import ChartRuns, open_chart_runs, run_until, sound
@@ -115,6 +119,27 @@ async def test_a_lost_archive_that_waits(source: ChartRepository, tmp_path: Path
         assert place is not None
         place.unlink()
         await finished(runs, source, done - 1)
+
+
+async def test_after_a_failed_index(source: ChartRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put is named for the next run, and the run that ended needs it no more: a takedown may remove it."""
+    failed: list[LocalTarget] = []  # so that it does not end with the last one who knows it
+
+    async def no_space(place: LocalTarget, _: IndexFile) -> None:
+        failed.append(place)
+        raise StorageError("no space left")
+
+    async with open_chart_runs(tmp_path) as runs:
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalTarget, "finish", no_space)
+            assert (await runs.run(runs.mirror(source.url, local=LOCAL))).result is Result.PARTIAL
+        assert len(failed) == 1
+        assert len(waiting(tmp_path)) == len(MANY)
+        digests = {chart.digest for chart in MANY}
+        assert isinstance(runs.services.repositories, DiskRepositories)
+        assert runs.services.repositories.leases.free(digests) == digests
+        source.forget()
+        await finished(runs, source, len(MANY))
 
 
 async def test_killed(source: ChartRepository, tmp_path: Path) -> None:

@@ -40,12 +40,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         yield repository
 
 
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
-
-
 def fill(repository: ChartRepository, *charts: Chart, signed: bool = False) -> None:
     for chart in charts:
         repository.add(
@@ -240,12 +234,6 @@ def test_room_that_another_chart_proves() -> None:
     room = Retention({"big": dict.fromkeys("12345", 0.0), "app": {"2.0.0": 0.0, "2.1.0": 9.0}})
     lacking = [version_of(pack_chart("app", f"1.{number}.0")) for number in range(5)]
     assert set(room.refused(lacking)) == {"app-1.0.0", "app-1.1.0"}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ChartWorld]:
-    async with open_chart_world(tmp_path) as made:
-        yield made
 
 
 async def test_an_index_that_lags_is_no_limit(world: ChartWorld) -> None:

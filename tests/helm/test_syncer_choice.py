@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,6 @@ from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 VERSIONS = ("1.0.0", "v1.1.0", "1.2.0", "2.0.0", "2.1.0-rc.1", "2.1.0-rc.2")
 DAY = "2024-06-{:02}T12:00:00Z"
-
-
-@pytest.fixture
-async def source() -> AsyncIterator[ChartRepository]:
-    async with ChartRepository() as repository:
-        yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 def fill(source: ChartRepository) -> None:

@@ -42,12 +42,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         yield repository
 
 
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
-
-
 def codes(run: Any) -> dict[tuple[str, str], str]:
     """Return what went wrong, by target and item."""
     return {key: receipt.code for key, receipt in receipts(run).items() if not receipt.good}

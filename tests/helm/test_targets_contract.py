@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from mirrord.errors import ContentError, DigestError, ImmutableError
 from mirrord.model.digest import Digest
 from tests.support.chartfiles import pack_chart, sign_chart
-from tests.support.chartworld import KINDS, ChartWorld, index_of, open_chart_world, sound, version_of
+from tests.support.chartworld import KINDS, ChartWorld, index_of, sound, version_of
 from tests.support.localstore import place_in
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=150_000), pack_chart("crane", "1.1.0+build.2", size=150_000)
@@ -21,12 +20,6 @@ OTHER = pack_chart("fadvisor", "0.3.0-rc.1", description="<costs> & more", depre
 CHANGED = pack_chart("crane", "1.0.0", size=150_000, description="built again")
 ALL = (ONE, TWO, OTHER)
 FILES = ("local", "directory")
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ChartWorld]:
-    async with open_chart_world(tmp_path) as made:
-        yield made
 
 
 def digests(*archives: bytes) -> dict[str, str]:

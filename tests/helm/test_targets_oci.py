@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -66,12 +66,6 @@ RICH = pack_chart(
 )
 HUGE = pack_chart("crane", "2.0.0", size=300_000)
 HERE = "team/charts/crane"
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[ChartWorld]:
-    async with open_chart_world(tmp_path) as made:
-        yield made
 
 
 def registry_of(world: ChartWorld) -> Registry:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import build_chart, build_index, member, pack
 from tests.support.chartprograms import helm, helms
-from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
+from tests.support.chartruns import ChartRuns, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.frontserver import open_front
 from tests.support.signing import ShapeSigner
@@ -34,12 +33,6 @@ async def source() -> AsyncIterator[ChartRepository]:
         repository.add(CILIUM)
         repository.add(TETRAGON)
         yield repository
-
-
-@pytest.fixture
-async def runs(tmp_path: Path) -> AsyncIterator[ChartRuns]:
-    async with open_chart_runs(tmp_path) as world:
-        yield world
 
 
 async def counted(runs: ChartRuns) -> tuple[int, object]:

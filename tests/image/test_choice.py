@@ -14,7 +14,7 @@ import pytest
 from mirrord.errors import ThrottledError
 from mirrord.model.choice import Choice
 from mirrord.model.run import Result, Run
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags
 from mirrord.testing import Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
@@ -77,7 +77,7 @@ async def test_dates_are_found_once(world: World) -> None:
     """By date each candidate costs a HEAD and two GETs, in the next process a HEAD; a chosen one no second HEAD."""
     source = await filled(world, {"v1.0": 1, "v1.1": 9, "v1.2": 5, "w1": 0})
     target = await world.registry("target")
-    world.store = await SqliteStore.open(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
+    world.store = await open_store(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
     world.services = replace(world.services, facts=world.store)
     choice = {"match": ["v*"], "newest": 2, "by": "date"}
     run = await ran(world, source, target, **choice)
@@ -85,7 +85,7 @@ async def test_dates_are_found_once(world: World) -> None:
     assert list(target.tags["mirror/app"]) == ["v1.0", "v1.2"]
     assert asked(source)["HEAD manifests"] == 3
     await world.store.close()
-    world.store = await SqliteStore.open(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
+    world.store = await open_store(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
     world.services = replace(world.services, facts=world.store)
     assert (await ran(world, source, target, **choice)).result is Result.NOOP
     assert asked(source) == {"GET tags/list": 1, "HEAD manifests": 3}
@@ -107,7 +107,7 @@ async def test_ages_are_looked_at_from_the_newest_on(world: World) -> None:
 async def test_a_registry_that_limits_the_rate_ends_the_run(world: World) -> None:
     """A date that could not be asked for is not unknown: nothing is chosen by chance, and what was read is noted."""
     source, target = await filled(world, {"v1": 1, "v2": 2}), await world.registry("target")
-    world.store = await SqliteStore.open(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
+    world.store = await open_store(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
     world.services = replace(world.services, facts=world.store)
     run = await ran(world, source, target, newest=1, by="date")
     assert run.result is Result.SUCCESS

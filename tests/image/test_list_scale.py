@@ -9,7 +9,7 @@ import pytest
 
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import build_image, push
 from tests.support.turns import Turns, listen
@@ -24,7 +24,7 @@ async def test_no_turn_of_the_loop_passes_over_all_tags(world: World, place: str
     sources = [await world.registry("one"), await world.registry("two")]
     target = await world.registry("target")
     world.parallel = 8
-    store = await SqliteStore.open(world.folder / "record.db", world.now)
+    store = await open_store(world.folder / "record.db", world.now)
     world.store = store  # type: ignore[assignment]  # for real
     world.services = replace(world.services, facts=store)
     lines = []
@@ -36,7 +36,7 @@ async def test_no_turn_of_the_loop_passes_over_all_tags(world: World, place: str
             await push(image, source, f"app{app}", [f"v{tag}"])
             lines.append(f"{source.host}/app{app}:v{tag}\n")
     (world.folder / "images.txt").write_text("".join(lines))
-    mirror = world.mirror({"list": "images.txt"}, LOCAL if place == LOCAL else target)
+    mirror = world.mirror({"list": "images.txt"}, LOCAL if place == LOCAL else target, deadline=600.0)
     mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "all.yaml"), 1))
     listen(world.services.events, mirror)
     turns: dict[str, Turns] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
 from tests.support.turns import Turns, listen
@@ -20,11 +20,14 @@ async def test_no_turn_of_the_loop_passes_over_all_tags(world: World, place: str
     """First run, nothing new and one new tag: no function is called for half of the tags in one turn."""
     source, target = await world.registry("source", page_size=PAGE), await world.registry("target")
     world.parallel = 8
-    world.store = await SqliteStore.open(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
+    world.store = await open_store(world.folder / "record.db", world.now)  # type: ignore[assignment]  # for real
     for number in range(TAGS):
         await _push(source, number)
     mirror = world.mirror(
-        {"repository": f"{source.host}/team/app", "tags": ["*"]}, LOCAL if place == LOCAL else target, name="app"
+        {"repository": f"{source.host}/team/app", "tags": ["*"]},
+        LOCAL if place == LOCAL else target,
+        name="app",
+        deadline=600.0,
     )
     listen(world.services.events, mirror)
     turns = {}

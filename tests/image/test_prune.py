@@ -235,12 +235,13 @@ async def test_another_tag_keeps_the_content(world: World) -> None:
     assert one.tags[REPOSITORY].keys() == {"latest", "v2"}
 
 
-async def test_what_another_mirror_has_stays(world: World) -> None:
-    """Two mirrors of one repository write one place: what the other one has there is left to it."""
+@pytest.mark.parametrize("ref", [":v1", f"@{V1.digest}"])
+async def test_what_another_mirror_has_stays(world: World, ref: str) -> None:
+    """Two mirrors of one repository write one place: what the other one has there is left to it, by tag or digest."""
     one = await world.registry("one")
     pruned = await Pruned.open(world, one, LOCAL)
     keys = {"as": "app"}
-    source = {"repository": f"{pruned.source.host}/team/app:v1"}
+    source = {"repository": f"{pruned.source.host}/team/app{ref}"}
     other = replace(world.mirror(source, one, **keys), name="second")  # type: ignore[arg-type]  # a key of the mirror
     await world.run(other)
     pruned.others = [other]
@@ -264,7 +265,7 @@ async def test_a_published_build_stays(world: World) -> None:
 
 
 async def test_a_lost_database(world: World) -> None:
-    """Without the ledger nothing is removed, however often, and the plan says why."""
+    """Without the ledger nothing is removed, however often, and the plan says why; `--adopt` removes it."""
     one = await world.registry("one")
     pruned = await Pruned.open(world, one, LOCAL)
     pruned.lose("v1")
@@ -279,6 +280,8 @@ async def test_a_lost_database(world: World) -> None:
         assert run.plan.remarks == ("nothing was found in the ledger that this mirror wrote: nothing is removed",)
         world.later(days=2)
     assert one.tags[REPOSITORY].keys() == {"v1", "v2", "v3"}
+    adopting = await pruned.plan(adopt=True)
+    assert (going(adopting), adopting.remarks) == ({("one", "v1")}, ())
 
 
 async def test_a_target_that_is_away(world: World) -> None:

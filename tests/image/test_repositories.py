@@ -13,7 +13,7 @@ import pytest
 from mirrord.model.ledger import Settled
 from mirrord.model.plan import Action
 from mirrord.model.run import Result
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.record.summary import RunSummary
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
@@ -172,7 +172,7 @@ async def test_globs_that_match_nothing_fail_the_run(world: World, listed: tuple
 async def test_a_list_that_shrank_is_a_guard(world: World) -> None:
     """Far fewer repositories than before make each run partial until `--allow`, with the code `guard`."""
     names = [f"team/app{number}" for number in range(10)]
-    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    facts = await open_store(world.folder / "record.db", world.now)
     world.services = replace(world.services, facts=facts)
     source, target = await filled(world, *names, tags=("v1",)), await world.registry("target")
     mirror = world.mirror({"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}, target, LOCAL)
@@ -195,7 +195,7 @@ async def test_a_list_that_shrank_is_a_guard(world: World) -> None:
 
 async def test_a_registry_that_lists_nothing_more_is_a_guard(world: World) -> None:
     """Where it listed repositories before, none is an accident, and code and sentence say so; a new glob is not."""
-    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    facts = await open_store(world.folder / "record.db", world.now)
     world.services = replace(world.services, facts=facts)
     source, target = await filled(world, "team/a", "team/b", tags=("v1",)), await world.registry("target")
     keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}
@@ -218,7 +218,7 @@ async def test_a_registry_that_lists_nothing_more_is_a_guard(world: World) -> No
 async def test_what_is_excluded_later_is_not_lost(world: World) -> None:
     """An exclusion that is added leaves out repositories without a report; the next real loss is reported."""
     names = [f"team/app{number}" for number in range(10)]
-    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    facts = await open_store(world.folder / "record.db", world.now)
     world.services = replace(world.services, facts=facts)
     source, target = await filled(world, *names, tags=("v1",)), await world.registry("target")
     keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}

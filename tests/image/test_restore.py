@@ -174,11 +174,14 @@ async def test_what_the_ledger_does_not_have_is_no_name(world: World) -> None:
     """Nothing is restored when one name means nothing, and without a ledger the error says what that means."""
     one = await world.registry("one")
     _, mirror = await moved(world, one)
-    for wrong in ("v2", f"v1@{NEWER.digest}", f"v1@{NEW.digest}", "w*"):
+    for wrong in ("v2", f"v1@{NEWER.digest}", f"v2@{NEW.digest}", "w*"):
         with pytest.raises(UsageError, match="nothing is recorded of it"):
             await restore(world, mirror, "v1", wrong)
+    for same in (f"v1@{NEW.digest}", f"v1@{NEW.digest[:16]}"):
+        with pytest.raises(UsageError, match="its name stands for it already at one"):
+            await restore(world, mirror, same)
     world.store = type(world.store)()  # the database was lost
-    with pytest.raises(UsageError, match=r"mirrord\.db was lost"):
+    with pytest.raises(UsageError, match="the database was lost, and its ledger with it"):
         await restore(world, mirror, "v1")
     assert one.tags["mirror/app"] == {"v1": NEW.digest}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from mirrord.model.memory import LastSeen
 from mirrord.model.run import Result
 from mirrord.record.store import Store
@@ -72,6 +74,20 @@ async def test_sizes_and_platforms_of_real_registries(world: World) -> None:
         world.later(days=1)
         assert (await world.run(mirror)).result is Result.NOOP
         assert await known(world.store) == expected  # confirmed by HEAD requests, which say no size of the content
+
+
+@pytest.mark.parametrize("index", ["a", "d"])
+async def test_an_image_whose_config_another_tag_brought_has_its_platform(world: World, index: str) -> None:
+    """An index that lists it says the platform, and so does another tag of it: whichever of them a run sends first."""
+    world.parallel = 1
+    source, one = await world.registry("source"), await world.registry("one")
+    images = {index: with_attestation(), "b": SINGLE, "c": SINGLE}
+    for tag, image in images.items():
+        await push(image, source, "team/app", [tag])
+    await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["*"]}, one))
+    assert {tag: seen[1] for (_, tag), seen in (await known(world.store)).items()} == dict.fromkeys(
+        images, ("linux/arm64",)
+    )
 
 
 async def test_what_a_target_has_already_is_measured_without_reading_more(world: World) -> None:

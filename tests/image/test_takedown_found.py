@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mirrord.commands import Takedown
+from mirrord.commands import GetDenied, Takedown, Verify
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.run import Result
+from mirrord.model.verification import Level
+from mirrord.syncer.values import Mirror
+from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.upstream import parents
 from mirrord.syncers.image.upstream.parents import left_in_indexes
 from mirrord.syncers.image.upstream.takedown import find
 from mirrord.testing import Image, Registry, build_image, push
+from tests.support.artifacts import build_nested
 from tests.support.localstore import place_in
 from tests.support.verifying import Verified, opened
 from tests.support.world import World
@@ -86,6 +92,16 @@ async def mirrored(folder: Path, **images: Image) -> AsyncIterator[tuple[Verifie
             yield one, source, target
 
 
+async def test_no_byte_of_it_stays_on_the_disk(tmp_path: Path) -> None:
+    """Not even where transfers keep what they read last, under a second name of the same file."""
+    index, other = build_image(["linux/amd64", "linux/arm64"]), build_image(["linux/amd64"], seed="other")
+    async with mirrored(tmp_path, v1=index, v2=other) as (one, source, _):
+        assert {*index.blobs, *other.blobs} <= one.contents()
+        await one.dispatcher.carry_out(Takedown(f"{source.host}/team/app:v1", "asked to"))
+        assert one.contents() & {*index.blobs, *index.manifests} == set()
+        assert {*other.blobs, *other.manifests} <= one.contents()
+
+
 async def test_an_index_that_has_a_denied_platform_is_listed(tmp_path: Path) -> None:
     """It stays at targets with the platform that was named alone, until it is taken down as well."""
     index, other = build_image(["linux/amd64", "linux/arm64"]), build_image(["linux/amd64"], seed="other")
@@ -103,6 +119,33 @@ async def test_an_index_that_has_a_denied_platform_is_listed(tmp_path: Path) -> 
         assert {*target.content.tags["mirror/app"]} == {"v2"}
 
 
+async def test_an_index_in_an_index(tmp_path: Path) -> None:
+    """It is found where `local` knows it, and where a target is asked; a list, a run and a verify say so, too."""
+    inner, alone = build_image(["linux/amd64", "linux/arm64"], seed="inner"), build_image(["linux/amd64"], seed="x")
+    outer = build_nested(inner, build_image(["linux/s390x"], seed="more"))
+    child = next(one for one in inner.manifests if one != inner.digest)
+    async with mirrored(tmp_path, v1=outer, v2=alone) as (one, source, _):
+        services = replace(one.dispatcher.runtime.snapshot.services, repositories=None)
+        moves = {("there", "v1"): LedgerEntry("app", "there", "v1", "", None, outer.digest, NOW, NOW)}
+        left, within = await left_in_indexes(Digest(child), "", services, {"app": moves})
+        assert ([said.what for said in left], within) == (["v1"], [outer.digest])
+        done = await one.dispatcher.carry_out(Takedown(f"{source.host}/team/app@{child}", "asked to"))
+        assert [(left.target, left.what) for left in done.left] == [("local", "v1"), ("there", "v1")]
+        say = f"it is an index that has {child}, which was taken down; take down {outer.digest}, too"
+        (listed,) = await one.dispatcher.carry_out(GetDenied())
+        assert listed.still == (f"app at local: v1: {say}", f"app at there: v1: {say}")
+        run = await one.sync()
+        assert run.plan
+        assert f"v1: {say}" in run.plan.remarks
+        verified = await one.dispatcher.carry_out(Verify(("app",), Level.NAMES))
+        said = [finding for target in verified[0].targets for finding in target.findings]
+        assert {(one.target, one.code, say in one.text) for one in said} == {
+            (target, "refused", True) for target in ("local", "there")
+        }
+        assert not (await one.dispatcher.carry_out(Takedown(f"{source.host}/team/app@{outer.digest}", "too"))).left
+        assert not any(thing.still for thing in await one.dispatcher.carry_out(GetDenied()))
+
+
 async def test_what_was_not_looked_at_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image that cannot be read may have the platform, and so may those beyond the limit: none is told as gone."""
     images = {f"v{number}": build_image(["linux/amd64", "linux/arm64"], seed=str(number)) for number in range(3)}
@@ -116,11 +159,27 @@ async def test_what_was_not_looked_at_is_listed(tmp_path: Path, monkeypatch: pyt
         first, second, _ = sorted(images, key=lambda tag: images[tag].digest)
         monkeypatch.setattr(parents, "MOST", 2)
         target.faults.on("*", f"/manifests/{images[first].digest}", times=None).status(403)
-        found = await left_in_indexes(Digest(child), f"{source.host}/team/app", services, {"app": moves})
+        found, _ = await left_in_indexes(Digest(child), f"{source.host}/team/app", services, {"app": moves})
         said = {left.what: left.why for left in found}
         assert f"whether it has {child} is not known" in said[first]
         assert (second in said) is (second == "v0")
         assert "only 2 were asked for" in said["1 more images"]
+
+
+async def test_the_ledger_is_searched_beside_the_event_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror may have a hundred thousand names, and the daemon answers clients meanwhile."""
+    threads = set[threading.Thread]()
+
+    def noted(mirror: Mirror) -> Any:
+        threads.add(threading.current_thread())
+        return called(mirror)
+
+    monkeypatch.setattr(parents, "called", noted)
+    image, mirror = build_image(["linux/amd64"]), world.mirror({"repository": "source.example/team/app"})
+    world.services = replace(world.services, mirrors={"image": [mirror]})
+    assert await left_in_indexes(Digest(image.digest), "source.example/team/app", world.services, {}) == ([], [])
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_one_broken_tag_leaves_others_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ an index finds every archive that it lists. Of what a client sends, only a mirro
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.store import own
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
+from mirrord.model.objects import BucketAwayError
 from mirrord.syncer.serving import Request, Response, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.kept import files_of
@@ -44,6 +46,9 @@ async def respond(request: Request, services: Services) -> Response:
     try:
         response = await _named(f"_helm/{route['mirror']}", route["name"], services)
         return response or refusal(404, _nothing(route["mirror"]))
+    except BucketAwayError:
+        away = refusal(503, "the bucket with what is kept here does not answer; try again later")
+        return replace(away, headers={**away.headers, "Retry-After": "10"})
     except StorageError:
         return refusal(500, "the store cannot be read; the log says why")
 
@@ -69,7 +74,7 @@ async def _named(repository: str, name: str, services: Services) -> Response | N
     if found is None:
         return refusal(404, "no such file in this repository; its index.yaml lists all that there are")
     if services.denied and (entry := services.denied.manifest("", await _archive(files, name, found.digest))):
-        return refusal(451, f"{item_of(name)} was taken down: {entry.reason}")
+        return refusal(451, f"{item_of(name)} was taken down: {entry.reason}{services.objection}")
     if found.stored is None:
         return refusal(404, "this file was lost; the next run fetches it again")
     by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")

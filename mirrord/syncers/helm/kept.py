@@ -62,8 +62,7 @@ class RunNotes:
         if troubles.get(_SETUP) == self.setup:
             self.troubles = await asyncio.to_thread(_read, troubles)
         if self._services.facts and (facts := await self._services.facts.recall(self._mirror.name, FACTS)):
-            self.restored = Restored.read(facts)
-            self.restored_as = hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
+            self.restored, self.restored_as = await asyncio.to_thread(_restored, facts)
 
     async def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
@@ -183,6 +182,10 @@ class RunNotes:
     async def _note(self, what: str, facts: Mapping[str, str]) -> None:
         if self._services.facts:
             await self._services.facts.note(self._mirror.name, f"helm{what}", facts)
+
+
+def _restored(facts: Mapping[str, str]) -> tuple[Restored, str]:
+    return Restored.read(facts), hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
 
 
 def _read(texts: Mapping[str, str]) -> Troubles:

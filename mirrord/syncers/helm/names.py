@@ -89,6 +89,7 @@ class ChartVersion:
     entry: Mapping[str, object] = field(hash=False, repr=False)
     # the charts under which an index lists it when that is not its name alone: what helm looks it up by
     keys: tuple[str, ...] = ()
+    elsewhere: bool = False  # whether others listed it in an index of ours, with an archive at a place of theirs
 
     @property
     def reference(self) -> str:

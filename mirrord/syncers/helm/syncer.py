@@ -34,6 +34,7 @@ from mirrord.syncers.helm.names import (
     spec_of,
 )
 from mirrord.syncers.helm.plan.choice import choose
+from mirrord.syncers.helm.plan.claimed import claimed
 from mirrord.syncers.helm.plan.restored import with_restored
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
@@ -152,11 +153,12 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     try:
         yield session
     finally:
-        with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
+        for _, place, _ in opened:
+            if isinstance(place, LocalTarget):
+                with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
+                    await place.close()
+        with contextlib.suppress(StorageError):  # as above
             await note()
-            for _, place, _ in opened:
-                if isinstance(place, LocalTarget):
-                    await place.save()
     with contextlib.suppress(StorageError):  # then the next run reads the index itself
         await ours.keep({name: index for name, index in session.finished.items() if index.data})
     if not survey.alone:
@@ -192,12 +194,13 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
 def _takes_down() -> TakesDown:
     """Return how charts are taken down; see `Syncer.takes_down`."""
     from mirrord.syncers.helm.transfer import purge, takedown  # noqa: PLC0415 - only a takedown needs them
+    from mirrord.syncers.helm.upstream.listed import digests_listed  # noqa: PLC0415 - only a takedown asks upstream for one version
 
     return TakesDown(
         partial(purge.purge_local, reading=_listing, read_item=_read_item),
         concerned=takedown.concerned,
         removing=partial(takedown.removing, SYNCER, _listing),
-        item=takedown.digests_of,
+        item=partial(takedown.digests_of, ask=digests_listed),
     )
 
 
@@ -278,6 +281,7 @@ SYNCER = Syncer(
     takes_down=_takes_down,
     resets=_resets,
     pruning=_pruning,
+    claims=claimed,
     sample={"from": "https://charts.example"},
     hosts=hosts,
     front=front,

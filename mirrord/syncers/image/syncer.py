@@ -33,7 +33,6 @@ from mirrord.syncers.image.upstream.survey import names_held, survey
 
 if TYPE_CHECKING:
     from mirrord.model.verification import VerifyFinding
-    from mirrord.names.denied import DeniedEntry
     from mirrord.syncer.inspection import Inspection
     from mirrord.syncer.restoring import Resetting
     from mirrord.syncer.serving import OpenedThrough, Request, Response
@@ -247,13 +246,13 @@ def _pruning(wish: PruneWish) -> Syncer:
 
 def _takes_down() -> TakesDown:
     """Return how images are taken down; see `Syncer.takes_down`."""
-    from mirrord.syncer.takedown import TakesDown  # noqa: PLC0415 - a copy starts without it
+    from mirrord.syncer.takedown import TakedownWish, TakesDown  # noqa: PLC0415 - a copy starts without it
     from mirrord.syncers.image.plan.takedown import plan_takedown  # noqa: PLC0415 - as above
     from mirrord.syncers.image.transfer.takedown import opened  # noqa: PLC0415 - as above
     from mirrord.syncers.image.upstream import takedown  # noqa: PLC0415 - as above
 
-    def removing(entry: DeniedEntry) -> Syncer:
-        look = partial(takedown.survey, entry)
+    def removing(wish: TakedownWish) -> Syncer:
+        look = partial(takedown.survey, wish)
         return replace(SYNCER, survey=look, plan=plan_takedown, open=opened, removes=True)
 
     return TakesDown(takedown.purge_local, takedown.find, takedown.concerned, removing)
@@ -280,6 +279,7 @@ SYNCER = Syncer(
     through=PullThrough(_front_model, lambda keys: keys.hosts(), _check_front, _open_front),
     address=address,
     called=_called,
+    claims=_late("plan.called", "claimed"),
     held=_held,
     verifies=Verifies(_look, _repairing, elsewhere=_elsewhere),
     uses=_late("plan.uses", "uses"),

@@ -88,17 +88,23 @@ async def test_a_blob_of_local(scene: Scene) -> None:
 
 
 async def test_a_blob_that_a_run_has_read(scene: Scene) -> None:
-    """The spool of runs is not open to a manifest; who upstream shows the blob gets it from there."""
+    """The spool of runs is not open to a manifest, nor kept for one; who upstream shows the blob gets it from there."""
     given = BlobSource(DIGEST, len(LAYER), embedded(LAYER))
     async with scene.pulls.services().spools.reader(given, "mirror/target") as reader:
         await reader.whole()
     scene.upstream.forget()
-    answer = await scene.pulls.ask(HOSTILE)
-    assert (answer.status, len(answer.body) < 1000) == (404, True)
+    kept, pool = scene.pulls.front.standing().cache_entries, scene.pulls.services().spools
+    for _ in range(2):
+        answer = await scene.pulls.ask(HOSTILE)
+        assert (answer.status, len(answer.body) < 1000) == (404, True)
+        await asyncio.gather(*pool._keepers, return_exceptions=True)
+        assert scene.pulls.front.standing().cache_entries == kept
     assert (await scene.pulls.ask(PRIVATE)).body == LAYER
-    while len(scene.upstream.log) < 2:  # noqa: ASYNC110 - the double logs an answer after it went out
+    while len(scene.upstream.log) < 3:  # noqa: ASYNC110 - the double logs an answer after it went out
         await asyncio.sleep(0)
-    assert [(one.method, one.path.split("/")[2]) for one in scene.upstream.log] == [("HEAD", "evil"), ("HEAD", "team")]
+    assert [(one.method, one.path.split("/")[2]) for one in scene.upstream.log] == [
+        ("HEAD", name) for name in ("evil", "evil", "team")
+    ]
 
 
 async def test_a_transfer_under_way(scene: Scene) -> None:

@@ -1,8 +1,8 @@
 """What `local` mirrors serve: `/git/<name>.git` for `git clone`, and `/raw/<name>/<ref>/<path>` for single files.
 
-The front knows no configuration. A run of a mirror with `local` among its targets leaves a file in the cache that
-holds the name under which it is served; without that file a cache is not served: it may be a private repository
-on its way to a private host.
+A run of a mirror with `local` among its targets leaves a file in the cache that holds the name under which it is
+served; without that file a cache is not served: it may be a private repository on its way to a private host. The
+configuration only tells what is not there yet from what never will be.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import MirrordError
 from mirrord.syncer.serving import Request, Response, refusal, taken_down
-from mirrord.syncer.values import Services
+from mirrord.syncer.values import LOCAL, Services
 from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.state import GitFront, front_of
 from mirrord.syncers.git.kept.known import state_of
-from mirrord.syncers.git.names import FOLDER, MARK
+from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 
 prefixes: Final = ("/git/", "/raw/")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -37,11 +38,19 @@ async def respond(request: Request, services: Services) -> Response:
     try:
         served = await _served_cache(front, services.keep, name)
         if served is None:
-            return refusal(404, "no such repository is served here")
+            return _missing(name, services)
         denied = taken_down(served[0].name.removesuffix(".git"), services)
         return denied or await _content(request, front, *served, rest)
     except MirrordError:
         return refusal(500, "the cache cannot be read; `mirrord status` says more")
+
+
+def _missing(name: str, services: Services) -> Response:
+    for mirror in services.mirrors.get("git", ()):
+        if repository_name(mirror) == name and any(target.name == LOCAL for target in mirror.targets):
+            later = refusal(503, "this repository has not been cloned here yet; `mirrord status` says more")
+            return taken_down(mirror.name, services) or replace(later, headers={**later.headers, "Retry-After": "30"})
+    return refusal(404, "no such repository is served here")
 
 
 async def _content(request: Request, front: GitFront, cache: Path, state: str, rest: str) -> Response:

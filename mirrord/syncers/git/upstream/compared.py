@@ -30,10 +30,14 @@ from mirrord.wire.git.lfs.server import MOST, LfsAnswer, LfsServer
 
 
 async def expected(mirror: Mirror, services: Services, memory: Memory) -> Memory:
-    """Return the refs that targets should have: the record says at which they are, and not what all of them are."""
+    """Return the refs that targets should have: the record says at which they are, and not what all of them are.
+
+    Nothing where the copy that is here is not what runs accepted last: another replica has that one.
+    """
     cache = MirrorCache(mirror, services)
     async with cache.lock:
         served = (await cache.known.read()).served
+    served = served if await cache.baseline.knows(served) else None
     at = {target: seen for (target, _), seen in memory.items()}
     refs = served.refs if served else {}
     return Memory(

@@ -27,7 +27,7 @@ _UNNAMED: Final = "the mirror does not name this chart any more"
 _LEFT_OUT: Final = "the mirror does not select it any more"
 _GONE: Final = "upstream does not list it any more"
 _UNREAD: Final = "it is listed there, and what it is cannot be read"
-_CODING: Final = "CODING has no API by which mirrord deletes charts; delete it there by hand"
+_CODING: Final = "Coding has no API by which mirrord deletes charts; delete it there by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +111,28 @@ def plan_prune(mirror: Mirror, found: HelmPruneSurvey, now: datetime) -> Plan:
         if apis[target] != "directory"  # of an index of ours that lists what is not there, the entry goes
     }
     unread = listed - charts.keys()
-    steps = tuple(_step(step, apis[step.target], charts, unread) for step in made.steps)
+    loose = {key for key in charts if apis[key[0]] == "directory" and key[1] not in _own(found.there, key[0])}
+    steps = tuple(_step(step, apis[step.target], charts, unread, loose) for step in made.steps)
     removing = {(step.target, step.item) for step in steps if step.action is Action.DELETE}
     decisions = HelmDecisions(found.there, removing={key: chart for key, chart in charts.items() if key in removing})
     return replace(made, steps=steps, decisions=decisions)
 
 
-def _step(step: Step, api: str, charts: Mapping[Key, object], unread: Collection[Key]) -> Step:
-    """Return a step as it is done at a target: a folder has an index, which is written once."""
+def _own(there: HelmSurvey, target: str) -> Collection[str]:
+    """Return what the index of a folder lists."""
+    return (there.targets[target].own or {}) if target in there.targets else ()
+
+
+def _step(step: Step, api: str, charts: Mapping[Key, object], unread: Collection[Key], loose: Collection[Key]) -> Step:
+    """Return a step as it is done at a target: a folder has an index, which is written once; some is `loose` there."""
     if step.whole:
         return step
     if step.action is Action.DELETE and step.names and (step.target, step.item) in unread:
         step = replace(step, action=Action.KEEP, reason=_UNREAD)
-    step = replace(step, names=(f"{step.item}.tgz",), group=INDEX_ITEM if api == "directory" else f"at {step.target}")
+    if (step.target, step.item) in loose:
+        step = replace(step, reason=f"{step.reason}; no index lists it")
+    indexed = api == "directory" and (step.target, step.item) not in loose
+    step = replace(step, names=(f"{step.item}.tgz",), group=INDEX_ITEM if indexed else f"at {step.target}")
     if api == "coding" and step.action is Action.DELETE and (step.target, step.item) in charts:
         return replace(step, action=Action.REFUSE, reason=f"{step.reason}; {_CODING}", code=UnsupportedError.code)
     return step

@@ -28,9 +28,13 @@ def called(name: str) -> str:
 
 def reference_of(item: str) -> str:
     """Return the name of the ledger that has this item, "" for none; of several the one with the longest version."""
+    return next((f"{chart}:{version}" for chart, version in parted(item) if chart), "")
+
+
+def parted(item: str) -> Iterator[tuple[str, str]]:
+    """Yield the charts and versions that an item may mean, the longest version first."""
     ends = (place for place, sign in enumerate(item) if sign == "-" and valid_version(item[place + 1 :]))
-    end = next(ends, None)
-    return f"{item[:end]}:{item[end + 1 :]}" if end else ""
+    return ((item[:end], item[end + 1 :]) for end in ends)
 
 
 def version_of(name: str, digest: str | None = None) -> ChartVersion:

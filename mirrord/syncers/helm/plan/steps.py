@@ -116,7 +116,7 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
     """
     before = survey.previous or frozenset()
     if survey.previous is None and spec.removed == "delete":
-        before = frozenset(item for found in survey.targets.values() for item in found.own or ())
+        before = frozenset(item for found in survey.targets.values() if found.own for item in found.held)
     lost = {item for item in before - {entry.item for entry in survey.entries} if not survey.hides(item)}
     why = too_much(len(lost), len(before), spec.max_loss, spared=len(before) > 1)
     return f"upstream lost {len(lost)} of {len(before)} versions ({some(lost)}), {why}" if why else ""
@@ -256,7 +256,7 @@ class _Steps:
         for target, found in self._survey.targets.items():
             for item in sorted(found.held.keys() - self._survey.choices.keys() - self._overridden[target]):
                 gone = self._survey.denied.get(target, {}).get(item)
-                action, reason = still_held(gone, found) if gone else self._unwanted(item, found, listed=item in listed)
+                action, reason = still_held(gone) if gone else self._unwanted(item, found, listed=item in listed)
                 digest, names = str(found.held[item]), (f"{item}.tgz",)
                 yield Step(action, item, digest, target, names, reason, group=INDEX_ITEM)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from mirrord.blobs.source import BlobSource
@@ -153,7 +153,18 @@ def listing(
             stays = ours is not None and (not choice.fits(digest) or choice.restored)
             charts.append(ours if stays and ours is not None else choice.entry(digest))
     left = own.keys() - choices.keys() - set(deleted)
-    return (*charts, *(own[item] for item in sorted(left) if item in found.held))
+    others = (own[item] if item in found.held else as_theirs(own[item]) for item in sorted(left))
+    return (*charts, *(chart for chart in others if chart.item in found.held or chart.elsewhere))
+
+
+def as_theirs(chart: ChartVersion) -> ChartVersion:
+    """Return an entry of an index of ours as one whose archive is elsewhere, if others listed it: it stays."""
+    return chart if chart.urls == (_url(chart, CHARTS),) else replace(chart, elsewhere=True)
+
+
+def _url(chart: ChartVersion, base: str) -> str:
+    prefix = f"{base.rstrip('/')}/" if base else ""
+    return prefix + quote(chart.file, safe="+")
 
 
 def published(chart: ChartVersion, base: str = CHARTS) -> dict[str, object]:
@@ -163,12 +174,11 @@ def published(chart: ChartVersion, base: str = CHARTS) -> dict[str, object]:
         chart: the version.
         base: what its URL begins with; relative to the index, or absolute; "" for beside the index.
     """
-    prefix = f"{base.rstrip('/')}/" if base else ""
     entry = {
         **chart.entry,
         "name": chart.name,
         "version": chart.version,
-        "urls": [prefix + quote(chart.file, safe="+")],
+        "urls": [*chart.urls] if chart.elsewhere else [_url(chart, base)],
     }
     entry.pop("created", None)
     entry.pop("digest", None)

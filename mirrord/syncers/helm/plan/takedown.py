@@ -17,7 +17,7 @@ from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import registry_paths
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.restored import called, version_of
-from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
+from mirrord.syncers.helm.plan.survey import HelmSurvey
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,6 @@ def without_denied(mirror: Mirror, restored: Restored, denied: Denied | None) ->
     return restored.changed(lambda name, one: "" if denied.item(mirror.name, called(name), one) else one)
 
 
-def still_held(why: str, found: TargetContent) -> tuple[Action, str]:
+def still_held(why: str) -> tuple[Action, str]:
     """Decide about a version that was taken down, and is at a target all the same."""
-    by_hand = "" if found.own is not None else "; no run deletes it there, `mirrord takedown` says how"
-    return (Action.KEEP if by_hand else Action.DELETE), f"taken down: {why}{by_hand}"
+    return Action.KEEP, f"taken down: {why}; no run deletes it there, `mirrord takedown` does or says how"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from mirrord import failpoints
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import GuardError, MirrordError, MissingError, RefusedError
+from mirrord.errors import ContentError, GuardError, MirrordError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.plan.guards import some
 from mirrord.syncer.values import Ledger
-from mirrord.syncers.helm.names import LONGEST_PROVENANCE, PROVENANCE, ChartVersion
+from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.museum_api import api_url, below, form, version_url
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
 from mirrord.syncers.helm.transfer.server_index import AT_ONCE, SOON, ServedIndex
@@ -90,11 +88,14 @@ class ChartMuseumTarget:
         if found or room.keeps is not None or most == self._museum.newest:
             self._facts.pop(SEEN, None)
         else:
-            self._facts[SEEN] = str(most)
+            self._facts[SEEN] = str(max(most, room.seen or 0))
         return found
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """POST the provenance, then the archive: an archive is never there without it; `?force` replaces.
+
+        Where an archive without provenance replaces one that has it, the old one stays: it goes only together with the
+        chart, which would then be missing until the new one is there. Helm's `--verify` fails with it as without it.
 
         Raises:
             GuardError: the server would drop something newer for it.
@@ -110,8 +111,6 @@ class ChartMuseumTarget:
         await self._make_way(chart, room)
         if self.provenance and prov is not None:
             await self._sign(chart, prov, force)
-        elif self.provenance and replace:
-            await self._unsign(chart)
         boundary = secrets.token_hex(16)  # no file can be made to hold it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = form(boundary, chart.file, reader)
@@ -121,7 +120,7 @@ class ChartMuseumTarget:
         failpoints.hit("push.tag")
         self._put[chart.item] = dataclasses.replace(chart, digest=reader.digest)
         if SEEN in self._facts:
-            self._facts[SEEN] = str(room.most)
+            self._facts[SEEN] = str(max(room.most, room.seen or 0))
         self._risks += risky
         if (risky and self._risks in LOOKS) or (len(self._put) > 1 and len(self._put) in LOOKS):
             self._learn(await self._index.awaited(self._settled, SOON))
@@ -170,24 +169,33 @@ class ChartMuseumTarget:
     async def _deleted(self, due: Mapping[str, ChartVersion]) -> Mapping[str, MirrordError | None]:
         """Delete versions; return by item why it is still there, None for one that is gone."""
         ends: dict[str, MirrordError | None] = dict.fromkeys(due)
-        times: int | None = SOON  # where nothing was taken, the index will hardly change
+        taken: set[str] = set()
 
         async def delete(chart: ChartVersion) -> None:
-            nonlocal times
             try:
                 await self._delete(chart.name, chart.version)
-                times = None
+                taken.add(chart.item)
             except MissingError:
-                pass  # gone, or it does not delete: the index tells
+                pass  # gone, or it does not delete: its index tells
             except MirrordError as error:
                 ends[chart.item] = error
             failpoints.hit("remove.tag")
 
+        async def look(item: str) -> None:
+            try:
+                if not await self._index.gone(listing.charts[item]):
+                    why = "said that it was deleted, and still has it" if item in taken else _STAYS
+                    kind = ContentError if item in taken else RefusedError
+                    ends[item] = kind(f"{self.place}: {item}: {why}")
+            except MirrordError as error:
+                ends[item] = error
+
         await Workers(AT_ONCE).each(due.values(), delete)
         gone = [item for item, error in ends.items() if error is None]
-        if gone:
+        if gone:  # where nothing was taken, the index will hardly change
+            times = None if taken else SOON
             listing = await self._index.awaited(lambda listing: listing.charts.keys().isdisjoint(gone), times)
-            ends |= {item: RefusedError(f"{self.place}: {item}: {_STAYS}") for item in gone if item in listing.charts}
+            await Workers(AT_ONCE).each([item for item in gone if item in listing.charts], look)
         return ends
 
     async def _delete(self, name: str, version: str) -> None:
@@ -237,17 +245,6 @@ class ChartMuseumTarget:
             ) from error
         room.went(chart.name, version)
         self._dropped.add(f"{chart.name}-{version}")
-
-    async def _unsign(self, chart: ChartVersion) -> None:
-        """Delete a version that has a provenance of another archive, which would stay beside the new one.
-
-        There is no way to delete that alone. For a moment nothing is there; where the server does not delete, helm
-        finds both and says that they do not fit.
-        """
-        url = f"{self._index.url}/{quote(f'{chart.path}{PROVENANCE}')}"
-        with contextlib.suppress(RefusedError):
-            await self._http.fetch(HttpRequest("GET", url, self._index.host, cap=LONGEST_PROVENANCE))
-            await self._delete(chart.name, chart.version)
 
     async def _sign(self, chart: ChartVersion, prov: bytes, force: str) -> None:
         """Put a provenance by itself; a server that has no place for it gets none.

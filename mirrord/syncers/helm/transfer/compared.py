@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from mirrord.blobs.store import read_stored
+from mirrord.blobs.store import Stored, read_stored
 from mirrord.errors import DigestError, MirrordError, MissingError, RefusedError, ThrottledError, UnreachableError
 from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
@@ -25,22 +25,20 @@ from mirrord.syncers.helm.names import (
     CHARTS,
     LONGEST_ARCHIVE,
     LONGEST_PROVENANCE,
-    OCI,
     PROVENANCE,
     PROVENANCE_TYPE,
     ChartVersion,
     api_of,
-    below,
     place_of,
     repository_of,
 )
 from mirrord.syncers.helm.transfer.inventory import Visit, open_target
+from mirrord.syncers.helm.transfer.oci import repository_at
 from mirrord.syncers.helm.transfer.target import Listing, Reading
 from mirrord.transfer.fanout import Workers, deliberate, together
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import check_url
 
 AT_ONCE: Final = 8
@@ -239,12 +237,11 @@ class _Archives:
         request = HttpRequest("GET", url, check_url(self._place).authority, cap=LONGEST_PROVENANCE)
         return (await self._services.http.fetch(request)).body
 
-    async def _file(self, chart: ChartVersion, digest: Digest) -> LocalFile | None:
-        """Return the file of an archive on this machine, None for other places; MissingError: it is lost."""
+    async def _file(self, chart: ChartVersion, digest: Digest) -> Stored | None:
+        """Return an archive of our own, None for other places; MissingError: it is lost."""
         if self._api == LOCAL and self._files and self._services.blobs:
             lost = await self._services.blobs.missing([digest])
-            stored = None if lost else await self._services.blobs.find(digest)
-            file = stored if isinstance(stored, LocalFile) else None
+            file = None if lost else await self._services.blobs.find(digest)
         elif self._api == "directory":
             file = await asyncio.to_thread(LocalFile.whole, Path(self._place) / CHARTS / chart.file)
         else:
@@ -254,8 +251,7 @@ class _Archives:
         return file
 
     def _repository(self, chart: ChartVersion) -> Repository:
-        reference = Reference.parse(self._place[len(OCI) :])
-        return Repository(self._services.http, Reference(reference.domain, below(reference.path, chart.name)))
+        return repository_at(self._services.http, self._place, chart.name)
 
     def _url(self, chart: ChartVersion) -> str:
         listed = self._listed.get(chart.item)

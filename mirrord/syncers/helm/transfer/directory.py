@@ -7,19 +7,21 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs.reader import SpoolReader
-from mirrord.errors import BusyError, ContentError, ImmutableError, MissingError, StorageError
+from mirrord.errors import BusyError, ContentError, GuardError, ImmutableError, MirrordError, MissingError, StorageError
 from mirrord.files import beside, storage_errors, sync, write_durably
 from mirrord.model.digest import Digest
-from mirrord.syncer.values import Mirror
+from mirrord.model.ledger import Settled
+from mirrord.syncer.values import Ledger, Mirror
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
+from mirrord.syncers.helm.plan.survey import as_theirs
 from mirrord.syncers.helm.transfer.keeping import index_without
-from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading, Report
 
 GONE: Final = ".gone"
 """Names what no index lists any more and what is still to be removed."""
@@ -67,7 +69,7 @@ class DirectoryTarget:
         def without() -> IndexFile | None:
             data, held = self._index(), self._held(())
             try:
-                lost = lambda chart: chart.item not in held or goes(chart)  # noqa: E731 - as short as a name
+                lost = lambda chart: not (chart.item in held or as_theirs(chart).elsewhere) or goes(chart)  # noqa: E731 - as short as a name
                 return None if data is None else index_without(data, mirror, self._reading, lost)
             except ContentError:  # one that cannot be read shows nothing; the next run replaces it
                 return None
@@ -80,6 +82,20 @@ class DirectoryTarget:
         if index := await asyncio.to_thread(without):
             await self.finish(index)
         await asyncio.to_thread(files)
+
+    async def remove(self, target: str, charts: Sequence[ChartVersion], ledger: Ledger, report: Report) -> None:
+        """Remove archives that no index lists; one that is listed by now, or is another by now, stays.
+
+        Raises:
+            ContentError: the index cannot be read, so that nobody knows what it lists.
+            StorageError: the disk said no.
+        """
+        moves = {chart.reference: (chart.digest, None) for chart in charts}
+        async with ledger.moving(target, moves) as settled:
+            stays = await asyncio.to_thread(self._remove, charts)
+            settled.update(dict.fromkeys((chart.reference for chart in charts if chart.item in stays), Settled.UNDONE))
+        for chart in charts:
+            report(chart.item, stays.get(chart.item))
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write the files beside their places, make them durable, then rename them, the archive last."""
@@ -169,6 +185,8 @@ class DirectoryTarget:
                 raise BusyError(f"{self.place}: another writer published {names} meanwhile; the next run lists both")
             known = {**old, **self._put}
             for chart in index.charts:
+                if chart.elsewhere:  # its archive is where others put it
+                    continue
                 place = self._charts / chart.file
                 there = (known.get(chart.item) if place.is_file() else None) or self._digest(place)
                 if there is None or chart.digest not in (None, there):
@@ -195,6 +213,22 @@ class DirectoryTarget:
         """Remove an archive, and its provenance before: what a crash leaves is found by the archive."""
         for end in (f".tgz{PROVENANCE}", ".tgz"):
             (self._charts / f"{item}{end}").unlink(missing_ok=True)
+
+    def _remove(self, charts: Sequence[ChartVersion]) -> Mapping[str, MirrordError]:
+        """Remove archives; return why some stay."""
+        stays: dict[str, MirrordError] = {}
+        with storage_errors(self.place), self._locked():
+            data = self._index()
+            listed = {} if data is None else self._reading(data).charts
+            for chart in charts:
+                there = self._digest(self._charts / chart.file)
+                if chart.item in listed or there not in (None, chart.digest):
+                    stays[chart.item] = GuardError(f"{self.place}: {chart.item} stays: somebody put it there meanwhile")
+                else:
+                    self._unlink(chart.item)
+                    failpoints.hit("remove.tag")
+            sync(self._charts)
+        return stays
 
     def _flip(self, index: Mapping[Path, Path]) -> None:
         """Rename replaced archives into place, then the index: nothing else happens in between."""

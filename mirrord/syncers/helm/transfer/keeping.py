@@ -15,6 +15,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.kept import files_of
 from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, repository_of, spec_of
 from mirrord.syncers.helm.plan.retained import by_version
+from mirrord.syncers.helm.plan.survey import as_theirs
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.published import PublishedIndexes
 from mirrord.syncers.helm.transfer.target import GZIP, IndexFile, Reading
@@ -86,7 +87,7 @@ class _LocalIndex:
 def index_without(data: bytes, mirror: Mirror, reading: Reading, goes: Callable[[ChartVersion], object]) -> IndexFile:
     """Return an index of ours without some versions. Raises as `reading`; blocks."""
     whole = reading(data)
-    charts = tuple(chart for chart in whole.charts.values() if not goes(chart))
+    charts = tuple(as_theirs(chart) for chart in whole.charts.values() if not goes(chart))
     emit = emit_json if spec_of(mirror).index == "json" else emit_yaml
     made = emit(charts, public_keys=whole.public_keys, annotations=whole.annotations)
     return IndexFile(made, charts, None, {item: chart.digest for item, chart in whole.charts.items()})

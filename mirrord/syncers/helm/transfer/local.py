@@ -36,7 +36,7 @@ class LocalTarget:
         self._earlier = earlier
         self._files = files
         self._reading = reading
-        self.save = files.save
+        self.close = files.close
         self.place = f"local {place}"
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:

@@ -55,6 +55,12 @@ class TagSeen:
             return None
 
 
+def repository_at(http: Http, place: str, chart: str, *, push: bool = False) -> Repository:
+    """Return the repository of a chart below a place, `oci://HOST/PATH`."""
+    at = Reference.parse(place[len(names.OCI) :])
+    return Repository(http, Reference(at.domain, names.below(at.path, chart)), push=push)
+
+
 class OciTarget:
     """All repositories below one path of a registry.
 

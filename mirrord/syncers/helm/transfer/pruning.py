@@ -21,16 +21,16 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.restoring import FACTS as RESTORED
 from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.helm.kept import RunNotes
-from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, below, place_of, places, spec_of
+from mirrord.syncers.helm.names import ChartVersion, api_of, place_of, places, spec_of
 from mirrord.syncers.helm.plan.prune import HelmPruneSurvey, Upstream, passing, plan_prune, pruned, refused, wants
-from mirrord.syncers.helm.plan.restored import called, version_of
+from mirrord.syncers.helm.plan.restored import called, parted, version_of
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
+from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target
+from mirrord.syncers.helm.transfer.oci import repository_at
 from mirrord.syncers.helm.transfer.target import Listing, Reading
 from mirrord.transfer.fanout import Workers, deliberate, together
 from mirrord.transfer.pruning import claims, note_unwanted, unwanted_since
-from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.reference import Reference
 
 LOOKS: Final = 8  # parallel requests at one target
 SOURCE: Final = "the source"
@@ -57,17 +57,12 @@ def pruning(
             return HelmPruneSurvey(replace(names, lost=lost))
         await note_unwanted(mirror, services, source, await asyncio.to_thread(looked, names, now))
         items = await asyncio.to_thread(names.items)
-        names = replace(names, claims=await claims(mirror, services, items, _called))
+        names = replace(names, claims=await claims(mirror, services, items))
         going = await asyncio.to_thread(lambda: list(may_go(names, now)))
         found = await _held(mirror, services, names, going, Visit(reading, now.timestamp()))
         return await _found(mirror, services, found, at_source, now)
 
     return replace(syncer, survey=survey, plan=plan_prune)
-
-
-def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
-    source, targets = places(mirror)
-    return lambda item: (source, {name: f"{place}#{item}" for name, place in targets.items()})
 
 
 async def _unwanted(
@@ -77,11 +72,12 @@ async def _unwanted(
     previous = await RunNotes(mirror, services).previous()
     upstream = replace(upstream, survey=replace(upstream.survey, previous=previous))
     moves = await services.ledger.newest()
-    restored = Restored.read(await services.facts.recall(mirror.name, RESTORED) if services.facts else {})
+    facts = await services.facts.recall(mirror.name, RESTORED) if services.facts else {}
 
     def found() -> PruneSurvey:
         ours = {key: entry for key, entry in moves.items() if key[0] != LOCAL}
         made = wants(mirror, upstream, {name for (_, name), entry in ours.items() if entry.after is not None})
+        restored = Restored.read(facts)
         after, unread = spec_of(mirror).prune.after, upstream.survey.missing
         survey = PruneSurvey(wish, made, ours, memory, restored.to_stay, unread=unread, lost=refused(mirror, upstream))
         return replace(survey, after=after, words="versions", called=called)
@@ -112,11 +108,10 @@ async def _tags(
     mirror: Mirror, target: Target, services: Services, charts: Collection[str]
 ) -> Mapping[str, Collection[str]]:
     """List the repositories of charts: one request each, and more where there are many tags."""
-    place = Reference.parse(place_of(mirror, target)[len(OCI) :])
     found: dict[str, Collection[str]] = {}
 
     async def of_chart(chart: str) -> None:
-        repository = Repository(services.http, Reference(place.domain, below(place.path, chart)))
+        repository = repository_at(services.http, place_of(mirror, target), chart)
         try:
             tags = [tag async for tag in repository.tags()]
         except MissingError:
@@ -134,7 +129,10 @@ def _versions(tags: Iterable[str]) -> Collection[str]:
 async def _index(
     mirror: Mirror, target: Target, services: Services, charts: Collection[str], *, reading: Reading
 ) -> Mapping[str, Collection[str]]:
-    """Read the index there; one that cannot be read says nothing, least of all that nothing is there."""
+    """Read the index there, and in a folder list what it does not list.
+
+    One that cannot be read says nothing, least of all that nothing is there.
+    """
     seen: list[Listing | ContentError] = []
 
     def read(data: bytes) -> Listing:
@@ -146,9 +144,10 @@ async def _index(
         seen.append(listing)
         return listing
 
-    await open_target(mirror, target, services, Visit(read, 0.0)).held(())
+    place = open_target(mirror, target, services, Visit(read, 0.0))
+    await place.held(())
 
-    def versions() -> Mapping[str, Collection[str]]:
+    def versions() -> Mapping[str, list[str]]:
         found = defaultdict[str, list[str]](list)
         for listing in seen:
             if isinstance(listing, ContentError):
@@ -158,7 +157,11 @@ async def _index(
                     found[chart.name].append(chart.version)
         return found
 
-    return await asyncio.to_thread(versions)
+    found = await asyncio.to_thread(versions)
+    for item in await place.unlisted() if isinstance(place, DirectoryTarget) else ():
+        for name, version in ((name, version) for name, version in parted(item) if name in charts):
+            found[name].append(version)
+    return found
 
 
 async def _held(
@@ -170,18 +173,21 @@ async def _held(
     targets, unasked = await look(replace(mirror, trust=0.0), services, visit, notes, whole=False, puts=False)
     trouble = {**names.trouble, **{(name, ""): error for name, error in unasked.items() if name != LOCAL}}
 
+    folders = {target.name for target in pruned(mirror) if api_of(mirror, target) == "directory"}
+
     def digests() -> Mapping[Key, Digest | None]:
-        return {one.key: _digest(targets[one.target], one.name) for one in going if one.target in targets}
+        asked = [one for one in going if one.target in targets]
+        return {one.key: _digest(targets[one.target], one.name, unlisted=one.target in folders) for one in asked}
 
     held = await asyncio.to_thread(digests)
     there = HelmSurvey(targets=targets, unasked=unasked, alone=True)
     return HelmPruneSurvey(replace(names, held=held, trouble=trouble), there)
 
 
-def _digest(content: TargetContent, name: str) -> Digest | None:
-    """Return what a target has under a name of the ledger; what an index of ours does not list is not there."""
+def _digest(content: TargetContent, name: str, *, unlisted: bool = False) -> Digest | None:
+    """Return what a target has under a name of the ledger; what an index of ours does not list counts if `unlisted`."""
     item = called(name)
-    listed = content.own is None or item in content.own
+    listed = unlisted or content.own is None or item in content.own
     return content.held.get(item) if listed else None
 
 

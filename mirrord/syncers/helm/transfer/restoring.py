@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -50,10 +51,16 @@ def resetting(syncer: Syncer, archives: Callable[[Mirror, Services], Archives], 
         return replace(syncer, survey=survey, plan=plan_restored, open=holding(syncer.open, wish, hold, called))
 
     async def where(mirror: Mirror, services: Services, names: Mapping[str, Collection[str]]) -> Mapping[str, str]:
-        charts = [version_of(name, digest) for name, digests in names.items() for digest in digests]
+        charts = await asyncio.to_thread(
+            lambda: [version_of(name, digest) for name, digests in names.items() for digest in digests]
+        )
         found, unknown = await archives(mirror, services).where(charts)
-        there = {str(digest): ", ".join(at) or _unsure(unknown[digest]) for digest, at in found.items()}
-        return {**there, **_taken_down(mirror, services.denied, charts)}
+
+        def said() -> Mapping[str, str]:
+            there = {str(digest): ", ".join(at) or _unsure(unknown[digest]) for digest, at in found.items()}
+            return {**there, **_taken_down(mirror, services.denied, charts)}
+
+        return await asyncio.to_thread(said)
 
     return Resetting(variant, where, called)
 
@@ -62,27 +69,35 @@ async def _survey(
     mirror: Mirror, services: Services, now: datetime, wish: RestoreWish, *, archives: Archives, reading: Reading
 ) -> HelmSurvey:
     """Find out where archives are, and what the targets have. What is nowhere is refused."""
-    held = NOTHING.holding(wish.names, now)
-    restored = without_denied(mirror, held, services.denied)
-    charts = {key: version_of(key[1], digest) for key, digest in restored.to_stay.items()}
+
+    def meant() -> tuple[Restored, Restored, Mapping[tuple[str, str], ChartVersion], Sequence[ChartVersion]]:
+        held = NOTHING.holding(wish.names, now)
+        restored = without_denied(mirror, held, services.denied)
+        charts = {key: version_of(key[1], digest) for key, digest in restored.to_stay.items()}
+        return held, restored, charts, list({name: version_of(name) for _, name in wish.names}.values())
+
+    held, restored, charts, asked = await asyncio.to_thread(meant)
     there, unknown = await archives.where(list(charts.values()))
-    where = {str(digest): f"restored from {_listed(at)}" for digest, at in there.items() if at}
-    refused = [
-        _denied_step(mirror, target, version_of(name, digest), services.denied)
-        for (target, name), digest in held.to_stay.items()
-        if (target, name) not in charts
-    ]
-    for (target, _), chart in charts.items():
-        if str(chart.digest) not in where:
-            why = archives.nowhere(str(chart.digest), unknown[chart.digest] if chart.digest else {})
-            of_item = chart.item, str(chart.digest), target, (chart.file,), why
-            refused.append(Step(Action.REFUSE, *of_item, code=MissingError.code))
-    left = restored.changed(lambda _, digest: digest if digest.startswith(AWAY) or digest in where else "")
-    asked = {name: version_of(name) for _, name in wish.names}
-    visit = Visit(reading, now.timestamp(), list(asked.values()))
+
+    def left() -> tuple[Mapping[str, str], Sequence[Step], Restored]:
+        where = {str(digest): f"restored from {_listed(at)}" for digest, at in there.items() if at}
+        refused = [
+            _denied_step(mirror, target, version_of(name, digest), services.denied)
+            for (target, name), digest in held.to_stay.items()
+            if (target, name) not in charts
+        ]
+        for (target, _), chart in charts.items():
+            if str(chart.digest) not in where:
+                why = archives.nowhere(str(chart.digest), unknown[chart.digest] if chart.digest else {})
+                of_item = chart.item, str(chart.digest), target, (chart.file,), why
+                refused.append(Step(Action.REFUSE, *of_item, code=MissingError.code))
+        return where, refused, restored.changed(lambda _, one: one if one.startswith(AWAY) or one in where else "")
+
+    where, refused, stays = await asyncio.to_thread(left)
+    visit = Visit(reading, now.timestamp(), asked)
     targets, unasked = await look(mirror, services, visit, RunNotes(mirror, services), whole=False)
     found = HelmSurvey(targets=targets, unasked=unasked, where=where, refused=tuple(refused), alone=True)
-    return with_restored(found, left, mirror)
+    return await asyncio.to_thread(with_restored, found, stays, mirror)
 
 
 def restored_wanted(wanted: Sequence[ChartVersion], restored: Restored) -> Sequence[ChartVersion]:

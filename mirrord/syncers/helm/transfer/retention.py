@@ -63,8 +63,9 @@ class Retention:
             stuck = self._in_the_way(chart) and not self.makes_way(chart)
             return f"{kept}, and would drop {chart.name}-{stuck}, which is newer; {way}" if stuck else ""
         most = len(here)
-        believed = most <= (self.seen or 0) and {f"{chart.name}-{one}" for one in self._goes(chart.name)} <= self.ours
-        if self.bold or believed or not lost or most < self.most:
+        first = {f"{chart.name}-{one}" for one in self._goes(chart.name)} - {chart.item}  # it is replaced anyway
+        believed = most <= (self.seen or 0) and first <= self.ours
+        if self.bold or believed or not lost or most < max(self.most, self.seen or 0):
             return ""
         return (
             f"older than what is there: a server that keeps {most} versions of a chart would drop {chart.name}-{lost} "

@@ -70,10 +70,14 @@ class ServedIndex:
         return await asyncio.to_thread(self._reading, answer.body)
 
     async def digests(self, listing: Listing, charts: Collection[ChartVersion]) -> Mapping[str, Digest]:
-        """Return the digests of the archives that are there, by item; where the index has none, those of `charts`."""
+        """Return the digests of the archives that are there, by item; where the index has none, those of `charts`.
+
+        What was noted of others stays, as long as the index lists them without a digest.
+        """
         held = dict(listing.digests)
-        silent = {chart.item: chart for chart in charts if chart.item in listing.charts.keys() - held.keys()}
-        for item in [item for item in self.facts if not item.startswith(".") and item not in silent]:
+        untold = listing.charts.keys() - held.keys()
+        silent = {chart.item: chart for chart in charts if chart.item in untold}
+        for item in [item for item in self.facts if not item.startswith(".") and item not in untold]:
             del self.facts[item]
 
         async def find(chart: ChartVersion) -> None:
@@ -151,12 +155,29 @@ class ServedIndex:
             listing = await self.look()
         return listing
 
+    async def gone(self, listed: ChartVersion) -> bool:
+        """Whether an archive is not there any more, though the index, made in the background, still lists it.
+
+        Raises:
+            MirrordError: it cannot be asked for, but for a server that lets nobody read it.
+        """
+        try:  # ChartMuseum answers no HEAD for an archive
+            async with self.http.stream(HttpRequest("GET", self._url(listed), self.host, encoded=True)):
+                return False
+        except errors.MissingError:
+            return True
+        except errors.RefusedError:
+            return False
+
+    def _url(self, listed: ChartVersion) -> str:
+        return urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
+
     async def _digest(self, listed: ChartVersion, wanted: Digest | None) -> Digest | None:
         """Return the digest of an archive whose index has none; None when it cannot be fetched."""
         known = self._known(listed)
         if known is not None:
             return known
-        url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
+        url = self._url(listed)
         hasher, size = hashlib.sha256(), 0
         try:
             async with self.http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:

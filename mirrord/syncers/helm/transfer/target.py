@@ -113,7 +113,10 @@ Report = Callable[[str, MirrordError | None], None]
 
 @runtime_checkable
 class Removes(Protocol):
-    """A server that lets single versions be deleted; of an index of ours, `finish` removes what it lists no more."""
+    """A server that lets single versions be deleted; of an index of ours, `finish` removes what it lists no more.
+
+    A folder is one for the archives that its index does not list.
+    """
 
     async def remove(self, target: str, charts: Sequence[ChartVersion], ledger: Ledger, report: Report) -> None:
         """Remove versions that still have their digest; one that is gone already is success.

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from mirrord.blobs.source import BlobSource
-from mirrord.errors import ContentError, DigestError, MirrordError, MissingError, RefusedError, UntrustedError
+from mirrord.errors import (
+    ContentError,
+    DeniedError,
+    DigestError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    UntrustedError,
+)
 from mirrord.files import LocalFile, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.plan.select import is_glob
@@ -187,6 +195,8 @@ class _Repository:
             return None
         try:
             return ArchiveFound(await self._source.blob(entry), entry)
+        except DeniedError:  # it may well be there
+            raise
         except (ContentError, RefusedError, UntrustedError):  # its URL is wrong; that says nothing about others
             return None
 

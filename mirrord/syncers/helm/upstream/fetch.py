@@ -134,10 +134,13 @@ class ChartSource:
             return None
 
     async def lacks(self, chart: ChartVersion) -> bool:
-        """Whether the server says that an archive is not there; one that does not tell lacks nothing."""
+        """Whether an archive cannot be had: it is not there (S3 says 403), or nobody answers.
+
+        A server that has no HEAD does not tell, and lacks nothing.
+        """
         try:
             await self._size(chart)
-        except errors.MissingError:
+        except (errors.MissingError, errors.DeniedError, errors.TransportError):
             return True
         except (errors.MirrordError, IndexError):
             pass

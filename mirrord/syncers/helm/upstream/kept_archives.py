@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -57,9 +58,9 @@ class KeptArchives:
 
     async def where(self, charts: Collection[ChartVersion]) -> _Where:
         """Ask all places for archives, one request each at most; one that does not answer is not asked again."""
-        asked = {chart.digest: chart for chart in charts if chart.digest}
+        asked = await asyncio.to_thread(lambda: {chart.digest: chart for chart in charts if chart.digest})
         there: dict[str, set[Digest]] = {name: set() for name in self._places}
-        unknown: dict[Digest, dict[str, MirrordError]] = {digest: {} for digest in asked}
+        unknown = defaultdict[Digest, dict[str, MirrordError]](dict)
 
         async def ask(name: str) -> None:
             gone: MirrordError | None = None
@@ -79,7 +80,12 @@ class KeptArchives:
                     unknown[digest].setdefault(name, gone)
 
         await together(*map(ask, self._places))
-        return {one: [name for name in there if one in there[name]] for one in asked}, unknown
+
+        def found() -> _Where:
+            at = {one: [name for name in there if one in there[name]] for one in asked}
+            return at, {one: unknown.get(one, {}) for one in asked}
+
+        return await asyncio.to_thread(found)
 
     @asynccontextmanager
     async def archive(

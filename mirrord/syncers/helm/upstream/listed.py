@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
 
-from mirrord.errors import ContentError, MissingError, about
+from mirrord.errors import ContentError, MirrordError, MissingError, about
+from mirrord.model.digest import Digest
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.helm.names import is_oci, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose
@@ -15,6 +18,9 @@ from mirrord.syncers.helm.plan.prune import Upstream
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.upstream.poll import Polled, poll, with_troubles
 from mirrord.syncers.helm.upstream.registry import poll_registry
+
+_ANY_TIME: Final = datetime.fromtimestamp(0, UTC)
+"""Of a look of which nothing is noted."""
 
 
 async def ask(mirror: Mirror, services: Services, known: Mapping[str, str], now: datetime) -> Polled:
@@ -27,6 +33,14 @@ async def ask(mirror: Mirror, services: Services, known: Mapping[str, str], now:
     except (MissingError, ContentError) as error:
         about(error, f"{mirror.origin}: mirrors.{mirror.name}.from")
         raise
+
+
+async def digests_listed(mirror: Mirror, item: str, services: Services) -> Collection[Digest]:
+    """Return what upstream says that the archive of a version is, if it answers."""
+    with suppress(MirrordError):
+        index = (await ask(mirror, services, {}, _ANY_TIME)).index
+        return {one.digest for one in (index.entries if index else ()) if one.item == item and one.digest}
+    return ()
 
 
 async def list_upstream(mirror: Mirror, services: Services, now: datetime) -> Upstream:

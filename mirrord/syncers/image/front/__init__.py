@@ -16,7 +16,7 @@ from mirrord.errors import MirrordError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
-from mirrord.syncers.image.front.answers import VERSION, answer, blob_in, manifest_in, page, refusal
+from mirrord.syncers.image.front.answers import VERSION, answer, blob_in, manifest_in, page, refusal, unreadable
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -40,8 +40,8 @@ async def respond(request: Request, services: Services) -> Response:
         asked = RegistryPath.parse(request.path)
         found = await in_local(asked, asked.name, request.query, services)
         return found or refusal(404, "NAME_UNKNOWN", f"{asked.name} is not mirrored here")
-    except StorageError:
-        return refusal(500, "UNKNOWN", "the store cannot be read; see the log")
+    except StorageError as error:
+        return unreadable(error)
     except BadRequestError as error:
         return refusal(error.status, error.code, str(error))
 

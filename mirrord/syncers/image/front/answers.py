@@ -11,7 +11,9 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from mirrord.blobs.store import BlobStore, own
+from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
+from mirrord.model.objects import BucketAwayError
 from mirrord.syncer.serving import Response
 from mirrord.syncers.image.front.path import BadRequestError
 from mirrord.wire.oci.manifest import LIMIT
@@ -26,6 +28,13 @@ _FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients reject manife
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error in the format of the distribution specification."""
     return answer(status, {"errors": [{"code": code, "message": message, "detail": None}]}, headers or {})
+
+
+def unreadable(error: StorageError) -> Response:
+    """Say that `local` cannot be read: it will be when its bucket is there again, or somebody has to look."""
+    if isinstance(error, BucketAwayError):
+        return refusal(503, "UNAVAILABLE", "the bucket with what is kept here does not answer", {"Retry-After": "10"})
+    return refusal(500, "UNKNOWN", "the store cannot be read; see the log")
 
 
 def answer(status: int, document: object, headers: Mapping[str, str]) -> Response:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.repositories import ManifestRef, is_complete
-from mirrord.blobs.store import read_stored
+from mirrord.blobs.store import DistantStore, read_stored
 from mirrord.errors import ConflictError, DigestError, MissingError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
@@ -106,11 +106,14 @@ class LocalRepository:
         return False
 
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
-        """Link the spool's file; copy it if the spool reads an external file in place.
+        """Link the spool's file; copy it if the spool reads an external file in place. Send it to a distant store.
 
         Raises:
             DigestError: that file was changed after its verification; the store serves all mirrors.
         """
+        if isinstance(self._store, DistantStore):
+            await self._send(self._store, blob, reader)
+            return
         file = await reader.whole()
         await self._lease.hold([blob.digest])
         self._brought.add(blob.digest)
@@ -121,18 +124,24 @@ class LocalRepository:
             await self._remove_doubted(blob.digest)
             await self._store.adopt(blob.digest, file)
             return
-        copy, hasher = self._services.scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
+        copy = self._services.scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}"
         try:
             with storage_errors(str(copy)), copy.open("wb") as out:
-                async for chunk in reader.chunks():
-                    hasher.update(chunk)
+                async for chunk in _checked(blob.digest, reader):
                     out.write(chunk)
-            if hasher.hexdigest() != blob.digest.hex:
-                raise DigestError(f"{reader.spool.source}: changed while it was read; the next run reads it again")
             await self._remove_doubted(blob.digest)
             await self._store.adopt(blob.digest, copy)
         finally:
             copy.unlink(missing_ok=True)
+
+    async def _send(self, store: DistantStore, blob: Descriptor, reader: SpoolReader) -> None:
+        """Send a blob while its spool is filled."""
+        await self._lease.hold([blob.digest])
+        self._brought.add(blob.digest)
+        self._lacking.discard(blob.digest)
+        await self._remove_doubted(blob.digest)
+        pieces = _checked(blob.digest, reader) if reader.in_place else reader.chunks()
+        await store.receive(blob.digest, blob.size, pieces)
 
     async def _remove_doubted(self, digest: Digest) -> None:
         if digest in self._doubted:
@@ -180,7 +189,7 @@ class LocalRepository:
         await self._lease.hold(sizes)
         lacking = await self._store.missing(sizes)
         self._lacking |= lacking
-        need = sum(sizes[digest] for digest in lacking)
+        need = 0 if isinstance(self._store, DistantStore) else sum(sizes[digest] for digest in lacking)
         if need > (left := self._services.spools.cache.spare(need) if need else 0):
             mib = f"needs {-(-need // _MIB)} MiB, and the disk of {self._services.keep} has {left // _MIB} MiB free"
             raise StorageError(f"{self.repository}: {mib}; free some space")
@@ -209,3 +218,13 @@ class LocalRepository:
                     self.repository, state.manifests, tags, exactly=True, expect=state.revision
                 )
                 return
+
+
+async def _checked(digest: Digest, reader: SpoolReader) -> AsyncGenerator[bytes, None]:
+    """Yield a file that is read in place; it may be changed after its verification."""
+    hasher = digest.hasher()
+    async for chunk in reader.chunks():
+        hasher.update(chunk)
+        yield chunk
+    if hasher.hexdigest() != digest.hex:
+        raise DigestError(f"{reader.spool.source}: changed while it was read; the next run reads it again")

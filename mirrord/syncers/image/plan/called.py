@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 
 from mirrord.errors import MirrordError
@@ -37,6 +37,12 @@ def called(mirror: Mirror) -> Callable[[str], Called]:
         return (item, _tagged(source, targets, tag)[1]) if tag else _tagged(source, targets, without_key(item))
 
     return find
+
+
+def claimed(mirror: Mirror) -> Callable[[str], Mapping[str, Collection[str]]]:
+    """Return what names an item at its targets; see `Syncer.claims`."""
+    find = called(mirror)
+    return lambda item: {target: (name,) for target, name in find(item)[1].items()}
 
 
 def _tagged(origin: str, targets: Mapping[str, str], item: str) -> Called:

@@ -41,6 +41,9 @@ def without_denied(mirror: Mirror, listing: SourceListing, denied: Denied) -> So
             entries[offer.item.name] = entry
         else:
             kept.append(offer)
+    as_is = not spec_of(mirror).platforms  # else what comes there is another index
+    inside = [f"{o.item.name}: {found[1]}" for o in kept if as_is and (found := denied.kept_in(o.item.digest))]
+    listing = replace(listing, remarks=[*listing.remarks, *inside])
     if not entries:
         return listing
     if mirror.publication:

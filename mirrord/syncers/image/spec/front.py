@@ -116,7 +116,10 @@ class CacheKeys(Strict):
 
     size: Annotated[Size, AfterValidator(between("64MiB", "1024TiB", parse_size))] = Field(
         default=20 * 2**30,
-        description="Disk space for content. What was used least recently is removed first. At least 64 MiB.",
+        description=(
+            "Space for content on the disk, and in the bucket of `settings.blobs`. What was used least recently is"
+            " removed first. At least 64 MiB."
+        ),
         examples=["200GiB"],
     )
     unused: Annotated[Duration, AfterValidator(between("1h", "3660d"))] = Field(

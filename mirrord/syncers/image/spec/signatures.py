@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mirrord.config.check import validator
+from mirrord.config.files import absolute
 from mirrord.patterns import as_expression, compiled
 
 HINTS: Final = {
@@ -20,12 +21,6 @@ HINTS: Final = {
 }
 """Where keys of an image mirror about signatures belong, and what to write for those of other programs."""
 _WHO = "write key: /etc/mirrord/release.pub, or identity: and issuer:"
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"{str(path)[:80]!r} is not absolute; write an absolute path")
-    return path
 
 
 @validator
@@ -44,7 +39,7 @@ def _issuer(text: str) -> str:
     return text
 
 
-File = Annotated[Path, AfterValidator(_absolute)]
+File = Annotated[Path, AfterValidator(absolute)]
 Files = Annotated[
     tuple[File, ...],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),

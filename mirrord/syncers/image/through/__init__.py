@@ -29,7 +29,8 @@ async def open_through(
     def evicted(count: int, size: int) -> None:
         services().events.emit(Evicted(count, size))
 
-    async with open_cache(begun.keep / "cache" / KIND, begun.spools, evicted) as cache:
+    shared = begun.shared(KIND) if begun.shared else None
+    async with open_cache(begun.keep / "cache" / KIND, begun.spools, evicted, shared) as cache:
         front = ImageFront(services, cache, begun.keep / "front" / KIND / "allow.json", clock, wall)
         following = asyncio.create_task(_follow(front), name="follow front.image")
         try:

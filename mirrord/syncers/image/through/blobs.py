@@ -9,11 +9,13 @@ that a run is reading, and all content while an upstream is read with credential
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
 from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.reader import SpoolReader
+from mirrord.blobs.shared_source import SharedFirst
 from mirrord.blobs.store import Remote, Stored, own, read_stored
 from mirrord.errors import BrokenError, MirrordError
 from mirrord.model.digest import Digest
@@ -71,15 +73,32 @@ class FrontBlobs:
         """
         name = cache_name(reference)
         size = self._known.size(name, digest)
-        if size is None and not await self._cache.repositories.links(name, digest):
+        if size is None and not await self._cache.links(name, digest):
             size = await self._ask(reference, digest)
-        stored: Stored | None = await self._cache.store.find(digest)
-        if stored is None and services.blobs is not None and (found := await services.blobs.find(digest)) is not None:
-            stored, guarded = own(found), True
+        stored: Stored | None = await self._cache.find(digest)
+        if stored is None and services.blobs is not None:
+            found = await self._cache.besides(services.blobs, digest)
+            stored, guarded = (own(found), True) if found else (None, guarded)
         if stored is not None:
             if guarded and not self._known.shown(name, digest):
                 await self._ask(reference, digest)
             return FoundBlob(stored, "hit")
+        shared = await self._cache.elsewhere(digest)
+        if shared is not None and size is None:
+            size = await self._size(name, digest)
+        if shared is not None and size not in (None, shared.size) and self._cache.shared is not None:
+            self._cache.shared.drop(digest)
+            shared = None
+        if shared is None:
+            return await self._from_upstream(reference, digest, services, size, whole=whole)
+        if guarded and not self._known.shown(name, digest):
+            await self._ask(reference, digest)
+        return await self._from_others(reference, digest, services, shared, whole=whole)
+
+    async def _from_upstream(
+        self, reference: Reference, digest: Digest, services: Services, size: int | None, *, whole: bool
+    ) -> FoundBlob:
+        name = cache_name(reference)
         if size is None:
             size = await self._size(name, digest)
         if size is None or not (whole or self._known.shown(name, digest)):
@@ -96,13 +115,35 @@ class FrontBlobs:
                 raise
         return FoundBlob(Remote(held.pieces, size, prompt=True), "miss", held)
 
-    def _join(self, reference: Reference, digest: Digest, size: int, services: Services) -> HeldReader:
-        """Join the one transfer of a blob, or begin it."""
+    async def _from_others(
+        self, reference: Reference, digest: Digest, services: Services, shared: Remote, *, whole: bool
+    ) -> FoundBlob:
+        """Return a blob that other replicas have shared, and keep it here as if it came from upstream."""
+        if not whole:
+            return FoundBlob(Remote(unread, shared.size), "hit")
+        held = self._join(reference, digest, shared.size, services, shared)
+        await held.answered()
+        return FoundBlob(Remote(held.pieces, shared.size, prompt=True), "hit", held)
+
+    def _join(
+        self, reference: Reference, digest: Digest, size: int, services: Services, shared: Remote | None = None
+    ) -> HeldReader:
+        """Join the one transfer of a blob, or begin it: from what is shared, if anything is, else from upstream."""
         shown = partial(self._known.saw, cache_name(reference), digest, size)
         source = self._upstream.blob(reference, digest, size, shown, lambda: not held.ready)
+        keep: Callable[[SpoolReader], Awaitable[bool]] = partial(self._keep_shown, reference, digest)
+        if shared is not None and self._cache.shared is not None:
+            source, keep = SharedFirst(source, digest, shared, self._cache.shared).source, self._cache.keep
         join, consumer = services.spools.reader, f"front {reference.domain}"
-        held = HeldReader(partial(join, source, consumer, client=True, keep=self._cache.keep))
+        held = HeldReader(partial(join, source, consumer, client=True, keep=keep))
         return held
+
+    async def _keep_shown(self, reference: Reference, digest: Digest, reader: SpoolReader) -> bool:
+        """Keep a blob if upstream shows it here: the transfer may be that of a run, which has other credentials."""
+        await reader.answered()
+        if not self._known.shown(cache_name(reference), digest):
+            await self._ask(reference, digest)
+        return await self._cache.keep(reader)
 
     async def _ask(self, reference: Reference, digest: Digest) -> int:
         """Ask upstream whether this repository has a blob."""

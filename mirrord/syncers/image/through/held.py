@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import cast
 
 from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import MirrordError
@@ -47,7 +46,7 @@ class HeldReader:
         """Yield `count` bytes from `offset` on; once. Raises as `SpoolReader.chunks`."""
         reader = await asyncio.shield(self._ready)
         reader.offset = offset
-        async with aclosing(cast("AsyncGenerator[bytes, None]", reader.chunks())) as chunks:
+        async with aclosing(reader.chunks()) as chunks:
             try:
                 async for piece in chunks:
                     yield piece[:count]

@@ -1,18 +1,20 @@
 """Manifests by tag and by digest: from the cache while they are fresh, else from upstream, else what is there.
 
 By digest nothing is asked that the cache has. By tag upstream is asked by HEAD once the tag is older than `fresh`, and
-by GET of the digest only when it has moved.
+by GET of the digest only when it has moved. What other replicas have read or asked counts like what this one has.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mirrord.blobs.content_cache import ContentCache
-from mirrord.blobs.repositories import ManifestRef
+from mirrord.blobs.repositories import ManifestRef, RepositoryState
 from mirrord.blobs.store import Stored
 from mirrord.errors import MirrordError, MissingError, StorageError, UnsupportedError
 from mirrord.model.digest import Digest
@@ -31,6 +33,9 @@ from mirrord.syncers.image.through.remembered import (
 from mirrord.wire.oci.descriptor import SCHEMA1, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from mirrord.blobs.shared_cache import SeenTag
 
 
 def cache_name(reference: Reference) -> str:
@@ -63,10 +68,15 @@ class FrontManifests:
     """Finds manifests, and keeps what it reads."""
 
     def __init__(
-        self, cache: ContentCache, upstream: UpstreamReader, blobs: KnownBlobs, clock: Callable[[], float]
+        self,
+        cache: ContentCache,
+        upstream: UpstreamReader,
+        blobs: KnownBlobs,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
-        """Use a cache, and note in `blobs` which manifests refer to what."""
-        self._cache, self._upstream, self._blobs, self._clock = cache, upstream, blobs, clock
+        """Use a cache, and note in `blobs` which manifests refer to what; `wall` is the time of day."""
+        self._cache, self._upstream, self._blobs, self._clock, self._wall = cache, upstream, blobs, clock, wall
         self._known = LastUsed[tuple[str, str], KnownManifest](MOST_NAMES)  # by repository, and tag or digest
         self._flights = Flights[FoundManifest]()
 
@@ -114,10 +124,42 @@ class FrontManifests:
     async def kept(self, reference: Reference, digest: Digest) -> FoundManifest | None:
         """Return a manifest that was seen in this repository and is in the cache, or None."""
         link = await self._cache.repositories.manifest(cache_name(reference), digest)
-        stored = await self._cache.store.find(digest) if link else None
+        stored = await self._cache.find(digest) if link else None
         if link is None or stored is None:
             return None
         return FoundManifest(Descriptor(link.media_type, digest, stored.size), stored, "hit", link.refs)
+
+    async def _told(self, reference: Reference, ref: str, fresh: float) -> KnownManifest:
+        """Return what is known of a tag or digest, by any replica where this one would have to ask upstream."""
+        name, known = cache_name(reference), await self.known(reference, ref)
+        if self._cache.shared is None or ":" in ref or self._clock() < known.checked + fresh:
+            return known
+        if (seen := await self._cache.shared.tag(name, ref)) is not None:
+            checked = self._clock() - max(0.0, self._wall() - seen.at)
+            if checked > known.checked and not await self._has_newer(name, ref, seen):
+                known = replace(known, digest=seen.digest, checked=checked, descriptor=None)
+                self._known.put((name, ref), known)
+        return known
+
+    async def _has_newer(self, name: str, tag: str, seen: SeenTag) -> bool:
+        """Whether the disk has what a tag pointed to later, which could not be shared before a restart."""
+        state = await self._cache.repositories.state(name) or RepositoryState()
+        return state.tags.get(tag, seen.digest) != seen.digest and state.tagged.get(tag, 0.0) >= seen.at
+
+    async def _old(self, reference: Reference, ref: str, digest: Digest) -> FoundManifest | None:
+        """Return a manifest as `kept` does, or one that another replica has shared, which is kept then."""
+        if (kept := await self.kept(reference, digest)) is not None or self._cache.shared is None:
+            return kept
+        name = cache_name(reference)
+        if (shared := await self._cache.shared.manifest(name, digest)) is None:
+            return None
+        link, body = shared
+        self._upstream.check(digest, *([Digest(link.subject)] if link.subject else ()))
+        with suppress(StorageError):
+            if await self._cache.store.has_room(len(body)):
+                await self._cache.store.put(digest, body)
+                await self._cache.link_here(name, {digest: link}, {} if ":" in ref else {ref: digest})
+        return FoundManifest(Descriptor(link.media_type, digest, len(body)), body, "hit", link.refs)
 
     async def _fresh(
         self, reference: Reference, ref: str, known: KnownManifest, fresh: float, *, whole: bool
@@ -133,10 +175,25 @@ class FrontManifests:
 
     async def _ask(self, reference: Reference, ref: str, fresh: float, *, whole: bool) -> FoundManifest:
         """Ask upstream: by HEAD where the bytes may be here or are not needed, else by GET."""
-        name, known = cache_name(reference), await self.known(reference, ref)
+        known = await self._told(reference, ref, fresh)
         if (found := await self._fresh(reference, ref, known, fresh, whole=whole)) is not None:
-            return found  # another request has ended since this one looked
-        old = await self.kept(reference, known.digest) if known.digest else None
+            return found  # another request has ended since this one looked, or another replica has asked
+        old = await self._old(reference, ref, known.digest) if known.digest else None
+        if old is not None and (":" in ref or self._clock() < known.checked + fresh):
+            return old
+        return await self._renewed(reference, ref, known, old, fresh, whole=whole)
+
+    async def _renewed(
+        self,
+        reference: Reference,
+        ref: str,
+        known: KnownManifest,
+        old: FoundManifest | None,
+        fresh: float,
+        *,
+        whole: bool,
+    ) -> FoundManifest:
+        name = cache_name(reference)
         seconds = PATIENT if old is None else IMPATIENT
         if whole and old is None:
             if ":" in ref or known.digest is None or self._clock() >= known.checked + fresh:
@@ -149,9 +206,11 @@ class FrontManifests:
             raise UnsupportedError(f"{reference.name}: {ref}: Docker schema 1, which clients have stopped to take")
         if old is not None and head.digest == old.descriptor.digest:
             self._known.put((name, ref), KnownManifest(head.digest, self._clock(), old.descriptor))
+            await self._cache.tell(name, {}, {} if ":" in ref else {ref: head.digest})
             return replace(old, outcome="revalidated")
-        if (other := await self.kept(reference, head.digest)) is not None:
-            await self._cache.link(name, {}, {} if ":" in ref else {ref: head.digest})
+        if (other := await self._old(reference, ref, head.digest)) is not None:
+            with suppress(StorageError):  # the client gets it all the same, as in `_get`
+                await self._cache.link(name, {}, {} if ":" in ref else {ref: head.digest})
             self._known.put((name, ref), KnownManifest(head.digest, self._clock(), other.descriptor))
             return replace(other, outcome="revalidated")
         if whole:
@@ -200,7 +259,7 @@ class FrontManifests:
             raise error
         there = await self._cache.repositories.tag(name, ref) if ":" not in ref else None
         for digest in (known.digest, there):
-            old = await self.kept(reference, digest) if digest else None
+            old = await self._old(reference, ref, digest) if digest else None
             if old is not None:
                 self._known.put((name, ref), replace(known, digest=digest, again=self._clock() + AGAIN))
                 return replace(old, outcome="stale", warning=why(error), error=error)

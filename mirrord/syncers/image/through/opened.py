@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,14 +14,12 @@ from mirrord.errors import MirrordError, StorageError
 from mirrord.events import FrontAnswered, FrontBytes
 from mirrord.model.digest import Digest
 from mirrord.names.denied import Denied
-from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.serving import FrontLook, FrontStanding, Request, Response
 from mirrord.syncer.values import Services
 from mirrord.syncers.image import front
 from mirrord.syncers.image.front import in_local
-from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal
+from mirrord.syncers.image.front.answers import BLOB, content_headers, refusal, unreadable
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
-from mirrord.syncers.image.kept.purge import denied_in
 from mirrord.syncers.image.spec.front import LimitKeys
 from mirrord.syncers.image.through.accept import accepts
 from mirrord.syncers.image.through.asked import Asked, AskedName, asked_for
@@ -38,7 +36,7 @@ from mirrord.syncers.image.through.pull import FrontPull
 from mirrord.syncers.image.through.reading import UpstreamReader
 from mirrord.syncers.image.through.remembered import KnownBlobs
 from mirrord.syncers.image.through.rules import PullRules, RefusedPull, RulesInUse
-from mirrord.syncers.image.through.taken_down import WORD, checked, denying, taken_down
+from mirrord.syncers.image.through.taken_down import WORD, PurgedCache, checked, denying, going_from_cache, taken_down
 from mirrord.syncers.image.upstream.allow_file import ListsInUse
 from mirrord.wire.oci.reference import Reference, valid_tag
 
@@ -65,8 +63,9 @@ class ImageFront:
         self._lists = ListsInUse(services().events, kept)
         self.rules = RulesInUse(KIND, self._lists, limits, cache)
         self._covered = CoveredNames(KIND, clock)
-        self._manifests = FrontManifests(cache, upstream, blobs, clock)
+        self._manifests = FrontManifests(cache, upstream, blobs, clock, wall)
         self._blobs = FrontBlobs(cache, upstream, blobs)
+        self._purged = PurgedCache(cache)
         self._listed = UpstreamLists(cache, upstream, self._manifests, clock)
         self._looks = FrontLooks(cache, self._covered, self._manifests, clock, wall)
 
@@ -94,8 +93,8 @@ class ImageFront:
                 answer = replace(answer, headers={**answer.headers, "OCI-Namespace": asked.namespace})
         except BadRequestError as error:
             answer = refusal(error.status, error.code, str(error))
-        except StorageError:
-            answer = refusal(500, "UNKNOWN", "the store cannot be read; see the log")
+        except StorageError as error:
+            answer = unreadable(error)
         return (
             replace(answer, log=(client_of(request.client, request.token).name, *named))
             if services.events.detailed
@@ -230,23 +229,23 @@ class ImageFront:
         return await self._looks.look(text, services, await self.rules.current(services))
 
     async def follow(self) -> None:
-        """See `OpenedThrough.follow`."""
-        await self.rules.current(self._services())
+        """See `OpenedThrough.follow`; what was taken down elsewhere, or while nothing ran, goes from this disk."""
+        services = self._services()
+        await self.rules.current(services)
+        await self._purged.follow(services.denied)
 
     async def purge(self, denied: Denied) -> int:
         """See `OpenedThrough.purge`."""
-
-        def sources(name: str) -> Sequence[str]:
-            reference = BUILT_IN["path"].source(name)
-            return (reference.name,) if reference else ()
-
-        return await purge(self._cache.repositories, self._cache.store, denied_in(denied, sources))
+        going, shared = going_from_cache(denied), self._cache.shared
+        gone = await purge(self._cache.repositories, self._cache.store, going)
+        return gone + (await shared.purge(going) if shared else 0)
 
     def standing(self) -> FrontStanding:
         """See `OpenedThrough.standing`."""
-        kept, lists = self._cache.standing(), self._lists
+        kept, lists, shared = self._cache.standing(), self._lists, self._cache.shared
         error = kept.error or lists.keeping_error
-        return FrontStanding(kept.size, kept.entries, error, lists.errors, lists.missing, kept.limit)
+        others = shared.standing() if shared else None
+        return FrontStanding(kept.size, kept.entries, error, lists.errors, lists.missing, kept.limit, others)
 
 
 def _empty(path: RegistryPath, local: Response) -> bool:

@@ -55,14 +55,14 @@ class UpstreamReader:
         found = await self._repository(reference).head_manifest(ref, seconds)
         if found is None:
             raise MissingError(f"{reference.name}: {ref} does not exist", 404)
-        self._check(found.digest)
+        self.check(found.digest)
         return found
 
     async def get_manifest(self, reference: Reference, ref: str, seconds: float) -> Manifest:
         """Return a manifest, its bytes checked. Raises as `Repository`."""
         manifest = await self._repository(reference).get_manifest(ref, seconds)
         self._count(reference.domain, len(manifest.body))
-        self._check(manifest.digest, *([manifest.subject.digest] if manifest.subject else ()))
+        self.check(manifest.digest, *([manifest.subject.digest] if manifest.subject else ()))
         return manifest
 
     async def blob_size(self, reference: Reference, digest: Digest) -> int:
@@ -140,7 +140,7 @@ class UpstreamReader:
             raise UntrustedError(f"{reference.domain} is not under front.{self._kind}.upstreams", "upstream")
         return Endpoint.at(services.upstreams, reference, PULL)
 
-    def _check(self, *digests: Digest) -> None:
+    def check(self, *digests: Digest) -> None:
         """Keep nothing that was taken down, under whatever name it is asked for, and no signature of it.
 
         Raises:

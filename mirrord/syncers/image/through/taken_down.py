@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mirrord.blobs.content_cache import ContentCache
+from mirrord.blobs.purge import Going, purge
 from mirrord.events import FrontRefused
 from mirrord.names.denied import Denied, DeniedEntry
+from mirrord.names.naming import BUILT_IN
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.answers import refusal
 from mirrord.syncers.image.front.path import RegistryPath
+from mirrord.syncers.image.kept.purge import denied_in
 from mirrord.syncers.image.through.asked import Asked
 from mirrord.syncers.image.through.clients import client_of
 from mirrord.syncers.image.through.covered import CoveredNames
@@ -83,3 +87,33 @@ def taken_down(request: Request, entry: DeniedEntry, asked: Asked, services: Ser
     services.events.emit(FrontRefused(WORD, client, asked.reference.name if asked.reference else called, path.ref))
     text = f"{what} was taken down: {entry.reason}{services.objection}"
     return replace(refusal(451, "DENIED", text, warning(text)), outcome=WORD)
+
+
+def going_from_cache(denied: Denied) -> Going:
+    """Return what says what of a cache was taken down."""
+
+    def sources(name: str) -> Sequence[str]:
+        reference = BUILT_IN["path"].source(name)
+        return (reference.name,) if reference else ()
+
+    return denied_in(denied, sources)
+
+
+class PurgedCache:
+    """Removes from the cache on this disk what was taken down, also at another replica: once for each entry."""
+
+    def __init__(self, cache: ContentCache) -> None:
+        """Know of no entry."""
+        self._cache, self._done, self._turn = cache, frozenset[DeniedEntry](), asyncio.Lock()
+
+    async def follow(self, denied: Denied | None) -> None:
+        """Remove what is denied now and was not before.
+
+        Raises:
+            StorageError: the disk failed; the next time tries it again.
+        """
+        entries = denied.entries if denied else ()
+        async with self._turn:
+            if fresh := [entry for entry in entries if entry not in self._done]:
+                await purge(self._cache.repositories, self._cache.store, going_from_cache(Denied(fresh)))
+            self._done = frozenset(entries)

@@ -61,6 +61,7 @@ class Copy:
         source: where it is read.
         destination: where it is written.
         consumer: name of the target in events.
+        configs: platform by config; shared by all copies of a run, any of which may be the one that sends it.
         doubted: what a verification found missing or damaged there; then every manifest is looked through, although it
             is there. None if nothing was verified.
     """
@@ -69,6 +70,7 @@ class Copy:
     source: ImageSource
     destination: Streamed | Keeping
     consumer: str
+    configs: dict[Digest, str]
     doubted: frozenset[str] | None = None
     tally: ImageTally = field(default_factory=ImageTally)
     extent: Extent = field(default_factory=Extent)
@@ -87,12 +89,32 @@ class Copy:
         if not manifest.children:
             self.tally.config = manifest.config.digest if manifest.config else None
 
+    def child_read(self, child: Descriptor, manifest: Manifest) -> None:
+        """Note what an index says of an image in it: who carries that image alone may find its config there."""
+        if child.platform and manifest.config:
+            self.configs[manifest.config.digest] = child.platform
+
+    def comes_with_its_name(self, manifest: Manifest, step: Step) -> bool:
+        """Whether the PUT of its one name is all that it takes to write a manifest.
+
+        Not where the name may be left as it is, and where it has to be found by its digest before: what is about
+        another manifest by the list of those.
+        """
+        alone = len(step.names) == 1 and not step.unless_newer and not manifest.children and manifest.subject is None
+        return alone and self.destination.naming_writes
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """What the image runs on; () as long as the run read neither its config nor an index that lists it."""
+        said = self.configs.get(self.tally.config) if self.tally.config else None
+        return (said,) if said else self.tally.platforms
+
 
 async def send_config_of(copy: Copy, destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
     """Send the config of an image, and note the platform that it says."""
     data = await send_config(destination, blob, reader)
-    platform = await offload(len(data), config_platform, data)
-    copy.tally.platforms = (platform,) if platform else ()
+    if platform := await offload(len(data), config_platform, data):
+        copy.configs[blob.digest] = platform
 
 
 def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:
@@ -117,6 +139,6 @@ def receipt_of(step: Step, copy: Copy, about: Carried, names: Names) -> Receipt:
         remark="; ".join((*names.remarks, *about.remarks)),
         left=names.left,
         size=copy.extent.size,
-        platforms=tally.platforms,
+        platforms=copy.platforms,
         referrers=about.count,
     )

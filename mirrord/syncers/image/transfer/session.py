@@ -74,6 +74,7 @@ class ImageSession:
         self._kept, self._unreachable, self._unseen = kept or {}, unreachable or {}, unseen
         self._signatures, self._note, self._doubted, self._once = signatures, note, doubted or {}, Once()
         self._children: dict[str, Sequence[str]] = {}
+        self._configs: dict[Digest, str] = {}
         self._away: list[tuple[Step, OnReceipt]] = []
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -125,7 +126,8 @@ class ImageSession:
             raise error
         consumer = f"{self._label}{step.target}"
         source = self._kept.get(step.digest) or self._sources[step.item]
-        copy = Copy(step.item, source, self._destinations[step.target], consumer, self._doubted.get(step.target))
+        destination, doubted = self._destinations[step.target], self._doubted.get(step.target)
+        copy = Copy(step.item, source, destination, consumer, self._configs, doubted)
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
@@ -146,7 +148,7 @@ class ImageSession:
                     copy.workers,
                 )
                 listed = await referrers.listed(manifest) if self._signatures else ()
-                if lacking and (listed or not self._comes_with_its_name(copy, manifest, step)):
+                if lacking and (listed or self._patience or not copy.comes_with_its_name(manifest, step)):
                     await self._once.do(("top", copy.place, top.digest), self._put(copy, top))
                 about = Carried()
                 if self._signatures:
@@ -162,15 +164,6 @@ class ImageSession:
             return None
         (names,) = await self._again(copy, manifest, partial(publish, copy.destination, [whole], self._services.ledger))
         return receipt_of(step, copy, about, names)
-
-    def _comes_with_its_name(self, copy: Copy, manifest: Manifest, step: Step) -> bool:
-        """Whether the PUT of its one name is all that it takes to write a manifest.
-
-        Not where others wait until it is there, where the name may be left as it is, and where it has to be found by
-        its digest before: what is about another manifest by the list of those.
-        """
-        alone = len(step.names) == 1 and not step.unless_newer and not manifest.children and manifest.subject is None
-        return alone and not self._patience and copy.destination.naming_writes
 
     async def _made(self, source: ImageSource, manifest: Manifest) -> datetime | None:
         return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
@@ -265,6 +258,7 @@ class ImageSession:
         if len(manifest.body) != child.size:
             raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
         parts = Parts.of(child, manifest)
+        copy.child_read(child, manifest)
         del manifest  # nobody holds more of it than its parts while it is carried
         copy.extent.read(parts)
         await self._once.do(("carry", copy.place, child.digest), self._carry(copy, parts, depth))

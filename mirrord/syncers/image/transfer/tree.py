@@ -133,7 +133,7 @@ class Parts:
 
 
 def _bare(one: Descriptor) -> Descriptor:
-    return Descriptor(one.media_type, one.digest, one.size, data=one.data)
+    return Descriptor(one.media_type, one.digest, one.size, data=one.data, platform=one.platform)
 
 
 class Extent:

@@ -11,6 +11,7 @@ from mirrord.errors import ContentError, MirrordError, MissingError, ThrottledEr
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.verification import Level
+from mirrord.names.denied import Denied
 from mirrord.syncer.inspection import Inspection
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.names import Source, is_many
@@ -38,7 +39,7 @@ async def look(mirror: Mirror, services: Services, inspection: Inspection) -> No
 
 async def _at_target(mirror: Mirror, target: Target, services: Services, inspection: Inspection) -> None:
     """Look at one target; whatever fails there is a finding."""
-    comparison = _Comparison(target.name, inspection)
+    comparison = _Comparison(target.name, inspection, services.denied)
     try:
         if not is_many(mirror):
             named = {item: (item, seen.digest) for item, seen in inspection.items(target.name).items()}
@@ -82,8 +83,8 @@ async def _part(
 class _Comparison:
     """The look at one target."""
 
-    def __init__(self, target: str, inspection: Inspection) -> None:
-        self.inspection, self.workers = inspection, Workers(AT_ONCE)
+    def __init__(self, target: str, inspection: Inspection, denied: Denied | None) -> None:
+        self.inspection, self.workers, self._denied = inspection, Workers(AT_ONCE), denied
         self._target = target
         self._gone: MirrordError | None = None  # why the target is asked no more
         self._blobs: dict[str, tuple[Place, Descriptor, list[str]]] = {}  # with the items that need it
@@ -102,6 +103,8 @@ class _Comparison:
                 return
             if there == digest:
                 right[item] = Digest.parse(digest)
+                if self._denied and (kept := self._denied.kept_in(digest)):
+                    self.inspection.refused(self._target, item, f"{place.called(name)}: {kept[1]}")
             elif there is None:
                 self.inspection.differs(self._target, item, "missing", f"{place.called(name)} is not there", digest)
             else:

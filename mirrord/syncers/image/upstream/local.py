@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.source import BlobSource
@@ -29,8 +30,8 @@ class LocalSource:
             raise StorageError("the local target needs a state directory; set --state")
         self._place = LocalRepository(services, repository)
         self._store, self._repositories, self._name = services.blobs, services.repositories, repository
-        self._state: RepositoryState | None = None
-        self._named: dict[str, list[tuple[str, Digest]]] = {}  # what cosign's tags name, by `subject_tag`
+        self._about: Mapping[str, Sequence[Referrer]] | None = None
+        self._reading = asyncio.Lock()
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest."""
@@ -78,28 +79,38 @@ class LocalSource:
 
     async def referrers(self, subject: Digest) -> Sequence[Referrer]:
         """Return what is about a manifest: by its subject, and under cosign's tags."""
-        if self._state is None:
-            self._state = await self._repositories.state(self._name) or RepositoryState()
-            for tag, digest in self._state.tags.items():
-                if (about := subject_tag(tag)) and tag.endswith(COSIGN):
-                    self._named.setdefault(about, []).append((tag, digest))
-        found: list[Referrer] = []
-        for digest, link in self._state.manifests.items():
-            descriptor = Descriptor(link.media_type, digest, link.size)
-            if link.subject == subject or (link.subject is None and await self._is_about(descriptor, subject)):
-                found.append(Referrer(descriptor))
-        for tag, named in self._named.get(referrers_tag(subject), ()):
-            if (entry := self._state.manifests.get(named)) is not None:
-                found.append(Referrer(Descriptor(entry.media_type, named, entry.size), tag))
-        return found
+        async with self._reading:
+            if self._about is None:
+                self._about = await self._subjects()
+        return self._about.get(referrers_tag(subject), ())
 
-    async def _is_about(self, descriptor: Descriptor, subject: Digest) -> bool:
-        """Read what was kept before subjects were recorded."""
-        try:
-            return (await self.manifest(descriptor)).is_about(subject)
-        except (ContentError, MissingError):
-            return False
+    async def _subjects(self) -> Mapping[str, Sequence[Referrer]]:
+        """Return what the repository has about all manifests, by `referrers_tag`: each is looked at once."""
+        state = await self._repositories.state(self._name) or RepositoryState()
+        found, unknown = await asyncio.to_thread(_recorded, state)
+        for descriptor in unknown:  # read what was kept before subjects were recorded
+            with suppress(ContentError, MissingError):
+                if subject := (await self.manifest(descriptor)).subject:
+                    found.setdefault(referrers_tag(subject.digest), []).append(Referrer(descriptor))
+        return found
 
     def ignored(self, subject: Digest) -> Sequence[str]:  # noqa: ARG002 - all of it was checked when it was kept
         """Return nothing."""
         return ()
+
+
+def _recorded(state: RepositoryState) -> tuple[dict[str, list[Referrer]], Sequence[Descriptor]]:
+    """Return what is about manifests by `referrers_tag`, by subject and by cosign's tags; and what has to be read."""
+    found: dict[str, list[Referrer]] = {}
+    unknown: list[Descriptor] = []
+    for digest, link in state.manifests.items():
+        if link.subject is None:
+            unknown.append(Descriptor(link.media_type, digest, link.size))
+        elif link.subject:
+            about = referrers_tag(Digest(link.subject))
+            found.setdefault(about, []).append(Referrer(Descriptor(link.media_type, digest, link.size)))
+    for tag, named in state.tags.items():
+        about = subject_tag(tag)
+        if about and tag.endswith(COSIGN) and (entry := state.manifests.get(named)) is not None:
+            found.setdefault(about, []).append(Referrer(Descriptor(entry.media_type, named, entry.size), tag))
+    return found, unknown

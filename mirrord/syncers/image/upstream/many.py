@@ -22,7 +22,7 @@ from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_BYTES, ListEntry, form_of, parse_list
 from mirrord.plan.repositories import RepositoryChoice
-from mirrord.plan.restored import Restored
+from mirrord.plan.restored import NOTHING, Restored
 from mirrord.syncer.restoring import FACTS
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.names import AskedImages, Source, is_many, list_file, spec_of
@@ -72,7 +72,8 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     """
     wanted = await wanted_parts(mirror, services)
     memories = await asyncio.to_thread(by_part, memory)
-    restored = Restored.read(await services.facts.recall(mirror.name, FACTS) if services.facts else {})
+    facts = await services.facts.recall(mirror.name, FACTS) if services.facts else {}
+    restored = await asyncio.to_thread(lambda: Restored.read(facts).apart())
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
     gone: dict[str, TransportError] = {}  # registries
@@ -84,7 +85,7 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
             return
         try:
             known = memories.get(part.key, NO_MEMORY)
-            ours = restored.below(prefix(part))
+            ours = restored.get(prefix(part), NOTHING)
             found[part.key] = await survey(part.mirror, services, known, now, dead=dead, restored=ours)
         except UnreachableError as error:
             gone.setdefault(domain, error)

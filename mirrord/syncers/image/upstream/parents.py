@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.errors import MirrordError, MissingError
+from mirrord.errors import MirrordError, MissingError, TooLargeError
 from mirrord.model.digest import Digest
-from mirrord.model.ledger import LedgerEntry
 from mirrord.model.takedown import LeftName
+from mirrord.syncer.takedown import Moves
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source, is_many
@@ -19,9 +20,9 @@ from mirrord.syncers.image.plan.many import derived, key_of
 from mirrord.syncers.image.plan.takedown import named
 from mirrord.syncers.image.upstream.survey import LOOKS
 from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.descriptor import INDEXES
 
 MOST: Final = 1000  # manifests that targets are asked for
-Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,46 +36,76 @@ class _Image:
     mirror: Mirror = field(compare=False, repr=False)
 
 
-async def left_in_indexes(digest: Digest, name: str, services: Services, moves: Moves) -> Sequence[LeftName]:
+async def left_in_indexes(
+    digest: Digest, name: str, services: Services, moves: Mapping[str, Moves]
+) -> tuple[Sequence[LeftName], Sequence[Digest]]:
     """Return the names of indexes that have it, and what could not be looked at; repositories called `name` come first.
 
-    What `local` links is known; of anything else the target is asked.
+    Also the digests of these indexes. An index may have it in another index. What `local` links is known; of anything
+    else the target is asked.
     """
-    images: dict[_Image, list[str]] = defaultdict(list)
-    near = set[_Image]()
-    for image, item, close in _images(services.mirrors.get("image", ()), moves, name):
-        if image.digest != digest:
-            images[image].append(item)
-            near |= {image} if close else set()
+    images = await asyncio.to_thread(_others, services.mirrors.get("image", ()), moves, name, digest)
     known = await _links(services)
+    above = await asyncio.to_thread(_above, digest, known)
     found: list[LeftName] = []
+    within, inner = set[Digest](), _Inner(digest)
 
-    def have(image: _Image, refs: Sequence[Digest]) -> None:
-        if digest in refs:
-            why = f"it is an index that has {digest}, and stays there with it; take down {image.digest}, too"
-            found.extend(LeftName(image.name, image.target, item, why) for item in images[image])
+    def have(image: _Image) -> None:
+        within.add(image.digest)
+        why = f"it is an index that has {digest}, and stays there with it; take down {image.digest}, too"
+        found.extend(LeftName(image.name, image.target, item, why) for item in images[image])
 
     async def ask(image: _Image) -> None:
         try:
-            have(image, await _refs(image, services))
+            if await inner.reached(image, services):
+                have(image)
         except MirrordError as error:
             why = f"whether it has {digest} is not known: {error}"
             found.extend(LeftName(image.name, image.target, item, why) for item in images[image])
 
     unknown: list[_Image] = []
-    for image in sorted(images, key=lambda one: (one not in near, one.name, one.target, one.key, one.digest)):
-        if (refs := known.get(image.digest)) is not None:
-            have(image, refs)
-        else:
+    for image in images:
+        if image.digest in above:
+            have(image)
+        elif image.digest not in known:
             unknown.append(image)
     await Workers(LOOKS).each(unknown[:MOST], ask)
     if rest := len(unknown[MOST:]):
         what, why = f"{rest} more images", f"whether they have {digest} is not known: only {MOST} were asked for"
         found.append(LeftName("", "", what, why))
-    return sorted(found, key=lambda one: (one.mirror == "", one.mirror, one.target, one.what))
+    left = sorted(found, key=lambda one: (one.mirror == "", one.mirror, one.target, one.what))
+    return left, sorted(within)
 
 
-def _images(mirrors: Sequence[Mirror], moves: Moves, name: str) -> Iterator[tuple[_Image, str, bool]]:
+def _above(digest: Digest, links: Mapping[Digest, Sequence[Digest]]) -> Collection[Digest]:
+    """Return what refers to a manifest, also through others. Blocks."""
+    parents = defaultdict[Digest, list[Digest]](list)
+    for parent, refs in links.items():
+        for ref in refs:
+            parents[ref].append(parent)
+    found, due = set[Digest](), [digest]
+    while due:
+        fresh = {*parents[due.pop()]} - found
+        found |= fresh
+        due += fresh
+    return found
+
+
+def _others(
+    mirrors: Sequence[Mirror], moves: Mapping[str, Moves], name: str, digest: Digest
+) -> Mapping[_Image, Sequence[str]]:
+    """Return what else is at targets, with what mirrors call it; repositories called `name` come first. Blocks."""
+    images: dict[_Image, list[str]] = defaultdict(list)
+    near = set[_Image]()
+    for image, item, close in _images(mirrors, moves, name):
+        if image.digest != digest:
+            images[image].append(item)
+            near |= {image} if close else set()
+    order = sorted(images, key=lambda one: (one not in near, one.name, one.target, one.key, one.digest))
+    return {image: images[image] for image in order}
+
+
+def _images(mirrors: Sequence[Mirror], moves: Mapping[str, Moves], name: str) -> Iterator[tuple[_Image, str, bool]]:
     """Yield what is at targets, what the mirror calls it, and whether its repository is called `name`."""
     for mirror in mirrors:
         name_of, many = called(mirror), is_many(mirror)
@@ -96,12 +127,33 @@ async def _links(services: Services) -> Mapping[Digest, Sequence[Digest]]:
     return found
 
 
-async def _refs(image: _Image, services: Services) -> Sequence[Digest]:
-    """Ask a target for the manifests in an image. Raises MirrordError: it cannot be asked."""
-    mirror = derived(image.mirror, Source(repository=image.key)).mirror if image.key else image.mirror
-    place = open_target(mirror, next(one for one in mirror.targets if one.name == image.target), services)
-    try:
-        manifest = await place.get_manifest(image.digest)
-    except MissingError:  # it is not there any more
-        return ()
-    return [child.digest for child in manifest.children]
+class _Inner:
+    """Asks targets whether images have one manifest."""
+
+    def __init__(self, digest: Digest) -> None:
+        self._digest = digest
+        self._indexes = 0  # in other indexes, that were asked for
+
+    async def reached(self, image: _Image, services: Services) -> bool:
+        """Ask for an image, and for the indexes in it.
+
+        Raises:
+            MirrordError: it cannot be asked, or there are too many of them.
+        """
+        mirror = derived(image.mirror, Source(repository=image.key)).mirror if image.key else image.mirror
+        place = open_target(mirror, next(one for one in mirror.targets if one.name == image.target), services)
+        seen, due = {image.digest}, [image.digest]
+        while due:
+            try:
+                children = (await place.get_manifest(due.pop())).children
+            except MissingError:  # it is not there any more
+                continue
+            if any(child.digest == self._digest for child in children):
+                return True
+            fresh = [one.digest for one in children if one.media_type in INDEXES and one.digest not in seen]
+            seen.update(fresh)
+            due += fresh
+            self._indexes += len(fresh)
+            if self._indexes > MOST:
+                raise TooLargeError(f"indexes have more than {MOST} others in them")
+        return False

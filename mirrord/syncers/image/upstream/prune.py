@@ -19,7 +19,6 @@ from mirrord.syncer.restoring import FACTS as RESTORED
 from mirrord.syncer.values import LOCAL, Mirror, PruneWish, Services, Target
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import Source, is_many, places, source_reference, spec_of
-from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.many import derived
 from mirrord.syncers.image.upstream.many import REPOSITORIES, wanted_parts
 from mirrord.syncers.image.upstream.registry import select_tags
@@ -47,7 +46,8 @@ async def survey_prune(
         raise UnsupportedError(f"{mirror.name} cannot be pruned: {what}")
     moves = await services.ledger.newest()
     wants, unread = await _wants(mirror, services, moves, now)
-    restored = Restored.read(await services.facts.recall(mirror.name, RESTORED) if services.facts else {})
+    facts = await services.facts.recall(mirror.name, RESTORED) if services.facts else {}
+    restored = await asyncio.to_thread(Restored.read, facts)
     survey = PruneSurvey(wish, wants, moves, memory, restored.to_stay, unread=unread, after=spec_of(mirror).prune.after)
     survey = await _listed(mirror, services, survey)
     origin, _ = places(mirror)
@@ -56,7 +56,7 @@ async def survey_prune(
     if lost:
         return replace(survey, lost=lost)
     await note_unwanted(mirror, services, origin, await asyncio.to_thread(looked, survey, now))
-    survey = replace(survey, claims=await claims(mirror, services, await asyncio.to_thread(survey.items), called))
+    survey = replace(survey, claims=await claims(mirror, services, await asyncio.to_thread(survey.items)))
     going = await asyncio.to_thread(lambda: list(may_go(survey, now)))
     same = await asyncio.to_thread(lambda: list(of_same_content(survey, going)))
     survey = await _held(services, survey, [*going, *same])

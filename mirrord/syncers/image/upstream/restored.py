@@ -47,7 +47,8 @@ class _Places:
     """The places of one mirror, opened once."""
 
     def __init__(self, mirror: Mirror, services: Services, now: datetime, doubts: Doubts = NO_DOUBTS) -> None:
-        self._mirror, self._services, self._now, self._doubts = mirror, services, now, doubts
+        self._mirror, self._services, self.now, self._doubts = mirror, services, now, doubts
+        self._local: dict[str, LocalSource] = {}  # which know what is about each of their images
 
     @cached_property
     def by_name(self) -> Mapping[str, Place]:
@@ -62,9 +63,9 @@ class _Places:
         """Return what reads an image, and all that is about it, from one of them."""
         if isinstance(place, Repository):
             apis = self._services.once(referrers_apis)
-            return RegistrySource(place, RepositoryReferrers(place, apis, self._now))
+            return RegistrySource(place, RepositoryReferrers(place, apis, self.now))
         if isinstance(place, LocalRepository):
-            return LocalSource(self._services, place.repository)
+            return self._local.setdefault(place.repository, LocalSource(self._services, place.repository))
         return LayoutSource(await asyncio.to_thread(Layout.open, Path(place.repository)), root)
 
 
@@ -195,22 +196,23 @@ async def survey_wish(
 
     What is nowhere is refused. Raises as `open_target`.
     """
-    restored = NOTHING.holding(wish.names, now)
+    restored = await asyncio.to_thread(NOTHING.holding, wish.names, now)
     if not is_many(mirror):
         return await _survey_one(mirror, services, now, restored, doubts)
+    parts = await asyncio.to_thread(restored.apart)
     surveyed: dict[str, tuple[RepositoryPart, ImageSurvey]] = {}
     missing: list[str] = []
 
     async def look(repository: str) -> None:
         try:
             part = derived(mirror, Source(repository=repository))
-            found = await _survey_one(part.mirror, services, now, restored.below(prefix(part)), doubts)
+            found = await _survey_one(part.mirror, services, now, parts.get(prefix(part), NOTHING), doubts)
         except MirrordError as error:
             missing.append(about(repository, str(error)))
         else:
             surveyed[repository] = part, found
 
-    await Workers(REPOSITORIES).each(sorted({name.rpartition(":")[0] for _, name in wish.names}), look)
+    await Workers(REPOSITORIES).each(sorted(one.removesuffix(":") for one in parts), look)
     return ManySurvey([surveyed[one] for one in sorted(surveyed)], missing=missing)
 
 
@@ -219,26 +221,32 @@ async def _survey_one(
 ) -> ImageSurvey:
     """Survey names of one repository. Nothing of the record is trusted: the targets are asked."""
     places = _Places(mirror, services, now, doubts)
-    found = await whereabouts(mirror, services, [Digest.parse(one) for one in restored.digests], doubts=doubts)
-    there = {str(digest): f"restored from {listed(at)}" for digest, at in found.found.items() if at}
-    denied = _denied(mirror, services, restored)
-    refused: dict[tuple[str, str], RefusedOffer] = {}
+    asked = await asyncio.to_thread(lambda: [Digest.parse(one) for one in restored.digests])
+    found = await whereabouts(mirror, services, asked, doubts=doubts)
 
-    def allow(name: str, digest: str) -> str:
-        entry, why = denied.get((name, digest)), ""
-        if entry is not None:
-            why, code = f"it was taken down, and is not restored: {entry.reason}", TakenDownError.code
-        elif not digest.startswith(AWAY) and digest not in there:
-            why, code = nowhere(digest, places.of(digest), found.unknown), MissingError.code
-        if why:
-            at = [target for target, names in restored.held.items() if names.get(name) == digest]
-            refused[name, digest] = RefusedOffer(Offer(Item(name, digest), (name,)), why, code, at)
-        return "" if why else digest
+    def decided() -> tuple[SourceListing, Memory]:
+        there = {str(digest): f"restored from {listed(at)}" for digest, at in found.found.items() if at}
+        denied = _denied(mirror, services, restored)
+        refused: dict[tuple[str, str], RefusedOffer] = {}
 
-    left = replace(restored.changed(allow), where=there)
-    listing = SourceListing((), {}, refused=[*refused.values()], restored=left, kept=_kept(left, places))
-    known = {key: LastSeen(digest, now) for key, digest in left.away.items()}  # so that the targets are asked for these
-    return await look_at_targets(mirror, services, Memory(known), listing, now)
+        def allow(name: str, digest: str) -> str:
+            entry, why = denied.get((name, digest)), ""
+            if entry is not None:
+                why, code = f"it was taken down, and is not restored: {entry.reason}", TakenDownError.code
+            elif not digest.startswith(AWAY) and digest not in there:
+                why, code = nowhere(digest, places.of(digest), found.unknown), MissingError.code
+            if why:
+                at = [target for target, names in restored.held.items() if names.get(name) == digest]
+                refused[name, digest] = RefusedOffer(Offer(Item(name, digest), (name,)), why, code, at)
+            return "" if why else digest
+
+        left = replace(restored.changed(allow), where=there)
+        listing = SourceListing((), {}, refused=[*refused.values()], restored=left, kept=_kept(left, places))
+        away = {key: LastSeen(digest, places.now) for key, digest in left.away.items()}
+        return listing, Memory(away)  # so that the targets are asked for these, too
+
+    listing, known = await asyncio.to_thread(decided)
+    return await look_at_targets(mirror, services, known, listing, now)
 
 
 def _denied(mirror: Mirror, services: Services, restored: Restored) -> Mapping[tuple[str, str], DeniedEntry]:

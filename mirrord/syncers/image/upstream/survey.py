@@ -60,14 +60,14 @@ async def survey(
         from mirrord.plan.restored import Restored  # noqa: PLC0415 - a copy restores nothing
         from mirrord.syncer.restoring import FACTS  # noqa: PLC0415 - as above
 
-        restored = Restored.read(await services.facts.recall(mirror.name, FACTS))
+        restored = await asyncio.to_thread(Restored.read, await services.facts.recall(mirror.name, FACTS))
     memory = await _evident({target.name: open_target(mirror, target, services) for target in mirror.targets}, memory)
-    memory = restored.believed(memory) if restored else memory
+    memory = await asyncio.to_thread(restored.believed, memory) if restored and restored.released else memory
     listing = await _listing(mirror, services, memory, now)
     if restored and restored.held:
         from mirrord.syncers.image.upstream.restored import with_restored  # noqa: PLC0415 - most mirrors have none
 
-        listing = with_restored(mirror, services, listing, restored, now)
+        listing = await asyncio.to_thread(with_restored, mirror, services, listing, restored, now)
     return await look_at_targets(mirror, services, memory, listing, now, dead=dead)
 
 

@@ -12,33 +12,34 @@ from typing import Final
 
 from mirrord.blobs.purge import purge
 from mirrord.blobs.store import read_stored
-from mirrord.errors import MirrordError, MissingError
+from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
-from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
+from mirrord.model.takedown import UNRECORDED, LeftName
 from mirrord.names.denied import Denied, DeniedEntry, parted
-from mirrord.syncer.takedown import Meant
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.takedown import Meant, Moves, Purged, TakedownWish
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.kept.purge import denied_in
+from mirrord.syncers.image.kept.purge import denied_in, recorded
 from mirrord.syncers.image.names import image_name, is_many, places, source_reference
 from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
-from mirrord.syncers.image.plan.takedown import LeftThere, TakedownSurvey, named, written_names
+from mirrord.syncers.image.plan.many import with_key
+from mirrord.syncers.image.plan.takedown import DeniedName, LeftThere, TakedownSurvey, named, written_names
 from mirrord.syncers.image.upstream.many import parts_of
 from mirrord.syncers.image.upstream.parents import left_in_indexes
 from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
 from mirrord.transfer.fanout import Workers
+from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.offload import offload
 
 _BY_HAND: Final = "it is there, and the ledger does not say that mirrord wrote it; remove it by hand"
+_ADOPTABLE: Final = f"the content that was taken down is there, {UNRECORDED}"
 _NO_LEDGER: Final = "the ledger does not say what mirrord wrote there; remove by hand what is there of it"
 _READ: Final = 100  # images that a source is asked for, to know their platforms; it may count each as a pull
-Moves = Mapping[str, Mapping[tuple[str, str], LedgerEntry]]
-"""By mirror, the newest move of each name at each target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,61 +61,81 @@ def _parts(mirror: Mirror, names: AbstractSet[str] | None) -> Iterator[_Part]:
 
 
 async def survey(
-    entry: DeniedEntry, mirror: Mirror, services: Services, _memory: Memory, _now: datetime
+    wish: TakedownWish, mirror: Mirror, services: Services, _memory: Memory, _now: datetime
 ) -> TakedownSurvey:
     """Look what a mirror has of what was taken down, by its ledger, and what else is where that would be."""
-    moves = await services.ledger.newest()
+    entry, moves = wish.entry, await services.ledger.newest()
     found = await asyncio.to_thread(lambda: [*written_names(mirror, moves, entry)])
     known = {(one.target, one.key, one.tag) for one in found}
-    written = {(one.target, one.key) for one in found}
+    written, recorded = {(one.target, one.key) for one in found}, {one.target for one in found}
     name, tag = parted(entry.image)
+    near, _, by_digest = ("", "", "") if name or entry.whole else wish.near.partition("@")
     left: list[LeftThere] = []
 
     async def look(part: _Part, target: Target) -> None:
-        place = open_target(part.mirror, target, services)
-        if entry.whole and target.name in {one.target for one in found}:
+        if entry.whole and target.name in recorded:
             return  # what the ledger does not have is of others
-        if not isinstance(place, Repository) or (tag and (target.name, part.key, tag) in known):
-            return
-        at = place.reference.name
+        if target.name == LOCAL or (tag and (target.name, part.key, tag) in known):
+            return  # what is here went at once, or is listed
+        place = open_target(part.mirror, target, services)
+        remote = isinstance(place, Repository)
+        at = place.reference.name if isinstance(place, Repository) else place.repository
         ours = (target.name, part.key) in written  # what has no tag there goes with what the ledger has
+        digests = () if ours or not remote else [by_digest] if by_digest else entry.digests
         try:
-            refs = await _there(place, tag, () if ours else entry.digests)
+            refs = await _there(place, tag, digests, tags=not (by_digest and remote))
+            strange = {ref: one for ref, one in refs.items() if (target.name, part.key, ref) not in known}
+            unasked = [ref for ref, one in strange.items() if one is None]
+            heads = {**strange, **({} if entry.whole else await _heads(place, unasked))}
         except MirrordError as error:
             left.append(LeftThere(target.name, at, f"it cannot be asked: {error}"))
             return
         if entry.whole:
             left.extend([LeftThere(target.name, at, _NO_LEDGER)] if refs else [])
             return
-        strange = [ref for ref in refs if (target.name, part.key, ref) not in known]
-        left.extend(LeftThere(target.name, f"{at}{'@' if ':' in ref else ':'}{ref}", _BY_HAND) for ref in strange)
+        for ref, digest in ((ref, digest) for ref, digest in heads.items() if digest):
+            what = f"{at}{'@' if ':' in ref else ':'}{ref}"
+            if digest not in entry.digests:
+                left.extend([] if by_digest else [LeftThere(target.name, what, _BY_HAND)])
+            elif wish.adopt:
+                item = with_key(part.key, ref) if part.key else ref
+                found.append(DeniedName(target.name, part.key, "" if ":" in ref else ref, digest, item))
+            else:
+                left.append(LeftThere(target.name, what, _ADOPTABLE))
 
-    asked = bool(name or entry.whole)
-    parts = await asyncio.to_thread(lambda: [*_parts(mirror, {name} if name else None)]) if asked else ()
+    names = {name or near} if name or near else None
+    asked = entry.whole or names
+    parts = await asyncio.to_thread(lambda: [*_parts(mirror, names)]) if asked else ()
     at = [(part, target) for part in parts for target in part.mirror.targets]
     await Workers(LOOKS).each(at, lambda one: look(*one))
     return TakedownSurvey(entry, found, sorted(left, key=lambda one: (one.target, one.what)))
 
 
-async def _there(place: Repository, tag: str, digests: Sequence[Digest]) -> Sequence[str]:
-    """Return what a repository has: the tag, or all of them; where it has none, the digests that it has."""
-    found: list[str] = []
+async def _there(place: Place, tag: str, digests: Sequence[str], *, tags: bool) -> Mapping[str, Digest | None]:
+    """Return what a repository has, and what that stands for, None for not asked.
+
+    It is the tag, or all `tags`; where it has none, the digests that it has.
+    """
+    if tag:
+        found: Mapping[str, Digest | None] = await _heads(place, [tag])
+    else:
+        found = dict.fromkeys(await tags_of(place)) if tags else {}
+    return found or await _heads(place, digests)
+
+
+async def _heads(place: Place, refs: Sequence[str]) -> Mapping[str, Digest]:
+    """Return those of some tags and digests that are there, and what they stand for."""
+    found: dict[str, Digest] = {}
 
     async def look(ref: str) -> None:
-        if await place.head_manifest(ref, PATIENCE):
-            found.append(ref)
+        if head := await place.head_manifest(ref, PATIENCE):
+            found[ref] = head.digest
 
-    if tag:
-        await look(tag)
-    else:
-        with suppress(MissingError):  # no such repository
-            found += [one async for one in place.tags()]
-    if not found:
-        await Workers(LOOKS).each(digests, look)
+    await Workers(LOOKS).each(refs, look)
     return found
 
 
-async def find(text: str, services: Services, moves: Moves) -> Meant:
+async def find(text: str, services: Services, moves: Mapping[str, Moves]) -> Meant:
     """Return what a name means that a person types, at its source or at a target, and the digests that are known of it.
 
     Raises:
@@ -128,8 +149,9 @@ async def find(text: str, services: Services, moves: Moves) -> Meant:
     origin = replace(origin, tag=reference.tag, digest=reference.digest)  # where it is read, whatever it is called
     if reference.digest:
         digests, remark = await _with_parts([reference.digest], origin, services)
-        left = await left_in_indexes(reference.digest, reference.name, services, moves)
-        return Meant(DeniedEntry(0, "", digests=digests), remark, left)
+        left, within = await left_in_indexes(reference.digest, reference.name, services, moves)
+        near = "" if left else f"{reference.name}@{reference.digest}"  # what indexes have stays with them
+        return Meant(DeniedEntry(0, "", digests=digests, within=within), remark, left, near)
     image = f"{name}:{reference.tag}" if reference.tag else name
     tops, others = await asyncio.to_thread(_of_ledger, mirrors, moves, {name, reference.name}, reference.tag)
     for part in found:
@@ -144,7 +166,7 @@ async def find(text: str, services: Services, moves: Moves) -> Meant:
 
 
 def _of_ledger(
-    mirrors: Sequence[Mirror], moves: Moves, names: Collection[str], tag: str | None
+    mirrors: Sequence[Mirror], moves: Mapping[str, Moves], names: Collection[str], tag: str | None
 ) -> tuple[set[Digest], set[Digest]]:
     """Return the digests that the image has at targets, and those of everything else."""
     tops, others = set[Digest](), set[Digest]()
@@ -225,21 +247,27 @@ async def _needed_in_local(doomed: Collection[Digest], services: Services) -> Co
     return needed
 
 
-def concerned(entry: DeniedEntry, mirror: Mirror, moves: Mapping[tuple[str, str], LedgerEntry]) -> bool:
+def concerned(wish: TakedownWish, mirror: Mirror, moves: Moves) -> bool:
     """Whether a mirror may have what was taken down at a target. May read a list of images."""
+    entry = wish.entry
     if entry.whole == mirror.name or next(written_names(mirror, moves, entry), None):
         return True
-    name = parted(entry.image)[0]
+    name = parted(entry.image)[0] or wish.near.partition("@")[0]
     return bool(name) and any(_parts(mirror, {name}))
 
 
-async def purge_local(denied: Denied, services: Services) -> int:
+async def purge_local(denied: Denied, services: Services, brought: Collection[str] | None) -> Purged:
     """Remove from `local` what was taken down, at once; see `TakesDown.purge`."""
     if services.repositories is None or services.blobs is None:
-        return 0
+        return Purged()
     sources, whole = await asyncio.to_thread(_local_repositories, denied, services.mirrors.get("image", ()))
     going = denied_in(denied, lambda name: sources.get(name, ()), whole)
-    return await purge(services.repositories, services.blobs, going)
+    left: list[str] = []
+    if brought is not None:
+        going = recorded(going, denied, brought, left)
+    gone = await purge(services.repositories, services.blobs, going, services.spools.cache.give_up)
+    images = sorted(one for one in left if not one.startswith("_"))  # what has such a name is listed by its kind
+    return Purged(gone, [LeftName("", LOCAL, one, UNRECORDED) for one in images])
 
 
 def _local_repositories(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -85,8 +86,8 @@ async def whereabouts(
     checked whole. A place that fails once is not asked again. `without` names places that are not asked, such as the
     one where it is to be deleted. Raises as `open_target`.
     """
-    asked = sorted(set(digests))
     places = places_to_read(mirror, services, without)
+    ordered = await asyncio.to_thread(lambda: {one: doubts.order(str(one), places) for one in sorted(set(digests))})
     there: dict[str, frozenset[Digest]] = {}
     unknown: dict[str, MirrordError] = {}
 
@@ -98,12 +99,14 @@ async def whereabouts(
                 held.add(digest)
 
         try:
-            await Workers(LOOKS).each([one for one in asked if doubts.order(str(one), (name,))], look)
+            await Workers(LOOKS).each([one for one, names in ordered.items() if name in names], look)
         except MirrordError as error:
             unknown[name] = error
         there[name] = frozenset(held)
 
     await together(*map(ask, places))
-    ordered = {digest: doubts.order(str(digest), places) for digest in asked}
-    found = {digest: tuple(name for name in names if digest in there[name]) for digest, names in ordered.items()}
-    return Whereabouts(found, unknown)
+
+    def found() -> Mapping[Digest, Sequence[str]]:
+        return {digest: tuple(name for name in names if digest in there[name]) for digest, names in ordered.items()}
+
+    return Whereabouts(await asyncio.to_thread(found), unknown)
