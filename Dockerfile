@@ -15,7 +15,7 @@ COPY man ./man
 COPY systemd ./systemd
 COPY mirrord ./mirrord
 # Parts that an installation may do without (docs/adr/0031-botocore-as-an-extra.md); empty for none.
-ARG EXTRAS=aws
+ARG EXTRAS=aws,scale
 # Another index of Python packages; pip's default when it is not given.
 ARG PIP_INDEX_URL
 RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"

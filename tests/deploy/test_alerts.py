@@ -84,6 +84,12 @@ SERIES: dict[str, tuple[str | None, str | None]] = {
     ),
     'certificate_refused{name="settings.tls"}': (f"0 1 0{SAMPLES}", f"0 1{SAMPLES}"),
     "log_lines_lost": (always(7), f"0x9 5{SAMPLES}"),
+    'replica_up{replica="a"}': (always(1), always(1)),
+    'replica_up{replica="b"}': (None, f"1x9 0{SAMPLES}"),
+    'replica_leading{replica="a"}': (None, f"1x9 0{SAMPLES}"),
+    "queue_oldest_seconds": (always(0), f"0+60{SAMPLES}"),
+    "replica_configurations": (always(1), f"1x9 2{SAMPLES}"),
+    "bucket_failing": (f"0 1 0{SAMPLES}", f"0 1{SAMPLES}"),
     "event_loop_lag_seconds": (f"0.1x9 2 0.1{SAMPLES}", f"0.1x9 2{SAMPLES}"),
 }
 
@@ -97,6 +103,7 @@ class Case:
     labels: dict[str, str] = field(default_factory=dict)
     value: str = ""
     end: int | None = None
+    shared: bool = False  # whether it is about all replicas
 
 
 A, HUB, UPSTREAM, TLS = {"mirror": "a"}, {"host": "hub.example"}, {"upstream": "hub.example"}, {"name": "settings.tls"}
@@ -129,7 +136,15 @@ CASES = [
     Case("MirrordCertificateRefused", 6, TLS),
     Case("MirrordLogLinesLost", 10, end=26),
     Case("MirrordEventLoopSlow", 12, value="618.2ms"),
+    Case("MirrordReplicaDead", 15, {"replica": "b"}, shared=True),
+    Case("MirrordNobodyLeads", 15, shared=True),
+    Case("MirrordRunsWait", 31, value="31m 0s", shared=True),
+    Case("MirrordReplicasDiffer", 25, value="2", shared=True),
+    Case("MirrordBucketAway", 3),
 ]
+
+
+ILL_ONE = {"instance": "ill"}
 
 
 def world() -> list[dict[str, str]]:
@@ -152,7 +167,7 @@ def fired(case: Case, minute: int, *, silent: bool = False) -> dict[str, Any]:
     """Expect the alert at that time for the daemon that is ill, and no other; or that it is silent."""
     rule = BY_NAME[case.alert]
     found = {
-        "exp_labels": {**rule["labels"], "job": "mirrord", "instance": "ill", **case.labels},
+        "exp_labels": {**rule["labels"], "job": "mirrord", **({} if case.shared else ILL_ONE), **case.labels},
         "exp_annotations": {name: rendered(text, case) for name, text in rule["annotations"].items()},
     }
     return {"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": [] if silent else [found]}

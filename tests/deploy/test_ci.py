@@ -153,7 +153,7 @@ def test_the_github_workflow_has_the_permissions_it_needs() -> None:
 async def test_the_gitlab_jobs_publish(checkout: Checkout, variables: Mapping[str, str], tags: str) -> None:
     """The scripts of `build` and `publish` put both platforms to both registries, with the time of the commit."""
     given = {"CI_PROJECT_DIR": str(checkout.folder), "CI_COMMIT_SHA": checkout.commit, "CI_COMMIT_TIMESTAMP": CREATED}
-    for name in yaml.safe_load((CI / "gitlab.yaml").read_text())["stages"]:
+    for name in ("build", "publish"):
         one = job("gitlab.yaml", name)
         environ = {**given, **TOKENS, **variables}
         own = {

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+BOOKWORM = 36  # its glibc is 2.36
 
 
 def _instructions() -> list[tuple[str, str]]:
@@ -52,6 +57,40 @@ def test_parts_that_are_left_out(extras: str, wanted: str) -> None:
     words = ["sh", "-c", "printf '%s\\n'" + line.partition("pip install")[2]]
     said = subprocess.run(words, env={"EXTRAS": extras}, capture_output=True, text=True, check=True, timeout=30)
     assert said.stdout.splitlines()[-1] == wanted
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_compiled_for_arm64(tmp_path: Path) -> None:
+    """All that pip installs has a wheel for the image's Python on arm64, so that its build needs no compiler.
+
+    The index is asked once for each change of what is installed: that takes half a minute. A build is too slow
+    under emulation: tests/support/emulated.sh does it by hand.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = next(value.partition("=")[2] for word, value in BUILD if word == "ARG" and value.startswith("EXTRAS="))
+    wanted = [*project["dependencies"], *(one for name in extras.split(",") for one in _extra(project, name))]
+    version = ALL[0][1].partition("python:")[2].partition("-")[0]
+    pins = ROOT / "constraints.txt"
+    told = hashlib.sha256("\n".join([version, *wanted, pins.read_text()]).encode()).hexdigest()
+    good = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-ci" / f"arm64-{told[:16]}"
+    if good.exists():
+        return
+    platforms = [f"--platform=manylinux_2_{number}_aarch64" for number in range(17, BOOKWORM + 1)]
+    python = ["--implementation=cp", f"--python-version={version}", "--only-binary=:all:", *platforms]
+    options = ["--dry-run", "--ignore-installed", "--quiet", f"--target={tmp_path}", f"--constraint={pins}"]
+    command = [sys.executable, "-m", "pip", "install", *options, *python, "--platform=manylinux2014_aarch64", *wanted]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    if said.returncode and "Retrying (" in said.stderr:
+        pytest.skip("no index of Python packages can be reached (arm64-wheels)")
+    assert said.returncode == 0, said.stderr[-2000:]
+    good.parent.mkdir(parents=True, exist_ok=True)
+    for old in good.parent.glob("arm64-*"):
+        old.unlink()
+    good.touch()
+
+
+def _extra(project: dict[str, Any], name: str) -> list[str]:
+    return list(project["optional-dependencies"][name])
 
 
 def test_entrypoint() -> None:

@@ -1,4 +1,4 @@
-"""The image run as the files for Kubernetes and Compose say: their command, user, environment, mounts and probes."""
+"""The image run as the files for Kubernetes say: their command, user, environment, mounts and probes; Compose read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from mirrord.config.load import load_folder
 from mirrord.daemon.main import LONGEST_STOP
+from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.running import run
 from mirrord.testing.servers import free_port, require
@@ -137,42 +139,38 @@ def test_the_network_policy_meets_the_pod() -> None:
     assert [entry["port"] for rule in policy["ingress"] for entry in rule["ports"]] == [port["name"]]
     names, others = policy["egress"]
     assert {(entry["protocol"], entry["port"]) for entry in names["ports"]} == {("UDP", 53), ("TCP", 53)}
-    assert [block["ipBlock"]["except"] for block in others["to"]] == [["169.254.0.0/16"], ["fe80::/10"]]
+    assert {"namespaceSelector": {}} in others["to"]  # for some plugins Pods are in no block
+    assert [block["ipBlock"]["except"] for block in others["to"] if "ipBlock" in block] == [
+        ["169.254.0.0/16"],
+        ["fe80::/10"],
+    ]
 
 
-async def test_compose_runs(image: ContainerImage, tmp_path: Path) -> None:
-    """What docker-compose reads in compose.yaml runs, is healthy, and has the time that a stop may take."""
+async def test_compose_of_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docker-compose reads: replicas are alike, each with a state of its own; a stop has its time."""
     require("docker-compose")
-    file = DEPLOY / "compose" / "compose.yaml"
-    read = await run("docker-compose", "--file", file, "config")
+    folder = DEPLOY / "compose" / "replicas"
+    for name in ("RECORD_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"):
+        monkeypatch.setenv(name, "secret")
+    read = await run("docker-compose", "--file", folder / "compose.yaml", "config")
     assert read.status == 0, read.output
-    [service] = yaml.safe_load(read.output)["services"].values()
-    conf, state = tmp_path / "conf.d", tmp_path / "state"
-    conf.mkdir(mode=0o755)
-    (conf / "a.yaml").write_text("mirrors: []\n")
-    state.mkdir()
-    user = image.config["User"]
-    os.chown(state, *map(int, user.split(":")))  # a named volume takes the owner from the image
-    binds, read_only = dict[str, Path](), dict[str, Path]()
-    for volume in service["volumes"]:
-        source, place, mode = volume.split(":")
-        if source == str(file.parent / "conf.d"):
-            assert mode == "ro"
-            read_only[place] = conf
-        else:
-            assert (source, mode) == ("state", "rw")
-            binds[place] = state
-    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-    [port] = service["ports"]
-    host, _, inside = port.removesuffix("/tcp").rpartition(":")
-    assert host == "127.0.0.1:8080"
-    options: dict[str, Any] = {"binds": binds, "read_only": read_only, "tmpfs": service["tmpfs"]}
-    async with image.running(network=False, **options) as running:
-        await running.logged('"event": "daemon.ready"')
-        assert await running.get("/livez", int(inside), seconds=30) == 200
-        [kind, *words] = service["healthcheck"]["test"]
-        assert kind == "CMD"
-        checked = await running.run(*words, seconds=float(service["healthcheck"]["timeout"].removesuffix("s")))
-        assert checked.status == 0, checked.output
-        assert await running.stop() == 0
-    assert int(service["stop_grace_period"].removesuffix("m")) * 60 > LONGEST_STOP
+    services = yaml.safe_load(read.output)["services"]
+    replicas = [services.pop(name) for name in ("one", "two", "three")]
+    assert set(services) == {"database", "bucket"}
+    own = [(replica.pop("ports"), replica.pop("volumes")) for replica in replicas]
+    assert replicas[0] == replicas[1] == replicas[2]
+    assert len({str(one) for one in own}) == 3
+    [conf, tokens, state] = own[0][1]
+    assert conf.startswith(f"{folder / 'conf.d'}:/etc/mirrord/conf.d:")
+    assert state.startswith("one:/var/lib/mirrord")
+    configuration = load_folder(folder / "conf.d", load_syncers(), replicas[0]["environment"])
+    assert configuration.record is not None
+    assert (configuration.record.user, configuration.record.name) == ("mirrord", "mirrord")
+    assert configuration.settings.blobs is not None
+    assert tokens.startswith(f"{folder / 'tokens'}:{configuration.settings.tokens}:")
+    alone = await run("docker-compose", "--file", DEPLOY / "compose" / "compose.yaml", "config")
+    plain = yaml.safe_load(alone.output)["services"]["mirrord"]
+    for key in ("read_only", "cap_drop", "security_opt", "healthcheck", "tmpfs", "image"):
+        assert replicas[0][key] == plain[key]
+    for service in (plain, replicas[0]):
+        assert int(service["stop_grace_period"].removesuffix("m")) * 60 > LONGEST_STOP

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +16,9 @@ from mirrord.pointing.admission.review import IGNORE, MARK
 from mirrord.pointing.places import Places
 from mirrord.serve.webhook import PATH
 from mirrord.syncer.port import load_syncers
+from mirrord.testing import require
+from tests.support.judges import admission_judge
+from tests.support.pods import pod, review
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 FOLDER = DEPLOY / "webhook"
@@ -83,3 +88,58 @@ def test_the_api_server_finds_it(tmp_path: Path) -> None:
     assert container["ports"][0]["name"] not in [one["name"] for one in theirs["ports"]]
     [rule] = load(FOLDER / "networkpolicy.yaml")["spec"]["ingress"]
     assert [one["port"] for one in rule["ports"]] == [port["targetPort"]]
+
+
+def _in(namespace: str, target: dict[str, Any], **request: Any) -> dict[str, Any]:
+    return review(target, namespace=namespace, **request)
+
+
+UPDATED = {"operation": "UPDATE", "oldObject": pod("nginx")}
+ASKED: list[tuple[bool, dict[str, Any]]] = [
+    (True, _in("shop", pod("nginx"))),
+    (True, _in("shop", pod("nginx", annotations={}))),
+    (True, _in("shop", pod("nginx", annotations={MARK: "no", "a/b": IGNORE}, labels={MARK: "no"}))),
+    (True, _in("shop", pod("nginx"), subResource="ephemeralcontainers", **UPDATED)),
+    (False, _in("shop", pod("nginx"), **UPDATED)),
+    (False, _in("shop", pod("nginx"), subResource="resize", **UPDATED)),
+    (False, _in("shop", pod("nginx"), operation="DELETE")),
+    (False, _in("shop", pod("nginx"), resource={"group": "", "version": "v1", "resource": "podtemplates"})),
+    (False, _in("shop", pod("nginx", annotations={MARK: IGNORE}))),
+    (False, _in("shop", pod("nginx", labels={MARK: IGNORE}))),
+    (False, _in("shop", pod("nginx", annotations={MARK: IGNORE}), subResource="ephemeralcontainers", **UPDATED)),
+    (False, _in("shop", pod("nginx", annotations={"kubernetes.io/config.mirror": "hash"}))),
+    *((False, _in(name, pod("nginx"))) for name in ("mirrord", "kube-system", "kube-node-lease", "quiet")),
+]
+
+
+async def judged(hook: dict[str, Any], folder: Path) -> list[str]:
+    """Let the selectors, rules and conditions of an API server say of each review whether it asks."""
+    require(admission_judge())
+    file = folder / "hook.json"
+    file.write_text(json.dumps({"metadata": {"name": "x"}, "webhooks": [hook]}))
+    labels: dict[str, dict[str, str]] = {"mirrord": {}, "kube-system": {}, "kube-node-lease": {}}
+    labels |= {"quiet": {MARK: IGNORE}, "shop": {MARK: "no"}}
+    namespaces = [
+        {"kind": "Namespace", "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name, **more}}}
+        for name, more in labels.items()
+    ]
+    reviews = ({**one, "request": {**one["request"], "options": None}} for _, one in ASKED)
+    text = "".join(f"{json.dumps(one)}\n" for one in (*namespaces, *reviews))
+    process = await asyncio.create_subprocess_exec(
+        *(admission_judge(), "match", file), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate(text.encode())
+    assert process.returncode == 0
+    return out.decode().splitlines()
+
+
+async def test_which_pods_the_api_server_asks_about(tmp_path: Path) -> None:
+    """Its own code reads the selectors and evaluates the conditions, which are no error for any Pod."""
+    assert await judged(HOOK, tmp_path) == [str(asked).lower() for asked, _ in ASKED]
+
+
+@pytest.mark.parametrize("expression", ["has(object.metadata.name) ||", "object.metadata.anotations == null"])
+async def test_conditions_that_are_wrong(expression: str, tmp_path: Path) -> None:
+    """The judge says so, whether it is seen at once or with a Pod: a mistake in one of ours would not be hidden."""
+    told = await judged({**HOOK, "matchConditions": [{"name": "wrong", "expression": expression}]}, tmp_path)
+    assert [line for line in told if line not in ("true", "false")]

@@ -12,6 +12,7 @@ from typing import Self
 
 from mirrord.blobs.content_cache import ContentCache, open_cache
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.shared_cache import SharedCache
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.store import read_stored
 from mirrord.events import Events
@@ -49,8 +50,10 @@ class CachedFront:
         evicted: number and bytes of the entries of each eviction.
     """
 
-    def __init__(self, registry: Registry, folder: Path, budget: int = 100 * MIB) -> None:
-        self.registry, self.folder, self.budget = registry, folder, budget
+    def __init__(
+        self, registry: Registry, folder: Path, budget: int = 100 * MIB, shared: SharedCache | None = None
+    ) -> None:
+        self.shared, self.registry, self.folder, self.budget = shared, registry, folder, budget
         self.cache: ContentCache
         self.pool: SpoolPool
         self.evicted = asyncio.Queue[tuple[int, int]]()
@@ -64,7 +67,7 @@ class CachedFront:
         self.pool = SpoolPool(spool, self.budget, Events(), 0.05)
         self._stack.push_async_callback(self.pool.aclose)
         self.pool.cache.sweep()
-        opened = open_cache(self.folder / "cache", self.pool, lambda *gone: self.evicted.put_nowait(gone))
+        opened = open_cache(self.folder / "cache", self.pool, lambda *gone: self.evicted.put_nowait(gone), self.shared)
         self.cache = await self._stack.enter_async_context(opened)
         return self
 
@@ -103,6 +106,8 @@ class CachedFront:
         """Wait until what is to be kept is kept."""
         while self.pool._keepers:
             await asyncio.gather(*self.pool._keepers, return_exceptions=True)
+        if self.shared is not None:
+            await self.shared.settled()
 
     @staticmethod
     async def _whole(data: bytes, offset: int) -> AsyncIterator[bytes]:

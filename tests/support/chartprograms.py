@@ -100,7 +100,7 @@ async def open_chartmuseum(user: tuple[str, str] | None = None, *options: str) -
 async def _ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
     ended = asyncio.ensure_future(process.wait())
     try:
-        async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
             while not ended.done():
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(f"{url}/health") as answer:

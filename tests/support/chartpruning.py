@@ -29,12 +29,14 @@ class PrunedCharts:
         source: has `CHARTS` at first.
         mirror: the mirror of all of them.
         others: mirrors beside it.
+        images: mirrors of images beside it.
     """
 
     runs: ChartRuns
     source: ChartRepository
     mirror: Mirror
     others: Sequence[Mirror] = field(default_factory=list)
+    images: Sequence[Mirror] = ()
 
     @classmethod
     async def open(
@@ -71,13 +73,13 @@ class PrunedCharts:
 
     async def plan(self, **wish: bool) -> Plan:
         """Plan a prune; what it finds not wanted is noted."""
-        return await plan_mirror(self.mirror, _syncer(wish), self._services, self.runs.store, self.runs.now)
+        return await plan_mirror(self.mirror, _syncer(wish), self.services, self.runs.store, self.runs.now)
 
     async def prune(self, **wish: bool) -> Run:
         """Prune once, and remember."""
         clock = lambda: self.runs.now  # noqa: E731 - as short as a name
         return await run_mirror(
-            self.mirror, _syncer(wish), self._services, self.runs.store, "prune", clock=clock, parallel=4
+            self.mirror, _syncer(wish), self.services, self.runs.store, "prune", clock=clock, parallel=4
         )
 
     async def twice(self, **wish: bool) -> Run:
@@ -89,8 +91,9 @@ class PrunedCharts:
         return await self.prune(**wish)
 
     @property
-    def _services(self) -> Services:
-        return replace(self.runs.services, mirrors={"helm": [self.mirror, *self.others]})
+    def services(self) -> Services:
+        """The services with all mirrors."""
+        return replace(self.runs.services, mirrors={"image": self.images, "helm": [self.mirror, *self.others]})
 
 
 def _syncer(wish: Mapping[str, bool]) -> Syncer:

@@ -9,7 +9,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.pipeline import plan_mirror, run_mirror
 from mirrord.plan.restored import Restored
-from mirrord.plan.restoring import chosen, earlier, undoing
+from mirrord.plan.restoring import chosen, earlier, standing, undoing
 from mirrord.syncer.restoring import FACTS, RestoreWish
 from mirrord.syncer.values import Backup, Mirror
 from mirrord.syncers.helm.plan.restored import called
@@ -76,5 +76,6 @@ async def _names(runs: ChartRuns, mirror: Mirror) -> Mapping[str, str]:
 
 async def _wish(runs: ChartRuns, mirror: Mirror, texts: Sequence[str]) -> RestoreWish:
     names, targets = await _names(runs, mirror), [target.name for target in mirror.targets]
-    wanted = chosen(mirror.name, texts, await _earlier(runs, mirror), targets)
+    now = standing(await runs.store.moves(mirror.name), HELM.places(mirror)[1], called)
+    wanted = chosen(mirror.name, texts, await _earlier(runs, mirror), targets, now)
     return RestoreWish({(target, names[item]): digest for (target, item), digest in wanted.items()})

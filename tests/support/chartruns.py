@@ -26,6 +26,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
+from mirrord.record.store import open_store
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX, OCI
 from mirrord.syncers.helm.syncer import SYNCER
@@ -143,6 +144,15 @@ async def open_chart_runs(
             yield ChartRuns(folder, services)
         finally:
             await spools.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_recorded(folder: Path) -> AsyncIterator[ChartRuns]:
+    """Build a world as `open_chart_runs` does, whose record is the real one."""
+    async with open_chart_runs(folder) as runs:
+        runs.store = await open_store(folder / "record.db", runs.now)  # type: ignore[assignment]  # for real
+        yield runs
+        await runs.store.close()
 
 
 def run_until(folder: Path, source: str, stop: int | str, keys: Mapping[str, Any], targets: Mapping[str, str]) -> None:

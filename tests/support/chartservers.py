@@ -159,13 +159,14 @@ class CodingServer(ChartServer):
 
 
 class ChartMuseumServer(ChartServer):
-    """ChartMuseum's API and repository (its `multitenant` routes and `PutWithLimit`, 0.16), one tenant.
+    """ChartMuseum's API and repository, one tenant; its answers are those of a real 0.16.5 (2026-11-28).
 
     Attributes:
         force: whether `?force` replaces (`--disable-force-overwrite` is the opposite).
         context: context path; `path` begins with it.
         says: the context path in its index (servers before 0.8 tell none).
         deletes: whether it lets charts be deleted (`--disable-delete` is the opposite).
+        keeps: whether it says so and has them still (a storage that lets nothing be deleted for a time).
         limit: `--per-chart-limit`, 0 for none. Then a form with a provenance fails half-way, as the real one does:
             it takes the provenance for a chart.
     """
@@ -178,6 +179,7 @@ class ChartMuseumServer(ChartServer):
         self.force = force
         self.limit = limit
         self.deletes = True
+        self.keeps = False
 
     async def answer(self, ask: Ask, intake: Intake) -> Reply:
         """Answer."""
@@ -186,14 +188,15 @@ class ChartMuseumServer(ChartServer):
             return await self._post(ask, intake, provenance=ask.path.endswith("/prov"))
         if ask.method == "DELETE" and self.deletes and ask.path.startswith(f"{api}/charts/"):
             file = "-".join(ask.path.removeprefix(f"{api}/charts/").split("/")) + ".tgz"
-            if self.delete(file):
+            if self.keeps or self.delete(file):
                 return Reply(200, {}, b'{"deleted":true}')
+            return error_reply(404, f"remove /charts/{file}: no such file or directory")
         if ask.method == "GET" and ask.path == f"{self.path}/index.yaml":
             return self.index(context=self.says)
         data = self.files.get(ask.path.removeprefix(f"{self.path}/charts/"))
         if ask.method == "GET" and data is not None:
             return Reply(200, {"Content-Type": "application/x-tar"}, data)
-        return Reply(404, {"Content-Type": "application/json"}, b'{"error":"not found"}')
+        return error_reply(404, "object not found" if ask.path.startswith(f"{self.path}/charts/") else "not found")
 
     async def _post(self, ask: Ask, intake: Intake, *, provenance: bool) -> Reply:
         body = await intake.read(LARGEST)
@@ -216,7 +219,7 @@ class ChartMuseumServer(ChartServer):
             if self.limit and not provenance:
                 self._make_room(chart_metadata(data)["name"])
             self.store(file, data)
-        return Reply(201, {"Content-Type": "application/json"}, b'{"saved":true}')
+        return Reply(201, {"Content-Type": "application/json; charset=utf-8"}, b'{"saved":true}')
 
     def _make_room(self, name: str) -> None:
         """Drop the chart that came first, to the second; of several, the first one by name, as they are listed."""
@@ -241,4 +244,4 @@ def _file_name(field: str, data: bytes) -> str:
 
 def error_reply(status: int, message: str) -> Reply:
     """Return an error as these servers tell them."""
-    return Reply(status, {"Content-Type": "application/json"}, f'{{"error":"{message}"}}'.encode())
+    return Reply(status, {"Content-Type": "application/json; charset=utf-8"}, f'{{"error":"{message}"}}'.encode())

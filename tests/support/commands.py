@@ -11,13 +11,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from mirrord.commands import Command
+from mirrord.config.load import load_folder
+from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.errors import BrokenError, StalledError
+from mirrord.events import Events
+from mirrord.syncer.port import load_syncers
 from mirrord.testing.running import started
 from tests.support.forking import forkable, run_fork
 
 PATIENCE = 60.0  # seconds
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +118,23 @@ class Desk:
         return Said(status, out.decode(), err.decode())
 
     @asynccontextmanager
-    async def started(self, *arguments: str | Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Start a command; it is killed when the context ends, if it still runs."""
+    async def started(
+        self, *arguments: str | Path, module: str = "mirrord", **environ: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Start a command, of what stands for the program in `module`; it is killed when the context ends."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = (sys.executable, "-m", "mirrord", *arguments)
+        command = (sys.executable, "-m", module, *arguments)
         async with started(*command, **streams, cwd=self.folder, env=self._with(environ)) as process:
             yield process
 
     @asynccontextmanager
-    async def serving(self, *arguments: str | Path, **environ: str) -> AsyncIterator[Served]:
+    async def serving(self, *arguments: str | Path, module: str = "mirrord", **environ: str) -> AsyncIterator[Served]:
         """Start the daemon and wait until it is ready.
 
         Raises:
             BrokenError: it ended instead; says what it said.
         """
-        async with self.started("serve", *arguments, **environ) as process:
+        async with self.started("serve", *arguments, module=module, **environ) as process:
             served = Served(process, "")
             ear = asyncio.create_task(served.listen())
             ready = asyncio.create_task(served.logged("daemon.ready"))
@@ -140,6 +150,20 @@ class Desk:
                     process.kill()
                 ready.cancel()
                 await asyncio.gather(ear, ready, return_exceptions=True)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Runtime]:
+        """Open `conf.d` and the state as a command does, in this process: it takes a tenth of the time of a child."""
+        syncers, state = load_syncers(), self.folder / "state"
+        configuration = await asyncio.to_thread(load_folder, self.folder / "conf.d", syncers, {})
+        with StateLock(state):
+            async with open_runtime(configuration, syncers, state, Events()) as runtime:
+                yield runtime
+
+    async def carry_out(self, command: Command[_Answer]) -> _Answer:
+        """Do what a command does, in this process."""
+        async with self.opened() as runtime:
+            return await Dispatcher(runtime).carry_out(command)
 
     def _with(self, environ: Mapping[str, str]) -> dict[str, str]:
         return {**self.environ, **environ}

@@ -29,11 +29,12 @@ from tests.support.processes import children_of
 
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ("buildah", "mmdebstrap", "bwrap")
-_BASE: Final = "localhost/mirrord-test-base"
+BASE: Final = "localhost/mirrord-test-base"
 _DAY: Final = 24 * 3600
 _IMAGE: Final = "localhost/mirrord-test"
+NAME: Final = "docker.io/library/mirrord"  # as engines read the `image: mirrord` of deploy/compose
 # Builds run as root and mount things on /dev: give them one of their own.
-_APART: Final = ("bwrap", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run", "--cap-add", "ALL")
+APART: Final = ("bwrap", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run", "--cap-add", "ALL")
 _BASE_FILE: Final = """FROM scratch
 ADD base.tar /
 COPY authorities/ /usr/local/share/ca-certificates/
@@ -196,18 +197,15 @@ def built_image(folder: Path) -> ContainerImage:
     Raises:
         RuntimeError: a step failed; has its output.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-ci" / "images"
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = cached()
     with _alone(cache):
-        storage = cache / "storage.conf"
-        places = f'graphroot = "{cache}/graph"\nrunroot = "{cache}/run"\n'
-        storage.write_text(f'[storage]\ndriver = "overlay"\n{places}')
-        if _buildah(cache, "inspect", "--type", "image", _BASE, check=False).returncode:
+        if _buildah(cache, "inspect", "--type", "image", BASE, check=False).returncode:
             _build_base(cache, folder)
-        options = ("--isolation", "chroot", "--layers", "--format", "docker", "--build-arg", f"PYTHON={_BASE}")
+        options = ("--isolation", "chroot", "--layers", "--format", "docker", "--build-arg", f"PYTHON={BASE}")
         # Both stages have a name, so that what is removed below is what no later build needs.
         _buildah(cache, "build", *options, "--target", "build", "--tag", f"{_IMAGE}-stage", str(ROOT))
         _buildah(cache, "build", *options, "--tag", _IMAGE, str(ROOT))
+        _buildah(cache, "tag", _IMAGE, NAME)
         document = json.loads(_buildah(cache, "inspect", "--type", "image", _IMAGE).stdout)
         root = cache / "roots" / document["FromImageID"]
         if not root.exists():
@@ -218,6 +216,22 @@ def built_image(folder: Path) -> ContainerImage:
         os.utime(root)
         _drop_old(cache)
     return ContainerImage(root, document["Docker"]["config"])
+
+
+def built(context: Path, *options: str, tag: str) -> None:
+    """Build another image beside it, on the base it has; options as `buildah build` takes them."""
+    cache = cached()
+    with _alone(cache):
+        _buildah(cache, "build", "--isolation", "chroot", "--layers", *options, "--tag", tag, str(context))
+
+
+def cached() -> Path:
+    """Return the folder that keeps what is built from one run to the next; its images are in `graph`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-ci" / "images"
+    cache.mkdir(parents=True, exist_ok=True)
+    places = f'graphroot = "{cache}/graph"\nrunroot = "{cache}/run"\n'
+    (cache / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{places}')
+    return cache
 
 
 def _drop_old(cache: Path) -> None:
@@ -235,20 +249,20 @@ def _build_base(cache: Path, folder: Path) -> None:
     (context / "authorities").mkdir(parents=True)
     packages = "python3,python3-venv,python-is-python3,ca-certificates"
     made = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", release["VERSION_CODENAME"])
-    _checked(*_APART, *made, str(context / "base.tar"))
+    _checked(*APART, *made, str(context / "base.tar"))
     # What a company's network needs here, a build in it needs too.
     for authority in Path("/usr/local/share/ca-certificates").glob("*.crt"):
         shutil.copy(authority, context / "authorities")
     settings = Path("/etc/pip.conf")
     (context / "pip.conf").write_text(settings.read_text() if settings.exists() else "")
     (context / "Dockerfile").write_text(_BASE_FILE)
-    _buildah(cache, "build", "--isolation", "chroot", "--tag", _BASE, str(context))
+    _buildah(cache, "build", "--isolation", "chroot", "--tag", BASE, str(context))
     shutil.rmtree(context)
 
 
 def _buildah(cache: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return _checked(
-        *_APART, "--setenv", "CONTAINERS_STORAGE_CONF", f"{cache}/storage.conf", "buildah", *words, check=check
+        *APART, "--setenv", "CONTAINERS_STORAGE_CONF", f"{cache}/storage.conf", "buildah", *words, check=check
     )
 
 

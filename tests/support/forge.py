@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from mirrord.asking.asked import AskedImage, AskRefusal, AskState
 from mirrord.asking.issue_desk import IssueDesk
+from mirrord.asking.issues import Conversations
 from mirrord.config.issues import IssueRules
 from mirrord.errors import MirrordError
 from mirrord.wire.forges.issues import Issue, IssueComment, Label
@@ -33,7 +35,11 @@ class MemoryForge:
         faults: by write, an exception that is raised when it was done.
         locked: issues that take no comment.
         down: why nothing can be listed, or None.
+        large: why not all can be listed, or None.
         listed: since when each list was asked for.
+        pages: with which page each list began.
+        page: how many issues are on one.
+        more: whether the last list went on.
         read: how often single issues, and comments, were asked for.
         unread: issues that cannot be read alone.
     """
@@ -46,8 +52,11 @@ class MemoryForge:
         self.faults: dict[str, BaseException] = {}
         self.locked: dict[str, MirrordError] = {}
         self.down: MirrordError | None = None
+        self.large: MirrordError | None = None
         self.unread: dict[str, MirrordError] = {}
         self.listed: list[datetime | None] = []
+        self.pages: list[int] = []
+        self.page, self.more = 64, False
         self.read = {"issue": 0, "comments": 0}
         self._changed = asyncio.Event()
 
@@ -77,14 +86,19 @@ class MemoryForge:
             raise self.unread[number]
         return self.issues.get(number)
 
-    async def opened(self, label: str, since: datetime | None, pages: int) -> AsyncIterator[Issue]:
+    async def opened(self, label: str, since: datetime | None, pages: int, first: int) -> AsyncIterator[Issue]:
         self.listed.append(since)
+        self.pages.append(first)
         self._changed.set()
         if self.down:
             raise self.down
-        for issue in [*self.issues.values()]:
-            if issue.open:
-                yield issue
+        found = [issue for issue in self.issues.values() if issue.open]
+        begin, end = (first - 1) * self.page, (first - 1 + pages) * self.page
+        self.more = end <= len(found)
+        for issue in found[begin:end]:
+            yield issue
+        if self.large:
+            raise self.large
 
     async def comments(self, number: str) -> AsyncIterator[IssueComment]:
         self.read["comments"] += 1
@@ -176,12 +190,13 @@ class Scene:
     lines: list[tuple[str, str, Mapping[str, object]]] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def start(self, an_hour: int = 30, rules: IssueRules = RULES) -> IssueDesk:
+    def start(self, an_hour: int = 30, rules: IssueRules = RULES, **more: Any) -> IssueDesk:
         """Begin to work, as a new process does."""
-        desk = IssueDesk(
+        conversations = Conversations(
             rules, self.forge, self.asker,
-            an_hour=an_hour, facts=self.facts, tell=self.tell, now=lambda: datetime.now(UTC),
+            an_hour=an_hour, facts=self.facts, tell=self.tell, now=lambda: datetime.now(UTC), **more,
         )  # fmt: skip
+        desk = IssueDesk(conversations)
         self.tasks.append(asyncio.create_task(desk.work()))
         return desk
 

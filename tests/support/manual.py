@@ -15,6 +15,7 @@ from mirrord.config.issues import IssueKeys
 from mirrord.config.names import NameKeys
 from mirrord.config.notify import ReceiverKeys
 from mirrord.config.pointing import PointingKeys
+from mirrord.config.pull_requests import PullRequestKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
 from mirrord.config.webhook import WebhookKeys
@@ -42,6 +43,7 @@ def tables() -> dict[str, str]:
         "## `pointing`": _table(keys_of(PointingKeys)),
         "## `asking`": _table(keys_of(AskingKeys)),
         "### `issues`": _table(keys_of(IssueKeys)),
+        "## `pull_requests`": _table(keys_of(PullRequestKeys)),
         "## `webhook`": _table(keys_of(WebhookKeys)),
         "## `notify`": _table(keys_of(ReceiverKeys)),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
@@ -69,6 +71,7 @@ def models() -> Iterator[type[BaseModel]]:
         PointingKeys,
         AskingKeys,
         IssueKeys,
+        PullRequestKeys,
         WebhookKeys,
         Envelope,
         TargetEnvelope,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mirrord.blobs.shared_cache import SharedCache
 from mirrord.events import FrontFailed
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.book import NameBook
@@ -28,6 +30,7 @@ from mirrord.wire.http.pace import Party
 from tests.support.frontserver import Shown, showing
 from tests.support.world import World, open_world
 
+NOW = 1000.0
 UPSTREAM = "up.test"  # alias of the upstream, which has a port
 
 
@@ -66,10 +69,14 @@ class Pulls:
 
     world: World
     upstream: str
-    now: float = 1000.0
+    now: float = NOW
     events: list[Any] = field(default_factory=list)
     address: tuple[str, int] = ("", 0)
     front: ImageFront = field(init=False)
+
+    def wall(self) -> float:
+        """Return the time of day, which goes as `now` does."""
+        return time.time() + self.now - NOW
 
     @property
     def host(self) -> str:
@@ -137,7 +144,13 @@ class _Current(Shown):
 
 @contextlib.asynccontextmanager
 async def pulling(
-    folder: Path, upstream: str, *, budget: int = 1 << 30, book: HostBook | None = None, **keys: Any
+    folder: Path,
+    upstream: str,
+    *,
+    budget: int = 1 << 30,
+    book: HostBook | None = None,
+    shared: SharedCache | None = None,
+    **keys: Any,
 ) -> AsyncIterator[Pulls]:
     """Serve a front whose only upstream is `up.test`; `keys` are further ones of `front.image`."""
     async with contextlib.AsyncExitStack() as stack:
@@ -145,10 +158,13 @@ async def pulling(
         strangers, limits = (book or HostBook()).for_strangers(()), replace(FRONT_LIMITS, rest=None)
         http_client = Http(strangers, world.services.events, limits, jitter=lambda: 0.0, party=Party.FRONT)
         await stack.enter_async_context(http_client)
-        world.services = replace(world.services, keep=folder, upstreams=http_client)
+        sharing = (lambda _: shared) if shared else None
+        world.services = replace(world.services, keep=folder, upstreams=http_client, shared=sharing)
         pulls = Pulls(world, upstream)
         world.services.events.listen(pulls.events.append)
         pulls.configure(**keys)
-        pulls.front = await stack.enter_async_context(open_through(pulls.services, clock=lambda: pulls.now))
+        pulls.front = await stack.enter_async_context(
+            open_through(pulls.services, clock=lambda: pulls.now, wall=pulls.wall)
+        )
         pulls.address = await stack.enter_async_context(showing(_Current(pulls)))
         yield pulls

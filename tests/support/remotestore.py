@@ -54,7 +54,7 @@ class RemoteStore:
 
         return Remote(opened, len(self.content[digest]), f"{self.url}/{digest}" if self.url else None)
 
-    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
+    async def missing(self, digests: Collection[Digest], *, linked: bool = False) -> frozenset[Digest]:
         """Look into the memory."""
         return frozenset(digests) - self.content.keys()
 

@@ -9,7 +9,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.pipeline import plan_mirror, run_mirror
 from mirrord.plan.restored import Names, Restored
-from mirrord.plan.restoring import chosen, earlier, undoing
+from mirrord.plan.restoring import chosen, earlier, standing, undoing
 from mirrord.syncer.restoring import FACTS, RestoreWish
 from mirrord.syncer.values import Backup, Mirror
 from mirrord.syncers.image.upstream.restored import resetting
@@ -55,8 +55,9 @@ async def _restored(world: World, mirror: Mirror) -> Restored:
 
 async def _names(world: World, mirror: Mirror, texts: Sequence[str]) -> Names:
     restored = await _restored(world, mirror)
-    listed = earlier(await world.store.moves(mirror.name), IMAGE.places(mirror)[1], restored)
-    return chosen(mirror.name, texts, listed, [target.name for target in mirror.targets])
+    moves, places = await world.store.moves(mirror.name), IMAGE.places(mirror)[1]
+    listed, targets = earlier(moves, places, restored), [target.name for target in mirror.targets]
+    return chosen(mirror.name, texts, listed, targets, standing(moves, places))
 
 
 async def _walk(world: World, mirror: Mirror, names: Names) -> Run:

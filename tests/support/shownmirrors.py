@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from mirrord.model.history import LastRun, Standing
 from mirrord.model.run import Result
 from mirrord.report.board import Board
 from mirrord.report.mirror import MirrorDetail, Wish
+from mirrord.report.replicas import ReplicaStatus
 from mirrord.report.status import Running, Status
 from mirrord.syncer.values import Addresses, Mirror, Schedule, Target
 from tests.support.frontserver import Shown
@@ -43,6 +45,7 @@ class ShownMirrors(Shown):
         self.next_runs: dict[str, datetime] = {}
         self.running: dict[str, Running] = {}
         self.more: dict[str, Any] = {}
+        self.about: dict[str, Any] = {}  # other fields of the status
         self.details: dict[str, dict[str, Any]] = {}  # by mirror, fields of its `MirrorDetail`
         self.wishes: list[Wish] = []  # what was asked for of mirrors
         self._board, self._edition = Board(), 0
@@ -91,7 +94,7 @@ class ShownMirrors(Shown):
 
     async def status(self) -> Status:
         """Return it."""
-        return self._board.status(
+        status = self._board.status(
             "1.0",
             self.now,
             self.mirrors.values(),
@@ -101,3 +104,9 @@ class ShownMirrors(Shown):
             started=self.now,
             **self.more,
         )
+        return replace(status, **self.about)
+
+    def share(self, *replicas: ReplicaStatus, **about: Any) -> None:
+        """Let replicas share the record; `about` has other fields of the status."""
+        self.about |= {"replicas": replicas, **about}
+        self._edition += 1

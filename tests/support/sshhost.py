@@ -12,7 +12,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
@@ -22,6 +21,7 @@ from typing import Final, Self
 
 from mirrord.errors import UnreachableError
 from mirrord.testing.running import started
+from mirrord.testing.servers import free_port
 
 SSHD: Final = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
 """Where sshd is; "" when there is none."""
@@ -67,8 +67,7 @@ class SshHost:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         host_key = make_key(self.folder / "host")
         (self.folder / "authorized").write_text(make_key(self.key))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.host = f"127.0.0.1:{port}"
         self.known_hosts.write_text(f"[127.0.0.1]:{port} {host_key}")
         config = self.folder / "config"

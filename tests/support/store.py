@@ -36,7 +36,7 @@ class MemoryStore:
         broken: set it, and every method raises `StorageError` with this text.
     """
 
-    lost = ""
+    lost = away = replica = ""
 
     def __init__(self, keep: int = KEEP) -> None:
         self.broken = ""
@@ -58,10 +58,11 @@ class MemoryStore:
         self._usable()
         return Memory(dict(self._known.get(mirror, {})), dict(self._names.get(mirror, {})))
 
-    async def note_asked(self, request: AskRecord) -> None:
+    async def note_asked(self, *requests: AskRecord) -> None:
         """See `Store.note_asked`."""
         self._usable()
-        self._requests[request.id] = request
+        over = {one.id for one in self._requests.values() if one.ended}
+        self._requests |= {one.id: one for one in requests if one.id not in over}
 
     async def open_requests(self) -> Sequence[AskRecord]:
         """See `Store.open_requests`."""
@@ -84,7 +85,7 @@ class MemoryStore:
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
         self._usable()
-        summary = RunSummary.of(run)
+        summary = RunSummary.of(run, self.replica)
         self._count += 1
         record = replace(summary.record, id=self._count)
         self._runs.append(record)
@@ -211,6 +212,13 @@ class MemoryStore:
                 found.setdefault((one.target, one.place, one.name), one)
         return list(found.values())
 
+    async def brought(self, target: str) -> frozenset[str]:
+        """See `Store.brought`."""
+        self._usable()
+        entries = (one for found in self._ledger.values() for one in found.values() if one.target == target)
+        moves = ((one.before, one.after) for one in entries if one.outcome is not Settled.UNDONE)
+        return frozenset(digest for move in moves for digest in move if digest)
+
     async def unsettled(self) -> Collection[str]:
         """See `Store.unsettled`."""
         self._usable()
@@ -288,6 +296,7 @@ def before_signatures(file: Path) -> None:
     """Make a record one of before what is known of signatures was recorded."""
     with closing(sqlite3.connect(file)) as link, link:
         link.execute("DROP TABLE asked")
+        link.execute("ALTER TABLE runs DROP COLUMN replica")
         link.execute("DROP INDEX known_by_name")
         for name in ("referrers", "signer", "origin", "sort"):
             link.execute(f"ALTER TABLE known DROP COLUMN {name}")

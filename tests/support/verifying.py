@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from mirrord.commands import Sync, Verify
@@ -40,6 +41,10 @@ class Verified:
         """Return the file of content of `local`."""
         algorithm, _, number = digest.partition(":")
         return self.state / "blobs" / algorithm / number[:2] / number
+
+    def contents(self) -> set[str]:
+        """Return the digests of all files below the state directory, whoever keeps them and under whatever name."""
+        return {f"sha256:{sha256(file.read_bytes()).hexdigest()}" for file in self.state.rglob("*") if file.is_file()}
 
 
 @asynccontextmanager

@@ -24,7 +24,12 @@ async def walk(registry: DockerRegistry, repository: str) -> Mapping[str, str]:
     Raises:
         AssertionError: something that is named is not there, or has other bytes than its digest says.
     """
-    base = f"{registry.url}/v2/{repository}"
+    return await walk_at(registry.url, repository)
+
+
+async def walk_at(url: str, repository: str) -> Mapping[str, str]:
+    """Do as `walk` at any registry."""
+    base = f"{url}/v2/{repository}"
     async with aiohttp.ClientSession() as session:
         names = [name for name in await _listed(session, base) if await _settled(session, base, name)]
         seen: set[str] = set()
@@ -54,6 +59,10 @@ async def _settled(session: aiohttp.ClientSession, base: str, name: str) -> bool
 
 
 async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen: set[str]) -> str:
+    async with session.get(f"{base}/manifests/{name}", headers={"Accept": ACCEPT}) as answer:
+        begun = answer.status != 200  # docker-registry empties the file of a tag before it writes it
+    if begun:
+        await _settled(session, base, name)
     async with session.get(f"{base}/manifests/{name}", headers={"Accept": ACCEPT}) as answer:
         assert answer.status == 200, f"{base}: {name} points at nothing"
         body, kind = await answer.read(), answer.headers["Content-Type"]
