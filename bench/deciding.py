@@ -32,7 +32,7 @@ from mirrord.model.plan import Item, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import run_mirror
 from mirrord.plan.offer import Offer
-from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import open_store
 from mirrord.report.logs import line
 from mirrord.report.metrics import Metrics
 from mirrord.syncer.port import OnReceipt, Syncer
@@ -164,7 +164,7 @@ async def runs(kind: str, syncer: Syncer, found: Callable[[Any], Any], folder: P
     told = Events()
     told.listen(Metrics("test"))
     told.listen(lambda event: [line(event)].clear())
-    store = await SqliteStore.open(folder / f"{kind}.db", NOW)
+    store = await open_store(folder / f"{kind}.db", NOW)
     services = Services(cast("Any", SimpleNamespace()), cast("Any", SimpleNamespace()), told, folder)
     targets = tuple(Target(name, kind, f"https://{name}.test", syncer.target_spec()) for name in TARGETS)
     mirror = Mirror("m", kind, SPECS[kind], targets)

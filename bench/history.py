@@ -31,8 +31,7 @@ from mirrord.model.history import Day, RunRecord, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import KEEP
+from mirrord.record.store import KEEP, open_store
 from mirrord.record.tables import row_of
 from tests.support.processes import cpu_of, peak_of
 
@@ -71,7 +70,7 @@ def names(mirrors: int) -> list[str]:
 
 async def fill(file: Path, mirrors: int, days: int, now: datetime) -> None:
     """Write a record: the last run of each mirror as a daemon does, what was before straight into the tables."""
-    store = await SqliteStore.open(file, now)
+    store = await open_store(file, now)
     with contextlib.closing(sqlite3.connect(file)) as link:
         for name in names(mirrors):
             _history(link, name, days, now)

@@ -3,8 +3,8 @@
     python -m bench.registry [--count N] [--delay SECONDS]
 
 Prints the addresses of N registries in one line, and ends with its standard input. Each line there is answered by one:
-`fill I R SIZE` puts I images of one layer into the first registry, over R repositories; `hits` tells, and forgets, how
-often each kind of request came to each; `clear` empties all but the first.
+`fill I R SIZE [L]` puts I images of L layers, else one, into the first registry, over R repositories; `hits` tells,
+and forgets, how often each kind of request came to each; `clear` empties all but the first, `empty` all.
 
 A new connection costs one round trip more than a kept one, as TCP's handshake does.
 """
@@ -234,14 +234,14 @@ class Connection(asyncio.Protocol):
         return None, at
 
 
-def fill(registry: Registry, images: int, repositories: int, size: int) -> None:
-    """Put in so many images of one layer of `size` bytes, `bench/app<R>:v<I>`; no two share anything."""
+def fill(registry: Registry, images: int, repositories: int, size: int, layers: int = 1) -> None:
+    """Put in so many images with layers of `size` bytes, `bench/app<R>:v<I>`; no two share anything."""
     for number in range(images):
         repository = registry.repositories.setdefault(f"bench/app{number % repositories}", Repository())
-        layer = hashlib.shake_256(str(number).encode()).digest(size)
-        rootfs = {"type": "layers", "diff_ids": [digest_of(layer)]}
+        each = [hashlib.shake_256(f"{number}{'-' * layer}".encode()).digest(size) for layer in range(layers)]
+        rootfs = {"type": "layers", "diff_ids": [digest_of(layer) for layer in each]}
         config = json.dumps({"architecture": "amd64", "os": "linux", "number": number, "rootfs": rootfs}).encode()
-        parts = [(CONFIG, config), (LAYER, layer)]
+        parts = [(CONFIG, config), *((LAYER, layer) for layer in each)]
         entries = [{"mediaType": kind, "digest": digest_of(data), "size": len(data)} for kind, data in parts]
         document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": entries[0], "layers": entries[1:]}
         body = json.dumps(document).encode()
@@ -261,8 +261,8 @@ async def serve(registries: list[Registry], delay: float, told: Callable[[str], 
         word, *numbers = line.split()
         if word == "fill":
             fill(registries[0], *map(int, numbers))
-        if word == "clear":
-            for registry in registries[1:]:
+        if word in ("clear", "empty"):
+            for registry in registries[word == "clear" :]:
                 registry.repositories.clear()
         told(json.dumps([registry.hits for registry in registries]))
         for registry in registries:

@@ -27,7 +27,7 @@ from bench.measure import child, machine
 from bench.watched import Cost, WatchedDaemon, open_daemon
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Run
-from mirrord.record.store import file_url, open_store
+from mirrord.record.store import open_store
 from mirrord.testing.gitrepos import Upstream
 from tests.support.gitcontent import fill
 
@@ -90,7 +90,7 @@ async def mirrors(folder: Path, size: int) -> list[Measurement]:
     """Start with so many mirrors that all have run, run some with nothing to do, and look at pages."""
     names = [f"app{number}" for number in range(size)]
     (folder / "state").mkdir(mode=0o700)
-    store = await open_store(file_url(folder / "state" / "mirrord.db"), LONG_AGO)
+    store = await open_store(folder / "state" / "mirrord.db", LONG_AGO)
     for name in names:
         step = Step(Action.KEEP, "v0", f"sha256:{0:064x}", "local", ("v0",), "as it is", confirmed=True)
         plan = Plan(name, "image", LONG_AGO, (step,))

@@ -18,6 +18,8 @@ import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from sqlalchemy import Engine, event
+
 from mirrord import garbage
 from mirrord.commands import Sync
 from mirrord.daemon.loop import run
@@ -86,13 +88,16 @@ def used() -> float:
 
 def _tell(watch: LoopWatch, began: float) -> None:
     """Answer each line of standard input with what was used since the last one."""
+    statements: list[None] = []
+    event.listen(Engine, "before_cursor_execute", lambda *_: statements.append(None))
     for _ in sys.stdin:
         now = used()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         told = {"cpu": now - began, "longest": watch.longest, "late": watch.late, "during": watch.during, "peak": peak}
-        print(MARK + json.dumps(told), flush=True)
+        print(MARK + json.dumps({**told, "statements": len(statements)}), flush=True)
         began = now
         watch.reset()
+        statements.clear()
 
 
 async def _serve(conf: Path, state: Path) -> int:
