@@ -11,8 +11,10 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mirrord.errors import UnreachableError
 from mirrord.testing.servers import REQUIRE_ALL, excused
 from mirrord.wire import secret
+from tests.support.postgres import Postgres
 
 for _number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and a shell's `&` leave them ignored, in children too
     if signal.getsignal(_number) is signal.SIG_IGN:
@@ -45,6 +47,16 @@ def _secrets_of_one_test() -> Iterator[None]:
             known._live.pop(key, None)
         known._recent.clear()
         known._forms = None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a server for all tests of this process; they share its database `mirrord`."""
+    try:
+        with Postgres() as server:
+            yield server
+    except UnreachableError as error:
+        pytest.skip(str(error))
 
 
 @pytest.hookimpl(wrapper=True)

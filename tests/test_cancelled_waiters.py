@@ -70,6 +70,12 @@ def keyed(_: Path) -> tuple[Enter, int]:
     return lambda: locks.hold("one"), 1
 
 
+def shared(_: Path) -> tuple[Enter, int]:
+    """A lock that is held by everybody at once."""
+    locks = KeyedLock()
+    return lambda: locks.share("one"), CROWD
+
+
 def clients(_: Path) -> tuple[Enter, int]:
     """Slots of a server, asked for by a few clients."""
     made, numbers = Slots(3, each=2, waiting=CROWD, patience=60.0), iter(range(10_000))
@@ -85,6 +91,7 @@ QUEUES: dict[str, Callable[[Path], tuple[Enter, int]]] = {
     **{f"lane {lane}": partial(lanes, lane) for lane in RequestClass},
     "room in the spool": rooms,
     "keyed lock": keyed,
+    "shared lock": shared,
     "place at a server": clients,
     "walk over a history": walks,
 }

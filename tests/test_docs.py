@@ -33,15 +33,15 @@ from mirrord.config.load import read_folder
 from mirrord.config.schema import file_schema, keys_of
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.report import logs, status
+from mirrord.report import log_names, status
 from mirrord.report.documents import run_document
 from mirrord.report.metrics import Metrics
-from mirrord.report.openapi import openapi
 from mirrord.report.schemas import status_schema
 from mirrord.report.site.markdown import markdown
 from mirrord.report.words import LANGUAGES
 from mirrord.serve.app import page_groups
 from mirrord.serve.asking import SYNC_PATH
+from mirrord.serve.description import description
 from mirrord.serve.hooks import HOOKS
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
@@ -268,7 +268,7 @@ def test_configurations_load(page: Path, tmp_path: Path) -> None:
     for number, text in enumerate(fences(page, "yaml")):
         found = yaml.safe_load(text)
         assert isinstance(found, dict)
-        if not set(found) <= CONFIGURATION | {"front", "names", "pointing", "asking", "webhook"}:
+        if not set(found) <= CONFIGURATION | {"front", "names", "pointing", "asking", "pull_requests", "webhook"}:
             continue
         folder = tmp_path / f"{number}"
         folder.mkdir()
@@ -316,7 +316,8 @@ def test_the_schema_of_the_status_is_made_from_the_values() -> None:
 def test_the_lists_of_the_api_are_documented() -> None:
     """Every path of the OpenAPI document is in docs/reference/http.md."""
     text = section("docs/reference/http.md", "## `/api/v1/`") + section("docs/reference/http.md", "## Routes")
-    assert [path for path in openapi()["paths"] if f"`{path.replace('{name}', '<name>')}`" not in text] == []
+    paths = [path.replace("{", "<").replace("}", ">") for path in description()["paths"]]
+    assert [path for path in paths if f"`{path}`" not in text] == []
 
 
 def test_the_status_document_is_documented() -> None:
@@ -350,7 +351,7 @@ def test_series_in_texts_exist(page: Path) -> None:
 
 def test_log_lines_are_documented() -> None:
     """Every event name is in docs/reference/http.md, and nothing else."""
-    assert first_column(section("docs/reference/http.md", "## Log lines")) == logs.NAMES
+    assert first_column(section("docs/reference/http.md", "## Log lines")) == log_names.NAMES
 
 
 def test_exit_and_error_codes_are_documented() -> None:

@@ -24,6 +24,7 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 DOORS = {
     "alembic": {"mirrord.record"},
     "botocore": {"mirrord.wire.vendors.aws"},
+    "obstore": {"mirrord.wire.bucket"},
     "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.exchange", "mirrord.wire.http.transport", "mirrord.serve"},
     "re2": {"mirrord.patterns"},
     "cryptography": {"mirrord.wire.cosign.keys", "mirrord.wire.cosign.identity", "mirrord.wire.authority"},
@@ -41,6 +42,9 @@ DOORS = {
     "pydantic": {"mirrord.config", "mirrord.report", "mirrord.syncer", "mirrord.syncers"},
     "apscheduler": {"mirrord.schedule"},
     "sqlalchemy": {"mirrord.record"},
+    "procrastinate": {"mirrord.record.queue"},  # an extra
+    "psycopg": {"mirrord.record"},  # an extra
+    "psycopg_pool": {"mirrord.record.fleet_database"},  # an extra
     "structlog": {"mirrord.report.logs"},
     "prometheus_client": {"mirrord.report.registry"},
     "uvloop": {"mirrord.daemon.loop"},
@@ -52,7 +56,12 @@ STANDARD_DOORS = {
     "asyncio.subprocess": set[str](),
     "subprocess": {"mirrord.program"},
     "sqlite3": {"mirrord.record"},
-    "logging": {"mirrord.report.logs", "mirrord.wire.vendors.aws"},  # the latter keeps botocore quiet
+    "logging": {
+        "mirrord.record.fleet_database",  # keeps psycopg quiet
+        "mirrord.record.queue",  # keeps procrastinate quiet
+        "mirrord.report.logs",
+        "mirrord.wire.vendors.aws",  # keeps botocore quiet
+    },
     "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly
     "http.server": set[str](),
     "urllib.request": set[str](),
@@ -241,7 +250,13 @@ def test_secrets_are_revealed_where_headers_and_forms_are_made() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "reveal"
     }
     of_logins = {"mirrord.wire.http.auth", "mirrord.wire.http.token", "mirrord.wire.secret"}
-    assert users == of_logins | {"mirrord.wire.notify.receiver", "mirrord.wire.forges.hooks"}
+    others = {
+        "mirrord.wire.bucket",
+        "mirrord.wire.database",
+        "mirrord.wire.notify.receiver",
+        "mirrord.wire.forges.hooks",
+    }
+    assert users == of_logins | others
 
 
 # Sizes, names, words

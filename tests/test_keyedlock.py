@@ -82,3 +82,54 @@ async def test_memory_is_freed() -> None:
 
     assert max(await asyncio.gather(*map(hold, range(10_000)))) <= 5000
     assert len(locks) == 0
+
+
+async def test_who_shares_a_lock() -> None:
+    """Shares are held together; who holds it alone comes after those before it, and before those behind it."""
+    locks, order, go = KeyedLock(), list[str](), asyncio.Event()
+
+    async def share(name: str) -> None:
+        async with locks.share("a"):
+            order.append(f"+{name}")
+            await go.wait()
+            order.append(f"-{name}")
+
+    async def hold() -> None:
+        async with locks.hold("a"):
+            order.append("alone")
+
+    async with asyncio.TaskGroup() as tasks:
+        for work in (share("1"), share("2"), hold(), share("3")):
+            tasks.create_task(work)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (order, "a" in locks) == (["+1", "+2"], True)
+        go.set()
+    assert order == ["+1", "+2", "-1", "-2", "alone", "+3", "-3"]
+    assert len(locks) == 0
+
+
+async def test_who_is_cancelled_gives_a_share_back() -> None:
+    """Whether it holds the share, waits for it, or waits for those of others."""
+    locks, done = KeyedLock(), list[str]()
+
+    async def share() -> None:
+        async with locks.share("a"):
+            await asyncio.Event().wait()
+
+    async def hold(name: str) -> None:
+        async with locks.hold("a"):
+            done.append(name)
+
+    first, alone, behind, last = map(asyncio.create_task, (share(), hold("alone"), share(), hold("last")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    alone.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    behind.cancel()
+    await asyncio.sleep(0)
+    assert done == []
+    first.cancel()
+    await asyncio.wait((first, alone, behind, last), timeout=5)
+    assert (done, len(locks)) == (["last"], 0)

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from mirrord.daemon.loop import run
+from mirrord.daemon.loop import cancelled, lasting, run
 
 
 class _Long:
@@ -73,3 +73,24 @@ def test_ctrl_c_waits_until_the_loop_is_made(monkeypatch: pytest.MonkeyPatch, th
             thread.join()
     assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
     assert [loop.is_closed() for loop in made] == [True]
+
+
+async def test_what_lasts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Work that fails by a bug is said and begins anew; it ends when it is cancelled."""
+    monkeypatch.setattr("mirrord.daemon.loop.PAUSE", 0)
+    begun, third = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun < 3:
+            raise RuntimeError("unexpected")
+        third.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(lasting(work))
+    async with asyncio.timeout(30):
+        await third.wait()
+        await cancelled(task)
+    assert begun == 3
+    assert [record.getMessage() for record in caplog.records] == ["a bug: RuntimeError('unexpected')"] * 2

@@ -9,9 +9,12 @@ import pytest
 from mirrord.blobs.bounded import BoundedStore
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
+from mirrord.blobs.s3 import S3Store
+from mirrord.blobs.s3_repositories import S3Repositories
 from mirrord.blobs.store import BlobStore
 from mirrord.syncer.port import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
+from tests.support.gateway import bucket
 from tests.support.remotestore import RemoteStore
 from tests.support.scenarios import SCENARIOS
 from tests.support.store_contract import REPOSITORY_CHECKS, STORE_CHECKS, Open, check_complete
@@ -21,8 +24,19 @@ STORES: dict[str, Callable[[Path], BlobStore]] = {
     "disk": DiskStore,
     "bounded": lambda folder: BoundedStore(folder, lambda: 1 << 40),
     "remote": lambda _: RemoteStore(),
+    "s3": lambda _: S3Store(bucket()),
 }
-REPOSITORIES: dict[str, Callable[[Path], Open]] = {"disk": lambda folder: lambda: DiskRepositories(folder)}
+
+
+def _in_bucket(_: Path) -> Open:
+    objects = bucket()
+    return lambda: S3Repositories(objects)
+
+
+REPOSITORIES: dict[str, Callable[[Path], Open]] = {
+    "disk": lambda folder: lambda: DiskRepositories(folder),
+    "s3": _in_bucket,
+}
 
 
 @pytest.mark.parametrize("kind", INSTALLED)

@@ -1,6 +1,7 @@
 """Real servers start, answer and leave nothing behind."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from mirrord.errors import UnreachableError
 from mirrord.testing import DockerRegistry, available, build_image, push, require
 from mirrord.testing.running import run
+from mirrord.testing.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,18 @@ async def test_dies_and_comes_back(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as session, session.get(place, headers=headers) as answer:
             assert await answer.read() == image.body
     assert (tmp_path / "content").is_dir()
+
+
+def test_free_ports() -> None:
+    """A port is given out once, and is none of those that the system gives to whoever asks for any."""
+    found = [free_port() for _ in range(50)]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        assert other.getsockname()[1] > max(found)
+    assert len(set(found)) == 50
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", found[-1] + 1))
+        assert free_port() != found[-1] + 1
 
 
 async def test_passwords() -> None:
@@ -85,6 +99,6 @@ async def test_a_skip_fails_where_all_is_required(tmp_path: Path, env: dict[str,
     file = tmp_path / "test_skips.py"
     file.write_text(f'import pytest\n{skips}def test_y(): pytest.skip("no tool here")\n')
     words = ("-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, "-p", "tests.conftest", "-n", "0", file)
-    clean = {"MIRRORD_REQUIRE_TOOLS": "", "MIRRORD_WITHOUT_TOOLS": "", "PYTHONPATH": str(ROOT)}
-    ran = await run(sys.executable, *words, env={**clean, **env})
+    clean = dict.fromkeys(("MIRRORD_REQUIRE_TOOLS", "MIRRORD_WITHOUT_TOOLS", "PYTEST_ADDOPTS"), "")
+    ran = await run(sys.executable, *words, env={**clean, "PYTHONPATH": str(ROOT), **env})
     assert f"\n{outcome} in " in ran.output, ran.output
