@@ -56,21 +56,35 @@ def excused() -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago, and that nobody gets who takes any.
+    """Return a port of 127.0.0.1 that was free a moment ago, and that no other process gets which asks for one here.
 
     Each one is returned once, until all were: a server that is stopped for a while finds its own again.
     """
-    for number in itertools.islice(_numbers, _TAKEN_BY_SYSTEM - _LOWEST):
+    for number in itertools.islice(_numbers, _BLOCK):
         with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", _LOWEST + number % (_TAKEN_BY_SYSTEM - _LOWEST)))
-            return int(probe.getsockname()[1])
+            probe.bind(("127.0.0.1", number))
+            return number
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+def _own_ports() -> range:
+    """Return a block of ports for this process alone, by a name that it holds until it ends; empty if all are held.
+
+    They are below those that the system gives to clients, and to servers that ask for any.
+    """
+    for first in range(_LOWEST, min(_TAKEN_BY_TESTS, _lowest_taken()) - _BLOCK, _BLOCK):
+        held = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError), contextlib.closing(held):
+            held.bind(f"\0mirrord.testing ports from {first}")
+            held.detach()
+            return range(first, first + _BLOCK)
+    return range(0)
+
+
 def _lowest_taken() -> int:
-    """Return the first port of those that the system gives to clients, and to servers that ask for any."""
+    """Return the first port of those that the system gives."""
     try:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError):
@@ -78,8 +92,9 @@ def _lowest_taken() -> int:
 
 
 _LOWEST: Final = 16384
-_TAKEN_BY_SYSTEM: Final = max(_LOWEST, _lowest_taken())
-_numbers: Final = itertools.count(997 * os.getpid())  # tests run in several processes, whose numbers follow each other
+_TAKEN_BY_TESTS: Final = 28400  # tests whose servers always have the same ports take them from here on
+_BLOCK: Final = 250
+_numbers: Final = itertools.cycle(_own_ports())
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,8 @@ from mirrord.syncer.port import load_syncers
 from mirrord.testing.images import build_image
 from mirrord.testing.pushing import push
 from mirrord.testing.servers import require
-from tests.support.oldstates import COMMIT, OldWorld, unpack
+from tests.support.oldstates import COMMIT, PORTS, OldWorld, unpack
 
-PORTS = {"15a5d20": 28410, "6dd72f4": 28420}
-"""Where the servers were with which each version made its state; below the ports that the kernel gives."""
 WRITES = {"15a5d20": frozenset({"charts"}), "6dd72f4": frozenset[str]()}
 """Mirrors whose first run has something to do: indexes have had another form since 15a5d20."""
 MIRRORS = ("app", "built", "charts", "code")

@@ -26,6 +26,8 @@ from mirrord.testing.registry import Registry
 from mirrord.testing.servers import DockerRegistry
 from tests.support.layouts import write_layout
 
+PORTS: Final = {"15a5d20": 28410, "6dd72f4": 28420}
+"""Where the servers were with which a version made its state: neither the system nor `free_port` gives these."""
 STATES: Final = Path(__file__).parent.parent / "record" / "states"
 COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
 FLEETING: Final = ("lock", "control.sock", "spool", "scratch", "reserve", "mirrord.db-wal", "mirrord.db-shm")

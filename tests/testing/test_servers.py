@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mirrord.errors import UnreachableError
 from mirrord.testing import DockerRegistry, available, build_image, push, require
 from mirrord.testing.running import run
 from mirrord.testing.servers import free_port
+from tests.support.oldstates import PORTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,15 +50,19 @@ async def test_dies_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_free_ports() -> None:
-    """A port is given out once, and is none of those that the system gives to whoever asks for any."""
-    found = [free_port() for _ in range(50)]
+    """A port is given out once, and is none of those that others get: by the system, or by another process of tests."""
+    found = [free_port() for _ in range(250)]
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         assert other.getsockname()[1] > max(found)
-    assert len(set(found)) == 50
+    assert len(set(found)) == 250
     with socket.socket() as other:
-        other.bind(("127.0.0.1", found[-1] + 1))
-        assert free_port() != found[-1] + 1
+        other.bind(("127.0.0.1", found[7]))
+        assert {free_port() for _ in range(249)} == {*found} - {found[7]}
+    script = "from mirrord.testing.servers import free_port; print(*(free_port() for _ in range(250)))"
+    theirs = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not {*found} & {*map(int, theirs.split())}
+    assert max(found) < min(PORTS.values())
 
 
 async def test_passwords() -> None:
