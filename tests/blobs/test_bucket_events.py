@@ -50,7 +50,7 @@ async def test_failures(tmp_path: Path) -> None:
     told = list[BucketAsked]()
     async with BucketProxy() as proxy:
         address = gateway().address(f"events/{tmp_path.name}", endpoint=proxy.base)
-        bucket = ObjectBucket(address, BucketPatience(stalled=1.0, attempts=1, whole=2.0), told.append)
+        bucket = ObjectBucket(address, BucketPatience(stalled=20.0, attempts=1, whole=20.0), told.append)
         proxy.faults.on("HEAD", "a", times=1).status(503)
         assert await bucket.head("a") is None
         proxy.faults.on("HEAD", "a", times=2).status(503)

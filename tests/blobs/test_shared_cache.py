@@ -205,7 +205,7 @@ async def test_a_damaged_document_does_not_stop_evictions(prefix: str, one: Shar
 async def test_what_says_that_the_bucket_is_away(prefix: str, proxy: BucketProxy, *, status: int, rests: bool) -> None:
     """An answer about one object does not; what would be said of any other one does, and is shown until it is over."""
     told = list[str]()
-    objects = ObjectBucket(gateway().address(prefix, endpoint=proxy.base), BucketPatience(1.0, 0, 1.0))
+    objects = ObjectBucket(gateway().address(prefix, endpoint=proxy.base), BucketPatience(20.0, 0, 20.0))
     cache = SharedCache(objects, "one", tell=told.append)
     proxy.faults.on("GET", "/", times=1).status(status, b"<Error><Code>OhNo</Code></Error>")
     assert await cache.tag(NAME, "v1") is None
@@ -253,7 +253,7 @@ async def test_what_tending_fails_at(prefix: str, one: Sharing) -> None:
 async def test_a_bucket_that_fails_rests(prefix: str, proxy: BucketProxy, wall: Clock) -> None:
     """One request that fails is enough: nothing is asked for half a minute, and then once."""
     address = gateway().address(prefix, endpoint=proxy.base)
-    cache = SharedCache(ObjectBucket(address, BucketPatience(1.0, 0, 1.0)), "one", wall, wall)
+    cache = SharedCache(ObjectBucket(address, BucketPatience(20.0, 0, 20.0)), "one", wall, wall)
     proxy.faults.on("GET", "/", times=2).status(503)
     for _ in range(3):
         assert not await cache.links(NAME, Digest.of(b"x"))

@@ -260,14 +260,14 @@ async def test_a_target_that_heals_is_served_by_the_next_run(world: World) -> No
 
 async def test_a_target_that_never_answers_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that hangs when it is asked what it has is given up after a while, and the plan says so."""
-    monkeypatch.setattr(survey, "PATIENCE", 0.05)
+    monkeypatch.setattr(survey, "PATIENCE", 2.0)  # the good one answers within that on a busy machine, too
     source, good, deaf = await filled(world, big()), await world.registry("good"), await world.registry("deaf")
     deaf.faults.on("HEAD", "/manifests/main").hold()
     run = await world.run(world.mirror(main_of(source), good, deaf))
     assert run.plan is not None
     assert {step.target: step.reason for step in run.plan.steps} == {
         "good": "main not there",
-        "deaf": f"the target cannot be read: {deaf.host}: HEAD not done within 0 s",
+        "deaf": f"the target cannot be read: {deaf.host}: HEAD not done within 2 s",
     }
     assert run.result is Result.SUCCESS
     assert good.tags == deaf.tags
@@ -277,13 +277,13 @@ async def test_a_question_that_waits_in_line_is_no_answer_that_is_late(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F3b: while other requests fill a host's line, the patience for a target's answer does not run."""
-    monkeypatch.setattr(survey, "PATIENCE", 0.2)
+    monkeypatch.setattr(survey, "PATIENCE", 2.0)  # it answers within that, once asked, on a busy machine, too
     source, busy = await filled(world, big(1000)), await world.registry("busy")
     held, calls = busy.faults.on("GET", "/v2/$", times=None).hold(), world.services.http
     others = [asyncio.ensure_future(calls.fetch(HttpRequest("GET", f"{busy.url}/v2/", busy.host))) for _ in range(100)]
     await held.reached.wait()
     planning = asyncio.ensure_future(world.plan(world.mirror(main_of(source), busy)))
-    done, _ = await asyncio.wait({planning}, timeout=3 * survey.PATIENCE)
+    done, _ = await asyncio.wait({planning}, timeout=1.2 * survey.PATIENCE)
     assert not done
     assert busy.count("HEAD", "") == 0
     held.release()

@@ -191,6 +191,8 @@ async def test_deadline() -> None:
     assert (await house.store.standing())[0].failures == 1
     assert house.runner.overdue() == ()
     house.syncer.gate.set()
+    house.deadline = 3600.0
+    house.snapshot = house.fresh("m")
     assert (await house.runner.sync("m")).result is Result.NOOP
 
 

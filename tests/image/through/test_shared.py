@@ -33,7 +33,7 @@ LAYER = random.Random(20).randbytes(9_000_017)
 DIGEST = Digest.of(LAYER)
 TAG, BLOB = "up.test/team/app/manifests/v1", f"up.test/team/app/blobs/{DIGEST}"
 CONFIG_BLOB = f"up.test/team/app/blobs/{Digest.of(CONFIG)}"
-IMPATIENT = BucketPatience(1.0, 0, 1.0)
+PATIENT, IMPATIENT = BucketPatience(20.0, 0, 20.0), BucketPatience(1.0, 0, 1.0)
 FRESH = 600.0
 
 
@@ -70,6 +70,7 @@ class Fleet:
 
     Attributes:
         late: seconds by which what a replica writes is older than now.
+        patience: how long the bucket may take: a busy machine is not away.
     """
 
     upstream: Registry
@@ -77,6 +78,7 @@ class Fleet:
     prefix: str
     endpoint: str = ""
     late: dict[str, float] = field(default_factory=dict)
+    patience: BucketPatience = PATIENT
 
     @contextlib.asynccontextmanager
     async def replica(self, name: str, **keys: Any) -> AsyncIterator[Replica]:
@@ -88,7 +90,7 @@ class Fleet:
         def wall() -> float:
             return opened[0].wall() if opened else time.time()
 
-        shared = SharedCache(ObjectBucket(address, IMPATIENT), name, lambda: wall() - late, wall)
+        shared = SharedCache(ObjectBucket(address, self.patience), name, lambda: wall() - late, wall)
         async with pulling(self.folder / name, self.upstream.host, shared=shared, fresh="10m", **keys) as pulls:
             opened.append(pulls)
             yield Replica(pulls, shared, self.folder / name)
@@ -106,7 +108,8 @@ class Fleet:
 
 @pytest.fixture
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
-    monkeypatch.setattr(resting, "PATIENCE", 20.0)  # a busy machine is not away
+    for module, name in ((resting, "PATIENCE"), (shared_source, "FIRST")):
+        monkeypatch.setattr(module, name, 20.0)
     async with Registry() as upstream:
         an_image(upstream.content, LAYER)
         yield Fleet(upstream, tmp_path, f"front/{tmp_path.name}")
@@ -275,6 +278,7 @@ async def test_another_name(fleet: Fleet) -> None:
 async def test_a_bucket_that_is_away(fleet: Fleet, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The front does what it does without one, and leaves the bucket alone for a while."""
     monkeypatch.setattr(resting, "PATIENCE", 0.1)
+    fleet.patience = IMPATIENT
     async with contextlib.AsyncExitStack() as stack:
         if how == "hangs":
             stack.enter_context(gateway().stopped())
@@ -390,13 +394,13 @@ async def test_a_copy_of_another_length(fleet: Fleet) -> None:
 
 async def test_a_bucket_that_hangs_in_the_middle(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """One blob waits for its first bytes; those of the next ones come from upstream at once."""
-    monkeypatch.setattr(shared_source, "FIRST", 0.2)
     async with fleet.replica("one") as one, BucketProxy() as proxy:
         await one.pull()
         fleet.endpoint = proxy.base
         async with fleet.replica("two") as two:
             assert (await two.pulls.ask(TAG)).status == 200
             fleet.asked()
+            monkeypatch.setattr(shared_source, "FIRST", 0.2)
             stalled = proxy.faults.on("GET", "/blobs/", times=None).stall(0)
             for path, content in ((CONFIG_BLOB, CONFIG), (BLOB, LAYER)):
                 assert (await two.pulls.ask(path)).body == content
