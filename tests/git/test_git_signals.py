@@ -13,10 +13,11 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from tests.support.commands import Desk
 from tests.support.gitcontent import fill
+from tests.support.processes import ended
 
 
-def started_for(folder: Path) -> list[bytes]:
-    """Return the command lines of processes that work for a state below `folder`."""
+def started_for(folder: Path) -> list[int]:
+    """Return the processes of git that work for a state below `folder`."""
     found = []
     for process in Path("/proc").iterdir():
         try:
@@ -24,7 +25,7 @@ def started_for(folder: Path) -> list[bytes]:
         except OSError:
             continue
         if os.fsencode(folder) in environ and b"git" in line.split(b"\0")[0]:
-            found.append(line)
+            found.append(int(process.name))
     return found
 
 
@@ -48,6 +49,7 @@ async def test_no_push_goes_on_alone(tmp_path: Path, number: signal.Signals, sta
             command.send_signal(number)
             out, err = await asyncio.wait_for(command.communicate(), 60)
             assert command.returncode == status, (out, err)
+            assert all(map(ended, started_for(desk.folder))), "the host answers none of them"
             assert started_for(desk.folder) == []
         assert there.refs("app.git") == {}
         there.faults.clear()

@@ -230,7 +230,9 @@ def cached() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-ci" / "images"
     cache.mkdir(parents=True, exist_ok=True)
     places = f'graphroot = "{cache}/graph"\nrunroot = "{cache}/run"\n'
-    (cache / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{places}')
+    fresh = cache / f"storage.conf.{os.getpid()}"
+    fresh.write_text(f'[storage]\ndriver = "overlay"\n{places}')
+    fresh.replace(cache / "storage.conf")  # another process of tests may read it at this moment
     return cache
 
 
