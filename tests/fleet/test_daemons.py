@@ -17,10 +17,9 @@ from mirrord.daemon.replica import QueuedRuns
 from mirrord.daemon.runtime import now
 from mirrord.events import RunSkipped
 from mirrord.record.fleet import Fleet
-from mirrord.record.fleet_database import open_shared
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk, Served
-from tests.support.fleets import ALIVE, FleetWorld, until
+from tests.support.fleets import ALIVE, FleetWorld, hurry, until
 from tests.support.quickreplica import replica, shared_record
 
 IMAGE = build_image(["linux/amd64"], layer_size=1000, seed="fleet")
@@ -170,11 +169,8 @@ async def test_what_runs_again_after_its_lease_was_lost(fleet_world: FleetWorld,
     assert server.sql("SELECT mirror FROM queued_runs", database="mirrord") == [("app",)]
 
 
-async def test_a_run_that_cannot_begin_is_owed(
-    fleet_world: FleetWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_cannot_begin_is_owed(fleet_world: FleetWorld, tmp_path: Path) -> None:
     """While the database is away no run begins, and none counts as carried out."""
-    monkeypatch.setattr("mirrord.daemon.replica.open_shared", partial(open_shared, patience=0.2))
     server, desk = fleet_world.postgres, Desk(tmp_path)
     desk.configure(
         f"settings: {{record: {shared_record(tmp_path, server)}}}\n"
@@ -183,6 +179,7 @@ async def test_a_run_that_cannot_begin_is_owed(
     async with desk.opened() as runtime:
         assert runtime.fleet
         queued = QueuedRuns(runtime, runtime.fleet, now)
+        hurry(runtime.fleet, 0.2)
         server.stop()
         try:
             assert not await queued._carry_out("app", "schedule")
@@ -195,7 +192,6 @@ async def test_what_is_due_while_the_database_is_away(
     fleet_world: FleetWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for no other tick, which may come a day later, and is said once; what another replica ran is over."""
-    monkeypatch.setattr("mirrord.daemon.replica.open_shared", partial(open_shared, patience=0.2))
     monkeypatch.setattr("mirrord.daemon.replica._SOON", 0.1)
     server, desk, told = fleet_world.postgres, Desk(tmp_path), list[RunSkipped]()
     names = {"app", "hourly"}
@@ -221,6 +217,7 @@ async def test_what_is_due_while_the_database_is_away(
             return made
 
         monkeypatch.setattr(queued._queue, "defer", counted)
+        hurry(runtime.fleet, 0.2)
         server.stop()
         try:
             await asyncio.gather(*map(queued.tick, names))

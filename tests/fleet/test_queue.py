@@ -23,7 +23,7 @@ from mirrord.record.fleet import Fleet, Pace
 from mirrord.record.fleet_database import SharedDatabase
 from mirrord.record.queue import _LEFT, FleetQueue
 from mirrord.testing.running import started
-from tests.support.fleets import ALIVE, QUICK, FleetWorld, join, until
+from tests.support.fleets import ALIVE, QUICK, FleetWorld, hurry, join, until
 from tests.support.fleetworker import NAMES
 
 CarryOut = Callable[[str, str], Awaitable[bool]]
@@ -58,7 +58,8 @@ async def ended_all(fleet: Fleet, number: int) -> bool:
 
 async def test_a_server_without_room_for_the_queue(fleet_world: FleetWorld) -> None:
     """A start for which the server has too few connections ends with an error that says where to look."""
-    async with join("one", fleet_world.connect, QUICK, beating=False, patience=0.5) as fleet:
+    async with join("one", fleet_world.connect, QUICK, beating=False) as fleet:
+        hurry(fleet, 0.5)
         fleet_world.postgres.sql("ALTER ROLE mirrord CONNECTION LIMIT 1")
         try:
             with pytest.raises(StorageError, match="max_connections"):
@@ -178,17 +179,19 @@ async def test_owed_while_the_database_is_away(fleet_world: FleetWorld, monkeypa
 
     async def carry_out(mirror: str, _: str) -> bool:
         if not tried:
+            hurry(fleet, 0.5)
             server.stop()
         try:
             async with fleet.hold(mirror):
                 tried.append(True)
         except StorageError:
             tried.append(False)
+            hurry(fleet, 30.0)
             asyncio.get_running_loop().call_later(2, server.start)  # it cannot be given back either
         return tried[-1]
 
     pace = replace(QUICK, stale=30.0)  # so long does the library of the queue wait for the database
-    async with join("a", fleet_world.connect, pace, patience=0.5) as fleet, working(fleet, carry_out) as queue:
+    async with join("a", fleet_world.connect, pace) as fleet, working(fleet, carry_out) as queue:
         await queue.defer("m")
         await until(lambda: tried == [False, True])
         await until(lambda: ended_all(fleet, 1))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from mirrord.record.fleet import Fleet, Me, Pace
-from mirrord.record.fleet_database import PATIENCE, open_shared
+from mirrord.record.fleet_database import open_shared
 from mirrord.record.store import open_store
 from tests.support.postgres import Postgres
 
@@ -66,10 +66,9 @@ async def join(
     *,
     beating: bool = True,
     running: Mapping[str, Any] | None = None,
-    patience: float = PATIENCE,
 ) -> AsyncIterator[Fleet]:
     """Join as a replica with a name."""
-    async with open_shared(lambda: connect, patience=patience) as database:
+    async with open_shared(lambda: connect) as database:
         fleet = Fleet(database, Me(name, uuid.uuid4().hex, running=lambda: running or {}), pace)
         await fleet.join()
         task = asyncio.create_task(fleet.beat() if beating else asyncio.sleep(0))
@@ -80,6 +79,11 @@ async def join(
             with suppress(asyncio.CancelledError):
                 await task
             await fleet.leave()
+
+
+def hurry(fleet: Fleet, patience: float) -> None:
+    """Let it ask again for so many seconds only, from now on: what has to be answered before may take its time."""
+    fleet.database = replace(fleet.database, patience=patience)
 
 
 async def until(condition: Callable[[], Any]) -> None:
