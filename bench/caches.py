@@ -16,8 +16,9 @@ from typing import Final
 from bench.daemon import running_daemon
 from bench.peers import find
 from bench.upstream import REPOSITORY
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import DockerRegistry, free_port
+from mirrord.testing.servers import DockerRegistry
 from tests.support.crowd import Address
 from tests.support.lifesigns import Server
 

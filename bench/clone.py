@@ -23,7 +23,7 @@ from bench.measure import OURS, Measured, by_turns, child, machine, table
 from bench.peers import find, present
 from bench.watched import WatchedDaemon, open_daemon
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.gitcontent import fill
 
 PEER = "nginx"  # with fcgiwrap

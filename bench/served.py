@@ -35,9 +35,10 @@ from mirrord.syncers.helm.names import INDEX
 from mirrord.testing.charts import build_chart
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.images import OCI_MANIFEST, build_image
+from mirrord.testing.ports import free_port
 from mirrord.testing.pushing import push
 from mirrord.testing.running import run
-from mirrord.testing.servers import DockerRegistry, available, free_port
+from mirrord.testing.servers import DockerRegistry, available
 from tests.support.layouts import write_layout
 from tests.support.processes import cpu_of, peak_of
 

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import free_port, require
+from mirrord.testing.servers import require
 from tests.support.booted import Machine
 from tests.support.frontdesk import ALIAS, configuration
 from tests.support.tls import Authority

@@ -13,8 +13,9 @@ import pytest
 
 import mirrord
 from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import free_port, require
+from mirrord.testing.servers import require
 from tests.support.container import ContainerImage
 from tests.support.processes import children_of
 from tests.support.sshhost import SSHD, SshHost

@@ -15,8 +15,9 @@ from mirrord.config.load import load_folder
 from mirrord.daemon.main import LONGEST_STOP
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import free_port, require
+from mirrord.testing.servers import require
 from tests.support.container import ContainerImage
 
 pytestmark = pytest.mark.timeout(900)  # the first build gets its base

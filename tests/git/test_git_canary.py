@@ -20,7 +20,7 @@ import pytest
 from mirrord.testing.faults import Fault
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.canary import Canary
 from tests.support.commands import Desk
 from tests.support.gitcontent import lfs_pointer

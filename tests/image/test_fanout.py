@@ -10,7 +10,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Image, Immutable, Moment, Registry, build_image, push
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.world import World, by_target
 
 LAYER = 300_000

@@ -6,7 +6,7 @@ import pytest
 
 from mirrord.model.run import Outcome, Result
 from mirrord.testing import Image, Immutable, Registry, build_image, push
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.layouts import write_layout
 from tests.support.world import World, by_target
 

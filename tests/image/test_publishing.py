@@ -13,7 +13,7 @@ from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror, Publication
 from mirrord.syncers.image.names.typed import publishing
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.layouts import write_layout
 from tests.support.localstore import sent
 from tests.support.world import World, by_target

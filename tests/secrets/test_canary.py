@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from tests.support.auth import Auth
 from tests.support.canary import Canary
 from tests.support.commands import Desk

@@ -15,8 +15,9 @@ from pathlib import Path
 import aiohttp
 
 from mirrord.errors import UnreachableError
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import Ran, run
-from mirrord.testing.servers import available, free_port
+from mirrord.testing.servers import available
 
 HELMS = ("helm3", "helm4", "helm")
 

@@ -13,8 +13,8 @@ from typing import Final
 import trustme
 
 from mirrord.testing import require
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import Ran, run, started
-from mirrord.testing.servers import free_port
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "how-to" / "pull-from-another-machine.md"
 _AROUND: Final = """

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from mirrord.testing.servers import free_port, require
+from mirrord.testing.ports import free_port
+from mirrord.testing.servers import require
 from mirrord.wire.bucket import PATIENCE, BucketPatience, ObjectBucket
 from mirrord.wire.bucket_address import BucketAddress
 from mirrord.wire.secret import Secret

@@ -23,8 +23,8 @@ from typing import Any, Final, Self
 import aiohttp
 
 from mirrord.errors import UnreachableError
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import free_port
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.secret import Credential, Secret
 

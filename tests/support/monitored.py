@@ -18,8 +18,8 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import started
-from mirrord.testing.servers import free_port
 from tests.support.alerts import RULES
 from tests.support.commands import Desk
 from tests.support.frontdesk import ALIAS

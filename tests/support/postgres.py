@@ -17,7 +17,7 @@ from typing import Any, Self
 import psycopg
 
 from mirrord.errors import UnreachableError
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from mirrord.wire.database import DatabaseAddress, Server
 from mirrord.wire.secret import Secret
 from tests.support.processes import children_of

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from mirrord.errors import UnreachableError
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import started
-from mirrord.testing.servers import free_port
 
 SSHD: Final = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
 """Where sshd is; "" when there is none."""

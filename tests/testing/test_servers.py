@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from mirrord.errors import UnreachableError
-from mirrord.testing import DockerRegistry, available, build_image, push, require, servers
+from mirrord.testing import DockerRegistry, available, build_image, ports, push, require
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run
-from mirrord.testing.servers import free_port
 from tests.support.oldstates import PORTS
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +56,12 @@ def test_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         assert other.getsockname()[1] > max(found)
-    script = "from mirrord.testing.servers import free_port; print(*(free_port() for _ in range(250)))"
+    script = "from mirrord.testing.ports import free_port; print(*(free_port() for _ in range(250)))"
     theirs = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert not found & {*map(int, theirs.split())}
     assert max(found) < min(PORTS.values())
     few = sorted(found)[:9]
-    monkeypatch.setattr(servers, "_numbers", itertools.cycle(few))
+    monkeypatch.setattr(ports, "_numbers", itertools.cycle(few))
     assert [free_port() for _ in range(18)] == [*few, *few]
     with socket.socket() as other:
         other.bind(("127.0.0.1", few[7]))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirrord.errors import MirrordError, PreemptedError, StalledError, UnreachableError
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.limiter import PREEMPTIBLE_AFTER, HostLimiter
 from mirrord.wire.http.message import HttpRequest, Limits, Upload

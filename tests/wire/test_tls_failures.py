@@ -18,8 +18,8 @@ import trustme
 
 from mirrord.errors import MirrordError, RefusedError
 from mirrord.testing import DockerRegistry, require
+from mirrord.testing.ports import free_port
 from mirrord.testing.running import run, started
-from mirrord.testing.servers import free_port
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest
 from tests.support.tls import Authority

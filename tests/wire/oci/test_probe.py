@@ -11,7 +11,7 @@ import pytest
 
 from mirrord.errors import UnreachableError
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
-from mirrord.testing.servers import free_port
+from mirrord.testing.ports import free_port
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.probe import Probe
