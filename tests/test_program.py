@@ -233,8 +233,8 @@ def test_nothing_moves(on_loop: Any) -> None:
 
 def test_who_works_is_not_ended(on_loop: Any, tmp_path: Path) -> None:
     """A group that says nothing to us, and passes bytes among its own, has not stalled."""
-    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do head -c 100000 /dev/zero | cat > a; sleep 0.1; done"
-    ended = on_loop(run(sh(script, folder=tmp_path, patience=1.0)))
+    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do head -c 100000 /dev/zero | cat > a; sleep 0.3; done"
+    ended = on_loop(run(sh(script, folder=tmp_path, patience=3.0)))
     assert (ended.status, ended.ended_for) == (0, None)
 
 

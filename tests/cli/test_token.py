@@ -130,7 +130,7 @@ async def test_clients_log_in(desk: Desk) -> None:
                 pytest.skip(str(error))
             assert (await desk.run("token", "revoke", "cluster-1")).status == 0
             asked = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://{daemon.address}/v2/")
-            for _ in range(50):
+            for _ in range(300):
                 if (await run(*asked, "-u", f"any:{token}")).output == "401":
                     break
                 await asyncio.sleep(0.2)

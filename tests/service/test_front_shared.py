@@ -50,7 +50,7 @@ async def test_what_one_daemon_pulled(tmp_path: Path) -> None:
                 assert await crane(reference, tmp_path / f"{name}-pulled") == image.digest
                 asked = [one.path for one in upstream.log if "tags/list" not in one.path]  # which is always asked for
                 assert bool(asked) is (name == "one")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while not all_shared(prefix, upstream, image):  # noqa: ASYNC110 - another process writes it
                         await asyncio.sleep(0.02)
             upstream.forget()
