@@ -279,8 +279,8 @@ async def test_sticky(fleet_world: FleetWorld) -> None:
     def more_than(number: int) -> bool:
         return len(ran) > number
 
-    async with fleet_world.replica("b") as two, working(two, by("b", two)) as queue:
-        async with fleet_world.replica("a") as one:
+    async with fleet_world.replica("b", pace=ALIVE) as two, working(two, by("b", two)) as queue:
+        async with fleet_world.replica("a", pace=ALIVE) as one:
             async with one.hold("m"):
                 pass
             async with working(one, by("a", one)):
