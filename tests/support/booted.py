@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -169,10 +170,10 @@ async def _leader(pid: int, reading: asyncio.Task[bytes]) -> int:
     """Return the process that is number 1 in the container, as this machine knows it."""
     while not reading.done():
         for child in children_of(pid):
-            status = Path(f"/proc/{child}/status").read_text()
-            numbers: Sequence[str] = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
-            if numbers[-1] == "1":
-                return child
+            with suppress(OSError):  # one that has just ended
+                status = Path(f"/proc/{child}/status").read_text()
+                if re.search(r"^NSpid:.*\t1$", status, re.MULTILINE):
+                    return child
         await asyncio.sleep(0.02)
     raise RuntimeError(f"the container ended: {reading.result().decode(errors='replace')[-2000:]}")
 
