@@ -32,7 +32,7 @@ def keyring(tmp_path: Any) -> Any:
             path = tmp_path / f"docker-credential-{name}"
             path.write_text(f"#!/bin/sh\n{script}\n")
             path.chmod(stat.S_IRWXU)
-        return DockerKeyring(environ, seconds=5.0)
+        return DockerKeyring(environ, seconds=30.0)
 
     return make
 
@@ -214,7 +214,7 @@ def test_the_host_is_never_an_argument(keyring: Any, tmp_path: Any) -> None:
 def test_a_broken_helper_is_no_answer(keyring: Any, script: Any) -> None:
     """The entry in the file still counts."""
     ring = keyring({"credsStore": "broken", "auths": {"a": {"auth": basic("file:p")}}}, broken=f"exec {script}")
-    ring = DockerKeyring(ring.environ, seconds=0.5 if "sleep" in script else 5.0)
+    ring = DockerKeyring(ring.environ, seconds=0.5 if "sleep" in script else 30.0)
     assert found(ring, "a") == ("file", "p")
 
 
@@ -240,7 +240,7 @@ FAILURES = [
 def test_why_a_helper_failed(keyring: Any, script: str, said: str | None) -> None:
     """Its own words are kept, in one short line and never with what an answer holds; knowing nothing is no failure."""
     ring = keyring({"credsStore": "x"}, x=script)
-    ring = DockerKeyring(ring.environ, seconds=0.5 if "60" in script or "yes" in script else 5.0)
+    ring = DockerKeyring(ring.environ, seconds=0.5 if "60" in script or "yes" in script else 30.0)
     logins = asyncio.run(ring.find("a"))
     assert (logins.found, logins.failures) == ((), (said,) if said else ())
 
