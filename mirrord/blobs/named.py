@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +28,13 @@ class NamedFile:
     Attributes:
         digest: its content.
         media_type: with which it was kept.
+        size: its bytes, as it was kept.
         stored: its location; None if it was lost.
     """
 
     digest: Digest
     media_type: str
+    size: int
     stored: Stored | None
 
 
@@ -59,12 +61,16 @@ class NamedFiles:
         if digest:
             used(digest)
         link = await self._repositories.manifest(self._repository, digest) if digest else None
-        return NamedFile(digest, link.media_type, await self._store.find(digest)) if digest and link else None
+        if not digest or not link:
+            return None
+        return NamedFile(digest, link.media_type, link.size, await self._store.find(digest))
 
     async def read(self, name: str) -> bytes | None:
-        """Return the content published under a name, or None."""
+        """Return the content published under a name, or None; never more bytes than were kept."""
         found = await self.find(name)
-        return await read_stored(found.stored, found.stored.size) if found and found.stored else None
+        if found is None or found.stored is None:
+            return None
+        return await read_stored(replace(found.stored, size=min(found.stored.size, found.size)), found.size)
 
     async def shown(self) -> Mapping[str, Digest]:
         """Return all published names and their files, lost or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
-from mirrord.model.objects import StoredObject
+from mirrord.model.objects import LARGEST, StoredDocument, StoredObject
 
 
 class Objects(Protocol):
@@ -18,8 +18,11 @@ class Objects(Protocol):
     async def head(self, key: str) -> StoredObject | None:
         """Return what there is, or None."""
 
-    async def read(self, key: str, unless: str = "") -> tuple[bytes, str] | None:
-        """Return a small object and its entity tag, or None if there is none; b"" for one whose tag is `unless`."""
+    async def read(self, key: str, unless: str = "", most: int = LARGEST) -> StoredDocument | None:
+        """Return a small object, or None if there is none; only the entity tag of one whose tag is `unless`.
+
+        Of one with more than `most` bytes nothing is read but its headers.
+        """
 
     def stream(self, key: str, offset: int, count: int) -> AsyncIterator[bytes]:
         """Yield `count` bytes from `offset` on. MissingError: there is no such object."""
@@ -35,6 +38,7 @@ class Objects(Protocol):
 
         Raises:
             ConflictError: there is something else. It may be this very write, whose answer was lost.
+            StorageError: also for more bytes than anybody would read.
         """
 
     async def upload(self, key: str, pieces: AsyncIterator[bytes], size: int, media_type: str) -> None:

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from mirrord.blobs.objects import Objects
+from mirrord.blobs.repository_log import DAMAGE
+from mirrord.blobs.s3_documents import threaded
 from mirrord.errors import ConflictError, StorageError
 from mirrord.model.digest import Digest
+from mirrord.model.objects import StoredDocument
 from mirrord.tasks import finished
 
 KEY: Final = "removals"
@@ -71,11 +74,10 @@ class Removals:
         found = await self._objects.read(KEY, known.etag)
         if found is None:
             self._known = Removal()
-        elif found[1] != known.etag:
+        elif found.etag != known.etag:
             try:
-                said = json.loads(found[0])
-                self._known = Removal(found[1], frozenset(said["going"]), float(said["until"]), str(said["turn"]))
-            except (ValueError, KeyError, TypeError) as error:
+                self._known = await threaded(found.size, _said, found)
+            except DAMAGE as error:
                 raise StorageError(f"{self._objects}/{KEY}: {error}") from error
         return self._known
 
@@ -160,3 +162,8 @@ class Removals:
             if newest.said != turn:
                 raise
             return newest.etag  # it is ours: the answer was lost, and the request repeated
+
+
+def _said(found: StoredDocument) -> Removal:
+    said = found.value()
+    return Removal(found.etag, frozenset(said["going"]), float(said["until"]), str(said["turn"]))

@@ -21,6 +21,8 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
 from typing import Any, Final
 
 from mirrord.blobs.repositories import Addition, DroppedTag, ManifestRef, RepositoryState
@@ -141,7 +143,7 @@ class Lines:
     def read(self) -> Links:
         """Read all of it."""
         links = Links()
-        for text in self.log.splitlines()[1:]:
+        for text in islice(BytesIO(self.log), 1, None):  # one after the other: many short lines take much in memory
             entry = json.loads(text)
             links.add(*_entry(entry))
             links.dropped.update(_dropped(entry))
@@ -234,4 +236,6 @@ def _dropped(entry: Any) -> Mapping[str, DroppedTag]:
 
 
 def _manifest(link: Any) -> ManifestRef:  # our own file; a wrong shape raises and is reported
-    return ManifestRef(link["mediaType"], link["size"], tuple(map(Digest.parse, link["refs"])), link.get("subject"))
+    return ManifestRef(
+        link["mediaType"], int(link["size"]), tuple(map(Digest.parse, link["refs"])), link.get("subject")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from mirrord.blobs.repositories import ABSENT, RepositoryState
 from mirrord.blobs.repository_log import DAMAGE, Lines, Links
 from mirrord.errors import ConflictError, MirrordError, StorageError
 from mirrord.keyedlock import KeyedLock
+from mirrord.model.objects import StoredDocument, bounded
 
 FRESH: Final = 1.0
 """Seconds for which a document that was read is assumed to be the newest, for readers."""
@@ -127,10 +129,10 @@ class RepositoryDocuments:
         """Return the newest document; one that is known is not sent again."""
         known, now = self._known.get(repository), self._ticks()
         found = await self._objects.read(_key(repository), known.etag if known else "")
-        if known is not None and found is not None and found[1] == known.etag:
+        if known is not None and found is not None and found.etag == known.etag:
             known.seen = max(known.seen, now)
             return known
-        document = await self._parsed(repository, *found, now) if found else _absent(now)
+        document = await self._parsed(repository, found, now) if found else _absent(now)
         if self._known.get(repository) is known:  # else a change of ours was written meanwhile, and is newer
             self._remember(repository, document)
         return document
@@ -169,19 +171,22 @@ class RepositoryDocuments:
         await self._objects.delete([_key(repository)])
         self._remember(repository, _absent(now))
 
-    async def _parsed(self, repository: str, data: bytes, etag: str, now: float) -> RepositoryDocument:
+    async def _parsed(self, repository: str, found: StoredDocument, now: float) -> RepositoryDocument:
         def parse() -> tuple[str, Links]:
-            return repository_log.identity(data)[0], Lines(data).read()
+            log = found.data()
+            for line in io.BytesIO(log):
+                bounded(line)
+            return repository_log.identity(log)[0], Lines(log).read()
 
         try:
-            revision, links = await threaded(len(data), parse)
+            revision, links = await threaded(found.size, parse)
         except DAMAGE as error:
             why = f"{self._objects}/{_key(repository)}: {error}"
             if self._damaged is None:
                 raise StorageError(why) from error
             self._damaged(why)
-            return RepositoryDocument(None, ABSENT, etag, _ABSENCE, now)
-        return RepositoryDocument(links, revision, etag, len(data), now)
+            return RepositoryDocument(None, ABSENT, found.etag, _ABSENCE, now)
+        return RepositoryDocument(links, revision, found.etag, found.size, now)
 
     async def _write(self, repository: str, links: Links, over: str) -> RepositoryDocument:
         """Write a document over another one."""
@@ -192,9 +197,9 @@ class RepositoryDocuments:
             etag = await self._objects.write(key, data, _TYPE, over)
         except ConflictError:
             found = await self._objects.read(key)
-            if found is None or found[0] != data:
+            if found is None or found.content != data:
                 raise
-            etag = found[1]  # it is ours: the answer was lost, and the request repeated
+            etag = found.etag  # it is ours: the answer was lost, and the request repeated
         failpoints.hit("links.renamed")
         document = RepositoryDocument(links, repository_log.identity(data)[0], etag, len(data), now)
         self._remember(repository, document)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
+from mirrord.blobs.collector import AT_ONCE as TOLD
 from mirrord.blobs.leases import Lease, Leases
 from mirrord.blobs.objects import Objects
 from mirrord.blobs.reachable import going
@@ -190,13 +191,14 @@ class S3Repositories:
 
     async def remove_unlinked(self, store: BlobStore, digests: Collection[Digest], lease: Lease) -> None:
         """Read all documents, then remove some at once; a cancellation comes between those."""
-        if not digests:
-            return
-        async with self.leases.collecting(), self.removing(digests) as linked:
-            with self.leases.removing(set(digests) - linked, lease) as free:
-                left = sorted(free)
-                for start in range(0, len(left), AT_ONCE):
-                    await _gathered(*map(store.remove, left[start : start + AT_ONCE]))
+        wanted = sorted(digests)
+        for first in range(0, len(wanted), TOLD):
+            some = frozenset(wanted[first : first + TOLD])
+            async with self.leases.collecting(), self.removing(some) as linked:
+                with self.leases.removing(some - linked, lease) as free:
+                    left = sorted(free)
+                    for start in range(0, len(left), AT_ONCE):
+                        await _gathered(*map(store.remove, left[start : start + AT_ONCE]))
 
     def lease(self) -> Lease:
         """Return a lease of ours."""

@@ -25,6 +25,7 @@ from mirrord.blobs.repository_log import DAMAGE
 from mirrord.blobs.uses import MOST, UNSEEN, ContentUses
 from mirrord.errors import ConflictError, StorageError
 from mirrord.model.digest import Digest
+from mirrord.model.objects import StoredDocument
 
 EVERY: Final = 60.0
 """Seconds between two writes of a replica, at least."""
@@ -113,9 +114,10 @@ class SharedUses(ContentUses):
         known: Mapping[Digest, float] = {}
         forgotten, etags = 0.0, dict[str, str]()
         for key in (_GONE, *keys):
-            data, etags[key] = await self._objects.read(key) or (b"", "")
-            if data:
-                until, manifests, _ = await self._understood(key, data)
+            found = await self._objects.read(key)
+            etags[key] = found.etag if found else ""
+            if found:
+                until, manifests, _ = await self._understood(key, found)
                 known, forgotten = await asyncio.to_thread(_newest, known, manifests), max(forgotten, until)
         known, cut = await asyncio.to_thread(_the_last, known, self._most)
         data = await asyncio.to_thread(_written, known, (), max(forgotten, cut))
@@ -149,17 +151,19 @@ class SharedUses(ContentUses):
         if (found := await self._objects.read(key)) is None:
             self._known[key] = "", 0.0
             return {}
-        forgotten, manifests, read = await self._understood(key, found[0])
+        forgotten, manifests, read = await self._understood(key, found)
         self._elsewhere = await asyncio.to_thread(_newest, self._elsewhere, manifests)
         # A collection asks for the hour before it began, and may take one itself.
         self._heard = await asyncio.to_thread(_newest, self._heard, read, after=self._clock() - 2 * RECENT)
         self._forgotten = max(self._forgotten, forgotten)
-        self._known[key] = found[1], max([forgotten, *manifests.values(), *read.values()])
+        self._known[key] = found.etag, max([forgotten, *manifests.values(), *read.values()])
         return manifests
 
-    async def _understood(self, key: str, data: bytes) -> tuple[int, Mapping[Digest, int], Mapping[Digest, int]]:
+    async def _understood(
+        self, key: str, found: StoredDocument
+    ) -> tuple[int, Mapping[Digest, int], Mapping[Digest, int]]:
         try:
-            return await asyncio.to_thread(_parsed, data)
+            return await asyncio.to_thread(_parsed, found)
         except DAMAGE as error:
             raise StorageError(f"{self._objects}/{key} is damaged; remove it") from error
 
@@ -177,8 +181,8 @@ def _written(manifests: Mapping[Digest, float], lately: Iterable[tuple[Digest, f
     return json.dumps({"forgotten": int(forgotten), "manifests": times, "read": read}).encode()
 
 
-def _parsed(data: bytes) -> tuple[int, Mapping[Digest, int], Mapping[Digest, int]]:
-    said = json.loads(data)
+def _parsed(found: StoredDocument) -> tuple[int, Mapping[Digest, int], Mapping[Digest, int]]:
+    said = found.value()
     manifests, read = ({Digest.parse(one): int(at) for one, at in said[key].items()} for key in ("manifests", "read"))
     return int(said["forgotten"]), manifests, read
 

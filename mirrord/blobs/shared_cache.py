@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -124,17 +125,18 @@ class SharedCache:
         state = await self.bucket.asked(lambda: self._repositories.state(name)) or RepositoryState()
         return SeenTag(state.tags[tag], state.tagged[tag]) if tag in state.tagged else None
 
-    async def manifest(self, name: str, digest: Digest) -> tuple[ManifestRef, bytes] | None:
-        """Return a manifest that was seen under a name."""
+    async def manifest(self, name: str, digest: Digest, most: int) -> tuple[ManifestRef, bytes] | None:
+        """Return a manifest that was seen under a name, of so many bytes at most."""
         link = await self.bucket.asked(lambda: self._repositories.manifest(name, digest))
-        found = await self.bucket.asked(lambda: self._objects.read(S3Store.key(digest))) if link else None
+        read = partial(self._objects.read, S3Store.key(digest), most=most)
+        found = await self.bucket.asked(read) if link else None
         if link is None or found is None:
             return None
-        if await asyncio.to_thread(Digest.of, found[0], digest.algorithm) != digest:
+        if found.content is None or await asyncio.to_thread(Digest.of, found.content, digest.algorithm) != digest:
             self.drop(digest)
             return None
         self.note(digest)
-        return link, found[0]
+        return link, found.content
 
     def note(self, digest: Digest) -> None:
         """A client asks for this, here or on a disk."""

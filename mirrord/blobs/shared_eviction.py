@@ -14,11 +14,12 @@ from mirrord.blobs.objects import Objects
 from mirrord.blobs.repositories import RepositoryState, reached
 from mirrord.blobs.repository_log import DAMAGE
 from mirrord.blobs.s3 import S3Store
+from mirrord.blobs.s3_documents import threaded
 from mirrord.blobs.s3_repositories import S3Repositories
 from mirrord.blobs.s3_uses import SharedUses
 from mirrord.errors import ConflictError
 from mirrord.model.digest import Digest
-from mirrord.model.objects import SharedStanding
+from mirrord.model.objects import SharedStanding, StoredDocument
 
 EVERY: Final = 1800.0
 """Seconds between two evictions by whichever replica."""
@@ -107,13 +108,13 @@ class SharedEviction:
 
     async def _last(self) -> _Turn:
         """Read of the last one; what cannot be understood is written anew."""
-        said, etag = await self._objects.read(TURN) or (b"", "")
+        found = await self._objects.read(TURN) or StoredDocument("")
         try:
-            found = json.loads(said)
-            counted, size, entries, evictions, evicted = (int(found[name]) for name in _COUNTS)
-            last = _Turn(int(found["began"]), SharedStanding(counted, size, entries, evictions, evicted), etag)
+            said = await threaded(found.size, found.value)
+            counted, size, entries, evictions, evicted = (int(said[name]) for name in _COUNTS)
+            last = _Turn(int(said["began"]), SharedStanding(counted, size, entries, evictions, evicted), found.etag)
         except DAMAGE:
-            last = _Turn(0, SharedStanding(), etag)
+            last = _Turn(0, SharedStanding(), found.etag)
         self.left = last.left
         return last
 

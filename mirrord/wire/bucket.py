@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.errors import ConfigError, ConflictError, MirrordError, MissingError, StorageError
 from mirrord.files import storage_errors
-from mirrord.model.objects import BucketAwayError, StoredObject
+from mirrord.model.objects import LARGEST, BucketAwayError, StoredDocument, StoredObject
 from mirrord.model.remote import BucketAsked
 from mirrord.wire.bucket_address import BucketAddress
 from mirrord.wire.bucket_answers import code_of, is_away, told_by
@@ -139,16 +139,17 @@ class ObjectBucket:
                 return _about(await self._obstore.head_async(self._store, key))
         return None
 
-    async def read(self, key: str, unless: str = "") -> tuple[bytes, str] | None:
-        """Ask with one conditional GET."""
+    async def read(self, key: str, unless: str = "", most: int = LARGEST) -> StoredDocument | None:
+        """Ask with one conditional GET, whose body is left unread where the headers say that it is too large."""
         options = {"if_none_match": unless} if unless else None
         with contextlib.suppress(MissingError), self._asking("get", "read", key):
             async with self._turns:
                 try:
                     found = await self._obstore.get_async(self._store, key, options=options)
                 except self._obstore.exceptions.NotModifiedError:
-                    return b"", unless
-                return bytes(await found.bytes_async()), str(found.meta["e_tag"] or "")
+                    return StoredDocument(unless)
+                etag, size = str(found.meta["e_tag"] or ""), int(found.meta["size"])
+                return StoredDocument(etag, size, bytes(await found.bytes_async()) if size <= most else None)
         return None
 
     async def stream(self, key: str, offset: int, count: int) -> AsyncIterator[bytes]:
@@ -156,13 +157,14 @@ class ObjectBucket:
         if not count:
             return
         with self._asking("stream", "read", key):
-            options = {"range": (offset, offset + count)}
-            found = await self._obstore.get_async(self._store, key, options=options)
+            found = await self._obstore.get_async(self._store, key, options={"range": (offset, offset + count)})
             async for piece in found.stream(min_chunk_size=1 << 18):
                 yield bytes(piece)
 
     async def write(self, key: str, data: bytes, media_type: str, over: str | None = None) -> str:
         """Send one PUT."""
+        if len(data) > LARGEST:
+            raise StorageError(f"{self}: cannot write {key}: too large: {len(data)} bytes")
         mode: Any = "overwrite" if over is None else {"e_tag": over} if over else "create"
         with self._asking("put", "write", key):
             async with self._turns:
@@ -270,9 +272,8 @@ class ObjectBucket:
             if not isinstance(error, exceptions.BaseError | OSError | ValueError):
                 raise
             advice = ""
-            if isinstance(
-                error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | FileNotFoundError
-            ):
+            refused = exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | FileNotFoundError
+            if isinstance(error, refused):
                 advice = f"; check the keys of `settings.blobs`, and that they may do {_RIGHTS}"
             told = told_by(error, self._address.endpoint or "AWS")
             if "InvalidCertificate" in told:

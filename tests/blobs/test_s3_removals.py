@@ -23,6 +23,7 @@ from mirrord.blobs.s3_repositories import S3Repositories
 from mirrord.blobs.uses import ContentUses
 from mirrord.errors import ConflictError, StorageError
 from mirrord.model.digest import Digest
+from mirrord.model.objects import StoredDocument
 from mirrord.wire import bucket as wire_bucket
 from mirrord.wire.bucket import BucketPatience, ObjectBucket
 from tests.support.bucketproxy import BucketProxy
@@ -158,8 +159,8 @@ class Noted:
     def __init__(self) -> None:
         self.data, self.number = b"", 0
 
-    async def read(self, key: str, unless: str = "") -> tuple[bytes, str] | None:
-        return (self.data, str(self.number)) if self.number else None
+    async def read(self, key: str, unless: str = "") -> StoredDocument | None:
+        return StoredDocument(str(self.number), len(self.data), self.data) if self.number else None
 
     async def write(self, key: str, data: bytes, media_type: str, over: str | None = None) -> str:
         if over != (str(self.number) if self.number else ""):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,8 +72,9 @@ async def test_what_others_read(prefix: str, wall: Clock) -> None:
     wall.now += 2
     other.note(ONE, manifest=True)
     await other.write()
-    told = json.loads((await bucket(prefix).read("uses/two") or (b"",))[0])
-    assert told == {"forgotten": 0, "manifests": {ONE: int(wall.now)}, "read": {FOUR: int(wall.now - 2)}}
+    found = await bucket(prefix).read("uses/two")
+    assert found
+    assert found.value() == {"forgotten": 0, "manifests": {ONE: int(wall.now)}, "read": {FOUR: int(wall.now - 2)}}
     await mine.gather()
     assert mine.last(ONE) == wall.now
     assert RECENT >= READING + UNSEEN

@@ -360,7 +360,7 @@ async def test_wrong_bytes_in_the_bucket(fleet: Fleet, clients: int) -> None:
         await two.settled()
         assert 2 <= len(fleet.asked()) <= 4  # a client that is cut off leaves, and the next one asks anew
         stored = [await objects.read(one) for one in (key, small)]
-        assert [found and found[0] for found in stored] == [LAYER, CONFIG]
+        assert [found and found.content for found in stored] == [LAYER, CONFIG]
 
 
 async def test_wrong_bytes_that_nobody_waits_for(fleet: Fleet) -> None:
@@ -389,7 +389,7 @@ async def test_a_copy_of_another_length(fleet: Fleet) -> None:
         await two.settled()
         stored = await objects.read(key)
         assert stored
-        assert stored[0] == LAYER
+        assert stored.content == LAYER
 
 
 async def test_a_bucket_that_hangs_in_the_middle(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +421,9 @@ async def test_a_manifest_that_is_wrong_in_the_bucket(fleet: Fleet) -> None:
         await objects.write(key, b"{}", "application/octet-stream")
         assert (await two.pulls.ask(TAG)).body == manifest
         await two.settled()
-        assert await objects.read(key) == (manifest, (await objects.read(key) or ("", ""))[1])
+        stored = await objects.read(key)
+        assert stored
+        assert stored.content == manifest
         assert len(fleet.asked()) == 1
 
 

@@ -31,7 +31,7 @@ from mirrord.syncers.image.through.remembered import (
     LastUsed,
 )
 from mirrord.wire.oci.descriptor import SCHEMA1, Descriptor
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class FrontManifests:
         if (kept := await self.kept(reference, digest)) is not None or self._cache.shared is None:
             return kept
         name = cache_name(reference)
-        if (shared := await self._cache.shared.manifest(name, digest)) is None:
+        if (shared := await self._cache.shared.manifest(name, digest, LIMIT)) is None:
             return None
         link, body = shared
         self._upstream.check(digest, *([Digest(link.subject)] if link.subject else ()))
