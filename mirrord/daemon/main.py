@@ -86,15 +86,19 @@ async def serve(
         metrics, notifier, events = Metrics(__version__), Notifier(environ), Events(detailed=log.level == "debug")
         events.listen(logs)
         events.listen(metrics)
-        runtime = await stack.enter_async_context(open_runtime(configuration, syncers, state, events, check=lock.check))
+        bucket = bucket_watch(configuration.bucket, notice) if configuration.bucket else None
+        opening = open_runtime(
+            configuration, syncers, state, events, check=lock.check, away=lambda: bucket.away if bucket else ""
+        )
+        runtime = await stack.enter_async_context(opening)
         address = address_of(public)
         daemon = Daemon(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.shown.follow()
-        if configuration.bucket:
-            daemon.shown.bucket = bucket_watch(configuration.bucket, notice)
-            events.listen(daemon.shown.bucket)
+        if bucket:
+            daemon.shown.bucket = bucket
+            events.listen(bucket)
         if configuration.webhook:
             await _open_webhook(stack, daemon, configuration.webhook, state, notice)
         if tls := configuration.settings.tls:

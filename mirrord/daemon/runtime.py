@@ -246,14 +246,16 @@ async def open_runtime(
     events: Events,
     *,
     check: Callable[[], None] = lambda: None,
+    away: Callable[[], str] = str,
     of_record: bool = False,
 ) -> AsyncIterator[Runtime]:
     """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has.
 
-    `of_record` is as `Command.of_record`.
+    `away` is as in `Services`, `of_record` as `Command.of_record`.
     """
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(build_services(configuration, state, events, of_record=of_record))
+        services = replace(services, away=away)
         record = state / RECORD
         stack.callback(reserve.leave, state, record)  # a state that nobody uses takes little room
         store = await open_store(configuration.record or record, now(), partial(reserve.give_up, state))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.store import Stored
-from mirrord.model.objects import SharedStanding
+from mirrord.model.objects import BucketAwayError, SharedStanding
 from mirrord.names.denied import Denied
 from mirrord.syncer.values import Services
 
@@ -115,6 +115,16 @@ def taken_down(mirror: str, services: Services, item: str = "") -> Response | No
     """Return the answer for what was taken down, a mirror or an item of it (RFC 7725); None for anything else."""
     entry = services.denied.item(mirror, item) if services.denied else None
     return refusal(451, f"{entry.what} was taken down: {entry.reason}{services.objection}") if entry else None
+
+
+def check_local(services: Services) -> None:
+    """Do nothing where `local` may be asked for a client; a run asks in any case, and has the time to repeat that.
+
+    Raises:
+        BucketAwayError: it is known to be away.
+    """
+    if why := services.away():
+        raise BucketAwayError(why)
 
 
 @runtime_checkable

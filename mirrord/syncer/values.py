@@ -272,10 +272,10 @@ class Services:
     scratch: Path  # an existing folder for temporary files; emptied at start
     blobs: BlobStore | None = None  # content of the `local` targets by digest, or None without state
     repositories: Repositories | None = None  # names of the `local` targets, or None without state
-    # an existing permanent folder with a subfolder per kind, or None without state
-    keep: Path | None = None
+    keep: Path | None = None  # an existing permanent folder with a subfolder per kind, or None without state
     uses: ContentUses | None = None  # when clients asked for content of `local`
     shared: Callable[[str], SharedCache] | None = None  # opens what replicas share of the cache of a kind; or None
+    away: Callable[[], str] = str  # why the bucket of `local` is known to be out of reach; "" where it is not
     # which repositories at a host have a blob, for mounts
     locations: BlobLocations = field(default_factory=BlobLocations)
     # the configured mirrors by kind, for fronts; replaced by a reload

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import aiohttp
@@ -10,14 +12,17 @@ import pytest
 
 from mirrord.cli.overview import overview
 from mirrord.cli.screen import Screen
-from mirrord.commands import GetStatus
+from mirrord.commands import GetStatus, Sync
 from mirrord.daemon import bucket_watch
 from mirrord.daemon.bucket_watch import BucketWatch
 from mirrord.errors import StorageError
 from mirrord.model.remote import BucketAsked
 from mirrord.serve.remote import ControlClient
+from mirrord.testing import Registry, build_image, push
+from tests.support.bucketproxy import BucketProxy
 from tests.support.commands import Desk
 from tests.support.fleets import until
+from tests.support.frontdesk import NAMESPACE, FrontDesk, configuration
 from tests.support.gateway import ACCESS, BUCKET, SECRET, gateway
 
 HURRY = """
@@ -39,13 +44,11 @@ async def shown(desk: Desk) -> str:
 
 async def test_the_bucket_hangs(tmp_path: Path) -> None:
     """/readyz is 503 with the reason and /livez 200 until it answers again, by itself; nothing else is said of it."""
-    server, hurry = gateway(), tmp_path / "hurry"
-    hurry.mkdir()
-    (hurry / "sitecustomize.py").write_text(HURRY)
-    desk = Desk(tmp_path, S3_ACCESS=ACCESS, S3_SECRET=SECRET, PYTHONPATH=str(hurry))
-    desk.configure(
+    server = gateway()
+    desk = prepared(
+        tmp_path,
         f"settings:\n  listen: '127.0.0.1:0'\n  blobs:\n    {{url: 's3://{BUCKET}/{tmp_path.name}', endpoint: "
-        f"'{server.endpoint}', access_key: {{env: S3_ACCESS}}, secret_key: {{env: S3_SECRET}}}}\n"
+        f"'{server.endpoint}', access_key: {{env: S3_ACCESS}}, secret_key: {{env: S3_SECRET}}}}\n",
     )
     said = "the bucket of `local` cannot be used: no answer in 3 s"
     async with desk.serving() as daemon:
@@ -73,6 +76,69 @@ async def test_the_bucket_hangs(tmp_path: Path) -> None:
         assert "bucket" not in await shown(desk)
         notices = [line["message"] for line in daemon.lines if line["event"] == "daemon.notice"]
     assert [text for text in notices if "bucket" in text] == [said, "the bucket of `local` answers again"]
+
+
+def prepared(folder: Path, text: str) -> Desk:
+    """Return a desk whose daemons look at the bucket often."""
+    hurry = folder / "hurry"
+    hurry.mkdir()
+    (hurry / "sitecustomize.py").write_text(HURRY)
+    desk = Desk(folder, S3_ACCESS=ACCESS, S3_SECRET=SECRET, PYTHONPATH=str(hurry))
+    desk.configure(text)
+    return desk
+
+
+async def test_clients_while_it_hangs(tmp_path: Path) -> None:
+    """Once that is known they get 503 without a request to it, and what the front has; afterwards all of it again."""
+    server, kept, image = gateway(), build_image(layer_size=60_000), build_image(layer_size=50_000)
+    async with Registry() as upstream, BucketProxy() as proxy:
+        await push(kept, upstream, "team/kept", ["v1"])
+        await push(image, upstream, "team/app", ["v1"])
+        blobs = {"url": f"s3://{BUCKET}/{tmp_path.name}", "endpoint": proxy.base}
+        keys = {"access_key": {"env": "S3_ACCESS"}, "secret_key": {"env": "S3_SECRET"}}
+        source = {"repository": f"{upstream.host}/team/kept", "tags": ["*"]}
+        mirror = {"name": "kept", "kind": "image", "as": "here/kept", "from": source, "to": "local"}
+        text = configuration(upstream.host, f"mirrors: {json.dumps([mirror])}\n")
+        desk = prepared(tmp_path, text.replace('{"listen"', f'{{"blobs": {json.dumps({**blobs, **keys})}, "listen"'))
+
+        def asked() -> int:
+            of_local = re.compile(rf"^/{BUCKET}/{tmp_path.name}/(?:repositories|blobs)/|list-type")
+            return len([one for one in proxy.log if of_local.search(one.target)])
+
+        async with desk.serving() as daemon:
+            front = FrontDesk(daemon, desk, upstream.host)
+            await ControlClient(desk.folder / "state").carry_out(Sync())
+            digest = next(iter(kept.blobs))
+            of_local = [
+                "/v2/here/kept/manifests/v1",
+                f"/v2/here/kept/blobs/{digest}",
+                "/v2/here/kept/tags/list",
+                "/v2/here/kept/referrers/" + kept.digest,
+                "/v2/_catalog",
+            ]
+            unknown = ["/v2/short/manifests/v1", "/helm/charts/index.yaml"]
+            of_front = [f"/v2/team/app/manifests/v1?ns={NAMESPACE}"]
+            of_front += [f"/v2/team/app/blobs/{one}?ns={NAMESPACE}" for one in image.blobs.keys() - image.manifests]
+
+            async def statuses(paths: list[str]) -> set[tuple[int, str]]:
+                found = [await front.get(path) for path in paths]
+                return {(one.status, one.headers.get("Retry-After", "")) for one in found}
+
+            async def ready(code: int) -> bool:
+                return (await get(daemon.address, "/readyz"))[0] == code
+
+            assert await statuses(of_local + of_front) == {(200, "")}
+            assert await statuses(unknown) == {(404, "")}
+            with server.stopped():
+                await until(lambda: ready(503))
+                before = asked()
+                assert await statuses(of_local + unknown) == {(503, "10")}
+                assert asked() == before
+                assert await statuses(of_front) == {(200, "")}
+            await until(lambda: ready(200))
+            assert await statuses(of_local + of_front) == {(200, "")}
+            assert await statuses(unknown) == {(404, "")}
+            assert asked() > before
 
 
 async def test_when_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

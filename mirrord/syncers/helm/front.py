@@ -16,7 +16,7 @@ from mirrord.blobs.store import own
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.objects import BucketAwayError
-from mirrord.syncer.serving import Request, Response, refusal, taken_down
+from mirrord.syncer.serving import Request, Response, check_local, refusal, taken_down
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.kept import files_of
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, item_of
@@ -67,6 +67,7 @@ def _used(services: Services, name: str, digest: Digest) -> None:
 
 async def _named(repository: str, name: str, services: Services) -> Response | None:
     """Return what a name stands for, or None when there is no such repository."""
+    check_local(services)
     files = files_of(services, repository)
     found = await files.find(name, partial(_used, services, name)) if files else None
     if files is None or (found is None and not await files.exists()):

@@ -14,7 +14,7 @@ from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryStat
 from mirrord.blobs.store import BlobStore, read_stored
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model.digest import Digest
-from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.serving import Request, Response, check_local
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.answers import VERSION, answer, blob_in, manifest_in, page, refusal, unreadable
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
@@ -50,12 +50,13 @@ async def in_local(asked: RegistryPath, name: str, query: Mapping[str, str], ser
     """Answer from the repository `name` of `local`, however the client calls it; None if that does not exist.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or is known to be away.
         BadRequestError: the query is wrong.
     """
     repositories, store = services.repositories, services.blobs
     if repositories is None or store is None:
         return None
+    check_local(services)
     if asked.verb == "manifests":
         return await _manifest(name, asked, services, repositories, store)
     if asked.verb == "tags":
@@ -108,6 +109,7 @@ async def _tags(
 
 async def _catalog(query: Mapping[str, str], services: Services) -> Response:
     """List repositories in lexical order, as docker-registry does; the specification does not define it."""
+    check_local(services)
     names = await services.repositories.names() if services.repositories else ()
     part, link = page([*filter(valid_repository, names)], "/v2/_catalog", query)
     return answer(200, {"repositories": part}, link)

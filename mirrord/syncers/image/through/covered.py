@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mirrord.errors import MirrordError
 from mirrord.names.naming import below, named
+from mirrord.syncer.serving import check_local
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.image.names import image_name, is_many, list_file, source_reference, spec_of
 from mirrord.syncers.image.plan.many import LISTED, chosen, derived
@@ -75,10 +76,15 @@ class CoveredNames:
 
         A client that puts a prefix before the names of a registry (containerd's `override_path`) means the source of
         the repository in `local` that is called so.
+
+        Raises:
+            StorageError: `local` cannot be read, or is known to be away.
         """
         reference = asked.reference
-        if asked.short and services.repositories and await services.repositories.exists(asked.local):
-            return None
+        if asked.short and services.repositories:
+            check_local(services)
+            if await services.repositories.exists(asked.local):
+                return None
         if reference is None or asked.local:
             return reference
         await self._refresh(services)
