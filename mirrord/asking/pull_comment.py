@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
 from mirrord.errors import DeniedError
@@ -28,7 +28,19 @@ class PullComments(Protocol):
         """Write a comment anew, by its identifier."""
 
 
-async def comment_once(pulls: PullComments, number: str, mark: str, body: str, bot: str = "") -> bool:
+async def _alone() -> None:
+    pass
+
+
+async def comment_once(
+    pulls: PullComments,
+    number: str,
+    mark: str,
+    body: str,
+    bot: str = "",
+    *,
+    check: Callable[[], Awaitable[None]] = _alone,
+) -> bool:
     """Write a text into a pull request, over ours of an earlier build; return whether it is a new comment.
 
     Args:
@@ -37,9 +49,10 @@ async def comment_once(pulls: PullComments, number: str, mark: str, body: str, b
         mark: first line of `body`. What others wrote with it is left alone.
         body: Markdown.
         bot: who it is where the token may not ask whose it is; "" if that is an error.
+        check: is awaited before the text is sent; raises MirrordError where somebody else may have written by now.
 
     Raises:
-        MirrordError: the forge refuses, or cannot be reached.
+        MirrordError: the forge refuses, or cannot be reached; or what `check` raises.
     """
     try:
         ours = await pulls.login()
@@ -49,7 +62,9 @@ async def comment_once(pulls: PullComments, number: str, mark: str, body: str, b
         ours = bot
     async for one in pulls.comments_of_pull(number):
         if one.author == ours and one.id and one.body.startswith(mark):
+            await check()
             await pulls.revise_in_pull(one.id, body)
             return False
+    await check()
     await pulls.comment_pull(number, body)
     return True

@@ -30,7 +30,8 @@ from mirrord.record.leases import HeldLease, RunLease
 _FORGOTTEN: Final = 86400  # seconds after which a dead replica is forgotten
 _DOUBT: Final = 3600  # seconds after a lease was lost in which runs of the mirror trust nothing recorded of targets
 
-_LEAD: Final = "~lead"  # no mirror has such a name
+_OTHER: Final = "~"  # what leases begin with that are on no mirror; no mirror has such a name
+_LEAD: Final = f"{_OTHER}lead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +140,12 @@ class Fleet:
         about = {"mirror": mirror, "replica": self.me.name, "boot": self.me.boot, **self._seconds}
         loop, tell = asyncio.get_running_loop(), 0.0
         while not (rows := await self.database.do(statements.TAKE, about)):
-            if mirror != _LEAD and loop.time() >= tell:
+            if not mirror.startswith(_OTHER) and loop.time() >= tell:
                 tell = loop.time() + self.pace.beat  # its replica says as often how far it is
                 if run := await run_elsewhere(self.database, mirror):
                     self.emit(run)
             await asyncio.sleep(self.pace.beat if mirror == _LEAD else POLL)
-        if rows[0]["taken_over"] and mirror != _LEAD:
+        if rows[0]["taken_over"] and not mirror.startswith(_OTHER):
             self.emit(LeaseTakenOver(mirror))
         return RunLease(mirror, rows[0]["fence"], rows[0]["doubtful"])
 
@@ -282,7 +283,7 @@ class Fleet:
         held = self._held.get(lease.mirror)
         if held and held.lease is lease and not held.lost:
             held.lost = True
-            if lease.mirror != _LEAD:
+            if not lease.mirror.startswith(_OTHER):
                 self.emit(LeaseLost(lease.mirror))
         return FencedError(
             f"{lease.mirror}: another replica runs it, since this one gave no sign of life for {self.pace.stale:.0f} s"

@@ -64,7 +64,8 @@ class RunLeases(Protocol):
         """Wait for the lease on a mirror, in this process in order of arrival, and hold it until the block ends.
 
         With `shared` others of this process may have it at the same time that share it,
-        too. A block whose lease somebody else took is cancelled.
+        too. A block whose lease somebody else took is cancelled. A name that begins with `~` is no mirror's: of
+        something else that one does at a time; nobody is told of such a lease.
 
         Raises:
             FencedError: by the block, when the lease was lost; at most one batch of names was written since.

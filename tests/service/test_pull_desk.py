@@ -13,8 +13,8 @@ import pytest
 
 from mirrord.config.pull_requests import BuiltMirror, PullRequestRules
 from mirrord.daemon import pull_desk
-from mirrord.daemon.pull_desk import ATTEMPTS, PullDesk, build_of
-from mirrord.errors import DeniedError, MirrordError, ThrottledError
+from mirrord.daemon.pull_desk import ATTEMPTS, PullBuild, PullDesk, build_of
+from mirrord.errors import BusyError, DeniedError, FencedError, MirrordError, StorageError, ThrottledError
 from mirrord.model.run import Run
 from mirrord.wire.git.address import Address
 from mirrord.wire.secret import Secret
@@ -33,7 +33,7 @@ RULES = PullRequestRules(
 
 
 def published(*names: str, trigger: str = "publish", mirror: str = "app") -> Run:
-    step: Any = SimpleNamespace(names=names)
+    step: Any = SimpleNamespace(names=names, named=[SimpleNamespace(name=name, number=5) for name in names])
     plan: Any = SimpleNamespace(steps=(step,)) if names else None
     return Run(mirror, "image", trigger, NOW, NOW, plan)
 
@@ -53,9 +53,9 @@ class Scene:
         monkeypatch.setattr(pull_desk, "_PAUSE", 0.0)
         monkeypatch.setattr(PullDesk, "_say", lambda _, *words: self.say(*words))
 
-    async def say(self, rules: PullRequestRules, number: str, build: str) -> None:
+    async def say(self, rules: PullRequestRules, build: PullBuild) -> None:
         await self.gate.wait()
-        self.said.append((number, build))
+        self.said.append(build[:2])
         if self.errors:
             raise self.errors.pop(0)
 
@@ -68,14 +68,14 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Scene]:
 @pytest.mark.parametrize(
     ("run", "found"),
     [
-        (published("pr-7-abcdef0", "pr-7"), ("7", "abcdef0")),
-        (published("pr-7-v1-3-gabc", "pr-7"), ("7", "v1-3-gabc")),
+        (published("pr-7-abcdef0", "pr-7"), PullBuild("7", "abcdef0", "app", 5)),
+        (published("pr-7-v1-3-gabc", "pr-7"), PullBuild("7", "v1-3-gabc", "app", 5)),
         (published("main-abcdef0", "main"), None),
         (published("pr-7-abcdef0", "pr-7", trigger="schedule"), None),
         (published(), None),
     ],
 )
-def test_the_tags_say_which_pull_request(run: Run, found: tuple[str, str] | None) -> None:
+def test_the_tags_say_which_pull_request(run: Run, found: PullBuild | None) -> None:
     """Of a publish alone; a branch may have no such name."""
     assert build_of(run) == found
 
@@ -113,6 +113,16 @@ async def test_a_forge_that_limits_the_rate_is_asked_again(scene: Callable[[], S
     here.desk.built(published("pr-7-c", "pr-7"))
     await here.desk.close(20)
     assert len(here.said) == 3 + ATTEMPTS
+
+
+@pytest.mark.parametrize("error", [BusyError, FencedError, StorageError])
+async def test_replicas_wait_for_each_other(scene: Callable[[], Scene], error: type[MirrordError]) -> None:
+    """What another replica holds up, or a record that is away, is tried again."""
+    here = scene()
+    here.errors = [error("away")]
+    here.desk.built(published("pr-7-a", "pr-7"))
+    await here.desk.close(20)
+    assert (len(here.said), here.lines) == (2, ["pull_request.failed"])
 
 
 async def test_the_end_of_the_daemon_waits_for_no_forge(scene: Callable[[], Scene]) -> None:

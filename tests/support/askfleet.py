@@ -20,7 +20,7 @@ from tests.support.fleets import until
 from tests.support.postgres import Postgres
 from tests.support.quickreplica import shared_record
 
-_PACE = Pace(beat=0.2, stale=60.0, sweep=0.3)  # nobody counts as dead on a machine that is slow
+PACE = Pace(beat=0.2, stale=60.0, sweep=0.3)  # nobody counts as dead on a machine that is slow
 
 
 class HaltedFleet(Fleet):
@@ -101,7 +101,7 @@ async def asked_replica(folder: Path, server: Postgres, section: str, more: str)
     state.mkdir(parents=True)
     read = await configured(folder, section, f"{more}\nsettings: {{record: {shared_record(folder, server)}}}")
     events = Events()
-    with patch("mirrord.daemon.replica.Fleet", partial(HaltedFleet, pace=_PACE)):
+    with patch("mirrord.daemon.replica.Fleet", partial(HaltedFleet, pace=PACE)):
         opening = open_runtime(read, SYNCERS, state, events)
         runtime = await opening.__aenter__()
     try:
