@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mirrord.model.plan import Plan
-from mirrord.model.remote import BucketAsked, LeaseLost, LeaseTakenOver, RunElsewhere, SharedCacheFailed
+from mirrord.model.remote import BucketAsked, LeaseLost, LeaseTakenOver, RunCutOff, RunElsewhere, SharedCacheFailed
 from mirrord.model.request import AskEnded, ImageAsked
 from mirrord.model.run import Receipt, Run
 
@@ -257,7 +257,7 @@ class Reviewed(NamedTuple):
 
 
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
-RemoteEvent = LeaseLost | LeaseTakenOver | BucketAsked | RunElsewhere | SharedCacheFailed
+RemoteEvent = LeaseLost | LeaseTakenOver | RunCutOff | BucketAsked | RunElsewhere | SharedCacheFailed
 FrontEvent = FrontAnswered | FrontRefused | FrontDone | FrontFailed | FrontBytes | Evicted | ListRead
 Event = (
     Traffic

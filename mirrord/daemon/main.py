@@ -202,6 +202,8 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     stack.push_async_callback(daemon.desk.close)  # before the door: who follows an image is let go
     certificate = daemon.shown.certificate
     await front.listen(public, certificate.context if certificate else None)
+    for told in daemon.runtime.cut_off:
+        daemon.runtime.events.emit(told)
     daemon.runtime.runner.settle()
     with suppress(StorageError):  # a record that cannot be read is told elsewhere
         await daemon.desk.resume()

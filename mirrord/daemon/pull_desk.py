@@ -33,9 +33,8 @@ ATTEMPTS: Final = 3
 """How often a comment is tried before it is given up; the next build of the pull request writes it anyway."""
 _PAUSE: Final = 10.0  # seconds before the second attempt
 _LONGEST: Final = 600.0
-_TURN: Final = (
-    30.0  # seconds for which an attempt waits for other replicas; of all three one outlives a dead one's lease
-)
+_TURN: Final = 30.0
+"""Seconds for which an attempt waits for other replicas; the last of three outlives the lease of a dead one."""
 _TAG: Final = re.compile(r"pr-([1-9][0-9]{0,17})")
 
 

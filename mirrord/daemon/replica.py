@@ -23,6 +23,7 @@ from mirrord.model.history import Standing
 from mirrord.model.replica import Replica, WaitingRuns
 from mirrord.model.request import ASKED
 from mirrord.model.run import Result
+from mirrord.record.cut_off import CutOff, record_cut_off
 from mirrord.record.fleet import Fleet, Me
 from mirrord.record.fleet_database import open_shared
 from mirrord.record.queue import FleetQueue
@@ -64,7 +65,11 @@ def known_name(state: Path) -> str:
 
 @asynccontextmanager
 async def open_fleet(
-    state: Path, address: DatabaseAddress | None, events: Events, runtime: Callable[[], Runtime] | None
+    state: Path,
+    address: DatabaseAddress | None,
+    events: Events,
+    runtime: Callable[[], Runtime] | None,
+    now: Callable[[], datetime],
 ) -> AsyncIterator[Fleet | None]:
     """Join the replicas at a database, and leave them at the end; without one there is nobody else.
 
@@ -86,6 +91,11 @@ async def open_fleet(
         def cut(mirror: str) -> bool:
             return bool(runtime().runner.cut(mirror))
 
+        async def cut_off(found: CutOff) -> None:
+            here = runtime()
+            for told in await record_cut_off(here.store, [found], here.snapshot.kinds, state):
+                events.emit(told)
+
         me = Me(await asyncio.to_thread(name_of, state), uuid.uuid4().hex, __version__)
         fleet = Fleet(database, me)
         await fleet.join()  # there is no runtime yet, and nothing runs
@@ -95,7 +105,7 @@ async def open_fleet(
             running=lambda: _running(runtime()),
             configuration=lambda: runtime().snapshot.configuration.digest,
         )
-        fleet.cancel = cut
+        fleet.cancel, fleet.cut_off, fleet.now = cut, cut_off, now
         stack.push_async_callback(fleet.leave)
         beating = asyncio.create_task(lasting(fleet.beat))
         stack.push_async_callback(cancelled, beating)

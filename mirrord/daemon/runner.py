@@ -95,7 +95,7 @@ class Runner:
 
     async def _settle_one(self, name: str) -> None:
         current = self._snapshot()
-        async with self._holding(name, shared=False), current.lease():
+        async with self._holding(name), current.lease():
             mirror = current.mirror(name)
             await settle(mirror, current.syncer(mirror), current.services, self._store)
 
@@ -194,7 +194,7 @@ class Runner:
         if trigger in SHARING and name not in self.leases:
             with suppress(MirrordError):  # the run reports it
                 await self._settle_one(name)
-        async with self._holding(name, shared=trigger in SHARING) as lease:
+        async with self._holding(name, trigger) as lease:
             if first:
                 await first()
             current = self._snapshot()
@@ -219,14 +219,15 @@ class Runner:
         return run
 
     @asynccontextmanager
-    async def _holding(self, name: str, *, shared: bool) -> AsyncIterator[RunLease]:
+    async def _holding(self, name: str, trigger: str = "") -> AsyncIterator[RunLease]:
         """Wait for the lease on a mirror, and hold it. BusyError: no run starts any more."""
         task = asyncio.current_task()
         if self.stopping:
             raise BusyError(STOPPING)
         self._waiting.add(task)
         try:
-            async with self.leases.hold(name, shared=shared) as lease:
+            shared = trigger in SHARING  # each item of such a run is recorded by itself
+            async with self.leases.hold(name, shared=shared, trigger="" if shared else trigger) as lease:
                 self._waiting.discard(task)
                 if self.stopping:
                     raise BusyError(STOPPING)

@@ -27,9 +27,12 @@ from mirrord.daemon.taking_over import take_over
 from mirrord.errors import StorageError, TakenDownError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
+from mirrord.model.remote import RunCutOff
 from mirrord.model.request import ASKED
 from mirrord.names.denied import Denied
+from mirrord.record.cut_off import RUNNING, left_behind, record_cut_off
 from mirrord.record.fleet import Fleet
+from mirrord.record.leases import OwnLeases
 from mirrord.record.store import Store, open_store
 from mirrord.syncer.addresses import addresses_of
 from mirrord.syncer.port import Syncer
@@ -90,6 +93,11 @@ class Snapshot:
     def names(self) -> Sequence[str]:
         """All mirrors, in the order in which they were written."""
         return list(self._mirrors)
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The kind of each mirror."""
+        return {name: mirror.kind for name, mirror in self._mirrors.items()}
 
     def mirror(self, name: str) -> Mirror:
         """Return a mirror; UsageError suggests one where there is none of that name."""
@@ -223,6 +231,7 @@ class Runtime:
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
     ease: Callable[[], None] = lambda: None  # gives small files the reserve where the disk is full; blocks
     fleet: Fleet | None = None  # this process among the replicas that share the record
+    cut_off: tuple[RunCutOff, ...] = ()  # what to tell of runs that an earlier process was killed in
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the configuration is read or changed
 
     @property
@@ -258,6 +267,7 @@ async def open_runtime(
         services = replace(services, away=away)
         record = state / RECORD
         stack.callback(reserve.leave, state, record)  # a state that nobody uses takes little room
+        left = await asyncio.to_thread(left_behind, state, record)
         store = await open_store(configuration.record or record, now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         losses = (*((store.lost,) if store.lost else ()), *await take_over(state, store))
@@ -272,13 +282,16 @@ async def open_runtime(
                 notices += await syncer.remarks(mirrors[kind])
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
-        joined = open_fleet(state, configuration.record, events, None if of_record else lambda: runtime)
+        joined = open_fleet(state, configuration.record, events, None if of_record else lambda: runtime, now)
         fleet = await stack.enter_async_context(joined)
         store.replica = fleet.me.name if fleet else ""
-        runner = Runner(lambda: runtime.snapshot, store, events, now, check=check, leases=fleet)
+        leases = fleet or OwnLeases(state / RUNNING)
+        runner = Runner(lambda: runtime.snapshot, store, events, now, check=check, leases=leases)
+        cut_off = await record_cut_off(store, (*left, *(fleet.left if fleet else ())), snapshot.kinds, state)
         collector = collector_of(services, shared=configuration.bucket is not None)
         ease = partial(reserve.ease, state)
-        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), collector, losses, ease, fleet=fleet)
+        found = tuple(notices), collector, losses, ease, fleet, cut_off
+        runtime = Runtime(snapshot, store, events, runner, check, *found)
         try:
             yield runtime
         finally:

@@ -1,7 +1,8 @@
-"""Events about what several replicas share: the leases on mirrors, and the bucket of `local`; see `mirrord.events`."""
+"""Events about other processes, and what they share: leases on mirrors, and a bucket; see `mirrord.events`."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 
@@ -15,6 +16,26 @@ class LeaseTakenOver(NamedTuple):
     """This replica took the lease on a mirror from one that gave no sign of life for too long."""
 
     mirror: str
+
+
+class RunCutOff(NamedTuple):
+    """A run of another process was recorded, which was killed in it.
+
+    Attributes:
+        mirror: its name.
+        kind: kind of artifact.
+        trigger: what started it.
+        started: when it began (UTC).
+        seconds: until the last sign of life of its process.
+        replica: that ran it, "" on one machine.
+    """
+
+    mirror: str
+    kind: str
+    trigger: str
+    started: datetime
+    seconds: float
+    replica: str = ""
 
 
 class BucketAsked(NamedTuple):

@@ -15,6 +15,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from mirrord.errors import BusyError, FencedError, StorageError
@@ -23,6 +25,7 @@ from mirrord.keyedlock import KeyedLock
 from mirrord.model.remote import LeaseLost, LeaseTakenOver
 from mirrord.model.replica import Replica, WaitingRuns
 from mirrord.record import fleet_statements as statements
+from mirrord.record.cut_off import CutOff
 from mirrord.record.elsewhere import run_elsewhere
 from mirrord.record.fleet_database import PATIENCE, POLL, SharedDatabase
 from mirrord.record.leases import HeldLease, RunLease
@@ -68,7 +71,7 @@ class Me:
     configuration: Callable[[], str] = str
 
 
-async def _nobody(_: str) -> bool:
+async def _nobody(_: object) -> bool:
     return True
 
 
@@ -91,6 +94,9 @@ class Fleet:
         emit: takes events about leases.
         cancel: hears, at each sign of life, of mirrors whose run here is to end (`RunCancellation`); returns whether
             there is one.
+        now: the clock of this machine.
+        left: runs that an earlier process of this replica was killed in, of which nobody has heard yet.
+        cut_off: hears of a run that a replica was killed in when its mirror is taken over.
     """
 
     database: SharedDatabase
@@ -100,6 +106,9 @@ class Fleet:
     lost: Callable[[str], Awaitable[bool]] = field(default=_nobody)
     emit: Callable[[Event], None] = field(default=_nothing)
     cancel: Callable[[str], bool] = field(default=bool)
+    now: Callable[[], datetime] = field(default=partial(datetime.fromtimestamp, 0, UTC))
+    left: list[CutOff] = field(default_factory=list)
+    cut_off: Callable[[CutOff], Awaitable[object]] = field(default=_nobody)
     _silent: bool = False  # whether the last sign of life did not arrive
     _held: dict[str, HeldLease] = field(default_factory=dict)
     _doubtful: set[str] = field(default_factory=set)  # of which `lost` has to hear
@@ -107,11 +116,11 @@ class Fleet:
     _taking: KeyedLock = field(default_factory=KeyedLock)
 
     @asynccontextmanager
-    async def hold(self, mirror: str, *, shared: bool = False) -> AsyncIterator[RunLease]:
+    async def hold(self, mirror: str, *, shared: bool = False, trigger: str = "") -> AsyncIterator[RunLease]:
         """See `RunLeases.hold`."""
         async with self._locks.share(mirror) if shared else self._locks.hold(mirror):
             async with self._taking.hold(mirror):  # of those who share it the first one takes it
-                held = self._held.get(mirror) or HeldLease(await self._take(mirror))
+                held = self._held.get(mirror) or HeldLease(await self._take(mirror, trigger))
                 self._held[mirror] = held
             task = asyncio.current_task()
             assert task is not None
@@ -133,13 +142,12 @@ class Fleet:
 
     async def _release(self, lease: RunLease) -> None:
         with suppress(StorageError):  # it ends by itself
-            about = self._of(lease)
-            await asyncio.shield(self.database.do(statements.RELEASE, about, patience=self.shortly))
+            await asyncio.shield(self.database.do(statements.RELEASE, self._of(lease), patience=self.shortly))
 
-    async def _take(self, mirror: str) -> RunLease:
-        about = {"mirror": mirror, "replica": self.me.name, "boot": self.me.boot, **self._seconds}
+    async def _take(self, mirror: str, trigger: str) -> RunLease:
+        about = {"mirror": mirror, "replica": self.me.name, "boot": self.me.boot, "trigger": trigger, **self._seconds}
         loop, tell = asyncio.get_running_loop(), 0.0
-        while not (rows := await self.database.do(statements.TAKE, about)):
+        while not (rows := await self.database.do(statements.TAKE, {**about, "began": self.now()})):
             if not mirror.startswith(_OTHER) and loop.time() >= tell:
                 tell = loop.time() + self.pace.beat  # its replica says as often how far it is
                 if run := await run_elsewhere(self.database, mirror):
@@ -147,6 +155,8 @@ class Fleet:
             await asyncio.sleep(self.pace.beat if mirror == _LEAD else POLL)
         if rows[0]["taken_over"] and not mirror.startswith(_OTHER):
             self.emit(LeaseTakenOver(mirror))
+        if rows[0]["cut_off"]:
+            await self.cut_off(CutOff.read(rows[0]["cut_off"]))
         return RunLease(mirror, rows[0]["fence"], rows[0]["doubtful"])
 
     async def check(self, lease: RunLease) -> None:
@@ -213,7 +223,7 @@ class Fleet:
                 raise BusyError(f"another process is the replica {self.me.name}; {copied}")
             before = rows[0]["seen"]
             await asyncio.sleep(self.pace.beat / 2)
-        await self.database.do(statements.ENDED, about)
+        self.left = [CutOff.read(row["cut_off"]) for row in await self.database.do(statements.ENDED, about)]
         await self.sign(PATIENCE)
         await self.database.do(statements.FORGET, about)
 

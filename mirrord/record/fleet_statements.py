@@ -6,23 +6,32 @@ from typing import Final
 
 HELD: Final = "leases.boot <> '' AND leases.until >= now()"
 """The condition that somebody has a lease."""
+_CUT_OFF: Final = """
+json_build_object('mirror', mirror, 'trigger', trigger, 'began', began,
+  'seen', until - make_interval(secs => %(stale)s), 'replica', replica) AS cut_off
+"""
 TAKE: Final = f"""
-INSERT INTO leases (mirror, replica, boot, fence, until, doubt)
-VALUES (%(mirror)s, %(replica)s, %(boot)s, 1, now() + make_interval(secs => %(stale)s), now())
+WITH before AS (
+  SELECT fence, {_CUT_OFF} FROM leases WHERE mirror = %(mirror)s AND boot <> %(boot)s AND trigger <> '')
+INSERT INTO leases (mirror, replica, boot, fence, until, doubt, trigger, began)
+VALUES (
+  %(mirror)s, %(replica)s, %(boot)s, 1, now() + make_interval(secs => %(stale)s), now(), %(trigger)s, %(began)s)
 ON CONFLICT (mirror) DO UPDATE SET replica = excluded.replica, boot = excluded.boot, fence = leases.fence + 1,
-  until = excluded.until,
+  until = excluded.until, trigger = excluded.trigger, began = excluded.began,
   doubt = CASE WHEN leases.boot IN ('', excluded.boot) THEN leases.doubt
           ELSE now() + make_interval(secs => %(doubt)s) END
 WHERE leases.boot = excluded.boot OR NOT ({HELD})
-RETURNING fence, doubt > now() AS doubtful, doubt = now() + make_interval(secs => %(doubt)s) AS taken_over
+RETURNING fence, doubt > now() AS doubtful, doubt = now() + make_interval(secs => %(doubt)s) AS taken_over,
+  (SELECT cut_off FROM before WHERE before.fence = leases.fence - 1) AS cut_off
 """  # noqa: S608 - no text of others
 KEEP: Final = """
 UPDATE leases SET until = now() + make_interval(secs => %(stale)s)
 WHERE mirror = %(mirror)s AND fence = %(fence)s AND boot = %(boot)s RETURNING 1
 """
-RELEASE: Final = (
-    "UPDATE leases SET boot = '', until = now() WHERE mirror = %(mirror)s AND fence = %(fence)s AND boot = %(boot)s"
-)
+RELEASE: Final = """
+UPDATE leases SET boot = '', until = now(), trigger = ''
+WHERE mirror = %(mirror)s AND fence = %(fence)s AND boot = %(boot)s
+"""
 DOUBTED: Final = "UPDATE leases SET doubt = now() + make_interval(secs => %(doubt)s) WHERE mirror = ANY(%(mirrors)s)"
 BEAT: Final = """
 INSERT INTO replicas (replica, boot, version, started, seen, running, configuration)
@@ -35,17 +44,19 @@ KEEP_ALL: Final = """
 UPDATE leases SET until = now() + make_interval(secs => %(stale)s)
 WHERE boot = %(boot)s AND mirror = ANY(%(mirrors)s) RETURNING mirror, fence, cancel
 """
-ENDED: Final = """
-UPDATE leases SET boot = '', until = now(), doubt = now() + make_interval(secs => %(doubt)s)
-WHERE replica = %(replica)s AND boot NOT IN ('', %(boot)s)
-"""
+ENDED: Final = f"""
+WITH freed AS (
+  UPDATE leases SET boot = '', doubt = now() + make_interval(secs => %(doubt)s)
+  WHERE replica = %(replica)s AND boot NOT IN ('', %(boot)s) RETURNING *)
+SELECT {_CUT_OFF} FROM freed WHERE trigger <> ''
+"""  # noqa: S608 - no text of others
 NAMESAKE: Final = """
 SELECT seen FROM replicas
 WHERE replica = %(replica)s AND boot <> %(boot)s AND seen >= now() - make_interval(secs => %(beats)s)
 """
 GONE: Final = """
 WITH freed AS (
-  UPDATE leases SET boot = '', until = now(), doubt = now() + make_interval(secs => %(doubt)s) WHERE boot = %(boot)s)
+  UPDATE leases SET boot = '', doubt = now() + make_interval(secs => %(doubt)s) WHERE boot = %(boot)s)
 DELETE FROM replicas WHERE replica = %(replica)s AND boot = %(boot)s
 """
 FORGET: Final = "DELETE FROM replicas WHERE seen < now() - make_interval(secs => %(forgotten)s)"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from mirrord.errors import FencedError
 from mirrord.keyedlock import KeyedLock
+from mirrord.record.cut_off import marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ class Fence:
 class RunLeases(Protocol):
     """The leases on all mirrors."""
 
-    def hold(self, mirror: str, *, shared: bool = False) -> AbstractAsyncContextManager[RunLease]:
+    def hold(self, mirror: str, *, shared: bool = False, trigger: str = "") -> AbstractAsyncContextManager[RunLease]:
         """Wait for the lease on a mirror, in this process in order of arrival, and hold it until the block ends.
 
         With `shared` others of this process may have it at the same time that share it,
-        too. A block whose lease somebody else took is cancelled. A name that begins with `~` is no mirror's: of
-        something else that one does at a time; nobody is told of such a lease.
+        too. A block whose lease somebody else took is cancelled. `trigger` is that of the run for which it is held, if
+        it is for one: where this process is killed meanwhile, that run is recorded as cut off. A name that begins
+        with `~` is no mirror's: of something else that one does at a time; nobody is told of such a lease.
 
         Raises:
             FencedError: by the block, when the lease was lost; at most one batch of names was written since.
@@ -85,14 +88,17 @@ class RunLeases(Protocol):
 class OwnLeases:
     """The leases where this process is the only one (`StateLock`); implements `RunLeases`."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._locks = KeyedLock()
+    def __init__(self, folder: Path | None = None) -> None:
+        """Begin without any; `folder` is where runs are marked, if they are."""
+        self._locks, self._folder = KeyedLock(), folder
 
     @asynccontextmanager
-    async def hold(self, mirror: str, *, shared: bool = False) -> AsyncIterator[RunLease]:
+    async def hold(self, mirror: str, *, shared: bool = False, trigger: str = "") -> AsyncIterator[RunLease]:
         """See `RunLeases.hold`; it is never lost."""
-        async with self._locks.share(mirror) if shared else self._locks.hold(mirror):
+        async with (
+            self._locks.share(mirror) if shared else self._locks.hold(mirror),
+            marked(self._folder, mirror, trigger) if self._folder and trigger else nullcontext(),
+        ):
             yield RunLease(mirror)
 
     async def check(self, lease: RunLease) -> None:

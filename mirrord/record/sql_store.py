@@ -93,13 +93,13 @@ class SqlStore:
         """See `Store.accept`."""
         return await self._change(lambda rows, _: rows.accept(mirror))
 
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, of: str | None = None) -> None:
         """See `Store.add_run`."""
         settled = self._take_settled()
-        rows, replica = self._opened, self.replica
+        rows, replica = self._opened, self.replica if of is None else of
 
         def change(again: bool) -> None:  # noqa: FBT001 - as every change
-            rows.add_run(RunSummary.of(run, replica), settled, again=again)
+            rows.add_run(RunSummary.of(run, replica), settled, again=again or of is not None)
 
         await self._on(self._changing, lambda: self._make(change))
 

@@ -42,7 +42,7 @@ def standings_after(
         standing = before.get(name, Standing(record.mirror, name))
         items = _items(standing.items, part.result, summary.last.get(name))
         after = advance(standing, part.result, record.finished, part.code, part.error)
-        until = summary.until if part.result is Result.DEFERRED else None
+        until = summary.until if part.result in (Result.DEFERRED, Result.INTERRUPTED) else None
         if record.trigger in APART:  # the mirror itself goes on when it would have
             until = standing.until
         found[name] = replace(after, items=items, until=until)

@@ -60,10 +60,11 @@ class Store(Facts, Protocol):
     async def accept(self, mirror: str) -> int:
         """Number a publish to `mirror`: 1 for the first one, then increasing."""
 
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, of: str | None = None) -> None:
         """Record a run and, from its good receipts, the state of the targets; all of it or nothing.
 
-        The last run decides which build each name points to, and what moved it there.
+        The last run decides which build each name points to, and what moved it there. `of` is the replica that ran it,
+        where that was another process, which may have recorded it already.
         """
 
     async def runs(self, mirror: str, limit: int = 20, before: int | None = None) -> Sequence[RunRecord]:

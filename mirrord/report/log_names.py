@@ -35,6 +35,7 @@ NAMES: Final = frozenset(
         "notify.sent",  # a message was sent; `receiver`, `notices`
         "reload.done",  # a new configuration is in use
         "reload.refused",  # the old one stays in use; `error`
+        "run.cut_off",  # a process was killed in this run, which began at `started`; with replicas `replica`
         "run.finished",  # the one summary line of a run
         "run.planned",  # the number of steps
         "run.skipped",  # a scheduled run that did not start; `reason`

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import structlog  # noqa: TID251 - this is the door
 
 from mirrord import events
-from mirrord.model.remote import LeaseLost, LeaseTakenOver, SharedCacheFailed
+from mirrord.model.remote import LeaseLost, LeaseTakenOver, RunCutOff, SharedCacheFailed
 from mirrord.model.request import AskEnded
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report.log_values import clean
@@ -115,6 +115,9 @@ def _shared(event: events.Event) -> Line | None:
             return Line("warning", "lease.lost", {"mirror": mirror})
         case LeaseTakenOver(mirror):
             return Line("warning", "lease.taken_over", {"mirror": mirror})
+        case RunCutOff():
+            cut: dict[str, object] = event._asdict() | {"started": event.started.isoformat()}
+            return Line("warning", "run.cut_off", cut | {"seconds": round(event.seconds, 3)})
         case SharedCacheFailed(message):
             return Line("warning", "cache.failed", {"message": message})
         case _:  # transferred bytes: metrics count them

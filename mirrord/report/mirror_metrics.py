@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from mirrord import events
 from mirrord.model.history import Standing
+from mirrord.model.remote import RunCutOff
 from mirrord.model.run import BESIDE, Outcome, Result, Run
 from mirrord.model.verification import Level
 from mirrord.report.registry import Counter, Gauge, Histogram, SeriesRegistry
@@ -129,6 +130,8 @@ class MirrorMetrics:
                 self._series(self.planned, plan.mirror, plan.kind).inc(len(plan.active))
             case events.RunSkipped(mirror, reason) if mirror in self._targets:
                 self._series(self.skipped, mirror, reason).inc()
+            case RunCutOff(mirror, kind, trigger) if mirror in self._targets and trigger not in BESIDE:
+                self._series(self.runs, mirror, kind, Result.INTERRUPTED.value).inc()
             case events.RunFinished(run) if run.mirror in self._targets:
                 self._finish(run)
             case _:

@@ -143,7 +143,7 @@ async def test_what_a_crash_left_open_is_settled_at_the_next_start(desk: Desk, r
             runtime.runner.settle()
             await asyncio.gather(*runtime.runner._tasks)
             assert [await runtime.store.moves(name, unsettled=True) for name in ("app", "built")] == [[], []]
-            assert await runtime.store.runs("app") == []
+            assert [run.result for run in await runtime.store.runs("app")] == [Result.INTERRUPTED]
         assert not world.unsettled()
         await world.converge()
 

@@ -179,6 +179,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0013_replica_configuration.py",
         "m0014_cancel.py",
         "m0015_run_replica.py",
+        "m0016_cut_off.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from mirrord import events as ev
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
+from mirrord.model.remote import RunCutOff
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import health
 from mirrord.report.board import Board
@@ -80,6 +81,7 @@ EVENTS: list[ev.Event] = [
     ev.StepDone("m", Receipt(STEP, Outcome.FAILED, "refused", "denied")),
     ev.StepDone("m", Receipt(STEP, Outcome.LEFT_OUT, problem="v1: is no image")),
     ev.RunFinished(make_run()),
+    RunCutOff("m", "image", "command", T0, 12.5, "one"),
     ev.RunSkipped("m", "overlap"),
     ev.Reloaded(),
     ev.Reloaded("x.yaml:1: bad"),

@@ -82,10 +82,12 @@ class MemoryStore:
         self._accepted[mirror] += 1
         return self._accepted[mirror]
 
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, of: str | None = None) -> None:
         """See `Store.add_run`."""
         self._usable()
-        summary = RunSummary.of(run, self.replica)
+        summary = RunSummary.of(run, self.replica if of is None else of)
+        if of is not None and summary.record in self._runs:
+            return
         self._count += 1
         record = replace(summary.record, id=self._count)
         self._runs.append(record)
