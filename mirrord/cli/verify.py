@@ -73,8 +73,8 @@ def _say(found: Sequence[Verification], *, quiet: bool, verbose: bool) -> None:
 
 def _row(target: TargetVerification) -> tuple[str, ...]:
     result = "equal" if target.equal else "drift" if target.drift else "unknown"
-    if target.equal and target.refused and not target.checked:
-        result = "refused"  # as a whole, such as a mirror that was taken down
+    if target.equal and any(one.code == "refused" and not one.item for one in target.findings):
+        result = "refused"  # as a whole: the mirror was taken down
     share = f" of {size(target.size)}" if target.size else ""
     read = f"{size(target.read)}{share}" if target.level is Level.BYTES else ""
     return result, target.level.value, str(target.checked), str(target.drift), str(target.unknown), read

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 
 from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import UsageError
+from mirrord.model.memory import LastSeen
 from mirrord.model.plan import Action
 from mirrord.model.run import Run
 from mirrord.model.takedown import LeftName, RemovedName
 from mirrord.names.denied import Denied, DeniedEntry, check_item, parse_denied_image, parted
 from mirrord.names.natural import natural_order
 from mirrord.syncer.takedown import Moves
+from mirrord.wire.oci.reference import subject_tag
 
 
 def named(current: Snapshot, denied: Denied, what: str, item: str) -> DeniedEntry:
@@ -112,19 +114,48 @@ def left_by(run: Run) -> Iterator[LeftName]:
             yield LeftName(run.mirror, receipt.step.target, receipt.step.item, receipt.remark)
 
 
-def _still(current: Snapshot, denied: Denied, name: str, moved: Moves) -> Iterator[tuple[int, str]]:
+def denied_at(current: Snapshot, denied: Denied, name: str) -> Callable[[str, str, str], DeniedEntry | None]:
+    """Return what finds the entry that denies something of a mirror: gets target, item and digest. Blocks."""
     mirror = current.mirror(name)
     syncer = current.syncer(mirror)
-    called = syncer.called
-    name_of = called(mirror) if called else lambda item: (item, {})
-    item_of = syncer.resets().called if syncer.resets else str
+    referred = syncer.called if syncer.takes_down and syncer.takes_down().find else None  # else items are no images
+    name_of = referred(mirror) if referred else None
+
+    def find(target: str, item: str, digest: str) -> DeniedEntry | None:
+        if (entry := denied.item(name, item, digest)) or name_of is None:
+            return entry
+        source, there = name_of(item)
+        names = (one.partition("@")[0] for one in (source, there.get(target, "")))
+        return next(filter(None, (denied.image(*parted(one)) for one in names)), None)
+
+    return find
+
+
+def taken_down(
+    current: Snapshot, name: str, known: Mapping[tuple[str, str], LastSeen], moved: Moves
+) -> Mapping[tuple[str, str], str]:
+    """Return by target and item why it is denied, of what the record or the ledger says of a mirror. Blocks."""
+    denied, item_of = current.configuration.denied, _item_of(current, name)
+    find = denied_at(current, denied, name)
+    seen = {(target, item_of(one)): move.after or move.before or "" for (target, one), move in moved.items()}
+    seen |= {key: one.digest for key, one in known.items()}
+    found = {key: find(*key, digest) for key, digest in seen.items() if not subject_tag(key[1])}
+    return {key: entry.reason for key, entry in found.items() if entry}
+
+
+def _item_of(current: Snapshot, name: str) -> Callable[[str], str]:
+    """Return what tells the item of a name of the ledger."""
+    syncer = current.syncer(current.mirror(name))
+    return syncer.resets().called if syncer.resets else str
+
+
+def _still(current: Snapshot, denied: Denied, name: str, moved: Moves) -> Iterator[tuple[int, str]]:
+    item_of, find = _item_of(current, name), denied_at(current, denied, name)
     for (target, known), move in moved.items():
         if move.after is None:
             continue
         item = item_of(known)
-        entry = denied.item(name, item, move.after)
-        entry = entry or denied.image(*parted(name_of(known)[0].partition("@")[0]))
-        if entry is not None:
+        if entry := find(target, item, move.after):
             yield entry.line, f"{name} at {target}: {item}"
         elif kept := denied.kept_in(move.after):
             yield kept[0].line, f"{name} at {target}: {item}: {kept[1]}"

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Final
 
 from mirrord import failpoints, pipeline
+from mirrord.daemon.meaning import taken_down
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import (
     DeadlineError,
@@ -19,12 +20,13 @@ from mirrord.errors import (
     UnsupportedError,
     kind_of,
 )
-from mirrord.model.history import Behind
+from mirrord.model.history import Behind, LastRun
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.plan import Action
 from mirrord.model.request import ASKED
-from mirrord.model.run import RECOVERY, Outcome, Run
+from mirrord.model.run import RECOVERY, Outcome, Result, Run
 from mirrord.model.verification import Level, Verification, VerifyFinding, Verifying
+from mirrord.record.ledger import RunLedger
 from mirrord.record.store import PAGE
 from mirrord.record.verified import VERIFIED, facts_after
 from mirrord.syncer.inspection import Inspection
@@ -65,7 +67,7 @@ class Verifier:
         repaired, error = None, ""
         if repair and (drifted := inspection.drifted()):
             error = await self._repair(current, mirror, inspection)
-            await self._add_behind(mirror, inspection)
+            await self._add_behind(current, mirror, inspection)
             repaired = sum(inspection.settled(target, items) for target, items in drifted.items())
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
         found = Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
@@ -77,15 +79,13 @@ class Verifier:
     async def _expected(self, current: Snapshot, mirror: Mirror) -> Memory:
         """Return what the targets should have; what builds are called there is part of it."""
         memory, syncer = await self._runtime.store.memory(mirror.name), current.syncer(mirror)
-        gone = current.services.denied
 
-        def believed() -> Memory:
-            known = pipeline.believable(memory, pipeline.places(mirror, syncer))
-            builds = {key: LastSeen(one.digest, one.at, one.place) for key, one in known.names.items()}
-            denied = frozenset(gone.digests() if gone else ())  # what runs recorded of it, the takedown may have left
-            return Memory({key: one for key, one in {**builds, **known}.items() if one.digest not in denied})
+        def wanted() -> Memory:
+            known = _recorded(current, mirror, memory)  # also of what is denied: the takedown may have left that
+            gone = taken_down(current, mirror.name, known, {}) if current.services.denied else {}
+            return Memory({key: one for key, one in known.items() if key not in gone})
 
-        known = await asyncio.to_thread(believed)
+        known = await asyncio.to_thread(wanted)
         if syncer.verifies and syncer.verifies.expected:
             return await syncer.verifies.expected(mirror, current.services, known)
         return known
@@ -97,10 +97,10 @@ class Verifier:
                 inspection.refused(target.name, "", f"taken down, so nothing of it is looked at: {reason}")
             return
         unasked = current.configuration.asking and mirror.name == ASKED  # perhaps nobody ever asked for anything
-        for target in mirror.targets:
-            if not unasked and not inspection.items(target.name):
-                nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"
-                inspection.untold(target.name, "", nothing)
+        bare = {target.name for target in mirror.targets if not unasked and not inspection.items(target.name)}
+        for name in sorted(bare.difference(await self._emptied(current, mirror) if bare else ())):
+            nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"
+            inspection.untold(name, "", nothing)
         await self._by_kind(current, mirror, inspection)
         for _ in range(_ROUNDS):
             fresh = await self._expected(current, mirror)
@@ -112,7 +112,26 @@ class Verifier:
                 break
             await self._look_again(current, mirror, inspection, changed)
             expected = fresh
-        await self._add_behind(mirror, inspection)
+        await self._add_behind(current, mirror, inspection)
+
+    async def _taken_down(self, current: Snapshot, mirror: Mirror) -> Mapping[tuple[str, str], str]:
+        """Return by target and item what is not expected although it was mirrored: why it was taken down."""
+        if not current.services.denied:
+            return {}
+        ledger = RunLedger(self._runtime.store, mirror.name, now(), current.syncer(mirror).places(mirror)[1], now)
+        memory, moves = await self._runtime.store.memory(mirror.name), await ledger.newest()
+        return await asyncio.to_thread(
+            lambda: taken_down(current, mirror.name, _recorded(current, mirror, memory), moves)
+        )
+
+    async def _emptied(self, current: Snapshot, mirror: Mirror) -> Collection[str]:
+        """Return the targets that need have nothing, since all of it was taken down: so says the ledger, or a run."""
+        if not current.services.denied:
+            return ()
+        known = await self._runtime.store.memory(mirror.name)
+        runs = () if known else await self._runtime.store.standing(mirror.name)
+        idle = {one.target for one in runs if one.result is Result.NOOP and one.last == LastRun()}
+        return idle | {target for target, _ in await self._taken_down(current, mirror)}
 
     async def _look_again(
         self, current: Snapshot, mirror: Mirror, inspection: Inspection, items: Mapping[str, Collection[str]]
@@ -141,11 +160,16 @@ class Verifier:
             for target in mirror.targets:
                 inspection.untold(target.name, "", error)
 
-    async def _add_behind(self, mirror: Mirror, inspection: Inspection) -> None:
-        """Add what a run could not bring to a target, and what it may not."""
+    async def _add_behind(self, current: Snapshot, mirror: Mirror, inspection: Inspection) -> None:
+        """Add what a run could not bring to a target, and what it may not, or must not be there any more."""
         drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
+        gone = await self._taken_down(current, mirror)
+        for (target, item), reason in sorted(gone.items()):
+            if target in targets and item not in inspection.items(target):
+                inspection.refused(target, item, f"{item}: taken down, so it is not looked for: {reason}")
         async for one in self._behind(mirror):
-            if one.target not in targets or one.item in drifted.get(one.target, ()):
+            known = (one.target, one.item) in gone or one.item in drifted.get(one.target, ())
+            if one.target not in targets or known:
                 continue
             text = f"{one.item} is not there as the source has it: {one.reason}"
             if issubclass(kind_of(one.code), _FORBIDDEN):
@@ -196,6 +220,12 @@ class Verifier:
             return replace(mirror, trust=0.0), variant(syncer)
 
         return await self._runtime.runner.sync(mirror.name, trigger, change=change)
+
+
+def _recorded(current: Snapshot, mirror: Mirror, memory: Memory) -> Mapping[tuple[str, str], LastSeen]:
+    """Return what runs recorded of the targets as they are configured now; what builds are called is part of it."""
+    known = pipeline.believable(memory, pipeline.places(mirror, current.syncer(mirror)))
+    return {**{key: LastSeen(one.digest, one.at, one.place) for key, one in known.names.items()}, **known}
 
 
 def _why(run: Run) -> str:

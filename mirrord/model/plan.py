@@ -88,6 +88,7 @@ class Plan:
     remarks: tuple[str, ...] = ()
     # of each tag of the source whether it is mirrored, if that was asked for (`mirrord plan --explain`)
     verdicts: tuple[TagVerdict, ...] = ()
+    denied: bool = False  # whether something of the source is left out since it was taken down
     error: str = ""  # why planning failed (the source cannot be read…), or ""
     code: str = ""  # `MirrordError.code` of `error`, or without one of the first of `missing`; "" there: `content`
     # further decisions of the kind for its own `open`; opaque to others and never stored

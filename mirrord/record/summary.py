@@ -12,7 +12,7 @@ from mirrord.errors import GuardError, MirrordError, RefusedError, kind_of
 from mirrord.model.history import LastRun, Noted, RunRecord, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
-from mirrord.model.run import BESIDE, Outcome, Receipt, Result, Run
+from mirrord.model.run import BESIDE, ELSEWHERE, Outcome, Receipt, Result, Run
 from mirrord.record.behind import Lacking, not_reached
 from mirrord.record.learned import learned, unmeasured
 
@@ -44,6 +44,9 @@ class RunSummary:
             parts.setdefault(step.target, ([], []))[0].append(step)
         for receipt in run.receipts:
             parts.setdefault(receipt.step.target, ([], []))[1].append(receipt)
+        alone = plan and plan.denied and run.trigger not in ELSEWHERE and run.result is Result.NOOP
+        if alone and not parts:  # all of it was taken down: every target is as it should be
+            parts = {name: ([], []) for name in run.places}
         targets = tuple(_at_target(run, name, *part) for name, part in parts.items())
         beside = run.trigger in BESIDE
         last = {name: _last_run(run.took.get(name, 0.0), *part) for name, part in parts.items() if not beside}

@@ -140,6 +140,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     waits = () if mirror.allow else waiting(survey, now)
     return replace(
         whole,
+        denied=survey.left_out,
         steps=(*made, *indexes),
         problems=(*lasting, *waits),
         remarks=tuple(remarks(mirror, survey)),
@@ -290,10 +291,9 @@ class _Steps:
         if choices and not left and found.held.keys().isdisjoint(choices):
             written = "" if target in self._paths else "; no index is written"
             return Action.REFUSE, f"none of the wanted versions ({len(choices)}) can be fetched{written}"
-        if found.own is None:
+        if (own := found.own) is None:
             return Action.KEEP, "lists all that is wanted"
         listed = self.listed[target] = listing(found, choices, {}, ())
-        own = found.own
         if len(listed) != len(own) or not all(chart.item in own and _same(chart, own[chart.item]) for chart in listed):
             return Action.COPY, "its entries are not as upstream has them"
         rewrite = target in self._survey.rewrite

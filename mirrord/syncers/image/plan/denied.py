@@ -49,7 +49,8 @@ def without_denied(mirror: Mirror, listing: SourceListing, denied: Denied) -> So
     if mirror.publication:
         raise TakenDownError(next(iter(taken_down(entries))))
     verdicts = [*map(_verdict, listing.verdicts, (entries.get(one.tag) for one in listing.verdicts))]
-    return replace(listing, offers=kept, remarks=[*listing.remarks, *taken_down(entries)], verdicts=verdicts)
+    remarks = [*listing.remarks, *taken_down(entries)]
+    return replace(listing, offers=kept, remarks=remarks, verdicts=verdicts, denied=True)
 
 
 def denied_names(

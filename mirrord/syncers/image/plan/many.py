@@ -226,7 +226,8 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     turns = chain.from_iterable(zip_longest(*queues.values(), fillvalue=()))
     steps = tuple(step for batch in turns for step in batch)
     decisions = ManyDecisions(parts, survey.listed)
-    beside = tuple(problems), tuple(missing), tuple(remarks), tuple(verdicts)
+    denied = any(one.source.denied for _, one in survey.surveyed)
+    beside = tuple(problems), tuple(missing), tuple(remarks), tuple(verdicts), denied
     code = GuardError.code if survey.lost else codes.pop() if len(codes) == 1 else ""
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=code, decisions=decisions)
 

@@ -138,6 +138,7 @@ class SourceListing:
         origins: item name → digest at the source of its index, where that was changed.
         restored: names that override the source, if there are any.
         kept: digest of a restored name → where its content is read, instead of the source.
+        denied: whether something is left out since it was taken down.
     """
 
     offers: Sequence[Offer]
@@ -152,6 +153,7 @@ class SourceListing:
     origins: Mapping[str, str] = field(default_factory=dict)
     restored: Restored | None = None
     kept: Mapping[str, ImageSource] = field(default_factory=dict)
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     remarks = (*survey.source.remarks, *changes, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.source.kept, survey.unreachable, _unseen(steps, survey.held)
-    beside = problems, missing, remarks, tuple(survey.source.verdicts)
+    beside = problems, missing, remarks, tuple(survey.source.verdicts), survey.source.denied
     return Plan(mirror.name, mirror.kind, now, steps, *beside, code=survey.source.code, decisions=decisions)
 
 

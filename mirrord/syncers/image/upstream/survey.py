@@ -182,7 +182,7 @@ async def _allowed(mirror: Mirror, services: Services, memory: Memory, now: date
 
     assert services.denied
     if (entry := wholly_denied(mirror, services.denied)) and not mirror.publication:
-        return SourceListing((), {}, remarks=(*taken_down({entry.image: entry}),))
+        return SourceListing((), {}, remarks=(*taken_down({entry.image: entry}),), denied=True)
     listing = await _found(mirror, services, memory, now)
     return await asyncio.to_thread(without_denied, mirror, listing, services.denied)
 
