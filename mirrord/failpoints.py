@@ -34,6 +34,7 @@ NAMES = frozenset(
         "push.tag",  # one of the tags of an item was set at a target
         "denied.written",  # the file `settings.denied` has one more entry, and nothing is removed yet
         "takedown.manifest",  # a manifest that was taken down is gone at a target
+        "takedown.blob",  # a file of it is gone from an OCI layout
         "remove.tag",  # one of the names that are removed is gone at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "restore.held",  # it is written down which names are set back, and none of them is

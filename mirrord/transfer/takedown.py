@@ -14,6 +14,7 @@ from mirrord.transfer.removal import remove
 from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
+from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.tags import delete_manifest
 
 
@@ -39,15 +40,17 @@ class RepositoryTakedown:
     async def run(self, names: Mapping[str, Digest], doomed: Collection[Digest]) -> Mapping[str, MirrordError | None]:
         """Remove names, and the manifests `doomed`; return by name and digest why it is still there, None where not."""
         place = self._place
-        others = await tags_of(place) if isinstance(place, Repository) else ()
+        others = await tags_of(place) if isinstance(place, Repository | LayoutWriter) else ()
         asked, broken = await self._heads(dict.fromkeys((*names, *others)))
         gone = {name: digest for name, digest in names.items() if name in asked and asked[name] is None}
         await self._note_gone(gone)
-        if not isinstance(place, Repository):
+        if not isinstance(place, Repository | LayoutWriter):
             return await remove(self._target, place, names, self._ledger, heads=asked)
         heads = {tag: head for tag, head in asked.items() if head}
         denied = set[Digest]() if self._shared else {*doomed}
         same = {tag: head.digest for tag, head in heads.items() if head.digest in denied and tag not in names}
+        if isinstance(place, LayoutWriter):
+            return await self._in_layout(place, {**same, **names}, {*doomed}, heads)
         parts = ({*self._parts} | await self._children(doomed, [])) - {*doomed}
         left = {*doomed} - {*names.values()}
         outcomes = dict(await remove(self._target, place, {**same, **names}, self._ledger, left=left, heads=asked))
@@ -65,6 +68,27 @@ class RepositoryTakedown:
         if there := [*(await self._delete_all(sorted(parts - needed), unsure)).values()]:
             said = "of its platforms stay there by digest until the registry collects them"
             self.remark = f"{len(there)} {said}: {there[0]}"
+        return outcomes
+
+    async def _in_layout(
+        self,
+        place: LayoutWriter,
+        names: Mapping[str, Digest],
+        doomed: set[Digest],
+        heads: Mapping[str, Descriptor],
+    ) -> Mapping[str, MirrordError | None]:
+        """Remove names from a layout, and the bytes that nothing else there needs."""
+        left = doomed.difference(names.values())
+        outcomes = dict(await remove(self._target, place, names, self._ledger, left=left, heads=heads))
+        there = await place.tags()
+        gone = {head.digest for tag, head in heads.items() if tag not in there}  # also signatures with tags
+        try:
+            needed = await place.drop({*doomed, *self._parts, *gone})
+        except MirrordError as error:
+            outcomes |= dict.fromkeys((*doomed, *names), error)
+        else:
+            fixed = left.intersection(needed)
+            outcomes |= {digest: GuardError(f"{digest} stays: another image there needs it") for digest in fixed}
         return outcomes
 
     async def _delete_all(self, digests: Iterable[Digest], unsure: str) -> Mapping[str, MirrordError]:

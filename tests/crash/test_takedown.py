@@ -20,6 +20,7 @@ IMAGE, OTHER = (build_image(["linux/amd64", "linux/arm64"], seed=seed) for seed 
 PLACES = [
     *sorted(name for name in NAMES if name.startswith(("denied.", "takedown.", "remove."))),
     "takedown.manifest:1",
+    "takedown.blob:3",
 ]
 GONE, STAYS = (build_chart("app", f"{number}.0.0") for number in (1, 2))
 CHART_PLACES = ("links.renamed", "remove.tag:1")
@@ -34,13 +35,13 @@ async def test_crash(desk: Desk, place: str, end: str) -> None:
     async with Registry() as source, DockerRegistry() as target:
         await push(IMAGE, source, "up/app", ["v1", "copy"])
         await push(OTHER, source, "up/app", ["v2"])
-        denied = desk.folder / "denied.yaml"
+        denied, folder = desk.folder / "denied.yaml", desk.folder / "layouts"
         denied.touch()
         desk.configure(
             f"settings: {{denied: {denied}}}\n"
-            f"targets: {{one: {{kind: image, to: {target.host}/m}}}}\n"
+            f"targets: {{one: {{kind: image, to: {target.host}/m}}, two: {{kind: image, to: 'oci:{folder}'}}}}\n"
             f"mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/up/app, tags: ['*']}}, "
-            "to: [one, local]}]\n"
+            "to: [one, two, local]}]\n"
         )
         assert (await desk.run("sync")).status == 0
         words = ("takedown", f"{source.host}/up/app:v1")
@@ -51,6 +52,7 @@ async def test_crash(desk: Desk, place: str, end: str) -> None:
         again = await desk.run(*words)
         assert again.status == 0, again
         assert await walk(target, "m/app") == {"v2": str(OTHER.digest)}
+        assert {f"sha256:{one.name}" for one in (folder / "app/blobs").glob("*/*")} == {*OTHER.manifests, *OTHER.blobs}
         assert (await desk.run("sync")).status == 0
         assert await walk(target, "m/app") == {"v2": str(OTHER.digest)}
 

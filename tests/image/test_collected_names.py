@@ -21,7 +21,7 @@ from mirrord.syncers.image.transfer.publishing import Names, Whole
 from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.testing import build_image, push
 from mirrord.transfer.fanout import Delivery, Gate
-from mirrord.wire.oci import layout_writer
+from mirrord.wire.oci import layout_index, layout_writer
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import INDEX, Layout
 from mirrord.wire.oci.manifest import Manifest
@@ -48,7 +48,7 @@ async def test_many_tags_are_written_down_a_few_times(world: World, monkeypatch:
     image = build_image(["linux/amd64"], layers=1, layer_size=100)
     await push(image, source, "team/app", [f"v{number:03}" for number in range(TAGS)])
     written: list[int] = []
-    replace = layout_writer._replace
+    replace = layout_index.replace_top
 
     def counted(path: Path, body: bytes) -> None:
         written.append(len(body))
@@ -61,7 +61,7 @@ async def test_many_tags_are_written_down_a_few_times(world: World, monkeypatch:
         intents.append(len(entries))
         await intend(entries)
 
-    monkeypatch.setattr(layout_writer, "_replace", counted)
+    monkeypatch.setattr(layout_writer, "replace_top", counted)
     monkeypatch.setattr(world.store, "intend", intended)
     from_ = {"repository": f"{source.host}/team/app", "tags": ["*"]}
     run = await world.run(world.mirror(from_, LOCAL, places={"out": f"oci:{world.folder}/out"}))

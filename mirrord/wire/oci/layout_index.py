@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
 from mirrord.errors import ContentError
-from mirrord.files import read_content
+from mirrord.files import read_content, settle
 from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence
 from mirrord.wire.oci.layout import INDEX, REF_NAME, Layout
@@ -77,6 +80,12 @@ class LayoutIndex:
         listed = _replaced(self.listed, _key_of, changes)
         return replace(self, document={**self.document, "manifests": entries}, listed=listed)
 
+    def without(self, digests: Collection[str]) -> Self:
+        """Return it without the entries of these manifests that have no name."""
+        entries = [one for one in self._entries if not _unnamed(one, digests)]
+        listed = [one for one in self.listed if REF_NAME in one.annotations or one.digest not in digests]
+        return replace(self, document={**self.document, "manifests": entries}, listed=listed)
+
     def written(self) -> Self:
         """Return it as it is after it was written."""
         return replace(self, stamp=_stamp(self.path))
@@ -101,6 +110,11 @@ def _name_of(entry: object) -> str | None:
     raise ContentError(f"{INDEX}: a name that is not a string")
 
 
+def _unnamed(entry: object, digests: Collection[str]) -> bool:
+    written = mapping(entry, INDEX)
+    return REF_NAME not in mapping(written.get("annotations"), INDEX) and written.get("digest") in digests
+
+
 def _replaced(
     entries: Iterable[_Entry], name_of: Callable[[_Entry], str | None], changed: Mapping[str | None, _Entry | None]
 ) -> list[_Entry]:
@@ -117,3 +131,22 @@ def _replaced(
 def _stamp(path: Path) -> Stamp:
     state = path.stat()
     return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one writer at a time change the index; the lock is on the folder itself, so no file stays."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace_top(path: Path, body: bytes) -> None:
+    """Replace a file of the layout's top in one step, under the folder's lock."""
+    fresh = path.parent / f".{path.name}.part"  # the lock makes the name ours, even after a crash
+    with fresh.open("wb") as file:
+        file.write(body)
+        settle(file, fresh, path)

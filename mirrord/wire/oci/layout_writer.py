@@ -7,8 +7,9 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,7 +18,8 @@ from mirrord.files import LocalFile, settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, blob_name
-from mirrord.wire.oci.layout_index import LayoutIndex
+from mirrord.wire.oci.layout_drop import drop, manifest_of, reached
+from mirrord.wire.oci.layout_index import LayoutIndex, locked, replace_top
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.referrers import as_listed
 
@@ -172,6 +174,7 @@ class LayoutWriter:
 
         Raises:
             ContentError: the existing index is invalid.
+            MissingError: some of it was taken down since it was written.
             StorageError: the disk failed.
         """
         await self._prepare()
@@ -184,7 +187,7 @@ class LayoutWriter:
                 entries[None] = replace(manifest.descriptor, artifact_type=None)
             for name in names:
                 entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name})
-        await asyncio.to_thread(self._change, entries)
+        await asyncio.to_thread(self._change, entries, [manifest.digest for manifest, _ in images])
 
     async def tags(self) -> Collection[str]:
         """Return all names that the index has; of no index none. Raises as `head_manifest`."""
@@ -201,6 +204,10 @@ class LayoutWriter:
         if (self._folder / INDEX).exists():
             await asyncio.to_thread(self._change, dict.fromkeys(names))
 
+    async def drop(self, doomed: Collection[Digest]) -> Collection[Digest]:
+        """Remove manifests that no name stands for, and what only they need; see `layout_drop.drop`."""
+        return await asyncio.to_thread(drop, self._folder, doomed)
+
     async def _prepare(self) -> None:
         """Make the folder a layout, and remove what a crash left half-written; once."""
         async with self._preparing:
@@ -211,7 +218,7 @@ class LayoutWriter:
     def _make(self) -> None:
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder):
+            with locked(self._folder):
                 if not (self._folder / MARK).exists() and not _holds(self._folder) <= {"blobs"}:
                     raise UsageError(f"{self._folder}: holds something else than an OCI layout; name a new folder")
                 (self._folder / "blobs").mkdir(exist_ok=True)
@@ -221,7 +228,7 @@ class LayoutWriter:
                         part.unlink()
                 for name, body in ((MARK, MARK_BODY), (INDEX, index_of([]))):
                     if not (self._folder / name).exists():
-                        _replace(self._folder / name, body)
+                        replace_top(self._folder / name, body)
 
     def _index(self) -> LayoutIndex:
         """Return the index; it is read again when another program has written it."""
@@ -240,17 +247,20 @@ class LayoutWriter:
         except MissingError:
             return None
 
-    def _change(self, changed: Mapping[str | None, Descriptor | None]) -> None:
-        """Replace the entries of these names; names with None are removed."""
+    def _change(self, changed: Mapping[str | None, Descriptor | None], whole: Sequence[Digest] = ()) -> None:
+        """Replace the entries of these names; names with None are removed. Manifests that are to be `whole` must be."""
         path = self._folder / INDEX
-        with storage_errors(self._folder), _locked(self._folder):
+        with storage_errors(self._folder), locked(self._folder):
+            parts = reached(whole, partial(manifest_of, self._folder))
+            if lost := next((one for one in parts if self._size(one) is None), None):
+                raise MissingError(f"{self._folder}: {lost} was removed meanwhile")
             old = self._index()  # an invalid index is not written over
             new = old.changed(changed)
             if new is None:
                 return
             if len(new.body) > LIMIT:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
-            _replace(path, new.body)
+            replace_top(path, new.body)
             self._read = new.written()
 
 
@@ -271,22 +281,3 @@ def _has_layouts(path: Path) -> bool:
         return False
     inner = [] if (path / MARK).is_file() else list(path.iterdir())
     return (path / MARK).is_file() or (bool(inner) and all(map(_has_layouts, inner)))
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one writer at a time change the index; the lock is on the folder itself, so no file stays."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _replace(path: Path, body: bytes) -> None:
-    """Replace a file of the layout's top in one step, under the folder's lock."""
-    fresh = path.parent / f".{path.name}.part"  # the lock makes the name ours, even after a crash
-    with fresh.open("wb") as file:
-        file.write(body)
-        settle(file, fresh, path)

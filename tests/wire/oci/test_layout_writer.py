@@ -247,9 +247,14 @@ async def test_entries_without_a_name(tmp_path: Path) -> None:
     image = build_image(("linux/amd64",))
     subject = {key: image.root[key] for key in ("mediaType", "digest", "size")}
     index = json.dumps({"schemaVersion": 2, "manifests": [], "subject": subject}).encode()
-    about = [Manifest.parse(index, OCI_INDEX), Manifest.parse(build_artifact(image).body, OCI_MANIFEST)]
-    first, second = (Manifest.parse(build_artifact(data=data).body, OCI_MANIFEST) for data in (b"1", b"2"))
+    sbom, *others = build_artifact(image), *(build_artifact(data=data) for data in (b"1", b"2"))
+    about = [Manifest.parse(index, OCI_INDEX), Manifest.parse(sbom.body, OCI_MANIFEST)]
+    first, second = (Manifest.parse(one.body, OCI_MANIFEST) for one in others)
+    for built in (sbom, *others):
+        write_layout(built, tmp_path / "layout", "written")
     writer = LayoutWriter(tmp_path / "layout")
+    await writer.remove(["written"])
+    await writer.put_manifest(about[0])
     for one in (first, *about, second, *about, second):
         await writer.publish(one, [])
     entries = json.loads((tmp_path / "layout" / "index.json").read_bytes())["manifests"]

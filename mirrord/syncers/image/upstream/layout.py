@@ -34,6 +34,7 @@ class LayoutSource:
         """Read the image `root` of `layout`."""
         self._layout = layout
         self._root = root
+        self.place = layout.place
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest; the root's descriptor may lack the size."""

@@ -26,6 +26,7 @@ from mirrord.syncers.image.plan.called import called
 from mirrord.syncers.image.plan.denied import source_name
 from mirrord.syncers.image.plan.many import with_key
 from mirrord.syncers.image.plan.takedown import DeniedName, LeftThere, TakedownSurvey, named, written_names
+from mirrord.syncers.image.upstream.left_files import left_in_files
 from mirrord.syncers.image.upstream.many import parts_of
 from mirrord.syncers.image.upstream.parents import left_in_indexes
 from mirrord.syncers.image.upstream.survey import LOOKS, PATIENCE
@@ -151,6 +152,7 @@ async def find(text: str, services: Services, moves: Mapping[str, Moves]) -> Mea
         digests, remark = await _with_parts([reference.digest], origin, services)
         left, within = await left_in_indexes(reference.digest, reference.name, services, moves)
         near = "" if left else f"{reference.name}@{reference.digest}"  # what indexes have stays with them
+        left = [*left, *await left_in_files(digests, services)]
         return Meant(DeniedEntry(0, "", digests=digests, within=within), remark, left, near)
     image = f"{name}:{reference.tag}" if reference.tag else name
     tops, others = await asyncio.to_thread(_of_ledger, mirrors, moves, {name, reference.name}, reference.tag)
@@ -162,7 +164,7 @@ async def find(text: str, services: Services, moves: Mapping[str, Moves]) -> Mea
     else:
         tops -= others  # somebody else's image under a name of theirs
     digests, remark = await _with_parts(sorted(tops), origin, services)
-    return Meant(DeniedEntry(0, "", image, digests), remark)
+    return Meant(DeniedEntry(0, "", image, digests), remark, await left_in_files(digests, services))
 
 
 def _of_ledger(
