@@ -105,3 +105,39 @@ async def test_what_local_has(scene: Scene) -> None:
             assert (await scene.pulls.ask("app/manifests/v1")).status == 451
             other = 451 if name or "*" in image else 200
             assert (await scene.pulls.ask("app/manifests/v2")).status == other
+
+
+async def test_blobs_that_local_still_has(scene: Scene) -> None:
+    """Without a ledger a takedown leaves them in `local`: those that only denied images have are refused there."""
+    world = scene.pulls.world
+    gone, stays = (build_image(["linux/amd64"], seed=seed, shared_layers=1) for seed in ("gone", "stays"))
+    shared = next(iter(gone.blobs.keys() & stays.blobs.keys()))
+    alone = sorted(gone.blobs.keys() - stays.blobs.keys())
+    for image, tag in ((gone, "v3"), (stays, "v4")):
+        await push(image, scene.upstream, "team/app", [tag])
+    mirror = world.mirror({"repository": f"{scene.upstream.host}/team/app", "tags": ["v3", "v4"]}, LOCAL)
+    await world.run(mirror)
+    for fronts in (world.services.fronts, {}):
+        world.services = replace(world.services, fronts=fronts, mirrors={"image": [mirror]})
+        scene.deny("", OTHER.digest)  # `local` never had that
+        assert {(await scene.pulls.ask(f"app/blobs/{blob}")).status for blob in (*alone, shared)} == {200}
+        scene.deny("", gone.digest)
+        for method in ("GET", "HEAD"):
+            assert {(await scene.pulls.ask(f"app/blobs/{blob}", method)).status for blob in alone} == {451}
+            assert (await scene.pulls.ask(f"app/blobs/{shared}", method)).status == 200
+        refused = await scene.pulls.ask(f"app/blobs/{alone[0]}")
+        assert (refused.code, REASON in refused.message) == ("DENIED", True)
+    scene.deny("", gone.digest, stays.digest)
+    assert (await scene.pulls.ask(f"app/blobs/{shared}")).status == 451
+
+
+async def test_a_blob_that_upstream_shows(scene: Scene) -> None:
+    """What `local` refuses may be of other images of its source: upstream is asked, and says whether it has it."""
+    world = scene.pulls.world
+    mirror = world.mirror({"repository": f"{scene.upstream.host}/team/app", "tags": ["v1"]}, LOCAL)
+    await world.run(mirror)
+    world.services = replace(world.services, mirrors={"image": [mirror]})
+    scene.deny("", IMAGE.digest)
+    asked = scene.upstream.count("*", f"/blobs/{BLOB}")
+    assert (await scene.pulls.ask(f"up.test/team/app/blobs/{BLOB}")).status == 200
+    assert scene.upstream.count("*", f"/blobs/{BLOB}") > asked

@@ -17,6 +17,7 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, check_local
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.answers import VERSION, answer, blob_in, manifest_in, page, refusal, unreadable
+from mirrord.syncers.image.front.denied_blobs import denying
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -65,7 +66,7 @@ async def in_local(asked: RegistryPath, name: str, query: Mapping[str, str], ser
     if asked.verb == "blobs":
         if services.uses:  # before the look whether it is linked: it stays for a while then
             services.uses.note(asked.digest)
-        return await _blob(name, asked.digest, repositories, store)
+        return await _blob(name, asked.digest, services, repositories, store)
     return await _referrers(name, asked, query, repositories, store)
 
 
@@ -87,8 +88,13 @@ async def _manifest(
     return refusal(404, "MANIFEST_UNKNOWN", why)
 
 
-async def _blob(name: str, digest: Digest, repositories: Repositories, store: BlobStore) -> Response | None:
+async def _blob(
+    name: str, digest: Digest, services: Services, repositories: Repositories, store: BlobStore
+) -> Response | None:
     if await repositories.links(name, digest):
+        if services.denied and (entry := await denying(name, digest, services.denied, repositories)):
+            text = f"{digest} is of an image that was taken down: {entry.reason}{services.objection}"
+            return refusal(451, "DENIED", text)
         return await blob_in(digest, store)
     there = await repositories.exists(name)
     return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in this repository") if there else None
