@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from mirrord import __version__, garbage
 from mirrord.commands import Reload
-from mirrord.config.load import load_folder
+from mirrord.config.load import Configuration, load_folder
 from mirrord.config.settings import TlsSettings
 from mirrord.config.webhook import WebhookKeys
-from mirrord.daemon.bucket_watch import bucket_watch
+from mirrord.daemon.bucket_watch import BucketWatch, bucket_watch
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.denied_elsewhere import follow_denied
 from mirrord.daemon.lock import held
@@ -86,19 +86,16 @@ async def serve(
         metrics, notifier, events = Metrics(__version__), Notifier(environ), Events(detailed=log.level == "debug")
         events.listen(logs)
         events.listen(metrics)
-        bucket = bucket_watch(configuration.bucket, notice) if configuration.bucket else None
-        opening = open_runtime(
-            configuration, syncers, state, events, check=lock.check, away=lambda: bucket.away if bucket else ""
-        )
+        bucket = _watched(configuration, events, notice)
+        away = (lambda: bucket.away) if bucket else str
+        opening = open_runtime(configuration, syncers, state, events, check=lock.check, away=away)
         runtime = await stack.enter_async_context(opening)
         address = address_of(public)
         daemon = Daemon(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.shown.follow()
-        if bucket:
-            daemon.shown.bucket = bucket
-            events.listen(bucket)
+        daemon.shown.bucket = bucket
         if configuration.webhook:
             await _open_webhook(stack, daemon, configuration.webhook, state, notice)
         if tls := configuration.settings.tls:
@@ -118,6 +115,15 @@ async def serve(
         await asyncio.gather(daemon.notifying.close(), daemon.pulls.close(NOTIFY_GRACE))
     logs.write("info", "daemon.stopped")
     return 0
+
+
+def _watched(configuration: Configuration, events: Events, notice: Callable[[str, str], None]) -> BucketWatch | None:
+    """Return what watches the bucket of `local`, by what is asked of it; None without one."""
+    if configuration.bucket is None:
+        return None
+    watch = bucket_watch(configuration.bucket, notice)
+    events.listen(watch)
+    return watch
 
 
 async def _resign(daemon: Daemon) -> None:
