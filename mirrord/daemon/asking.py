@@ -20,6 +20,7 @@ from mirrord.daemon.ask_runs import OFF, AskRuns, narrowed_to, widen
 from mirrord.daemon.asked_elsewhere import AskedElsewhere
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.model.request import AskEnded, AskRecord, ImageAsked
+from mirrord.record.ask_rates import take_asks
 
 _LOOKS: Final = 8  # plans at a time
 _LOOK: Final = 30.0  # seconds for a plan; a slow registry is left to the run
@@ -49,7 +50,7 @@ class AskDesk:
             request: OpenRequest | AskedImage = judged
         else:
             await self._others.before_asking()
-            request = self._queue.equal(*judged) or self._begin(*judged, who)
+            request = self._queue.equal(*judged) or await self._begin(*judged, who)
         if isinstance(request, AskedImage):
             tell(AskEnded(request.state, request.reason, 0.0, request.image, who[0] if who else ""))
             return request
@@ -153,21 +154,29 @@ class AskDesk:
         rules = self._runtime.snapshot.configuration.asking
         return rules is not None and len(self._queue) >= rules.waiting
 
-    def _begin(self, image: str, wanted: tuple[str, ...], who: Sequence[str]) -> OpenRequest | AskedImage:
+    async def _begin(self, image: str, wanted: tuple[str, ...], who: Sequence[str]) -> OpenRequest | AskedImage:
         rules = self._runtime.snapshot.configuration.asking
         if rules is None:  # since a reload just now
             return refused(image, AskRefusal.OFF, OFF)
-        if self._full():  # which counts for nobody
-            return refused(image, AskRefusal.FULL, f"{len(self._queue)} images wait; ask again later", _LATER)
-        if who and (wait := self._rates.take(who, rules.an_hour, asyncio.get_running_loop().time())):
+        if not self._full() and who and (wait := await self._wait(who, rules.an_hour)):  # nobody counts for a full one
             limit = f"more than {rules.an_hour} images in an hour were asked for; ask again later"
             return refused(image, AskRefusal.RATE, limit, wait)
+        if request := self._queue.equal(image, wanted):  # asked for while that was counted
+            return request
+        if self._full():
+            return refused(image, AskRefusal.FULL, f"{len(self._queue)} images wait; ask again later", _LATER)
         number = secrets.token_urlsafe(12)
         first = who[0] if who else ""
         record = AskRecord(number, image, wanted, first, AskState.QUEUED, "", "", copied=False, asked=now())
         request = self._queue.add(OpenRequest(record))
         self._runs.task(self._look(request, rules))
         return request
+
+    async def _wait(self, who: Sequence[str], an_hour: int) -> float:
+        """Count an image for who asks, or return after how many seconds to ask: of all replicas, where there are."""
+        if fleet := self._runtime.fleet:
+            return await take_asks(fleet.database, who, an_hour)
+        return self._rates.take(who, an_hour, asyncio.get_running_loop().time())
 
     async def _look(self, request: OpenRequest, rules: AskingRules) -> None:
         """Answer at once where nothing has to be copied; queue the image otherwise."""

@@ -23,7 +23,7 @@ from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 from mirrord.names.natural import natural_key
 
-REVISION: Final = "0016"
+REVISION: Final = "0017"
 """The newest migration, which a record must have before it is used."""
 
 

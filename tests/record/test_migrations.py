@@ -180,6 +180,7 @@ def test_migrations_are_in_the_wheel() -> None:
         "m0014_cancel.py",
         "m0015_run_replica.py",
         "m0016_cut_off.py",
+        "m0017_ask_rates.py",
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]
