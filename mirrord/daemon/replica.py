@@ -199,7 +199,7 @@ class QueuedRuns:
         return True
 
     async def _again(self, name: str) -> bool:
-        """Let a mirror run whose lease was lost; return False while an earlier run of it has not ended.
+        """Let a mirror run whose lease was lost; return False while a run that began before has not ended.
 
         Not what was asked for, which whoever leads copies.
         """
@@ -207,7 +207,7 @@ class QueuedRuns:
         if name not in snapshot.names or (name == ASKED and snapshot.configuration.asking):
             return True
         if not _served_by_each(snapshot.mirror(name)):
-            return await self._queue.defer(name)
+            return await self._queue.again(name)
         if runner.stopping or name in runner.leases:
             return False
         await runner.tick(name)

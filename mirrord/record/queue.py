@@ -42,6 +42,7 @@ _OVERLAPS: Final = """
 SELECT 1 FROM queued_runs WHERE mirror = %(mirror)s AND state <> 'ended'
 AND at <= now() - make_interval(secs => %(quiet)s)
 """
+_WAITS: Final = "SELECT 1 FROM queued_runs WHERE mirror = %(mirror)s AND state = 'queued'"
 _PRUNE: Final = """
 DELETE FROM queued_runs WHERE mirror = %(mirror)s AND state = 'ended' AND id <= (
   SELECT id FROM queued_runs WHERE mirror = %(mirror)s ORDER BY id DESC LIMIT 1 OFFSET %(kept)s)
@@ -158,6 +159,13 @@ class FleetQueue:
             await self._hand_over(made[0]["id"], mirror, prefers)
             await self._fleet.database.do(_PRUNE, about)
         return bool(made)
+
+    async def again(self, mirror: str) -> bool:
+        """Let some replica run a mirror from now on; return False while a run that has begun has not ended.
+
+        One that waits already is enough. StorageError as `SharedDatabase.do`.
+        """
+        return await self.defer(mirror) or bool(await self._fleet.database.do(_WAITS, {"mirror": mirror}))
 
     async def overlaps(self, mirror: str, *, quiet: float) -> bool:
         """Tell whether a run deferred before `quiet` seconds has not ended; StorageError as `SharedDatabase.do`."""
