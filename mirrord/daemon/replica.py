@@ -219,12 +219,16 @@ class QueuedRuns:
             return False
         if name not in snapshot.names or snapshot.denying(name):
             return True
+        store, began = self._runtime.store, asyncio.get_running_loop().time()
+        away = store.away
         try:
             run = await runner.sync(name, trigger)
         except (BusyError, StorageError):
             return False  # we are stopping, or the database was away before it began
         except MirrordError:
             return True  # another replica has it: it runs when it is due again
+        if StorageError.code in run.codes and (away or store.away or self._fleet.missed > began):
+            return False  # the database was away in it, and not our disk full
         return not (runner.stopping and run.result is Result.INTERRUPTED)
 
 

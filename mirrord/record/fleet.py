@@ -75,10 +75,6 @@ async def _nobody(_: object) -> bool:
     return True
 
 
-def _nothing(_: object) -> None:
-    pass
-
-
 @dataclass(slots=True)
 class Fleet:
     """This replica among the others; implements `RunLeases`. Every method may raise StorageError.
@@ -94,6 +90,7 @@ class Fleet:
         emit: takes events about leases.
         cancel: hears, at each sign of life, of mirrors whose run here is to end (`RunCancellation`); returns whether
             there is one.
+        missed: when a sign of life did not arrive the last time, by the clock of the event loop; 0.0 if all did.
         now: the clock of this machine.
         left: runs that an earlier process of this replica was killed in, of which nobody has heard yet.
         cut_off: hears of a run that a replica was killed in when its mirror is taken over.
@@ -104,8 +101,9 @@ class Fleet:
     pace: Pace = field(default_factory=Pace)
     leads: bool = False
     lost: Callable[[str], Awaitable[bool]] = field(default=_nobody)
-    emit: Callable[[Event], None] = field(default=_nothing)
+    emit: Callable[[Event], object] = field(default=bool)
     cancel: Callable[[str], bool] = field(default=bool)
+    missed: float = 0.0
     now: Callable[[], datetime] = field(default=partial(datetime.fromtimestamp, 0, UTC))
     left: list[CutOff] = field(default_factory=list)
     cut_off: Callable[[CutOff], Awaitable[object]] = field(default=_nobody)
@@ -241,7 +239,7 @@ class Fleet:
                 await self.sign()
                 self._silent = False
             except StorageError:  # leases last longer than a short absence of the database
-                self._silent = True
+                self._silent, self.missed = True, asyncio.get_running_loop().time()
             await asyncio.sleep(self.pace.beat)
 
     async def sign(self, patience: float = 0.0) -> None:
