@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 from mirrord import failpoints
 from mirrord.errors import GuardError, MirrordError, MissingError, RefusedError
@@ -14,6 +16,7 @@ from mirrord.transfer.removal import remove
 from mirrord.transfer.tagged import Place, tags_of
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import INDEXES, Descriptor
+from mirrord.wire.oci.layout_drop import drop
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.tags import delete_manifest
 
@@ -83,7 +86,7 @@ class RepositoryTakedown:
         there = await place.tags()
         gone = {head.digest for tag, head in heads.items() if tag not in there}  # also signatures with tags
         try:
-            needed = await place.drop({*doomed, *self._parts, *gone})
+            needed = await asyncio.to_thread(drop, Path(place.repository), {*doomed, *self._parts, *gone})
         except MirrordError as error:
             outcomes |= dict.fromkeys((*doomed, *names), error)
         else:

@@ -16,6 +16,7 @@ from mirrord.model.run import Result
 from mirrord.testing import Image, Registry, build_image, push, require
 from mirrord.testing.images import REF_NAME
 from mirrord.testing.running import run as program
+from mirrord.wire.oci.layout_drop import drop
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import Manifest
 from tests.support.artifacts import build_artifact, build_nested
@@ -136,14 +137,14 @@ async def test_a_damaged_layout_loses_nothing(tmp_path: Path) -> None:
     damaged.write_bytes(b"{}")
     before = contents(folder)
     with pytest.raises(ContentError):
-        await writer.drop([GONE.digest])
+        drop(folder, [GONE.digest])
     assert contents(folder) == before
     damaged.write_bytes(whole)
-    assert await writer.drop([GONE.digest, STAYS.digest]) == {STAYS.digest}
+    assert drop(folder, [GONE.digest, STAYS.digest]) == {STAYS.digest}
     assert contents(folder) == parts(STAYS)
     other = build_image(seed="other")
-    assert not await writer.drop([other.digest])  # it never was there
-    assert await LayoutWriter(tmp_path / "none").drop([other.digest]) == ()
+    assert not drop(folder, [other.digest])  # it never was there
+    assert drop(tmp_path / "none", [other.digest]) == ()
 
 
 async def test_an_image_without_a_name(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ async def test_an_image_without_a_name(tmp_path: Path) -> None:
     folder = tmp_path / "layout"
     for image in (GONE, STAYS):
         write_layout(image, folder, add=True)
-    await LayoutWriter(folder).drop([GONE.digest])
+    drop(folder, [GONE.digest])
     entries = json.loads((folder / "index.json").read_bytes())["manifests"]
     assert [one["digest"] for one in entries] == [STAYS.digest]
     assert contents(folder) == parts(STAYS)
@@ -166,7 +167,7 @@ async def test_no_name_is_given_to_what_went_meanwhile(tmp_path: Path) -> None:
     manifest = Manifest.parse(image.body, "")
     await writer.publish(manifest, ["v2"])
     await LayoutWriter(folder).remove(["v1", "v2"])
-    await LayoutWriter(folder).drop([image.digest])
+    drop(folder, [image.digest])
     with pytest.raises(MissingError, match="was removed meanwhile"):
         await writer.publish(manifest, ["v3"])
     assert REF_NAME not in (folder / "index.json").read_text()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, MissingError
-from mirrord.files import LocalFile, storage_errors
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, blob_name
-from mirrord.wire.oci.layout_index import LayoutIndex, locked, replace_top
-from mirrord.wire.oci.manifest import LIMIT, Manifest
-
-Read = Callable[[Digest], Manifest | None]
-"""Returns a manifest, None for one that is not there. Raises ContentError for what is none."""
+from mirrord.wire.oci.layout_index import LayoutIndex, Read, locked, manifest_of, reached, replace_top
 
 
 def drop(folder: Path, doomed: Collection[Digest]) -> Collection[Digest]:
@@ -62,39 +57,3 @@ def _about(doomed: Collection[Digest], named: Collection[Digest], bare: Collecti
         found.update(fresh)
         due += fresh
     return found
-
-
-def reached(digests: Iterable[Digest], read: Read, *, sure: bool = True) -> list[Digest]:
-    """Return manifests and all that they refer to, each once; a manifest comes before what it refers to.
-
-    `sure` says that all of `digests` are manifests; what is not sure to be one, and is none, is content.
-
-    Raises:
-        ContentError: a manifest is damaged; see `Read`.
-    """
-    found: dict[Digest, None] = {}
-    blobs: dict[Digest, None] = {}
-    due = [(digest, sure) for digest in digests]
-    while due:
-        digest, known = due.pop()
-        if digest in found:
-            continue
-        found[digest] = None
-        try:
-            manifest = read(digest)
-        except ContentError:
-            if known:
-                raise
-            continue
-        if manifest:
-            due += [(child.digest, child.is_manifest) for child in manifest.children]
-            blobs |= dict.fromkeys(blob.digest for blob in manifest.blobs)
-    return [*found, *(blob for blob in blobs if blob not in found)]
-
-
-def manifest_of(folder: Path, digest: Digest) -> Manifest | None:
-    """Read a manifest of a layout; see `Read`."""
-    try:
-        return Manifest.parse(LocalFile.of(folder / blob_name(digest)).load(LIMIT), "", digest)
-    except MissingError:
-        return None

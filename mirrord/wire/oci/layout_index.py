@@ -11,14 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self, TypeVar
 
-from mirrord.errors import ContentError
-from mirrord.files import read_content, settle
+from mirrord.errors import ContentError, MissingError
+from mirrord.files import LocalFile, read_content, settle
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence
-from mirrord.wire.oci.layout import INDEX, REF_NAME, Layout
-from mirrord.wire.oci.manifest import LIMIT
+from mirrord.wire.oci.layout import INDEX, REF_NAME, Layout, blob_name
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 Stamp = tuple[int, int, int]
+Read = Callable[[Digest], Manifest | None]
+"""Returns a manifest, None for one that is not there. Raises ContentError for what is none."""
 _Entry = TypeVar("_Entry")
 
 
@@ -93,6 +96,42 @@ class LayoutIndex:
     @property
     def _entries(self) -> list[object]:
         return sequence(self.document.get("manifests"), str(self.path))
+
+
+def reached(digests: Iterable[Digest], read: Read, *, sure: bool = True) -> list[Digest]:
+    """Return manifests and all that they refer to, each once; a manifest comes before what it refers to.
+
+    `sure` says that all of `digests` are manifests; what is not sure to be one, and is none, is content.
+
+    Raises:
+        ContentError: a manifest is damaged.
+    """
+    found: dict[Digest, None] = {}
+    blobs: dict[Digest, None] = {}
+    due = [(digest, sure) for digest in digests]
+    while due:
+        digest, known = due.pop()
+        if digest in found:
+            continue
+        found[digest] = None
+        try:
+            manifest = read(digest)
+        except ContentError:
+            if known:
+                raise
+            continue
+        if manifest:
+            due += [(child.digest, child.is_manifest) for child in manifest.children]
+            blobs |= dict.fromkeys(blob.digest for blob in manifest.blobs)
+    return [*found, *(blob for blob in blobs if blob not in found)]
+
+
+def manifest_of(folder: Path, digest: Digest) -> Manifest | None:
+    """Read a manifest of a layout."""
+    try:
+        return Manifest.parse(LocalFile.of(folder / blob_name(digest)).load(LIMIT), "", digest)
+    except MissingError:
+        return None
 
 
 def _key_of(entry: Descriptor) -> str | None:

@@ -18,8 +18,7 @@ from mirrord.files import LocalFile, settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, blob_name
-from mirrord.wire.oci.layout_drop import drop, manifest_of, reached
-from mirrord.wire.oci.layout_index import LayoutIndex, locked, replace_top
+from mirrord.wire.oci.layout_index import LayoutIndex, locked, manifest_of, reached, replace_top
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.referrers import as_listed
 
@@ -203,10 +202,6 @@ class LayoutWriter:
         """Take names out of `index.json`; the content stays. Raises as `publish`."""
         if (self._folder / INDEX).exists():
             await asyncio.to_thread(self._change, dict.fromkeys(names))
-
-    async def drop(self, doomed: Collection[Digest]) -> Collection[Digest]:
-        """Remove manifests that no name stands for, and what only they need; see `layout_drop.drop`."""
-        return await asyncio.to_thread(drop, self._folder, doomed)
 
     async def _prepare(self) -> None:
         """Make the folder a layout, and remove what a crash left half-written; once."""
