@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,10 +29,10 @@ from mirrord.record.cut_off import CutOff
 from mirrord.record.elsewhere import run_elsewhere
 from mirrord.record.fleet_database import PATIENCE, POLL, SharedDatabase
 from mirrord.record.leases import HeldLease, RunLease
+from mirrord.tasks import finished
 
 _FORGOTTEN: Final = 86400  # seconds after which a dead replica is forgotten
 _DOUBT: Final = 3600  # seconds after a lease was lost in which runs of the mirror trust nothing recorded of targets
-
 _OTHER: Final = "~"  # what leases begin with that are on no mirror; no mirror has such a name
 _LEAD: Final = f"{_OTHER}lead"
 
@@ -106,7 +106,7 @@ class Fleet:
     missed: float = 0.0
     now: Callable[[], datetime] = field(default=partial(datetime.fromtimestamp, 0, UTC))
     left: list[CutOff] = field(default_factory=list)
-    cut_off: Callable[[CutOff], Awaitable[object]] = field(default=_nobody)
+    cut_off: Callable[[CutOff], Coroutine[Any, Any, object]] = field(default=_nobody)
     _silent: bool = False  # whether the last sign of life did not arrive
     _held: dict[str, HeldLease] = field(default_factory=dict)
     _doubtful: set[str] = field(default_factory=set)  # of which `lost` has to hear
@@ -118,12 +118,15 @@ class Fleet:
         """See `RunLeases.hold`."""
         async with self._locks.share(mirror) if shared else self._locks.hold(mirror):
             async with self._taking.hold(mirror):  # of those who share it the first one takes it
-                held = self._held.get(mirror) or HeldLease(await self._take(mirror, trigger))
+                held = self._held.get(mirror) or await self._take(mirror, trigger)
                 self._held[mirror] = held
             task = asyncio.current_task()
             assert task is not None
             held.users.add(task)
             try:
+                if found := held.cut_off:  # the lease is ours by now, and is released whatever happens
+                    held.cut_off = None
+                    await finished(self.cut_off(found), self.shortly)
                 yield held.lease
             except asyncio.CancelledError:
                 if held.why is None or task.uncancel():
@@ -142,7 +145,7 @@ class Fleet:
         with suppress(StorageError):  # it ends by itself
             await asyncio.shield(self.database.do(statements.RELEASE, self._of(lease), patience=self.shortly))
 
-    async def _take(self, mirror: str, trigger: str) -> RunLease:
+    async def _take(self, mirror: str, trigger: str) -> HeldLease:
         about = {"mirror": mirror, "replica": self.me.name, "boot": self.me.boot, "trigger": trigger, **self._seconds}
         loop, tell = asyncio.get_running_loop(), 0.0
         while not (rows := await self.database.do(statements.TAKE, {**about, "began": self.now()})):
@@ -153,9 +156,8 @@ class Fleet:
             await asyncio.sleep(self.pace.beat if mirror == _LEAD else POLL)
         if rows[0]["taken_over"] and not mirror.startswith(_OTHER):
             self.emit(LeaseTakenOver(mirror))
-        if rows[0]["cut_off"]:
-            await self.cut_off(CutOff.read(rows[0]["cut_off"]))
-        return RunLease(mirror, rows[0]["fence"], rows[0]["doubtful"])
+        lease, cut = RunLease(mirror, rows[0]["fence"], rows[0]["doubtful"]), rows[0]["cut_off"]
+        return HeldLease(lease, cut_off=CutOff.read(cut) if cut else None)
 
     async def check(self, lease: RunLease) -> None:
         """See `RunLeases.check`; it is good for another `pace.stale` seconds."""

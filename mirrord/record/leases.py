@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mirrord.errors import FencedError
 from mirrord.keyedlock import KeyedLock
-from mirrord.record.cut_off import marked
+from mirrord.record.cut_off import CutOff, marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,16 @@ class RunLease:
 
 @dataclass(slots=True)
 class HeldLease:
-    """A lease that blocks of this process hold, their tasks, why they were cancelled, and whether it was lost."""
+    """A lease that blocks of this process hold, their tasks, why they were cancelled, and whether it was lost.
+
+    `cut_off` is a run that an earlier holder was killed in, of which nobody has heard yet.
+    """
 
     lease: RunLease
     users: set[asyncio.Task[Any]] = field(default_factory=set)
     why: FencedError | None = None
     lost: bool = False
+    cut_off: CutOff | None = None
 
     def stop(self, why: FencedError) -> None:
         """Cancel its blocks, once; `why` is what they raise."""

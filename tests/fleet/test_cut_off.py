@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from mirrord.record.cut_off import CutOff
+from mirrord.record.fleet import Fleet
 from mirrord.testing import Registry, build_image, push
 from tests.support.commands import Desk
-from tests.support.fleets import FleetWorld
+from tests.support.fleets import ALIVE, FleetWorld
 from tests.support.quickreplica import replica
 
 IMAGE = build_image(["linux/amd64"], layer_size=2000, seed="cut off")
@@ -73,3 +77,34 @@ async def test_whoever_takes_a_lease_hears_of_the_run(fleet_world: FleetWorld) -
             async with fleet_world.replica("a") as fresh:
                 assert fresh.left == []
             stack.pop_all()
+
+
+async def test_whoever_takes_a_lease_is_cancelled(fleet_world: FleetWorld) -> None:
+    """The run is recorded all the same, and the mirror is free at once: nobody hears of a run that never began."""
+    reached, go, heard = asyncio.Event(), asyncio.Event(), list[CutOff]()
+
+    async def hear(found: CutOff) -> None:
+        reached.set()
+        await go.wait()
+        heard.append(found)
+
+    async def run(other: Fleet) -> None:
+        async with other.hold("m", trigger="command"):
+            pytest.fail("it was cancelled")
+
+    patient = replace(ALIVE, beat=20.0)  # so long a release may take
+    async with fleet_world.replica("b", pace=patient) as other, AsyncExitStack() as stack:
+        other.cut_off = hear
+        async with fleet_world.replica("a", beating=False) as killed:
+            await stack.enter_async_context(killed.hold("m", trigger="schedule"))
+            async with fleet_world.replica("a"):
+                task = asyncio.create_task(run(other))
+                await reached.wait()
+                task.cancel()
+                go.set()
+                await asyncio.wait([task])
+            stack.pop_all()
+        assert task.cancelled()
+        assert [(found.trigger, found.replica) for found in heard] == [("schedule", "a")]
+        rows = fleet_world.postgres.sql("SELECT boot, trigger FROM leases WHERE mirror = 'm'", database="mirrord")
+        assert rows == [("", "")]
