@@ -18,9 +18,11 @@ from mirrord.errors import StoppedError, StorageError
 from mirrord.model.remote import RunCutOff
 from mirrord.model.run import Run
 from mirrord.record.store import PAGE, Store
+from mirrord.tasks import finished
 
 RUNNING: Final = "running"
 """The folder of a state directory with an empty file `MIRROR.TRIGGER` for each run under way, made when it began."""
+_DISK: Final = 10.0  # seconds for which a cancellation waits until a mark is made, or gone
 _SAID: Final = "cut off: mirrord was killed, or its machine stopped; what was done is kept"
 
 
@@ -56,23 +58,17 @@ async def marked(folder: Path, mirror: str, trigger: str) -> AsyncIterator[None]
     It is not flushed: a run that began some seconds before a power cut may leave none.
     """
     mark = folder / f"{mirror}.{trigger}"
-    making = asyncio.ensure_future(asyncio.to_thread(_make, mark))
     try:
-        await asyncio.shield(making)
+        await finished(asyncio.to_thread(_make, mark), _DISK)
         yield
     finally:
-        await asyncio.shield(_removed(making, mark))
+        await finished(asyncio.to_thread(_remove, mark), _DISK)
 
 
 def _make(mark: Path) -> None:
     with suppress(OSError):
         mark.parent.mkdir(mode=0o700, exist_ok=True)
         mark.touch(0o600)
-
-
-async def _removed(making: asyncio.Future[None], mark: Path) -> None:
-    await making
-    await asyncio.to_thread(_remove, mark)
 
 
 def _remove(mark: Path) -> None:
@@ -120,8 +116,9 @@ async def _recorded(store: Store, one: CutOff, kind: str) -> Run | None:
         return None
     moved = [entry.run for entry in await store.moves(one.mirror, limit=PAGE) if entry.run >= one.began]
     began = min(moved, default=one.began)  # so that `mirrord restore --run` finds what it moved
-    until = next((one.until for one in await store.standing(one.mirror) if not one.target), None)
+    whole = next((standing for standing in await store.standing(one.mirror) if not standing.target), None)
+    until = whole.until if whole else None  # a deferred run goes on as it would have
     about = one.mirror, kind, one.trigger, began, max(began, one.seen)
-    run = Run(*about, error=_SAID, code=StoppedError.code, until=until)  # a deferred run goes on as it would have
+    run = Run(*about, error=_SAID, code=StoppedError.code, until=until)
     await store.add_run(run, of=one.replica)
     return run

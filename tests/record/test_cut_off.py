@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from mirrord.errors import StorageError
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.remote import RunCutOff
 from mirrord.model.run import Result, Run
+from mirrord.record import cut_off
 from mirrord.record.cut_off import RUNNING, CutOff, left_behind, marked, record_cut_off
 from mirrord.record.leases import OwnLeases
 from mirrord.record.store import Store, open_store
@@ -97,6 +99,35 @@ async def test_marks(tmp_path: Path) -> None:
     task.cancel()
     await asyncio.wait([task])
     assert list(folder.iterdir()) == []
+
+
+async def test_a_run_that_is_cancelled_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run of the mirror waits until the mark is gone, so that its own is not removed instead."""
+    reached, go, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    mark, remove = tmp_path / RUNNING / "m.schedule", cut_off._remove
+
+    def late(path: Path) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        go.wait()
+        remove(path)
+
+    async def hold() -> bool:
+        async with leases.hold("m", trigger="schedule"):
+            return mark.exists()
+
+    leases = OwnLeases(tmp_path / RUNNING)
+    monkeypatch.setattr(cut_off, "_remove", late)
+    first = asyncio.create_task(hold())
+    await reached.wait()
+    first.cancel()
+    second = asyncio.create_task(hold())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    early = first.done()
+    go.set()
+    assert await second
+    assert first.cancelled()
+    assert not early
 
 
 async def test_a_place_where_no_mark_can_be(tmp_path: Path) -> None:
