@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-from mirrord.blobs.collector import AT_ONCE as TOLD
+from mirrord.blobs import collector
 from mirrord.blobs.leases import Lease, Leases
 from mirrord.blobs.objects import Objects
 from mirrord.blobs.reachable import going
@@ -192,8 +192,8 @@ class S3Repositories:
     async def remove_unlinked(self, store: BlobStore, digests: Collection[Digest], lease: Lease) -> None:
         """Read all documents, then remove some at once; a cancellation comes between those."""
         wanted = sorted(digests)
-        for first in range(0, len(wanted), TOLD):
-            some = frozenset(wanted[first : first + TOLD])
+        for first in range(0, len(wanted), collector.AT_ONCE):
+            some = frozenset(wanted[first : first + collector.AT_ONCE])
             async with self.leases.collecting(), self.removing(some) as linked:
                 with self.leases.removing(some - linked, lease) as free:
                     left = sorted(free)

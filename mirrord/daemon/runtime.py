@@ -289,9 +289,9 @@ async def open_runtime(
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check, leases=leases)
         cut_off = await record_cut_off(store, (*left, *(fleet.left if fleet else ())), snapshot.kinds, state)
         collector = collector_of(services, shared=configuration.bucket is not None)
+        about = tuple(notices), collector, losses
         ease = partial(reserve.ease, state)
-        found = tuple(notices), collector, losses, ease, fleet, cut_off
-        runtime = Runtime(snapshot, store, events, runner, check, *found)
+        runtime = Runtime(snapshot, store, events, runner, check, *about, ease=ease, fleet=fleet, cut_off=cut_off)
         try:
             yield runtime
         finally:

@@ -125,7 +125,7 @@ class Verifier:
         )
 
     async def _emptied(self, current: Snapshot, mirror: Mirror) -> Collection[str]:
-        """Return the targets that need have nothing, since all of it was taken down: so says the ledger, or a run."""
+        """Return the targets that should have nothing, since all of it was taken down: the ledger or a run says so."""
         if not current.services.denied:
             return ()
         known = await self._runtime.store.memory(mirror.name)

@@ -83,7 +83,7 @@ async def test_one_of_two_then_the_other(tmp_path: Path, program: str, *, many: 
 
 @pytest.mark.parametrize("whole", [False, True])
 async def test_a_record_that_was_lost_since(tmp_path: Path, *, whole: bool) -> None:
-    """A run that found nothing else to mirror says that targets need have nothing; before it nobody can tell."""
+    """A run that found nothing else to mirror says that targets should have nothing; before it nobody can tell."""
     require("docker-registry")
     async with Registry() as source, DockerRegistry() as there:
         await filled(source)
