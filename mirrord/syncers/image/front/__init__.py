@@ -17,7 +17,7 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, check_local
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.front.answers import VERSION, answer, blob_in, manifest_in, page, refusal, unreadable
-from mirrord.syncers.image.front.denied_blobs import denying
+from mirrord.syncers.image.front.denied_blobs import DeniedBlobs
 from mirrord.syncers.image.front.path import BadRequestError, RegistryPath
 from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -92,7 +92,7 @@ async def _blob(
     name: str, digest: Digest, services: Services, repositories: Repositories, store: BlobStore
 ) -> Response | None:
     if await repositories.links(name, digest):
-        if services.denied and (entry := await denying(name, digest, services.denied, repositories)):
+        if entry := await services.once(DeniedBlobs).denying(name, digest, services):
             text = f"{digest} is of an image that was taken down: {entry.reason}{services.objection}"
             return refusal(451, "DENIED", text)
         return await blob_in(digest, store)
