@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -141,3 +142,40 @@ async def test_a_blob_that_upstream_shows(scene: Scene) -> None:
     asked = scene.upstream.count("*", f"/blobs/{BLOB}")
     assert (await scene.pulls.ask(f"up.test/team/app/blobs/{BLOB}")).status == 200
     assert scene.upstream.count("*", f"/blobs/{BLOB}") > asked
+
+
+async def test_pulls_of_blobs_look_once(scene: Scene) -> None:
+    """A look reads all that a repository has: one for all pulls, and one more after something came."""
+    world, looks = scene.pulls.world, list[str]()
+
+    class Counting(Denied):
+        def manifest(self, name: str, ref: str) -> DeniedEntry | None:
+            looks.append(ref)
+            return super().manifest(name, ref)
+
+    gone, stays = (build_image(["linux/amd64"], seed=seed, shared_layers=1) for seed in ("gone", "stays"))
+    shared = next(iter(gone.blobs.keys() & stays.blobs.keys()))
+    for image, tag in ((gone, "v3"), (stays, "v4")):
+        await push(image, scene.upstream, "team/app", [tag])
+
+    async def bring(*tags: str) -> None:
+        mirror = world.mirror({"repository": f"{scene.upstream.host}/team/app", "tags": [*tags]}, LOCAL)
+        await world.run(mirror)
+        world.services = replace(world.services, mirrors={"image": [mirror]})
+
+    async def pull(blob: str) -> list[int]:
+        return [one.status for one in await asyncio.gather(*(scene.pulls.ask(f"app/blobs/{blob}") for _ in range(5)))]
+
+    await bring("v3")
+    denied = Counting([DeniedEntry(3, REASON, "", (gone.digest,))])
+    world.services = replace(scene.pulls.services(), denied=denied)
+    looks.clear()
+    assert {*await pull(shared), *await pull(min(gone.blobs))} == {451}
+    assert looks.count(gone.digest) == 1
+    world.services = replace(world.services, denied=None)
+    await bring("v3", "v4")
+    world.services = replace(scene.pulls.services(), denied=denied)
+    looks.clear()
+    assert {*await pull(shared)} == {200}
+    assert {*await pull(min(gone.blobs.keys() - stays.blobs.keys()))} == {451}
+    assert looks.count(gone.digest) == 1
