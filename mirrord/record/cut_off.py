@@ -84,9 +84,9 @@ def left_behind(state: Path, record: Path) -> Sequence[CutOff]:
     found, signs = list[CutOff](), list[float]()
     with suppress(OSError):  # there is none, or it cannot be read, which is told elsewhere
         signs += [file.stat().st_mtime for file in (record, record.with_name(f"{record.name}-wal")) if file.exists()]
-        for mark in sorted((state / RUNNING).iterdir()):
+        for mark in filter(Path.is_file, sorted((state / RUNNING).iterdir())):  # else it is no mark of ours
             (mirror, _, trigger), began = mark.name.partition("."), mark.stat().st_mtime
-            seen = datetime.fromtimestamp(max(began, *signs), UTC)
+            seen = datetime.fromtimestamp(max([began, *signs]), UTC)
             found.append(CutOff(mirror, trigger, datetime.fromtimestamp(began, UTC), seen))
     return found
 

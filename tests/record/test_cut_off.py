@@ -138,6 +138,16 @@ async def test_a_place_where_no_mark_can_be(tmp_path: Path) -> None:
     assert left_behind(tmp_path, tmp_path / "mirrord.db") == []
 
 
+async def test_what_is_no_mark(tmp_path: Path) -> None:
+    """It is passed over, and hides no mark."""
+    folder = tmp_path / RUNNING
+    folder.mkdir()
+    (folder / "a.schedule").symlink_to("nowhere")
+    (folder / "b.schedule").mkdir()
+    (folder / "m.schedule").touch()
+    assert [one.mirror for one in left_behind(tmp_path, tmp_path / "mirrord.db")] == ["m"]
+
+
 async def test_a_record_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark stays until the next start, which records it."""
     mark = tmp_path / RUNNING / "m.command"
@@ -156,3 +166,13 @@ async def test_a_record_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert len(await record_cut_off(store, found, KINDS, tmp_path)) == 1
     assert not mark.exists()
     await store.close()
+
+
+async def test_a_record_that_is_lost(tmp_path: Path) -> None:
+    """Also without any sign of life a run that began is known, and nothing keeps mirrord from its start."""
+    mark = tmp_path / RUNNING / "m.schedule"
+    mark.parent.mkdir()
+    mark.touch()
+    [found] = left_behind(tmp_path, tmp_path / "mirrord.db")
+    assert found.began == found.seen
+    assert found.began.timestamp() == pytest.approx(mark.stat().st_mtime)
