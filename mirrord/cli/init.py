@@ -85,7 +85,7 @@ def init(*, folder: Path) -> int:
         if not (folder / _SCHEMA).exists():
             (folder / _SCHEMA).write_text(f"{schema_text()}\n", encoding="utf-8")
     where = shlex.quote(str(folder))
-    say(f"{file} is written: it mirrors one public image into the embedded store, and shows the rest as comments.")
+    say(f"{file} is written: it mirrors one public image into the local store, and shows the rest as comments.")
     say("Next:")
     for command, what in _NEXT.items():
         say(f"  mirrord {command} --config {where}   # {what}")

@@ -146,7 +146,7 @@ class AskDesk:
         if rules is None:
             return refused(image, AskRefusal.OFF, OFF)
         if self._runtime.runner.stopping:
-            return refused(image, AskRefusal.STOPPING, "mirrord is shutting down; ask again later", _LATER)
+            return refused(image, AskRefusal.STOPPING, "must wait: mirrord is shutting down; ask again later", _LATER)
         judged = judge(image, platforms, rules, read.names, read.denied)
         return judged if isinstance(judged, AskedImage) else (str(judged[0]), judged[1])
 
@@ -159,12 +159,13 @@ class AskDesk:
         if rules is None:  # since a reload just now
             return refused(image, AskRefusal.OFF, OFF)
         if not self._full() and who and (wait := await self._wait(who, rules.an_hour)):  # nobody counts for a full one
-            limit = f"more than {rules.an_hour} images in an hour were asked for; ask again later"
+            limit = f"must wait: no more than {rules.an_hour} images an hour may be asked for; ask again later"
             return refused(image, AskRefusal.RATE, limit, wait)
         if request := self._queue.equal(image, wanted):  # asked for while that was counted
             return request
         if self._full():
-            return refused(image, AskRefusal.FULL, f"{len(self._queue)} images wait; ask again later", _LATER)
+            full = f"must wait: {len(self._queue)} images wait already; ask again later"
+            return refused(image, AskRefusal.FULL, full, _LATER)
         number = secrets.token_urlsafe(12)
         first = who[0] if who else ""
         record = AskRecord(number, image, wanted, first, AskState.QUEUED, "", "", copied=False, asked=now())

@@ -185,7 +185,7 @@ _DEMO = command(
     """Demonstrate everything on this machine alone, without account and configuration. Nothing is left behind.
 
 Starts four registries, a chart repository, three Git hosts and the daemon on loopback, builds an image for linux/amd64
-and linux/arm64, publishes it from one registry to the three others and to the embedded store as `main` and
+and linux/arm64, publishes it from one registry to the three others and to the local store as `main` and
 `main-<commit>`, mirrors the charts and a Git repository, and leaves all of it running until Ctrl-C. The
 registries are Debian's `docker-registry` where it is installed.
 

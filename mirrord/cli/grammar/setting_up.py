@@ -13,7 +13,7 @@ _INIT = command(
     "init",
     """Write a small commented configuration to start from. Never overwrite a file.
 
-The file mirrors one public image into the embedded store, which needs no account. Comments show charts,
+The file mirrors one public image into the local store, which needs no account. Comments show charts,
 repositories, other targets and credentials. A JSON Schema beside it lets editors complete keys.
 
   $ mirrord init ./conf.d
