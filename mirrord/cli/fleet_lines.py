@@ -36,6 +36,6 @@ def replicas_of(status: Status) -> Iterator[str]:
         about.append(f"runs {', '.join(one.running)}" if one.running else "runs nothing")
         yield f"replica {one.name}: {', '.join(about)}"
     if differ:
-        yield "replicas have different configurations: bring the same to all, and reload"
+        yield "replicas have different configurations: give all the same one, and reload"
     if status.waiting:
         yield _SAID.text("replicas.waiting", count=status.waiting)

@@ -217,8 +217,8 @@ class QueuedRuns:
         runner, snapshot = self._runtime.runner, self._runtime.snapshot
         if runner.stopping:
             return False
-        if name not in snapshot.names or snapshot.denying(name):
-            return True
+        if name not in snapshot.names or snapshot.denying(name):  # others may be reloaded already, and know it
+            return name in snapshot.names or await self._queue.gone(name)
         store, began = self._runtime.store, asyncio.get_running_loop().time()
         away = store.away
         try:

@@ -52,7 +52,7 @@ class SeenFleet:
         if self._ticks() - self._differ >= SETTLES and self._told != found.keys():
             self._told = frozenset(found)
             which = "; ".join(f"{digest}: {', '.join(names)}" for digest, names in found.items())
-            message = f"replicas have different configurations ({which}); bring the same to all, and reload"
+            message = f"replicas have different configurations ({which}); give all the same one, and reload"
             self._write("warning", "daemon.notice", message=message)
 
     def elsewhere(self) -> Mapping[str, Running]:

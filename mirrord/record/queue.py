@@ -43,6 +43,12 @@ SELECT 1 FROM queued_runs WHERE mirror = %(mirror)s AND state <> 'ended'
 AND at <= now() - make_interval(secs => %(quiet)s)
 """
 _WAITS: Final = "SELECT 1 FROM queued_runs WHERE mirror = %(mirror)s AND state = 'queued'"
+_GONE: Final = """
+SELECT 1 FROM queued_runs WHERE mirror = %(mirror)s AND state = 'running'
+AND at < now() - make_interval(secs => %(stale)s) AND NOT EXISTS (
+  SELECT 1 FROM replicas WHERE seen >= now() - make_interval(secs => %(stale)s)
+  AND configuration IS DISTINCT FROM %(configuration)s)
+"""
 _PRUNE: Final = """
 DELETE FROM queued_runs WHERE mirror = %(mirror)s AND state = 'ended' AND id <= (
   SELECT id FROM queued_runs WHERE mirror = %(mirror)s ORDER BY id DESC LIMIT 1 OFFSET %(kept)s)
@@ -170,6 +176,16 @@ class FleetQueue:
     async def overlaps(self, mirror: str, *, quiet: float) -> bool:
         """Tell whether a run deferred before `quiet` seconds has not ended; StorageError as `SharedDatabase.do`."""
         return bool(await self._fleet.database.do(_OVERLAPS, {"mirror": mirror, "quiet": quiet}))
+
+    async def gone(self, mirror: str) -> bool:
+        """Tell whether no replica has the mirror of a run that was given to this one, which does not have it.
+
+        Others may have it while replicas are reloaded one after another: those whose configuration differs, or who
+        deferred the run before their next sign of life said so. StorageError as `SharedDatabase.do`.
+        """
+        me, pace = self._fleet.me, self._fleet.pace
+        about = {"mirror": mirror, "stale": pace.stale, "configuration": me.configuration()}
+        return bool(await self._fleet.database.do(_GONE, about))
 
     async def _hand_over(self, number: int, mirror: str, prefers: str) -> None:
         """Give a run to the queue; one that gets no job here gets one by the sweep."""

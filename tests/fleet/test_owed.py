@@ -1,8 +1,9 @@
-"""A run during which the database goes away: it is owed, and carried out again when the database is back."""
+"""Runs that a replica cannot carry out now stay owed: the database goes away, or it does not know the mirror yet."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,50 @@ async def test_a_run_that_failed_since_the_database_was_away(
                 open_ones = "SELECT count(*) FROM queued_runs WHERE state <> 'ended'"
                 await until(lambda: len(ended) > before and server.sql(open_ones, database="mirrord") == [(0,)])
                 assert len(ended) == before + 1
+
+
+async def test_a_run_of_a_mirror_that_only_some_replicas_have_yet(
+    fleet_world: FleetWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was not reloaded yet gives it back; it ends when nobody has the mirror any more."""
+    monkeypatch.setattr("mirrord.daemon.replica.Fleet", partial(Fleet, pace=ALIVE))
+    server, ended = fleet_world.postgres, list[Run]()
+    given_back = (
+        "SELECT count(*) FROM queued_runs WHERE mirror = 'fresh' AND state = 'queued' AND job IS NULL AND boot = '{}'"
+    )
+    states = "SELECT DISTINCT state FROM queued_runs WHERE mirror = 'fresh'"
+    async with Registry() as source, Registry() as target, AsyncExitStack() as stack:
+        await push(IMAGE, source, "a", ["v1"])
+        replicas = list[QueuedRuns]()
+        for folder, names in (("old", ["app"]), ("new", ["app", "fresh"])):
+            (tmp_path / folder).mkdir()
+            desk = Desk(tmp_path / folder)
+            mirrors = "".join(
+                f"- {{name: {name}, kind: image, from: {{repository: {source.host}/a, tags: [v1]}}, to: [hub]}}\n"
+                for name in names
+            )
+            desk.configure(
+                f"settings: {{record: {shared_record(tmp_path / folder, server)}}}\n"
+                f"targets: {{hub: {{kind: image, to: {target.host}/m}}}}\nmirrors:\n{mirrors}"
+            )
+            runtime = await stack.enter_async_context(desk.opened())
+            runtime.events.listen(lambda event: ended.append(event.run) if isinstance(event, RunFinished) else None)
+            assert runtime.fleet
+            replicas.append(QueuedRuns(runtime, runtime.fleet, now))
+        old, new = replicas
+        by_old = given_back.format(old._fleet.me.boot)
+        async with old.working(lead, follow):
+            await old._queue.defer("fresh")
+            await until(lambda: server.sql(by_old, database="mirrord") == [(1,)])
+            async with new.working(lead, follow):
+                await until(lambda: server.sql(states, database="mirrord") == [("ended",)])
+            assert [(run.mirror, run.result) for run in ended] == [("fresh", Result.SUCCESS)]
+            await old._queue.defer("fresh")
+            server.sql("UPDATE queued_runs SET at = at - interval '1 hour'", database="mirrord")
+            await until(lambda: server.sql(by_old, database="mirrord") == [(1,)])
+            await new._fleet.leave()
+            await until(lambda: server.sql(states, database="mirrord") == [("ended",)])
+        assert len(ended) == 1
 
 
 async def lead() -> None:

@@ -91,7 +91,7 @@ def test_configurations_that_differ_are_logged_once() -> None:
         now += passed
         fleet.follow([A, seen, DEAD], WaitingRuns(), T0)
         assert len(lines) == count
-    assert lines[0] == ("replicas have different configurations (aaa: a; bbb: b); bring the same to all, and reload")
+    assert lines[0] == ("replicas have different configurations (aaa: a; bbb: b); give all the same one, and reload")
 
 
 def test_on_the_command_line() -> None:
@@ -103,7 +103,7 @@ def test_on_the_command_line() -> None:
         "replica a: leads, mirrord 1.0, last sign of life just now, configuration aaa, runs nothing",
         "replica b: mirrord 1.0, last sign of life just now, configuration bbb, runs m",
         "replica c is dead: last sign of life 2 hours ago; others take over what it ran",
-        "replicas have different configurations: bring the same to all, and reload",
+        "replicas have different configurations: give all the same one, and reload",
         "1 run is due and waits for a replica",
     ]
     assert "running at b, 2 of 5 done" in "\n".join(shown)
