@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.errors import UnsupportedError
+from mirrord.errors import DeniedError, UnsupportedError
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
 from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from mirrord.wire.git.address import Address
 from mirrord.wire.git.lfs.objects import Pointer
 from tests.support.gitcontent import lfs_pointer
 from tests.support.gitworld import GitWorld, receipts
@@ -214,6 +215,26 @@ async def test_whoever_lets_it_be_fetched_is_enough(scene: Scene) -> None:
     assert run.result is Result.SUCCESS, run.receipts
     assert await scene.kept() == {(MAIN, mine)}
     assert await scene.listed() == {MAIN: "overwritten at d1, d2"}
+
+
+async def test_a_fetch_that_fails_leaves_that_of_another_target_alone(scene: Scene) -> None:
+    """What has come of the one pack stays while the other target refuses: it was removed with what the other left."""
+    mine = scene.there.commit("main", {"noise": NOISE})
+    Upstream(scene.d1.path(NAME)).git("fetch", "-q", str(scene.there.path), "+main:main")
+    d1, d2 = (Address.parse(host.url(NAME)) for host in (scene.d1, scene.d2))
+    repository = scene.world.cache(scene.mirror()).repository
+    await repository.prepare()
+    stalled = scene.d1.faults.on("POST", "git-upload-pack", times=None).stall(200_000)
+    scene.d2.faults.on("GET", "service=git-upload-pack", times=None).status(403)
+    taking = asyncio.create_task(repository.take(d1, [mine], deadline=60, largest=1 << 30))
+    async with asyncio.timeout(60):
+        while not any(repository.folder.glob("objects/pack/tmp_*")):  # noqa: ASYNC110 - git makes it
+            await asyncio.sleep(0.02)
+    with pytest.raises(DeniedError):
+        await repository.take(d2, [mine], deadline=60, largest=1 << 30)
+    stalled.release()
+    await taking
+    assert await repository.lacking([mine]) == frozenset()
 
 
 async def test_a_server_of_the_old_protocol_is_asked_by_id_too(scene: Scene) -> None:

@@ -115,6 +115,8 @@ async def rescue(
         few = {name: tuple(oids)[:MOST] for name, oids in asked.items()}
         takes = (_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items())
         failures = await asyncio.gather(*takes)
+        if len(failures) > 1 and any(failures):
+            await cache.repository.prepare()  # sweeps what was cut off while others still fetched
         for (name, oids), error in zip(few.items(), failures, strict=True):
             many = f"{len(asked[name])} refs there have what is nowhere else; {MOST} are kept at most"
             errors |= dict.fromkeys(asked[name].keys() - set(oids), TooLargeError(many))

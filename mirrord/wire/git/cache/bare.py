@@ -53,12 +53,14 @@ async def batch_check(git: Git, folder: Path, names: Iterable[str], *fields: str
 class Bare:
     """One bare repository; its folder is made on first use.
 
-    Callers take care that only one of them changes it at a time. Reading is always allowed.
+    Callers take care that only one of them changes it at a time; `take` may be called by several. Reading is always
+    allowed.
     """
 
     def __init__(self, git: Git, folder: Path) -> None:
         """Keep it in `folder`."""
         self._git, self.folder = git, folder
+        self._fetches = 0  # under way
 
     async def prepare(self, head: str = f"{HEADS}main") -> None:
         """Make it, or repair what a crash left; HEAD becomes `head` if it is lost.
@@ -183,26 +185,35 @@ class Bare:
         args = [*_FETCH, *(("--stdin",) if oids else ()), "--no-recurse-submodules", "--", address.url, *refspecs]
         stdin = "".join(f"{oid}\n" for oid in oids).encode()
         config = _CHECKS if largest is None else _CHECKS | _ONE_PACK
+        self._fetches += 1
         try:
             output = await self._git.run(
                 args, folder=self.folder, remote=address, config=config, deadline=deadline, stdin=stdin, largest=largest
             )
         except BaseException as error:
-            longest = await asyncio.shield(asyncio.to_thread(_drop_unfinished, self.folder / "objects" / "pack"))
+            alone, packs = self._fetches == 1, self.folder / "objects" / "pack"
+            longest = await asyncio.shield(asyncio.to_thread(_unfinished, packs, drop=alone))
             if largest is None or longest < largest or not isinstance(error, MirrordError):
                 raise
             raise TooLargeError(f"{address.host}: more than {largest} bytes came, and no more was taken") from error
+        finally:
+            self._fetches -= 1
         if _SHALLOW in output.err:
             text = f"{address} is a shallow repository, which lacks history; mirror the whole one that it came from"
             raise UnsupportedError(text)
 
 
-def _drop_unfinished(packs: Path) -> int:
-    """Remove what a fetch that failed left of a pack, which may fill the disk; return how long it was."""
+def _unfinished(packs: Path, *, drop: bool) -> int:
+    """Return how long the longest pack is that has not come whole; `drop` them, which may fill the disk.
+
+    Not while others are on their way: nothing says of which fetch one is, and `prepare` drops what is left.
+    """
     longest = 0
     for file in packs.glob("tmp_*"):
-        longest = max(longest, file.stat().st_size)
-        file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it is whole by now
+            longest = max(longest, file.stat().st_size)
+        if drop:
+            file.unlink(missing_ok=True)
     return longest
 
 
