@@ -40,6 +40,7 @@ YOUNG: Final = 24 * 3600.0
 """Seconds for which content stays that nothing links."""
 TYPE: Final = "application/octet-stream"
 _MOST: Final = 50_000  # objects that are remembered
+_CONFLICTS: Final = (0.05, 0.2, 1.0)  # seconds before a write is sent again that met another one
 _NOBODYS: Final = '"00000000000000000000000000000000"'  # an entity tag that no object has
 
 
@@ -213,9 +214,21 @@ class S3Store:
     async def _write(self, digest: Digest, data: bytes) -> None:
         if self._known(digest) is None:
             began = self._round
-            await self._objects.write(self.key(digest), data, TYPE)  # with a condition it is not repeated after a reset
+            await self._send(digest, data)
             self._saw(digest, len(data), began)
             failpoints.hit("store.linked")
+
+    async def _send(self, digest: Digest, data: bytes) -> None:
+        """Send it, again where the answer is 409 since another replica sends or removes the same in that moment.
+
+        There is no condition: with one it is not repeated after a reset.
+        """
+        for pause in _CONFLICTS:
+            with contextlib.suppress(ConflictError):
+                await self._objects.write(self.key(digest), data, TYPE)
+                return
+            await asyncio.sleep(pause)
+        await self._objects.write(self.key(digest), data, TYPE)
 
     async def _size(self, digest: Digest) -> int | None:
         """Return the bytes of an object, None if there is none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.blobs import s3_repositories
+from mirrord.blobs import collector
 from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.removals import Removals
 from mirrord.blobs.repositories import ManifestRef
@@ -210,7 +210,7 @@ def test_the_largest_of_ours() -> None:
 
 async def test_a_removal_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in parts, each of which others can read."""
-    monkeypatch.setattr(s3_repositories, "TOLD", 2)
+    monkeypatch.setattr(collector, "AT_ONCE", 2)
     prefix = f"large/{tmp_path.name}"
     store, names = S3Store(bucket(prefix)), S3Repositories(bucket(prefix))
     bodies = {Digest.of(body): body for body in (b"one", b"two", b"three")}
