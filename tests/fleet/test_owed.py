@@ -80,10 +80,10 @@ async def test_a_run_of_a_mirror_that_only_some_replicas_have_yet(
         "SELECT count(*) FROM queued_runs WHERE mirror = 'fresh' AND state = 'queued' AND job IS NULL AND boot = '{}'"
     )
     states = "SELECT DISTINCT state FROM queued_runs WHERE mirror = 'fresh'"
-    async with Registry() as source, Registry() as target, AsyncExitStack() as stack:
+    async with Registry() as source, Registry() as target, AsyncExitStack() as kept, AsyncExitStack() as reloaded:
         await push(IMAGE, source, "a", ["v1"])
         replicas = list[QueuedRuns]()
-        for folder, names in (("old", ["app"]), ("new", ["app", "fresh"])):
+        for folder, names, stack in (("old", ["app"], kept), ("new", ["app", "fresh"], reloaded)):
             (tmp_path / folder).mkdir()
             desk = Desk(tmp_path / folder)
             mirrors = "".join(
@@ -109,7 +109,7 @@ async def test_a_run_of_a_mirror_that_only_some_replicas_have_yet(
             await old._queue.defer("fresh")
             server.sql("UPDATE queued_runs SET at = at - interval '1 hour'", database="mirrord")
             await until(lambda: server.sql(by_old, database="mirrord") == [(1,)])
-            await new._fleet.leave()
+            await reloaded.aclose()
             await until(lambda: server.sql(states, database="mirrord") == [("ended",)])
         assert len(ended) == 1
 

@@ -149,7 +149,8 @@ async def test_a_disk_that_others_fill_stops_one_thing(house: House) -> None:
     assert code == 503
     assert "reserved for the database" in why
     assert (await house.get("/livez"))[0] == 200
-    fill(house.disk / "filler")
+    if (house.state / FILE).exists():  # else a sign of life was written while nothing was free, and took the reserve
+        fill(house.disk / "filler")
     for _ in range(3):
         run = await house.sync("small")
         assert (run.result, run.error) == (Result.NOOP, "")

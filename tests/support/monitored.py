@@ -125,7 +125,8 @@ class BusyDaemon:
                 assert await self.pull(client, f"{ALIAS}/team/app/{path}") == 200
             assert await self.pull(client, f"{ALIAS}/others/app/manifests/v1") in (403, 404)
             await self.upstream.stop()
-            for tag in ("v1", "absent", "v1", "absent"):  # from the cache, and an error
+            failures = (f"absent{number}" for number in range(4))  # one more than what opens a circuit
+            for tag in ("v1", "absent", "v1", *failures):  # from the cache, and an error
                 await self.pull(client, f"{ALIAS}/team/app/manifests/{tag}")
             await self.upstream.start()
 
