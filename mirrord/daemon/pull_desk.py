@@ -115,7 +115,7 @@ class PullDesk:
                 return
 
     async def _say(self, rules: PullRequestRules, wanted: PullBuild) -> None:
-        number, build, *_ = wanted
+        number, build = wanted.number, wanted.build
         read, syncer = self._runtime.snapshot.configuration, self._runtime.snapshot.syncers[KIND]
         tag, _ = pull_request_tags(int(number), build)
         images = [*built_images(read, syncer, rules.built, tag)]
