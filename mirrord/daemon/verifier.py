@@ -67,7 +67,7 @@ class Verifier:
         repaired, error = None, ""
         if repair and (drifted := inspection.drifted()):
             error = await self._repair(current, mirror, inspection)
-            await self._add_behind(current, mirror, inspection)
+            await self._add_behind(mirror, inspection, await self._taken_down(current, mirror))
             repaired = sum(inspection.settled(target, items) for target, items in drifted.items())
         targets = tuple(inspection.result(target.name, now()) for target in mirror.targets)
         found = Verification(name, mirror.kind, level, targets, repaired or (0 if repair else None), error)
@@ -96,9 +96,10 @@ class Verifier:
             for target in mirror.targets:
                 inspection.refused(target.name, "", f"taken down, so nothing of it is looked at: {reason}")
             return
+        gone = await self._taken_down(current, mirror)
         unasked = current.configuration.asking and mirror.name == ASKED  # perhaps nobody ever asked for anything
         bare = {target.name for target in mirror.targets if not unasked and not inspection.items(target.name)}
-        for name in sorted(bare.difference(await self._emptied(current, mirror) if bare else ())):
+        for name in sorted(bare.difference(await self._emptied(current, mirror, gone) if bare else ())):
             nothing = f"nothing is recorded of what it has; `mirrord sync {mirror.name}` records it"
             inspection.untold(name, "", nothing)
         await self._by_kind(current, mirror, inspection)
@@ -112,7 +113,7 @@ class Verifier:
                 break
             await self._look_again(current, mirror, inspection, changed)
             expected = fresh
-        await self._add_behind(current, mirror, inspection)
+        await self._add_behind(mirror, inspection, gone)
 
     async def _taken_down(self, current: Snapshot, mirror: Mirror) -> Mapping[tuple[str, str], str]:
         """Return by target and item what is not expected although it was mirrored: why it was taken down."""
@@ -124,14 +125,14 @@ class Verifier:
             lambda: taken_down(current, mirror.name, _recorded(current, mirror, memory), moves)
         )
 
-    async def _emptied(self, current: Snapshot, mirror: Mirror) -> Collection[str]:
+    async def _emptied(self, current: Snapshot, mirror: Mirror, gone: Mapping[tuple[str, str], str]) -> Collection[str]:
         """Return the targets that should have nothing, since all of it was taken down: the ledger or a run says so."""
         if not current.services.denied:
             return ()
         known = await self._runtime.store.memory(mirror.name)
         runs = () if known else await self._runtime.store.standing(mirror.name)
         idle = {one.target for one in runs if one.result is Result.NOOP and one.last == LastRun()}
-        return idle | {target for target, _ in await self._taken_down(current, mirror)}
+        return idle | {target for target, _ in gone}
 
     async def _look_again(
         self, current: Snapshot, mirror: Mirror, inspection: Inspection, items: Mapping[str, Collection[str]]
@@ -160,10 +161,9 @@ class Verifier:
             for target in mirror.targets:
                 inspection.untold(target.name, "", error)
 
-    async def _add_behind(self, current: Snapshot, mirror: Mirror, inspection: Inspection) -> None:
-        """Add what a run could not bring to a target, and what it may not, or must not be there any more."""
+    async def _add_behind(self, mirror: Mirror, inspection: Inspection, gone: Mapping[tuple[str, str], str]) -> None:
+        """Add what a run could not bring to a target, and what it may not; `gone` is what was taken down."""
         drifted, targets = inspection.drifted(), {target.name for target in mirror.targets}
-        gone = await self._taken_down(current, mirror)
         for (target, item), reason in sorted(gone.items()):
             if target in targets and item not in inspection.items(target):
                 inspection.refused(target, item, f"{item}: taken down, so it is not looked for: {reason}")
